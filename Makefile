@@ -8,6 +8,7 @@ EXTRAS := train,eval,rephrase,notebook,dev
 DATA := $(VENV)/.meadow-data
 ALL := $(VENV)/.meadow-all
 WORKERS ?= 2
+SAMPLE ?= 1
 # one thread a process: the tests run two processes on two cores
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest
@@ -59,8 +60,9 @@ imports: $(ALL)  ## The import contracts of the house
 bench: $(ALL)  ## Benchmarks against peers: make bench BENCH=posts SIZE_MB=100
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(BENCH) $(if $(SIZE_MB),--size-mb $(SIZE_MB))
 
-nightly: $(ALL)  ## The slow suites too
-	$(PYTEST) -m "slow or not slow" -n $(WORKERS) --dist loadfile --timeout 3600
+nightly: $(ALL)  ## The slow suites too; SAMPLE=k takes every k-th fault and 1/k of the inputs
+	@$(ONE_THREAD) PYTHONPATH=tests MEADOW_SAMPLE=$(SAMPLE) $(BIN)/python -m support.nightly \
+		-n $(WORKERS) --dist loadfile $(TESTS)
 
 nightly-tools:  ## Say which programs the slow suites use
 	@echo "apt-get install chromium mediawiki php-cli php-sqlite3 php-mbstring php-xml php-intl gcc"
@@ -69,4 +71,4 @@ fixtures: $(ALL)  ## Write the golden rows of the samples anew, for review
 	MEADOW_UPDATE_FIXTURES=1 $(PYTEST) tests/contract -k golden
 
 clean:  ## Remove what was built here
-	rm -rf demo dist .bench .mypy_cache .ruff_cache .pytest_cache
+	rm -rf build demo dist .bench .mypy_cache .ruff_cache .pytest_cache
