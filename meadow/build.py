@@ -22,7 +22,7 @@ from typing import Any
 from meadow import manifest as manifests
 from meadow.atomic import LOCK_NAME, fsync_folder, locked, replacing, write_bytes, write_json
 from meadow.clean import clean_record
-from meadow.engine import run_tasks
+from meadow.engine import LOCAL, run_tasks
 from meadow.errors import FileError, UpstreamChangedError, UsageError
 from meadow.manifest import Manifest, NamedFile, SourceEntry, hash_json, sha256_file
 from meadow.schema import SCHEMA_VERSION, Fact, Reason, Record, Reject, has_lone_surrogate
@@ -120,6 +120,7 @@ def build_corpus(
     out: Path,
     *,
     workers: int = 1,
+    engine: str = LOCAL,
     expected: Mapping[str, Mapping[str, str]] | None = None,
     contact: str = "",
     progress: Callable[[str], None] = lambda message: None,
@@ -131,6 +132,7 @@ def build_corpus(
         inputs: Source -> its raw files.
         out: The corpus folder: new, or of the same settings.
         workers: Processes; the bytes do not depend on it.
+        engine: Where they run, as for `meadow.engine.run_tasks`; nor on this.
         expected: Source -> label -> known SHA-256 of an input.
         contact: The address for takedown requests, for the card.
         progress: Told one line per source.
@@ -168,7 +170,10 @@ def build_corpus(
                 done[task.source] = entry
                 reused.append(task.source)
                 progress(f"{task.source}: unchanged, {entry.rows_out:,} rows")
-        for entry, task in zip(run_tasks(build_source, todo, workers), todo, strict=False):
+        results = run_tasks(
+            build_source, todo, workers, engine=engine, touches=_touches, report=progress
+        )
+        for entry, task in zip(results, todo, strict=False):
             done[task.source] = entry
             rejected = sum(entry.rejected.values())
             progress(
@@ -184,6 +189,10 @@ def build_corpus(
             versions=manifests.library_versions(),
         )
         return BuildResult(_publish(result, published, out), tuple(reused))
+
+
+def _touches(task: SourceTask) -> list[Path]:
+    return [task.staging, *(item.path for item in task.inputs)]
 
 
 def _open_output(out: Path, config_hash: str) -> Manifest | None:

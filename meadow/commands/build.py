@@ -8,6 +8,7 @@ from typing import Any, Literal
 import click
 
 from meadow.cli import Finish, application, dry_run_option, json_option, log
+from meadow.engine import LOCAL, check_engine
 from meadow.errors import ExitCode, MeadowError
 
 
@@ -32,6 +33,15 @@ from meadow.errors import ExitCode, MeadowError
     help="Which answers of a question (stack_exchange).",
 )
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--engine",
+    default=LOCAL,
+    show_default=True,
+    metavar="NAME",
+    help="Where the work runs: local; ray (a Ray cluster of --workers CPUs for this run, or the "
+    "one that RAY_ADDRESS names); ray://auto (the one that runs on this machine); "
+    "ray://HOST:10001 (Ray's client, from outside the cluster). The bytes are the same.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Candidate rows per source.")
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The corpus folder to write."
@@ -49,6 +59,7 @@ def build(ctx: click.Context, /, as_json: bool, dry_run: bool, **given: Any) -> 
     from meadow.manifest import NAME
 
     finish = Finish(as_json=as_json)
+    check_engine(given["engine"])
     plan = plan_build(**given)
     out = given["out"]
     if dry_run:
@@ -62,6 +73,7 @@ def build(ctx: click.Context, /, as_json: bool, dry_run: bool, **given: Any) -> 
         plan.inputs,
         out,
         workers=given["workers"],
+        engine=given["engine"],
         expected=plan.expected,
         contact=plan.contact,
         progress=log,
