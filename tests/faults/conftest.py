@@ -5,40 +5,17 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from support.fault_shim import WarmParent, compile_shim, restore, snapshot
+from support.fault_stage import Stage
 
 from meadow.manifest import read_manifest
 from meadow.samples import FOLDER
 
 TALLY = "faults"
 SAMPLES = {"mmmlu": "mmmlu", "pubmed_causal": "pubmed_causal/pubmed_causal_language_use.csv"}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One command on one folder.
-
-    Args:
-        name: For the names of tests.
-        argv: The command line.
-        out: The folder that it changes; the argument of `argv` that names it.
-        before: A copy of the folder as it is before; None where it is absent.
-        after: Every file that an undisturbed run leaves, by its hash.
-        old: What the manifest named before: path -> (bytes, sha256).
-        new: What it names afterwards.
-    """
-
-    name: str
-    argv: tuple[object, ...]
-    out: Path
-    before: Path | None
-    after: dict[str, str]
-    old: dict[str, tuple[int, str]]
-    new: dict[str, tuple[int, str]]
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +78,17 @@ class Stages:
         restore(out, before)
         self.good(argv)
         old = read_manifest(before).named() if before is not None else {}
-        return Stage(name, argv, out, before, snapshot(out), old, read_manifest(out).named())
+        return Stage(
+            name,
+            self.warm,
+            argv,
+            out,
+            before,
+            corpus=out,
+            old=old,
+            new=read_manifest(out).named(),
+            after=snapshot(out),
+        )
 
     def kept(self, name: str, folder: Path) -> Path:
         """A copy of a folder as it is now."""

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import time
 from collections import Counter
 
 import pytest
+from support.budget import note, sample
 from support.fault_shim import Ended, WarmParent, restore, snapshot
 
 from meadow.manifest import NAME
 
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 RACERS = 4
-EVERY = int(os.environ.get("MEADOW_SAMPLE", "1"))
-"""The slow suite takes one of so many moments and races."""
 
 
 def moment(seed: str, longest: float) -> float:
@@ -60,6 +58,9 @@ def interrupt_often(warm: WarmParent, stage, count: int, record_property) -> Non
         codes[ended.code] += 1
         wrong += found
     record_property("faults", {f"{stage.name}/signal": count})
+    note("signals", count)
+    note("not_identical", sum("other bytes" in line for line in wrong))
+    note("uncaught", sum("a traceback" in line for line in wrong))
     assert not wrong, "\n".join(wrong)
     assert codes[143] + codes[130] >= count // 5, f"hardly any signal came in time: {codes}"
 
@@ -73,7 +74,7 @@ def test_a_signal_ends_a_run_that_can_go_on(name: str, warm, stages, record_prop
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", ["build", "rebuild", "mix", "remix", "card", "report"])
 def test_signals_at_fifty_moments(name: str, warm, stages, record_property) -> None:
-    interrupt_often(warm, stages[name], max(3, 50 // EVERY), record_property)
+    interrupt_often(warm, stages[name], max(3, 50 // sample()), record_property)
 
 
 def race(warm: WarmParent, stage) -> list[str]:
@@ -102,6 +103,9 @@ def unchanged(ended: Ended) -> bool:
 def race_often(warm: WarmParent, stage, count: int, record_property) -> None:
     wrong = {number: found for number in range(count) if (found := race(warm, stage))}
     record_property("faults", {f"{stage.name}/race": count})
+    note("races", count)
+    note("not_identical", sum("other bytes" in " ".join(found) for found in wrong.values()))
+    note("uncaught", sum("a traceback" in " ".join(found) for found in wrong.values()))
     assert not wrong, f"{len(wrong)} of {count}: {wrong}"
 
 
@@ -114,7 +118,7 @@ def test_of_runs_on_one_folder_one_wins(name: str, warm, stages, record_property
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", ["build", "rebuild", "mix", "remix"])
 def test_two_hundred_races_have_one_winner_each(name, warm, stages, record_property) -> None:
-    race_often(warm, stages[name], max(1, 50 // EVERY), record_property)
+    race_often(warm, stages[name], max(1, 50 // sample()), record_property)
 
 
 def test_the_next_run_finds_the_lock_of_a_killed_one_free(warm, stages) -> None:

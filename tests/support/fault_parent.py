@@ -1,7 +1,12 @@
 """The warm parent of fault tests: imports everything once, then forks a child for every command.
 
 It runs as a script, with the shim of fault_shim.c preloaded; requests and answers are lines of JSON
-on stdin and stdout. It never runs a stage itself, so that no thread pool exists when it forks.
+on stdin and stdout; its arguments name further modules to import. It never runs a stage itself, so
+that no thread pool exists when it forks.
+
+The keys of a run: `argv`; `output` (a file for all that it prints); `folder`, `at`, `mode` and `log`
+for the shim; `signal` and `after` (seconds); `sources` (raw files of invented sources, by name);
+`limits` (resource limits by name).
 """
 
 import contextlib
@@ -10,6 +15,7 @@ import importlib
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -44,6 +50,22 @@ WARM = (
 DEADLINE = 120.0
 
 
+def add_sources(described: dict[str, list[dict[str, Any]]]) -> None:
+    """Make `meadow fetch` know invented sources."""
+    from meadow.source import File, Origin, Source
+    from meadow.sources import SOURCES
+
+    for name, files in described.items():
+        origin = Origin(
+            tuple(File(**file) for file in files),
+            read=lambda *_: iter(()),
+            convert=lambda *_: iter(()),
+        )
+        SOURCES[name] = Source(
+            name, "Invented", "https://example.org", "Nobody", "mit", upstream=origin
+        )
+
+
 def child(run: dict[str, Any], barrier: int) -> NoReturn:
     """Run one command with its fault armed; never returns to the parent's loop."""
     code = 70
@@ -54,6 +76,10 @@ def child(run: dict[str, Any], barrier: int) -> NoReturn:
         log = -1
         if run.get("log"):
             log = os.open(run["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        if run.get("sources"):
+            add_sources(run["sources"])
+        for name, value in run.get("limits", {}).items():
+            resource.setrlimit(getattr(resource, name), (value, value))
         os.read(barrier, 1)
         if run.get("folder"):
             ctypes.CDLL(None).fault_arm(
@@ -110,7 +136,7 @@ def start(runs: list[dict[str, Any]]) -> list[int]:
 def serve() -> None:
     """Answer requests until stdin ends."""
     random.seed(0)
-    for name in WARM:
+    for name in (*WARM, *sys.argv[1:]):
         importlib.import_module(name)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     print("ready", file=answers, flush=True)

@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -68,9 +68,18 @@ class WarmParent:
     Args:
         library: The compiled shim.
         folder: For outputs and logs; outside of every folder under test.
+        modules: What is imported beside what a build and a mix need.
+        more: Variables of its environment.
     """
 
-    def __init__(self, library: Path, folder: Path) -> None:
+    def __init__(
+        self,
+        library: Path,
+        folder: Path,
+        *,
+        modules: Sequence[str] = (),
+        more: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         environment = {
             **os.environ,
@@ -79,9 +88,10 @@ class WarmParent:
             "POLARS_MAX_THREADS": "1",
             "TOKENIZERS_PARALLELISM": "false",
             "PYTHONHASHSEED": "0",
+            **(more or {}),
         }
         self._process = subprocess.Popen(
-            [sys.executable, str(SUPPORT / "fault_parent.py")],
+            [sys.executable, str(SUPPORT / "fault_parent.py"), *modules],
             cwd=folder,
             env=environment,
             stdin=subprocess.PIPE,
@@ -126,16 +136,25 @@ class WarmParent:
         """Run one command without a fault."""
         return self.start([{"argv": argv}])[0]
 
-    def faulty(self, argv: Sequence[object], folder: Path, at: int, mode: Mode) -> Ended:
+    def faulty(
+        self,
+        argv: Sequence[object],
+        folder: Path,
+        at: int,
+        mode: Mode,
+        more: Mapping[str, Any] | None = None,
+    ) -> Ended:
         """Run one command with a fault at its `at`-th change below `folder`."""
         fault = {"folder": str(folder.resolve()), "at": at, "mode": int(mode)}
-        return self.start([{"argv": argv, **fault}])[0]
+        return self.start([{"argv": argv, **fault, **(more or {})}])[0]
 
-    def record(self, argv: Sequence[object], folder: Path) -> tuple[Ended, list[Point]]:
+    def record(
+        self, argv: Sequence[object], folder: Path, more: Mapping[str, Any] | None = None
+    ) -> tuple[Ended, list[Point]]:
         """Run one command, and list the points that it has."""
         log = self.folder / "points.tsv"
         fault = {"folder": str(folder.resolve()), "at": 0, "mode": 0, "log": str(log)}
-        ended = self.start([{"argv": argv, **fault}])[0]
+        ended = self.start([{"argv": argv, **fault, **(more or {})}])[0]
         rows = [line.split("\t") for line in log.read_text(encoding="utf-8").splitlines()]
         return ended, [Point(call, grows == "1", path, other) for call, grows, path, other in rows]
 

@@ -82,7 +82,7 @@ def page(budget: Path, count: int, found: list[Outcome], seconds: float) -> str:
     verdict = ", ".join(f"{name} {number:,}" for name, number in over.items())
     lines += ["", f"**Over the budget: {verdict}.**" if over else "Nothing is over the budget.", ""]
     for suite, noted in suites.items():
-        shown = {name: 0 for name in ("torn", "lost_rows", "uncaught", "silent_differences")}
+        shown = dict.fromkeys(("torn", "lost_rows", "uncaught", "silent_differences"), 0)
         lines += [f"## {suite}", ""]
         rows = [[name.replace("_", " "), f"{n:,}"] for name, n in sorted((shown | noted).items())]
         lines += [*table([["figure", "count"], *rows]), ""]
