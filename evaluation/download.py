@@ -15,6 +15,7 @@ from typing import Any
 from meadow.atomic import write_json
 from meadow.errors import FileError, NetworkError, UpstreamChangedError, UsageError
 from meadow.manifest import sha256_file
+from meadow.redaction import redact
 
 LOCK = "exams.lock.json"
 
@@ -133,7 +134,7 @@ def _download(remote: Remote, home: Path, lock: dict[str, Any]) -> dict[str, Any
             found.setdefault(name, sha256_file(path))
     except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
         raise NetworkError(
-            f"the exam could not be downloaded: {str(error).strip().partition(chr(10))[0]}",
+            f"the exam could not be downloaded: {redact(str(error).strip().partition(chr(10))[0])}",
             where=remote.repository,
             fix="download the files by hand and name them with --file",
         ) from error

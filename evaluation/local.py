@@ -17,6 +17,8 @@ from evaluation.scorer import Scorer, choose
 from evaluation.sequences import Group, Score, cut_left, encode
 from meadow.errors import FileError, UsageError
 from meadow.manifest import hash_json, sha256_file
+from meadow.redaction import redact
+from meadow.weights import adapter_folder, check_model
 
 DEFAULT_CONTEXT = 2048
 LOADS = ("float32", "bfloat16", "float16", "int8", "nf4")
@@ -232,8 +234,7 @@ def tokenizer_hash(tokenizer: Any) -> str:
 
 def weights_hash(folder: Path) -> str:
     """A hash of a checkpoint's weight files, names and contents."""
-    names = ("*.safetensors", "*.bin")
-    files = sorted(path for name in names for path in folder.glob(name))
+    files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise FileError("no weights in the folder", where=str(folder), fix="check --model")
     return hash_json({path.name: sha256_file(path) for path in files})
@@ -252,6 +253,8 @@ def load(
     method: str = "auto",
 ) -> LocalBackend:
     """Load a checkpoint folder or a Hub repository, with an adapter where one is named.
+
+    Safetensors only, and no code of a repository: `meadow.weights` looks before anything is loaded.
 
     Args:
         model: A folder, or OWNER/NAME on the Hub.
@@ -277,9 +280,7 @@ def load(
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16"
     # said aloud: without it transformers asks at a terminal whether to run the repository's code
-    arguments: dict[str, Any] = {"trust_remote_code": False}
-    if revision:
-        arguments["revision"] = revision
+    arguments: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
     if attention:
         arguments["attn_implementation"] = attention
     if dtype in {"int8", "nf4"}:
@@ -289,12 +290,15 @@ def load(
     else:
         arguments["dtype"] = getattr(torch, dtype)
     try:
+        commit = check_model(model, revision) or revision
+        if commit:
+            arguments["revision"] = commit
         tokenizer = library.AutoTokenizer.from_pretrained(
-            model, revision=revision or "main", trust_remote_code=False
+            model, revision=commit or "main", trust_remote_code=False
         )
         loaded: Any = library.AutoModelForCausalLM.from_pretrained(model, **arguments)
     except (OSError, ValueError) as error:
-        first = str(error).strip().partition("\n")[0]
+        first = redact(str(error).strip().partition("\n")[0])
         raise FileError(
             f"the model cannot be loaded: {first}",
             where=model,
@@ -309,10 +313,10 @@ def load(
         from peft import PeftModel
 
         try:
-            loaded = PeftModel.from_pretrained(loaded, adapter)
+            loaded = PeftModel.from_pretrained(loaded, str(adapter_folder(adapter)))
         except (OSError, ValueError) as error:
             raise FileError(
-                f"the adapter cannot be loaded: {str(error).strip().partition(chr(10))[0]}",
+                f"the adapter cannot be loaded: {redact(str(error).strip().partition(chr(10))[0])}",
                 where=adapter,
             ) from error
         identity["adapter"] = adapter

@@ -30,6 +30,7 @@ from meadow.errors import FileError, UsageError
 from meadow.exams import ExamItem, eligible
 from meadow.manifest import hash_json
 from meadow.prompt import EXAM_CUE, EXAM_INSTRUCTION, exam_prompt
+from meadow.redaction import hide_secrets
 from meadow.shards import write_parquet
 
 RUN = "run.json"
@@ -243,7 +244,7 @@ def run(
                     "settings": settings.to_json(),
                     "items_sha256": hash_json([item.item_id for item in chosen]),
                     "limit": limit,
-                    "command": list(command),
+                    "command": [hide_secrets(part) for part in command],
                     "versions": versions(),
                     "machine": machine(),
                     "processes": world.size,

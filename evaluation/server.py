@@ -9,6 +9,7 @@ chance in silence.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
@@ -26,6 +27,9 @@ from evaluation.modes import GENERATED, kinds_of
 from evaluation.questions import Part, Unit
 from evaluation.sequences import Score
 from meadow.errors import NetworkError, RefusedError, UsageError
+from meadow.redaction import redact, without_values
+from meadow.remote_file import is_loopback, plain_address
+from meadow.rephrase_client import KEY_VARIABLES
 
 PROBE = "The answer to the question is: A"
 TOP = 20
@@ -58,12 +62,11 @@ class HttpBackend:
     ) -> None:
         if not urls:
             raise UsageError("no server", fix="--base-url http://HOST:PORT/v1")
-        self.urls = [url.rstrip("/").removesuffix("/v1") + "/v1" for url in urls]
+        plain = [plain_address(url, "--base-url") for url in urls]
+        self.urls = [url.rstrip("/").removesuffix("/v1") + "/v1" for url in plain]
         self.model = model
         self.chat = chat
-        key = os.environ.get("OPENAI_API_KEY", "")
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self.client = client or httpx.Client(timeout=TIMEOUT, headers=headers)
+        self.client = client or _client(self.urls)
         self.requests = 0
         self.retries = 0
         self.censored = 0
@@ -210,10 +213,11 @@ class HttpBackend:
         if self.chat:
             body["messages"] = [{"role": "user", "content": prompt}]
             answer = self._post(self._next(), "chat/completions", body)
-            text = _choice(answer).get("message", {}).get("content") or ""
+            message = _choice(answer).get("message")
+            text = _text(message.get("content") if isinstance(message, dict) else None)
         else:
             answer = self._post(self._next(), "completions", {**body, "prompt": prompt})
-            text = _choice(answer).get("text") or ""
+            text = _text(_choice(answer).get("text"))
         for stop in sampling.stop:  # not every server knows stop texts
             text = text.partition(stop)[0]
         return Response(text, _choice(answer).get("finish_reason") == "length")
@@ -252,18 +256,50 @@ class HttpBackend:
                 where=url,
                 fix="check that it runs; the journal keeps what was scored",
             )
+        if response.is_redirect:
+            raise NetworkError(
+                f"the server redirects (status {response.status_code}), which is not followed",
+                where=f"{url}/{path}",
+                fix="give the address that it redirects to, if that is where the texts may go",
+            )
         if response.status_code >= 400:
             if probing:
                 return {}
+            said = redact(response.text)[:200]
             raise NetworkError(
-                f"the server refused: status {response.status_code} {response.text[:200]}",
+                f"the server refused: status {response.status_code} {said}",
                 where=f"{url}/{path}",
                 fix="check the model's name (--model) and that the route exists (--chat)",
             )
         try:
-            return response.json()
-        except ValueError as error:
+            # a server that repeats the key must not bring it into the journal
+            return json.loads(without_values(response.text))
+        except (ValueError, RecursionError) as error:
             raise NetworkError("the server sent no JSON", where=f"{url}/{path}") from error
+
+
+def _client(urls: Sequence[str]) -> httpx.Client:
+    """A client with the key of the environment, which goes to the named servers alone.
+
+    Raises:
+        RefusedError: The key would travel in clear text.
+    """
+    key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), "")
+    local = [is_loopback(urlsplit(url).hostname) for url in urls]
+    for url, here in zip(urls, local, strict=True):
+        if key and not here and not url.startswith("https://"):
+            raise RefusedError(
+                "the key of the environment would leave this machine in clear text",
+                where=url,
+                fix=f"use https, or unset {' and '.join(KEY_VARIABLES)}",
+            )
+    return httpx.Client(
+        timeout=TIMEOUT,
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        follow_redirects=False,
+        # no proxy for what is on this machine
+        trust_env=not all(local),
+    )
 
 
 def _wait(response: httpx.Response | None, attempt: int) -> float:
@@ -279,6 +315,11 @@ def _choice(answer: Any) -> dict[str, Any]:
     choices = answer.get("choices") if isinstance(answer, dict) else None
     first = choices[0] if isinstance(choices, list) and choices else {}
     return first if isinstance(first, dict) else {}
+
+
+def _text(value: Any) -> str:
+    """A response as text that can be written as UTF-8; "" where the server gave none."""
+    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else ""
 
 
 def _top(answer: Any) -> dict[str, float]:

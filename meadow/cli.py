@@ -14,12 +14,15 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
+from types import TracebackType
 from typing import Any, NoReturn
 
 import click
 
 from meadow.errors import ExitCode, MeadowError
+from meadow.redaction import hide_secrets, redact, without_values
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "sources": ("meadow.commands.sources:sources", "List the sources: licence, files, counts."),
@@ -148,7 +151,8 @@ class Finish:
     ) -> None:
         """Print the document where it was asked for, and the closing line."""
         if self.as_json:
-            click.echo(json.dumps(document, ensure_ascii=False, indent=2, default=str))
+            text = json.dumps(document, ensure_ascii=False, indent=2, default=str)
+            click.echo(without_values(text))
         seconds = time.monotonic() - self.started
         counts = [
             f"{name} {value:,}"
@@ -159,8 +163,8 @@ class Finish:
 
 
 def log(message: str) -> None:
-    """One line for the person at the terminal, on stderr."""
-    click.echo(message, err=True)
+    """One line for the person at the terminal, on stderr, without secrets."""
+    click.echo(hide_secrets(message), err=True)
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -193,9 +197,22 @@ def _terminate(signum: int, frame: object) -> NoReturn:
     raise SystemExit(ExitCode.TERMINATED)
 
 
+def _traceback(error: BaseException) -> str:
+    """The traceback without secrets: libraries put addresses and servers' answers into theirs."""
+    return redact("".join(traceback.format_exception(error)).rstrip())
+
+
+def _report_defect(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """What the interpreter calls for an exception that nobody expected."""
+    click.echo(_traceback(error.with_traceback(trace)), err=True)
+
+
 def main() -> NoReturn:
     """Run the command line and end with an exit code of `meadow.errors.ExitCode`."""
     signal.signal(signal.SIGTERM, _terminate)
+    sys.excepthook = _report_defect
     debug = "--debug" in sys.argv[1:] or os.environ.get("MEADOW_DEBUG") == "1"
     try:
         status = cli.main(prog_name="meadow", standalone_mode=False)
@@ -208,16 +225,12 @@ def main() -> NoReturn:
         error.show()
         status = ExitCode.USAGE
     except MeadowError as error:
-        if debug:
-            raise
-        log(f"error: {error}")
+        log(_traceback(error) if debug else f"error: {error}")
         status = error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = ExitCode.FAILED
     except OSError as error:
-        if debug:
-            raise
-        log(f"error: {_os_error(error)}")
+        log(_traceback(error) if debug else f"error: {_os_error(error)}")
         status = ExitCode.FAILED
     sys.exit(int(status or 0))

@@ -16,7 +16,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from meadow.errors import FileError, NetworkError, UpstreamChangedError
+from meadow.errors import FileError, NetworkError, UpstreamChangedError, UsageError
 from meadow.retry import RETRY_STATUS, Attempts, parse_retry_after
 
 if TYPE_CHECKING:
@@ -369,3 +369,22 @@ def clean_address(url: str) -> str:
     except ValueError:
         return "an address that cannot be read"
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def plain_address(url: str, option: str) -> str:
+    """An address that may be printed and kept as it is, since it holds no secret.
+
+    Args:
+        url: As a user gave it.
+        option: Where, for the message.
+
+    Raises:
+        UsageError: It has a user, a password or a query, or is none.
+    """
+    if not url.startswith(("http://", "https://")) or clean_address(url) != url:
+        raise UsageError(
+            "not a plain http(s) address: no user, password, query or fragment may stand in it",
+            where=clean_address(url),
+            fix=f"give {option} without them; keys come from the environment",
+        )
+    return url

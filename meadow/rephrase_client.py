@@ -78,9 +78,11 @@ def make_endpoint(base_url: str, model: str, *, allow_remote: bool, **more: Any)
     parts = urlsplit(base_url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UsageError(f"not an http(s) address: {clean_address(base_url)}", fix="--base-url")
-    if parts.username or parts.password:
+    if parts.username or parts.password or parts.query:
         raise UsageError(
-            "the address holds a user or password", fix=f"set {KEY_VARIABLES[0]} instead"
+            "the address holds a user, a password or a query",
+            where=clean_address(base_url),
+            fix=f"set {KEY_VARIABLES[0]} instead",
         )
     key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), "")
     endpoint = Endpoint(base_url, model, key, **more)
@@ -205,6 +207,13 @@ class Client:
             project="",
             max_retries=0,
             timeout=self.endpoint.timeout,
+            # Texts go where the user said and nowhere else: no redirect is followed, and what is
+            # for this machine passes no proxy.
+            http_client=openai.DefaultAsyncHttpxClient(
+                timeout=self.endpoint.timeout,
+                follow_redirects=False,
+                trust_env=not self.endpoint.is_local,
+            ),
         )
         return self
 

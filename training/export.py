@@ -20,6 +20,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from meadow.atomic import write_text
 from meadow.errors import FileError, MeadowError, NetworkError, RefusedError, UsageError
+from meadow.redaction import redact
+from meadow.weights import adapter_folder, check_model
 from training import checkpoints, run_manifest
 from training.card import model_card
 from training.config import Dtype, Recipe, parse_recipe
@@ -112,12 +114,12 @@ def merge(source: Path, recipe: Recipe, base: str | Path | None) -> tuple[Any, d
     if recipe.method in ("lora_int8", "qlora_nf4"):
         quantised = load_base(name, recipe.method, recipe.base.dtype, pinned)
         probe = probe_tokens(int(quantised.config.vocab_size))
-        adapted: Any = PeftModel.from_pretrained(quantised, str(source))
+        adapted: Any = PeftModel.from_pretrained(quantised, str(adapter_folder(str(source))))
         trained_on = logits(adapted, probe)
         del adapted
     plain = load_base(name, recipe.method, recipe.base.dtype, pinned)
     probe = probe_tokens(int(plain.config.vocab_size))
-    model: Any = PeftModel.from_pretrained(dequantize(plain), str(source))
+    model: Any = PeftModel.from_pretrained(dequantize(plain), str(adapter_folder(str(source))))
     before = logits(model, probe)
     merged = model.merge_and_unload(safe_merge=True)
     after = logits(merged, probe)
@@ -178,6 +180,7 @@ def export(
     figures: dict[str, float] = {}
     if recipe.method == "full":
         loader: Any = AutoModelForCausalLM
+        check_model(str(source))
         model = loader.from_pretrained(str(source), dtype=torch.float32, use_safetensors=True)
     else:
         model, figures = merge(source, recipe, base or trained_base(source, document))
@@ -302,7 +305,7 @@ def push(folder: Path, repository: str, *, private: bool = True) -> dict[str, st
         )
     except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
         raise NetworkError(
-            f"the model could not be uploaded: {str(error).strip().splitlines()[0][:300]}",
+            f"the model could not be uploaded: {redact(str(error)).strip()[:300]}",
             where=repository,
             fix="check the name, the token (`hf auth login`) and the network",
         ) from error

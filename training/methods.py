@@ -18,6 +18,8 @@ from transformers import (
 )
 
 from meadow.errors import FileError, UsageError
+from meadow.redaction import redact
+from meadow.weights import check_model
 from training.config import ALL_LINEAR, Base, Dtype, Lora, Method, Recipe
 
 DTYPES: dict[Dtype, torch.dtype] = {
@@ -95,7 +97,7 @@ def load_config(recipe: Recipe, base: str | Path | None = None) -> Any:
 
 
 def _unreadable(what: str, name: str, error: Exception) -> FileError:
-    first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    first = (redact(str(error)).strip().splitlines() or [type(error).__name__])[0][:200]
     return FileError(
         f"the {what} cannot be loaded: {first}",
         where=name,
@@ -132,12 +134,16 @@ def load_base(
 
     Raises:
         FileError: The weights are not there, or cannot be read.
+        RefusedError: They are in a format that can run code.
     """
     quantised = quantization(method, dtype)
     extra: dict[str, Any] = {}
     if quantised is not None:
         extra = {"quantization_config": quantised, "device_map": {"": device}}
     try:
+        commit = check_model(name, arguments.get("revision"))
+        if commit:
+            arguments = arguments | {"revision": commit}
         model = AutoModelForCausalLM.from_pretrained(
             name,
             dtype=DTYPES[dtype],

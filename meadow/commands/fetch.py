@@ -160,6 +160,7 @@ def _crawl(
     from dataclasses import asdict, replace
 
     from meadow.crawler import STORE, crawl, user_agent
+    from meadow.remote_file import plain_address
     from meadow.sources.wikidoc import CRAWLS
 
     crawled: dict[str, Any] = {}
@@ -170,7 +171,7 @@ def _crawl(
         if category is not None or prefix is not None:
             wanted = replace(wanted, category=category or "", prefix=prefix or "")
         if api is not None:
-            wanted = replace(wanted, api=api)
+            wanted = replace(wanted, api=plain_address(api, "--api"))
         agent = user_agent(contact)
         what = wanted.category and f"category {wanted.category}"
         what = what or (wanted.prefix and f"titles in {wanted.prefix}...") or "all articles"

@@ -7,12 +7,12 @@ neither a commit nor a failed GET of a file: those are retried here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from meadow.errors import CheckError, MeadowError, NetworkError, RefusedError
+from meadow.redaction import redact
 from meadow.remote_file import clean_address
 from meadow.retry import RETRY_STATUS, Attempts, Clock, Patience, parse_retry_after
 
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 Result = TypeVar("Result")
-
-_SECRET = re.compile(
-    r"\b(?:hf_|xet_|sk-)[\w-]{8,}|\bBearer\s+[^\s,;'\"]+|(?<=://)[^/@\s]+:[^/@\s]+@", re.I
-)
-_QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]*")
 
 
 class HeadMovedError(MeadowError):
@@ -91,11 +86,6 @@ class HubClient:
         found: list[Result] = []
         self.call(where, lambda: found.append(action()))
         return found[0]
-
-
-def redact(text: str) -> str:
-    """The text without tokens, passwords and signed queries."""
-    return _QUERY.sub(r"\1", _SECRET.sub("[secret]", text))
 
 
 def _status(error: BaseException) -> int | None:

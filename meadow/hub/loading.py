@@ -5,7 +5,8 @@ from __future__ import annotations
 import tempfile
 
 from meadow.errors import CheckError, MeadowError
-from meadow.hub.client import HubClient, network_cause, redact
+from meadow.hub.client import HubClient, network_cause
+from meadow.redaction import redact
 
 
 def load_counts(
