@@ -19,21 +19,24 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
-_COMMON = (
+_COMMON_TEXT = (
     "the of and to in a is that for it with as are was on be by this not or which can have from "
     "an at if you your they but there will when has may should one more their what how because "
     "than also some other these after most about does would while often without between usually "
     "patients patient treatment study disease blood risk dose effect clinical cells infection "
     "muscle heart protein pressure severe acute chronic results virus response children analysis "
     "symptoms therapy group data methods associated increased during levels model cases days"
-).split()
-_SYLLABLES = (
+)
+_COMMON = _COMMON_TEXT.split()
+_SYLLABLES_TEXT = (
     "an ar car cor der di do el en er fi gen hep i in ka la lo ma me mi mo na neu ni no o or pa "
     "per phy pre pro ra re ri ro sa se si so ta te ter ti to tri u ul va vi xa"
-).split()
-_BEYOND_ASCII = (
-    "naïve β-blocker μg 5–10 ±2.1 °C José α-synuclein café ≥65 “mild” – … Müller 患者 γδ é".split()
 )
+_SYLLABLES = _SYLLABLES_TEXT.split()
+_BEYOND_TEXT = (
+    "naïve β-blocker μg 5–10 ±2.1 °C José α-synuclein café ≥65 “mild” – … Müller 患者 γδ é"
+)
+_BEYOND_ASCII = _BEYOND_TEXT.split()
 _WORDS = 20_000
 _BLOCKS = 30_000
 _CHUNK = 20_000

@@ -2,15 +2,75 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+_POLL = 0.05
+"""Seconds between two looks at the memory of a tree of processes."""
+_LAUNCHER = """
+import json, os, subprocess, sys, time
+started = time.perf_counter()
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(child.pid, 0)
+print(json.dumps([os.waitstatus_to_exitcode(status), time.perf_counter() - started,
+                  usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
+"""
+"""A small process between: a child's peak begins with that of the process that forked it."""
+
+
+def run_program(
+    command: Sequence[str | Path], environment: Mapping[str, str] | None = None
+) -> dict[str, float]:
+    """Run a program to its end: what it took, from its start on, imports included.
+
+    `cpu_s` is that of the program and of the processes that it waited for. `peak_mb` is the largest
+    resident memory: that of one process as the system counted it, or, where it was larger, the sum
+    over the program and its descendants as seen twenty times a second (pages that they share count
+    once a process).
+
+    Raises:
+        RuntimeError: The program failed; its last lines are in the message.
+    """
+    import psutil
+
+    arguments = [str(part) for part in command]
+    together = 0
+    with tempfile.TemporaryFile() as errors:
+        launcher = subprocess.Popen(
+            [sys.executable, "-S", "-I", "-c", _LAUNCHER, *arguments],
+            env=None if environment is None else dict(environment),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        tree = psutil.Process(launcher.pid)
+        while launcher.poll() is None:
+            with contextlib.suppress(psutil.Error):  # one of them ended while it was looked at
+                descendants = tree.children(recursive=True)
+                if len(descendants) > 1:
+                    together = max(together, sum(one.memory_info().rss for one in descendants))
+            time.sleep(_POLL)
+        assert launcher.stdout
+        code, wall, cpu, peak = json.loads(launcher.stdout.read())
+        if code:
+            errors.seek(0)
+            tail = errors.read().decode(errors="replace")[-2000:]
+            raise RuntimeError(f"{arguments[0]} ended with {code}\n{tail}")
+    return {"wall_s": wall, "cpu_s": cpu, "peak_mb": max(peak * 1024, together) / 1e6}
+
+
+def medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The median of each figure."""
+    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
 
 
 def measured(work: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], dict[str, float]]:
