@@ -296,7 +296,8 @@ class Client:
     def _read(self, request: Mapping[str, Any], body: str) -> Answer | None:
         """The answer in a body; None where it is no chat completion."""
         try:
-            document = json.loads(body)
+            # all of it: a server can repeat the key in any field, and the cache keeps several
+            document = json.loads(self.clean(body))
             choice = document["choices"][0]
             text = choice["message"]["content"]
             usage = document.get("usage") or {}
