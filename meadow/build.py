@@ -13,51 +13,22 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from meadow import manifest as manifests
-from meadow.atomic import LOCK_NAME, fsync_folder, locked, replacing, write_bytes, write_json
-from meadow.clean import clean_record
+from meadow.atomic import LOCK_NAME, fsync_folder, locked, write_bytes, write_json
+from meadow.build_source import ENTRY, SourceTask, build_source, measure_inputs, task_key
 from meadow.engine import LOCAL, run_tasks
-from meadow.errors import FileError, UpstreamChangedError, UsageError
+from meadow.errors import FileError, UsageError
 from meadow.manifest import Manifest, NamedFile, SourceEntry, hash_json, sha256_file
-from meadow.schema import SCHEMA_VERSION, Fact, Reason, Record, Reject, has_lone_surrogate
-from meadow.shards import write_shards
-from meadow.source import CONVERTER_VERSION, Input, Options, OriginName, Source
-from meadow.spool import Spool
+from meadow.schema import Reason
+from meadow.source import Input, Options, OriginName
 
 STAGING = ".staging"
-ENTRY = "entry.json"
 MALFORMED_THRESHOLD = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class SourceTask:
-    """One source to be built, as a worker gets it: picklable, and complete.
-
-    Args:
-        source: The source's name; the worker looks it up.
-        origin: Which of its origins.
-        inputs: The raw files.
-        options: What the conversion is asked for.
-        limit: Stop after that many candidate rows; None for all.
-        exclude: Ids taken down: record ids, upstream ids or URLs.
-        expected: Label -> SHA-256, for the inputs whose hash is known.
-        staging: Where the worker writes.
-    """
-
-    source: str
-    origin: OriginName
-    inputs: tuple[Input, ...]
-    options: Options
-    limit: int | None
-    exclude: frozenset[str]
-    expected: Mapping[str, str]
-    staging: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,24 +198,6 @@ def _open_output(out: Path, config_hash: str) -> Manifest | None:
     return found
 
 
-def task_key(task: SourceTask, inputs: Sequence[NamedFile]) -> str:
-    """A hash of everything that a source's bytes depend on."""
-    return hash_json(
-        {
-            "schema": SCHEMA_VERSION,
-            "converter": CONVERTER_VERSION,
-            "source": task.source,
-            "origin": str(task.origin),
-            "inputs": [item.to_json() for item in inputs],
-            "roles": [[item.label, item.subset, item.role, item.member] for item in task.inputs],
-            "options": asdict(task.options),
-            "limit": task.limit,
-            "exclude": sorted(task.exclude),
-            "versions": manifests.library_versions(),
-        }
-    )
-
-
 def _reusable(task: SourceTask, published: Manifest | None, out: Path) -> SourceEntry | None:
     """The entry of a finished source whose key still holds and whose files are all there."""
     candidates = []
@@ -275,146 +228,6 @@ def _place(out: Path, source: str, path: str, sha256: str) -> Path | None:
         if place.is_file() and sha256_file(place) == sha256:
             return place
     return None
-
-
-def measure_inputs(task: SourceTask) -> list[NamedFile]:
-    """The inputs with their hashes, held to the known ones.
-
-    Raises:
-        FileError: One is missing.
-        UpstreamChangedError: One has another hash than is known of it.
-    """
-    measured = []
-    for item in task.inputs:
-        try:
-            found = NamedFile.of(item.path, item.label)
-        except OSError as error:
-            raise FileError(
-                f"{task.source}: a raw file cannot be read: {error.strerror}",
-                where=str(item.path),
-                fix=f"`meadow sources {task.source}` lists the files that it needs",
-            ) from error
-        known = task.expected.get(item.label)
-        if known is not None and known != found.sha256:
-            raise UpstreamChangedError(
-                f"{task.source}: the checksum differs: expected {known}, found {found.sha256}",
-                where=str(item.path),
-                fix="fetch the file again; if upstream has really changed, update the lock file",
-            )
-        measured.append(found)
-    return measured
-
-
-def build_source(task: SourceTask) -> SourceEntry:
-    """Build one source into its staging folder and write its entry there, last."""
-    from meadow.sources import SOURCES
-
-    source = SOURCES[task.source]
-    folder = task.staging / task.source
-    shutil.rmtree(folder, ignore_errors=True)
-    inputs = measure_inputs(task)
-    quarantine_name = f"quarantine/{task.source}.jsonl"
-    rejected: Counter[str] = Counter()
-    repaired: Counter[str] = Counter()
-    facts: dict[str, Counter[str]] = {"licenses": Counter(), "subsets": Counter()}
-    facts["tasks"] = Counter()
-    rows_in = 0
-    with (
-        replacing(folder / quarantine_name) as temporary,
-        temporary.open("w", encoding="utf-8", newline="\n") as quarantine,
-    ):
-        spool = Spool(folder / "rows.arrow")
-
-        def reject(item: Reject) -> None:
-            rejected[item.reason.value] += 1
-            quarantine.write(item.to_json() + "\n")
-
-        candidates = convert(source, task)
-        with contextlib.closing(candidates):
-            for item, where in candidates:
-                if isinstance(item, Fact):
-                    facts.setdefault(item.group, Counter())[item.value] += item.count
-                    continue
-                if task.limit is not None and rows_in >= task.limit:
-                    break
-                rows_in += 1
-                outcome = item if isinstance(item, Reject) else _admit(item, where, task)
-                if isinstance(outcome, Reject):
-                    reject(outcome)
-                else:
-                    spool.add(outcome, where)
-        spool.close()
-        kept, gone = spool.resolve()
-        for duplicate in spool.rejects(gone):
-            reject(duplicate)
-    shards = write_shards(_count(spool.slices(kept), repaired, facts), folder, task.source)
-    (folder / "rows.arrow").unlink()
-    entry = SourceEntry(
-        rows_in=rows_in,
-        rows_out=sum(shard.rows for shard in shards),
-        rejected=dict(rejected),
-        repaired=dict(repaired),
-        inputs=tuple(inputs),
-        shards=shards,
-        quarantine=NamedFile.of(folder / quarantine_name, quarantine_name),
-        key=task_key(task, inputs),
-        origin=str(task.origin),
-        facts={name: dict(counts) for name, counts in sorted(facts.items()) if counts},
-    )
-    if entry.rows_in != entry.rows_out + sum(entry.rejected.values()):
-        raise AssertionError(f"{task.source}: rows were lost: {entry}")
-    write_json(folder / ENTRY, entry.to_json())
-    return entry
-
-
-def convert(
-    source: Source, task: SourceTask
-) -> Generator[tuple[Record | Reject | Fact, str], None, None]:
-    """Every candidate of a source with the place that it comes from."""
-    origin = source.origin(task.origin)
-    for raw in origin.read(task.inputs, task.options):
-        if isinstance(raw, Reject):
-            yield raw, raw.where
-        elif isinstance(raw, Fact):
-            yield raw, ""
-        else:
-            where = str(raw["_where"])
-            for item in origin.convert(raw, task.options):
-                yield item, where
-
-
-def _admit(record: Record, where: str, task: SourceTask) -> Record | Reject:
-    """Clean a record and hold it to the rules that every source shares."""
-    texts = (record.instruction, record.input, record.output)
-    if any(map(has_lone_surrogate, texts)):
-        return Reject(where, Reason.LONE_SURROGATE, "not encodable as UTF-8", " ".join(texts))
-    if task.exclude and not task.exclude.isdisjoint(
-        {record.id, record.source_id, record.url, f"{record.source}:{record.source_id}"}
-    ):
-        return Reject(where, Reason.EXCLUDED, "named in exclude_ids.txt", record.id)
-    cleaned = clean_record(record, task.options.style)
-    if isinstance(cleaned, Reject):
-        return replace(cleaned, where=where)
-    if not cleaned.output.strip():
-        return Reject(where, Reason.EMPTY_OUTPUT, "nothing to learn from", record.input)
-    if not (cleaned.input.strip() or cleaned.instruction.strip()):
-        return Reject(where, Reason.EMPTY_INPUT, "nothing to answer", record.output)
-    return cleaned
-
-
-def _count(
-    tables: Iterator[Any], repaired: Counter[str], facts: dict[str, Counter[str]]
-) -> Iterator[Any]:
-    """Count what the manifest says of the rows that are written, on their way to the shards."""
-    for table in tables:
-        for meta in table["meta"].to_pylist():
-            if '"repairs"' in meta:
-                repaired.update(json.loads(meta).get("repairs", ()))
-        for name, column in (("licenses", "license"), ("subsets", "subset"), ("tasks", "task")):
-            for value, count in Counter(table[column].to_pylist()).items():
-                if value is not None:
-                    facts[name][value] += count
-        yield table
 
 
 def _publish(result: Manifest, published: Manifest | None, out: Path) -> Manifest:

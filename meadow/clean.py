@@ -11,12 +11,12 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
 from meadow.language import is_foreign
-from meadow.privacy import scrub
+from meadow.privacy import scrub, suspects
 from meadow.schema import Reason, Record, Reject, Style, dump_meta, has_lone_surrogate, printable
 from meadow.text import normalise_characters, normalise_whitespace
 
@@ -40,28 +40,90 @@ def clean_record(record: Record, style: Style) -> Record | Reject:
         record: As its converter made it.
         style: In "2023" only what cannot be written is touched.
     """
-    texts = [record.instruction, record.input, record.output]
-    repairs: list[str] = []
-    _repair(texts, repairs, "joined_surrogates", _join_surrogates)
-    if any(map(has_lone_surrogate, texts)):
-        return _reject(record, Reason.LONE_SURROGATE, "half of a surrogate pair")
-    flags: list[str] = []
-    if style is not Style.PUBLISHED_2023:
+    return clean_records([record], style)[0]
+
+
+def clean_records(records: Sequence[Record], style: Style) -> list[Record | Reject]:
+    """`clean_record` for each; far cheaper for many than one at a time.
+
+    Args:
+        records: As their converters made them.
+        style: In "2023" only what cannot be written is touched.
+    """
+    drafts = [_Draft(record) for record in records]
+    touched = style is not Style.PUBLISHED_2023
+    if touched:
+        for draft in drafts:
+            draft.normalise()
+        free = [draft for draft in drafts if draft.writable and is_free_text(draft.record.source)]
+        marks = iter(suspects([text for draft in free for text in draft.texts]))
+        for draft in free:
+            draft.scrub([next(marks) for _ in draft.texts])
+    return [draft.decide(touched) for draft in drafts]
+
+
+class _Draft:
+    """A record on its way through the rules: its texts, and what was done to them."""
+
+    __slots__ = ("flags", "record", "repairs", "texts")
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.texts = [record.instruction, record.input, record.output]
+        self.repairs: list[str] = []
+        self.flags: list[str] = []
+        if any(map(has_lone_surrogate, self.texts)):
+            _repair(self.texts, self.repairs, "joined_surrogates", _join_surrogates)
+
+    @property
+    def writable(self) -> bool:
+        """Whether every text can be encoded."""
+        return not any(map(has_lone_surrogate, self.texts))
+
+    def normalise(self) -> None:
+        """Markup, characters, white space, and the greetings of doctors."""
+        source, texts, repairs = self.record.source, self.texts, self.repairs
+        if not self.writable:
+            return
         if any(map(_is_mojibake, texts)):
-            flags.append("mojibake")
-        _clean_texts(record.source, texts, repairs)
-        if refused := _refuse(record.source, texts):
+            self.flags.append("mojibake")
+        if source in PLAIN_TEXT:
+            _repair(texts, repairs, "unescaped_entities", _unescape)
+            _repair(texts, repairs, "removed_markup", _remove_markup)
+        _repair(texts, repairs, "normalised_characters", normalise_characters)
+        _repair(texts, repairs, "normalised_whitespace", normalise_whitespace)
+        if source == "chatdoctor":
+            answer = [texts[2]]
+            _repair(answer, repairs, "removed_greeting", _remove_greeting)
+            _repair(answer, repairs, "removed_signature", _remove_signature)
+            texts[2] = answer[0]
+
+    def scrub(self, marks: Sequence[bool]) -> None:
+        """Placeholders for personal data in the texts that are suspected of it."""
+        found: set[str] = set()
+        for index, marked in enumerate(marks):
+            if marked:
+                self.texts[index], counts = _scrub(self.texts[index])
+                found.update(counts)
+        self.repairs.extend(f"scrubbed_{kind}" for kind in sorted(found))
+
+    def decide(self, touched: bool) -> Record | Reject:
+        """The record with its new texts, or why it cannot be used."""
+        record, texts = self.record, self.texts
+        if not self.writable:
+            return _reject(record, Reason.LONE_SURROGATE, "half of a surrogate pair")
+        if touched and (refused := _refuse(record.source, texts)):
             return _reject(record, *refused)
-    if not texts[2].strip():
-        return _reject(record, Reason.EMPTY_OUTPUT, "nothing to learn from")
-    if not texts[0].strip() and not texts[1].strip():
-        return _reject(record, Reason.EMPTY_INPUT, "nothing to answer")
-    cleaned = record
-    if repairs:
-        cleaned = record.with_text(
-            instruction=texts[0], input=texts[1], output=texts[2], repairs=repairs
-        )
-    return _flag(cleaned, flags) if flags else cleaned
+        if not texts[2].strip():
+            return _reject(record, Reason.EMPTY_OUTPUT, "nothing to learn from")
+        if not texts[0].strip() and not texts[1].strip():
+            return _reject(record, Reason.EMPTY_INPUT, "nothing to answer")
+        cleaned = record
+        if self.repairs:
+            cleaned = record.with_text(
+                instruction=texts[0], input=texts[1], output=texts[2], repairs=self.repairs
+            )
+        return _flag(cleaned, self.flags) if self.flags else cleaned
 
 
 @lru_cache(maxsize=256)
@@ -78,25 +140,6 @@ def _repair(
     if repaired != texts:
         texts[:] = repaired
         repairs.append(name)
-
-
-def _clean_texts(source: str, texts: list[str], repairs: list[str]) -> None:
-    if source in PLAIN_TEXT:
-        _repair(texts, repairs, "unescaped_entities", _unescape)
-        _repair(texts, repairs, "removed_markup", _remove_markup)
-    _repair(texts, repairs, "normalised_characters", normalise_characters)
-    _repair(texts, repairs, "normalised_whitespace", normalise_whitespace)
-    if source == "chatdoctor":
-        answer = [texts[2]]
-        _repair(answer, repairs, "removed_greeting", _remove_greeting)
-        _repair(answer, repairs, "removed_signature", _remove_signature)
-        texts[2] = answer[0]
-    if is_free_text(source):
-        found: set[str] = set()
-        for index, text in enumerate(texts):
-            texts[index], counts = _scrub(text)
-            found.update(counts)
-        repairs.extend(f"scrubbed_{kind}" for kind in sorted(found))
 
 
 def _refuse(source: str, texts: list[str]) -> tuple[Reason, str] | None:

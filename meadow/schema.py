@@ -299,7 +299,10 @@ def normalise_key(text: str) -> str:
 
 def dump_meta(meta: Mapping[str, Any]) -> str:
     """`meta` as its column holds it: JSON, sorted keys, no spaces to spare."""
-    return json.dumps(meta, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return _ENCODE(meta)
+
+
+_ENCODE = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -326,6 +329,19 @@ def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
         for index, part in enumerate(parts)
         if part
     )
+
+
+def order_key(text: str) -> bytes:
+    """`natural_key` as bytes that sort the same way: what a million rows can be sorted by."""
+    found = []
+    for _, part in natural_key(text):
+        if isinstance(part, int):
+            digits = str(part).encode()
+            found.append(b"\x01" + bytes([len(digits)]) + digits)
+        else:
+            escaped = part.encode("utf-8", "surrogatepass").replace(b"\x00", b"\x00\xff")
+            found.append(b"\x02" + escaped + b"\x00\x00")
+    return b"".join(found)
 
 
 def arrow_schema() -> pa.Schema:

@@ -1,28 +1,32 @@
 """Rows on disk until their order is known: what keeps a build's memory small.
 
-Records go to an Arrow file as they come; of each row only its id, a digest of its text and its
-upstream id stay in memory. When all rows are in, duplicates and conflicts are told apart and the
-survivors are read back, slice by slice, in their final order.
+Batches go to an Arrow file as they come; of each row only 32 bytes and the key of its place stay in
+memory. When all rows are in, duplicates and conflicts are told apart and the survivors are read
+back, slice by slice, in their final order. The file is mapped, and its pages are given back after
+each slice, so that a large one does not count as memory.
 """
 
 from __future__ import annotations
 
-import hashlib
+import mmap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meadow.admission import Admission, spool_schema
 from meadow.errors import UpstreamChangedError
-from meadow.schema import Reason, Record, Reject, arrow_schema, natural_key, to_rows
+from meadow.schema import Reason, Reject
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
-BATCH_ROWS = 4096
+SLICE_ROWS = 4096
 
 
 class Spool:
-    """The rows of one source between conversion and shards.
+    """The rows of one source between admission and shards.
 
     Args:
         path: The temporary Arrow file.
@@ -33,45 +37,32 @@ class Spool:
 
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._schema = arrow_schema().append(pa.field("_where", pa.string()))
         self._sink = pa.OSFile(str(path), "wb")
-        self._writer = pa.ipc.new_file(self._sink, self._schema)
-        self._pending: list[tuple[Record, str]] = []
-        self._ids: list[bytes] = []
-        self._texts: list[bytes] = []
-        self._upstream_ids: list[str | None] = []
+        self._writer = pa.ipc.new_file(self._sink, spool_schema())
+        self._identities = bytearray()
+        self._digests = bytearray()
+        self._order: list[pa.Array] = []
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._identities) // 16
 
-    def add(self, record: Record, where: str) -> None:
-        """Take a row; `where` is kept for the quarantine."""
-        text = "\x1f".join((record.instruction, record.input, record.output))
-        self._ids.append(bytes.fromhex(record.id))
-        self._texts.append(hashlib.blake2b(text.encode(), digest_size=16).digest())
-        self._upstream_ids.append(record.source_id)
-        self._pending.append((record, where))
-        if len(self._pending) >= BATCH_ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
+    def add(self, batch: Admission) -> None:
+        """Take the rows of a batch."""
         import pyarrow as pa
 
-        if not self._pending:
+        if not batch.rows.num_rows:
             return
-        rows = list(to_rows(record for record, _ in self._pending))
-        for row, (_, where) in zip(rows, self._pending, strict=True):
-            row["_where"] = where
-        self._writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=self._schema))
-        self._pending.clear()
+        self._writer.write_batch(batch.rows)
+        self._identities += batch.identities
+        self._digests += batch.digests
+        self._order.append(pa.array(batch.order, pa.binary()))
 
     def close(self) -> None:
         """Put everything in the file."""
-        self._flush()
         self._writer.close()
         self._sink.close()
 
-    def resolve(self) -> tuple[list[int], dict[int, tuple[Reason, int]]]:
+    def resolve(self) -> tuple[NDArray[np.int64], dict[int, tuple[Reason, int]]]:
         """Tell apart what stays from duplicates and conflicts.
 
         A row whose published text is that of an earlier row is a duplicate. Two texts under one id
@@ -85,79 +76,140 @@ class Spool:
         Raises:
             UpstreamChangedError: One upstream id with two contents.
         """
-        first_by_id: dict[bytes, int] = {}
-        conflicts: set[bytes] = set()
-        for row, identity in enumerate(self._ids):
-            first = first_by_id.setdefault(identity, row)
-            if self._texts[first] != self._texts[row]:
-                if self._upstream_ids[row] is not None:
-                    places = self._where([first, row])
-                    raise UpstreamChangedError(
-                        f"the upstream id {self._upstream_ids[row]!r} stands for two contents",
-                        where=" and ".join(places),
-                        fix="remove one of the two rows, or fetch the file again",
-                    )
-                conflicts.add(identity)
-        gone: dict[int, tuple[Reason, int]] = {}
-        first_by_text: dict[bytes, int] = {}
-        for row, (identity, text) in enumerate(zip(self._ids, self._texts, strict=True)):
-            if identity in conflicts:
-                gone[row] = (Reason.CONFLICT, first_by_id[identity])
-            elif (first := first_by_text.setdefault(text, row)) != row:
-                gone[row] = (Reason.DUPLICATE, first)
-        kept = [row for row in range(len(self)) if row not in gone]
-        kept.sort(key=self._order)
-        return kept, gone
-
-    def _order(self, row: int) -> tuple[int, object, int]:
-        upstream_id = self._upstream_ids[row]
-        return (1, (), row) if upstream_id is None else (0, natural_key(upstream_id), row)
-
-    def slices(self, rows: list[int]) -> Iterator[pa.Table]:
-        """The given rows in the given order, a few thousand at a time."""
+        import numpy as np
         import pyarrow as pa
 
+        order = pa.concat_arrays([pa.array([], pa.binary()), *self._order])
+        unnamed = order.is_null().to_numpy(zero_copy_only=False)
+        digests = np.frombuffer(self._digests, np.dtype("V16"))
+        identities = np.frombuffer(self._identities, np.dtype("V16"))
+        first = _first(identities)
+        differs = digests[first] != digests
+        if (wrong := np.flatnonzero(differs & ~unnamed)).size:
+            row = int(wrong[0])
+            pair = [int(first[row]), row]
+            upstream_id = self._taken("source_id", [row])[0]
+            raise UpstreamChangedError(
+                f"the upstream id {upstream_id!r} stands for two contents",
+                where=" and ".join(self._taken("_where", pair)),
+                fix="remove one of the two rows, or fetch the file again",
+            )
+        in_conflict = np.isin(first, first[differs])
+        gone = {int(row): (Reason.CONFLICT, int(first[row])) for row in np.flatnonzero(in_conflict)}
+        whole = np.flatnonzero(~in_conflict)
+        earliest = whole[_first(digests[whole])]
+        repeated = earliest != whole
+        for row, met in zip(whole[repeated].tolist(), earliest[repeated].tolist(), strict=True):
+            gone[row] = (Reason.DUPLICATE, met)
+        kept = whole[~repeated]
+        return _sorted(kept, order), gone
+
+    def slices(self, rows: NDArray[np.int64]) -> Iterator[pa.Table]:
+        """The given rows in the given order, a few thousand at a time."""
         if not len(self):
             return
-        with pa.memory_map(str(self._path)) as source:
-            table = pa.ipc.open_file(source).read_all().drop_columns(["_where"])
-            for start in range(0, len(rows), BATCH_ROWS):
-                part = rows[start : start + BATCH_ROWS]
-                if part[-1] - part[0] == len(part) - 1 and part == list(
-                    range(part[0], part[-1] + 1)
-                ):
-                    yield table.slice(part[0], len(part))
-                else:
-                    yield table.take(pa.array(part)).combine_chunks()
+        mapped = _Mapped(self._path)
+        for start in range(0, len(rows), SLICE_ROWS):
+            yield mapped.take(rows[start : start + SLICE_ROWS]).drop_columns(["_where"])
+            mapped.give_back()
 
     def rejects(self, gone: dict[int, tuple[Reason, int]]) -> Iterator[Reject]:
         """The duplicates and conflicts as rejects, in reading order."""
-        import pyarrow as pa
+        import numpy as np
 
         if not gone:
             return
+        mapped = _Mapped(self._path, ["_where", "input", "output"])
         rows = sorted(gone)
-        with pa.memory_map(str(self._path)) as source:
-            table = pa.ipc.open_file(source).read_all()
-            found = table.select(["_where", "input", "output"])
-            places = found["_where"].take(pa.array([gone[row][1] for row in rows])).to_pylist()
-            for start in range(0, len(rows), BATCH_ROWS):
-                part = found.take(pa.array(rows[start : start + BATCH_ROWS])).to_pylist()
-                for offset, item in enumerate(part, start=start):
-                    reason, first = gone[rows[offset]]
-                    if reason is Reason.DUPLICATE:
-                        detail = f"the same text as {places[offset]}"
-                    elif rows[offset] == first:
-                        detail = "a later row has the same input and another output"
-                    else:
-                        detail = f"the same input as {places[offset]} with another output"
-                    excerpt = f"{item['input']} -> {item['output']}"
-                    yield Reject(item["_where"], reason, detail, excerpt)
+        for start in range(0, len(rows), SLICE_ROWS):
+            part = rows[start : start + SLICE_ROWS]
+            found = mapped.take(np.array(part)).to_pylist()
+            met = np.array([gone[row][1] for row in part])
+            places = mapped.take(met)["_where"].to_pylist()
+            mapped.give_back()
+            for row, item, place in zip(part, found, places, strict=True):
+                reason, first = gone[row]
+                if reason is Reason.DUPLICATE:
+                    detail = f"the same text as {place}"
+                elif row == first:
+                    detail = "a later row has the same input and another output"
+                else:
+                    detail = f"the same input as {place} with another output"
+                excerpt = f"{item['input']} -> {item['output']}"
+                yield Reject(item["_where"], reason, detail, excerpt)
 
-    def _where(self, rows: Iterable[int]) -> list[str]:
+    def _taken(self, column: str, rows: Iterable[int]) -> list[str]:
+        import numpy as np
+
+        values: list[str] = _Mapped(self._path, [column]).take(np.array(list(rows)))[0].to_pylist()
+        return values
+
+
+class _Mapped:
+    """The spooled batches, mapped: any rows of them, without the file in memory."""
+
+    def __init__(self, path: Path, columns: list[str] | None = None) -> None:
+        import numpy as np
         import pyarrow as pa
 
-        with pa.memory_map(str(self._path)) as source:
-            column = pa.ipc.open_file(source).read_all()["_where"]
-            places: list[str] = column.take(pa.array(list(rows))).to_pylist()
-        return places
+        with path.open("rb") as file:
+            # unmapped with the last buffer that points into it
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        reader = pa.ipc.open_file(pa.py_buffer(self._map))
+        batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
+        self._batches = [batch.select(columns) if columns else batch for batch in batches]
+        self._starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
+
+    def take(self, rows: NDArray[np.int64]) -> pa.Table:
+        """Copies of the rows, in the order given.
+
+        Batch by batch: pyarrow's own `take` on a table of many batches copies all of it first.
+        """
+        import numpy as np
+        import pyarrow as pa
+
+        owners = np.searchsorted(self._starts, rows, side="right") - 1
+        by_owner = np.argsort(owners, kind="stable")
+        parts = []
+        for owner, members in _runs(owners[by_owner], by_owner):
+            local = rows[members] - self._starts[owner]
+            parts.append(self._batches[owner].take(pa.array(local)))
+        table = pa.Table.from_batches(parts)
+        if (by_owner[1:] < by_owner[:-1]).any():
+            table = table.combine_chunks().take(pa.array(np.argsort(by_owner)))
+        return table.combine_chunks()
+
+    def give_back(self) -> None:
+        """Let the system have the pages again that were read so far."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+
+def _runs(
+    owners: NDArray[np.int64], members: NDArray[np.int64]
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Sorted owners with the members of each."""
+    import numpy as np
+
+    borders = np.flatnonzero(owners[1:] != owners[:-1]) + 1
+    starts = [0, *borders.tolist()]
+    for start, part in zip(starts, np.split(members, borders), strict=True):
+        yield int(owners[start]), part
+
+
+def _first(values: NDArray[np.void]) -> NDArray[np.int64]:
+    """For each value the row at which an equal one first stands."""
+    import numpy as np
+
+    _, index, inverse = np.unique(values, return_index=True, return_inverse=True)
+    return index[inverse]
+
+
+def _sorted(rows: NDArray[np.int64], order: pa.Array) -> NDArray[np.int64]:
+    """The rows by their keys; those without one behind the others, each as it came."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # stable, nulls last
+    found: NDArray[np.int64] = rows[pc.sort_indices(order.take(pa.array(rows))).to_numpy()]
+    return found

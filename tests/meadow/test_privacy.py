@@ -1,5 +1,6 @@
 """Personal data: found where it was labelled, nothing else touched, in linear time."""
 
+import html
 import re
 import time
 from collections import Counter
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meadow.privacy import Kind, scrub
+from meadow.privacy import Kind, scrub, suspects
 
 _LABEL = re.compile(r"\{\{(\w+):(.*?)\}\}")
 
@@ -82,6 +83,36 @@ pieces = st.one_of(
 def test_idempotent_on_any_mixture(parts: list[str]) -> None:
     once, _ = scrub("".join(parts))
     assert scrub(once)[0] == once
+
+
+def test_the_screen_lets_no_finding_pass(root: Path) -> None:
+    texts = [labelled(row)[0] for row in rows(root, "found")] + rows(root, "clean")
+    marks = suspects(texts)
+    assert [text for text, mark in zip(texts, marks, strict=True) if not mark]
+    for text, mark in zip(texts, marks, strict=True):
+        assert mark or scrub(text)[0] is text
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.lists(pieces, max_size=12).map("".join), min_size=32, max_size=32))
+def test_the_screen_lets_no_finding_pass_in_any_mixture(texts: list[str]) -> None:
+    writable = [text.encode("utf-8", "ignore").decode() for text in texts]
+    for text, mark in zip(writable, suspects(writable), strict=True):
+        assert mark or scrub(text)[0] is text
+
+
+@pytest.mark.realdata
+def test_the_screen_lets_no_finding_of_the_real_forums_pass(upstream: Path) -> None:
+    texts = []
+    for path in sorted(upstream.glob("stack_exchange/*_Posts.xml")):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        texts += [html.unescape(html.unescape(line)) for line in lines[:400]]
+    found = 0
+    for text, mark in zip(texts, suspects(texts), strict=True):
+        changed = scrub(text)[0] is not text
+        found += changed
+        assert mark or not changed
+    assert found > 20
 
 
 def test_no_text_of_the_real_files_is_touched_by_mistake(upstream: Path) -> None:
