@@ -304,7 +304,7 @@ def _client(urls: Sequence[str]) -> httpx.Client:
 
 def _wait(response: httpx.Response | None, attempt: int) -> float:
     asked = response.headers.get("retry-after", "") if response is not None else ""
-    if asked.isdigit():
+    if asked.isdecimal():
         return min(60.0, float(asked))
     # spreads requests in time; no result depends on it
     jitter = random.random()  # noqa: S311

@@ -221,7 +221,7 @@ class RemoteFile:
 
     def _note_version(self, response: httpx.Response) -> None:
         length = response.headers.get("content-length", "")
-        self.total = int(length) if length.isdigit() else None
+        self.total = int(length) if length.isdecimal() and len(length) < 19 else None
         chunked = "chunked" in response.headers.get("transfer-encoding", "").lower()
         if self.total is None and not chunked and self.size is None and not self.checked:
             raise NetworkError(

@@ -128,7 +128,7 @@ def parse_retry_after(value: str | None) -> float | None:
     """The header Retry-After in seconds: a number or a date (RFC 9110, 10.2.3); None if neither."""
     if not value:
         return None
-    if value.strip().isdigit():
+    if value.strip().isdecimal():
         return float(value)
     try:
         moment = parsedate_to_datetime(value)

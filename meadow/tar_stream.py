@@ -7,6 +7,7 @@ g) and GNU long names (type L), each under a cap, since a header can claim any l
 
 from __future__ import annotations
 
+import re
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ BLOCK = 512
 MAX_HEADER = 1024 * 1024
 """The largest extended header that is read; real ones have a few hundred bytes."""
 _INFLATE = 1024 * 1024
+_SIZE = re.compile(r"[0-9]{1,18}")
 _LONG_NAME = b"L"
 _PAX = b"x"
 _PASSED_OVER = (b"g", b"K")
@@ -59,7 +61,7 @@ def member_blocks(blocks: Iterable[bytes], member: str, *, cap: int, where: str)
             stream.skip(size)
             continue
         name = pax.get("path") or long_name or header.name
-        size = int(pax["size"]) if pax.get("size", "").isdigit() else size
+        size = int(pax["size"]) if _SIZE.fullmatch(pax.get("size", "")) else size
         long_name, pax = "", {}
         if _plain(name) != _plain(member):
             # Links and folders have no data, whatever the header says of their size.
@@ -97,7 +99,7 @@ def _pax_records(data: bytes, where: str) -> dict[str, str]:
     records: dict[str, str] = {}
     while data.rstrip(b"\0"):
         length, _, _ = data.partition(b" ")
-        if not length.isdigit() or not 0 < int(length) <= len(data):
+        if not length.isdigit() or len(length) > 9 or not 0 < int(length) <= len(data):
             raise _broken(where, "a damaged extended header")
         entry = data[len(length) + 1 : int(length) - 1]
         key, _, value = entry.partition(b"=")

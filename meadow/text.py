@@ -134,7 +134,7 @@ _LITERAL = (
 )
 _LITERAL_MARKUP = re.compile(_LITERAL)
 _PROSE_PART = re.compile(
-    rf"(?P<code>(?P<ticks>`+)(?!`).{{1,2000}}?(?<!`)(?P=ticks)(?!`))"
+    rf"(?P<code>(?<!`)(?P<ticks>`+)(?!`)(?:(?:{_LITERAL})++|.{{1,2000}}?)(?<!`)(?P=ticks)(?!`))"
     rf"|(?P<math>\$\$.{{1,2000}}?\$\$|\$[^$\n]{{1,1000}}\$)"
     rf"|(?P<literal>(?:{_LITERAL})+)",
     re.DOTALL,
@@ -171,15 +171,27 @@ def quote_literal_markup(text: str) -> str:
 
 
 def _quote_in_prose(lines: list[str]) -> list[str]:
+    text = "\n".join(lines)
+    ticks = _free_ticks(text) if "`" in text else "`"
+
     def quote(match: re.Match[str]) -> str:
         found = match.group(0)
         if match.group("literal"):
-            return f"`{found}`"
+            before = " " if text.endswith("`", 0, match.start()) else ""
+            after = " " if text.startswith("`", match.end()) else ""
+            return f"{before}{ticks}{found}{ticks}{after}"
         if match.group("math"):
             return _LITERAL_MARKUP.sub(_space_out, found)
         return found
 
-    return _PROSE_PART.sub(quote, "\n".join(lines)).split("\n") if lines else []
+    return _PROSE_PART.sub(quote, text).split("\n") if lines else []
+
+
+def _free_ticks(text: str) -> str:
+    """Backticks in a number that no run outside code has: an open run would pair with ours."""
+    outside = _PROSE_PART.sub(lambda match: " " if match.group("code") else match.group(0), text)
+    taken = {len(run) for run in re.findall("`+", outside)}
+    return "`" * next(length for length in range(1, len(taken) + 2) if length not in taken)
 
 
 def _space_out(match: re.Match[str]) -> str:

@@ -156,6 +156,8 @@ def _note(row: list[str], header: _Header, where: str) -> Raw | Reject:
     }
     taken = set(header.columns.values())
     fields = [text for column, text in enumerate(row) if column not in taken]
+    if not fields:
+        return Reject(where, Reason.MISSING_FIELD, "no field is left", "\t".join(row)[:500])
     names = [name for column, name in enumerate(header.names) if column not in taken]
     is_html = header.is_html
     if is_html is None:

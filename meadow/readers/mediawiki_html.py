@@ -172,9 +172,9 @@ def _content(soup: BeautifulSoup) -> Tag:
 def _namespace(soup: BeautifulSoup, html: str) -> int:
     body = soup.body
     for name in body.get_attribute_list("class") if body else []:
-        if match := re.fullmatch(r"ns-(-?\d+)", str(name)):
+        if match := re.fullmatch(r"ns-(-?\d{1,9})", str(name)):
             return int(match[1])
-    found = re.search(r'"wgNamespaceNumber"\s*:\s*(-?\d+)', html)
+    found = re.search(r'"wgNamespaceNumber"\s*:\s*(-?\d{1,9})\b', html)
     return int(found[1]) if found else 0
 
 
@@ -250,7 +250,7 @@ def _make_rectangular(table: Tag) -> None:
 
 def _number(cell: Tag, name: str) -> int:
     value = str(cell.get(name) or "1").strip()
-    return int(value) if value.isdigit() and len(value) < 5 else 1
+    return int(value) if value.isdecimal() and len(value) < 5 else 1
 
 
 def _bare_tex(tex: str) -> str:

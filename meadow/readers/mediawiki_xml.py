@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
@@ -88,7 +89,7 @@ def _page(element: _Element, site: str, base: str) -> ExportedPage:
     namespace = text("ns")
     return ExportedPage(
         title=text("title"),
-        namespace=int(namespace) if namespace.lstrip("-").isdigit() else 0,
+        namespace=int(namespace) if re.fullmatch(r"-?[0-9]{1,9}", namespace) else 0,
         page_id=text("id"),
         revision=text("id", latest) if latest is not None else "",
         timestamp=text("timestamp", latest) if latest is not None else "",

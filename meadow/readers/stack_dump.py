@@ -294,7 +294,7 @@ class _Names:
 
     def of(self, number: str | None) -> str | None:
         """The user's display name; None where the file has none."""
-        if number is None or not number.removeprefix("-").isdigit():
+        if number is None or not re.fullmatch(r"-?[0-9]{1,18}", number):
             return None
         at = bisect_left(self._ids, int(number))
         if at == len(self._ids) or self._ids[at] != int(number):

@@ -341,7 +341,8 @@ def parse_row(data: bytes) -> dict[str, str]:
     Raises:
         ValueError: Not a well-formed row.
     """
-    if b"\t" in data or b"\n" in data[:-1].rstrip(b"\r"):
+    # in XML each of these inside a value is a space
+    if b"\t" in data or b"\n" in (row := data.rstrip(b"\r\n")) or b"\r" in row:
         return parse_strictly(data.strip())
     start = data.find(b"<row") + 4
     attributes: dict[str, str] = {}

@@ -30,7 +30,7 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
     if not all(isinstance(text, str) and text.strip() for text in choices.values()):
         yield Reject(where, Reason.BAD_VALUE, "an option is not a text", str(choices))
         return
-    if letter not in choices or len(choices) > MAX_OPTIONS:
+    if not isinstance(letter, str) or letter not in choices or len(choices) > MAX_OPTIONS:
         detail = f"answer {letter!r} is not among {', '.join(choices)}"
         yield Reject(where, Reason.ANSWER_NOT_IN_OPTIONS, detail, question)
         return

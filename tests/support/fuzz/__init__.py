@@ -1,0 +1,1 @@
+"""Fuzzing: seeded mutants and generated inputs, each checked in a child process under limits."""

@@ -1,0 +1,228 @@
+"""Run many inputs of one kind in a child process that cannot take the tests down with it.
+
+The child has a cap on memory and, for each input, on processor time. It writes down which input it
+is at, so that one that ends the process (a crash in C, an endless loop, too much memory) is known;
+the run goes on behind it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from support.budget import note, sample
+
+ROOT = Path(__file__).resolve().parents[3]
+CPU_SECONDS = 20
+"""What one input may take at most, on a machine however slow; over 2 s is reported."""
+SLOW_SECONDS = 2.0
+MEMORY = 3 * 1024**3
+"""Address space that the inputs may take on top of what the loaded libraries have."""
+RESTARTS = 25
+SMALL_SHARE = 50
+
+
+class SilentDifferenceError(AssertionError):
+    """Damaged input was accepted and gives something else than the original."""
+
+
+@dataclass
+class Failure:
+    """An input that ended in something other than rows, rejects or an expected error."""
+
+    kind: str
+    name: str
+    how: str
+    silent: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}: {self.how}"
+
+
+@dataclass
+class Outcome:
+    """What became of the inputs."""
+
+    inputs: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    failures: list[Failure] = field(default_factory=list)
+    slowest: list[tuple[float, str]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def summary(self, kind: str) -> str:
+        """One line for people."""
+        worst = ", ".join(f"{name} {seconds:.2f} s" for seconds, name in self.slowest[:2])
+        counted = ", ".join(f"{name} {n:,}" for name, n in self.outcomes.most_common())
+        return (
+            f"{kind}: {self.inputs:,} inputs in {self.seconds:.0f} s, {len(self.failures)} "
+            f"failures ({counted}; slowest {worst})"
+        )
+
+
+def load(kind: str) -> Any:
+    """The module of a kind."""
+    return importlib.import_module(f"support.fuzz.kinds.{kind}")
+
+
+def fuzz(
+    kind: str, count: int, *, budget: str = "", small: bool = False, first: int = 0
+) -> Outcome:
+    """Check `count` inputs of a kind, fewer in the default run or with MEADOW_SAMPLE.
+
+    Args:
+        kind: A module of `support.fuzz.kinds`.
+        count: Inputs of a whole night.
+        budget: The figure of the fault budget that they count for; "" for the kind's name.
+        small: The default run: one in fifty.
+        first: The number of the first input.
+
+    Raises:
+        AssertionError: An input failed; the message says how to see it again.
+    """
+    some = max(1, count // (SMALL_SHARE if small else sample()))
+    outcome = run(kind, [f"#{index}" for index in range(first, first + some)])
+    print(outcome.summary(kind))
+    note(f"fuzz_inputs.{budget or kind}", outcome.inputs)
+    note("uncaught", sum(not failure.silent for failure in outcome.failures))
+    note("silent_differences", sum(failure.silent for failure in outcome.failures))
+    report(outcome)
+    return outcome
+
+
+def report(outcome: Outcome) -> None:
+    """Fail with every input that failed."""
+    shown = "\n".join(str(failure)[:1500] for failure in outcome.failures[:10])
+    how = "see one again: PYTHONPATH=tests python -m support.fuzz show KIND '#N'"
+    assert not outcome.failures, f"{len(outcome.failures)} inputs failed; {how}\n{shown}"
+
+
+def run(kind: str, names: Sequence[str]) -> Outcome:
+    """Check inputs by name, `#index` or a path of the corpus, restarting after a crash."""
+    outcome = Outcome()
+    began = time.monotonic()
+    rest = list(names)
+    with tempfile.TemporaryDirectory(prefix="meadow-fuzz-") as folder:
+        for _ in range(RESTARTS):
+            if not rest:
+                break
+            rest = _run_child(kind, rest, Path(folder), outcome)
+        if rest:
+            outcome.failures.append(Failure(kind, rest[0], f"given up, {len(rest)} inputs left"))
+    outcome.slowest.sort(reverse=True)
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _run_child(kind: str, names: list[str], folder: Path, outcome: Outcome) -> list[str]:
+    """One child process; the names that it did not come to."""
+    listed, told = folder / "names.json", folder / "told.jsonl"
+    listed.write_text(json.dumps(names))
+    told.unlink(missing_ok=True)
+    paths = [str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    ended = subprocess.run(
+        [sys.executable, "-m", "support.fuzz", "child", kind, str(listed), str(told)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1",
+             "POLARS_MAX_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=False,
+    )  # fmt: skip
+    done, current = 0, ""
+    lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
+    for line in lines:
+        found = json.loads(line)
+        if "at" in found:
+            current = found["at"]
+            continue
+        done += 1
+        outcome.inputs += 1
+        outcome.outcomes[found["outcome"]] += 1
+        outcome.slowest = sorted([*outcome.slowest, (found["seconds"], found["name"])])[-5:]
+        if found["outcome"] in {"uncaught", "silent"}:
+            how, silent = found["how"], found["outcome"] == "silent"
+            outcome.failures.append(Failure(kind, found["name"], how, silent))
+    if ended.returncode == 0:
+        return []
+    error = ended.stderr.decode("utf-8", "replace")[-1500:]
+    if not current or done >= len(names):
+        outcome.failures.append(Failure(kind, "start", f"exit {ended.returncode}: {error}"))
+        return []
+    how = f"the process ended with {ended.returncode} (-24: over {CPU_SECONDS} s)\n{error}"
+    outcome.failures.append(Failure(kind, names[done], how))
+    outcome.inputs += 1
+    outcome.outcomes["uncaught"] += 1
+    return names[done + 1 :]
+
+
+def child(kind: str, listed: Path, told: Path) -> None:
+    """Check the listed inputs in this process, and tell of each."""
+    module = load(kind)
+    scratch = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with (
+        tempfile.TemporaryDirectory(prefix="meadow-fuzz-", dir=scratch) as name,
+        told.open("a", encoding="utf-8", buffering=1) as file,
+    ):
+        folder = Path(name)
+        if hasattr(module, "prepare"):
+            module.prepare(folder)
+        _cap_memory()
+        for name in json.loads(listed.read_text()):
+            file.write(json.dumps({"at": name}) + "\n")
+            _cap_time()
+            data = read_input(module, name)
+            began = time.process_time()
+            outcome, how = check(module, data, folder)
+            seconds = round(time.process_time() - began, 3)
+            found = {"name": name, "outcome": outcome, "seconds": seconds, "how": how}
+            file.write(json.dumps(found) + "\n")
+
+
+def read_input(module: Any, name: str) -> bytes:
+    """The bytes of `#index` or of a file."""
+    if name.startswith("#"):
+        made: bytes = module.make(int(name[1:]))
+        return made
+    return Path(name).read_bytes()
+
+
+def check(module: Any, data: bytes, folder: Path) -> tuple[str, str]:
+    """What became of one input, and the traceback where it failed."""
+    from meadow.errors import MeadowError
+
+    try:
+        return module.check(data, folder) or "kept", ""
+    except MeadowError as error:
+        str(error).encode("utf-8", "surrogatepass")
+        return "refused", ""
+    except SilentDifferenceError as error:
+        return "silent", str(error)[:2000]
+    except Exception:
+        return "uncaught", traceback.format_exc()[-2500:]
+
+
+def _cap_memory() -> None:
+    if not sys.platform.startswith("linux"):
+        return
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _cap_time() -> None:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    soft = int(used.ru_utime + used.ru_stime) + CPU_SECONDS + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))

@@ -1,0 +1,1 @@
+"""What is fuzzed: one module per kind of input, with `make(index)` and `check(data, folder)`."""

@@ -1,0 +1,164 @@
+"""Any text through every function that takes text: no exception, twice is once, nothing invented."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+from evaluation.parse import Status, parse
+from meadow.cards import escape_cell
+from meadow.cloze import parse_cloze
+from meadow.headings import (
+    STOCK_HEADINGS,
+    is_link_only,
+    names_no_topic,
+    patient_question,
+    repair_published,
+    repair_topic,
+    split_published,
+    tidy_question,
+    topic_of_title,
+)
+from meadow.language import is_foreign
+from meadow.letters import strip_courtesies
+from meadow.lists import split_glued_lists
+from meadow.privacy import scrub
+from meadow.samples import FOLDER
+from meadow.schema import Style, has_lone_surrogate, normalise_key, printable, record_id
+from meadow.section_headings import is_apparatus, page_question, section_question
+from meadow.text import normalise, quote_literal_markup
+from support.fuzz.mutate import mutant, odd_text
+from support.fuzz.patterns import all_patterns, sample
+
+PROSE = [
+    str(json.loads(line)["output"])
+    for path in sorted((FOLDER.parents[1] / "tests/fixtures").glob("*/expected.jsonl"))
+    for line in path.read_text(encoding="utf-8").splitlines()
+]
+WORDS = (
+    *("Dear Dr. Miller,", "Hi,", "Thanks for your query.", "Regards,\nAnna Bell", "Take care.", "A", "B"),
+    *("{{c1::", "{{c2::", "}}", "::hint", "The answer is ", "(C)", "option D", " or ", "not ", "I"),
+    *("a@b.example", "+1 212 555 0187", "123-45-6789", "MRN 12345", "https://x.org/users/1", "@ann"),
+    *("&lt;", "<br>", "```", "`", "$", "$$", "|", "\n", "\n\n", " ", "- ", "1. ", "%20", "%C3", "?", " ?"),
+    *("(patient information)", "Natural history", "What is (are) ", "e\u0301", "\u00a0", "\u200b", "\x0b"),
+    *("Chest pain Dizziness Nausea", "See:", "[EMAIL]", "[label](http://x.org/a)", "http://x.org", "..."),
+)  # fmt: skip
+OPTIONS = (
+    ("A", "Warfarin"),
+    ("B", "Sodium"),
+    ("C", "Sodium and potassium"),
+    ("D", ""),
+    ("E", "(+)"),
+)
+
+
+def text_of(chance: random.Random) -> str:
+    """A text of samples of our own patterns, words that they look for, prose and odd pieces."""
+    parts = []
+    for _ in range(chance.randint(1, 8)):
+        how = chance.randrange(5)
+        if how == 0:
+            parts.append(sample(chance.choice(all_patterns())[1], chance))
+        elif how == 1:
+            parts.append(odd_text(chance))
+        elif how == 2:
+            prose = chance.choice(PROSE)
+            start = chance.randrange(len(prose))
+            parts.append(prose[start : start + chance.choice((5, 40, 300))])
+        else:
+            parts.append(chance.choice(WORDS))
+    return chance.choice(("", " ", "\n", ", ")).join(parts)
+
+
+def make(index: int) -> bytes:
+    """A text as UTF-8; lone surrogates stay."""
+    chance = random.Random(f"texts {index}")
+    if index % 4 == 0:
+        return mutant(chance, chance.choice(PROSE).encode(), [w.encode() for w in WORDS])
+    return text_of(chance).encode("utf-8", "surrogatepass")
+
+
+def check(data: bytes, folder: Path) -> str:
+    """All laws of all functions of text."""
+    text = _decoded(data)
+    printable(text).encode()
+    record_id("fuzz", "content", text)
+    assert normalise_key(normalise_key(text)) == normalise_key(text)
+    is_foreign(text)
+    text = printable(text)
+    for name, function in (
+        ("normalise", normalise),
+        ("quote_literal_markup", quote_literal_markup),
+        ("scrub", lambda value: scrub(value)[0]),
+        ("strip_courtesies", lambda value: strip_courtesies(value)[0]),
+        ("split_glued_lists", lambda value: split_glued_lists(value)[0]),
+        ("tidy_question", lambda value: tidy_question(value)[0]),
+        ("repair_topic", lambda value: repair_topic(value)[0] and value),
+    ):
+        once = function(text)
+        assert not has_lone_surrogate(once)
+        again = function(once)
+        assert again == once, f"{name} twice differs: {once!r} became {again!r}"
+    assert _letters(split_glued_lists(text)[0]) == _letters(text), "a list lost a letter"
+    assert text.strip().endswith(strip_courtesies(text)[0].strip()[-5:]) or len(text) > 20
+    _headings(text)
+    _cloze(text)
+    _parse(text)
+    _cell(text)
+    return "text"
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "replace")
+
+
+def _letters(text: str) -> str:
+    return "".join(c for c in text if not c.isspace() and c != "-")
+
+
+def _headings(text: str) -> None:
+    line = " ".join(text.split())[:300]
+    names_no_topic(line)
+    is_link_only(text)
+    split_published(line)
+    topic_of_title(line)
+    repair_published(line, text)
+    section_question(line, line)
+    page_question(line, line)
+    is_apparatus(line)
+    for heading in (line, *list(STOCK_HEADINGS)[:3]):
+        for style in Style:
+            assert isinstance(patient_question(heading, line, style).text, str)
+
+
+def _cloze(text: str) -> None:
+    found = parse_cloze(text)
+    assert found.numbers == tuple(sorted(set(found.numbers)))
+    if not found.numbers:
+        assert _same(found.question(0), text), "text without a deletion changed"
+    for number in found.numbers[:5]:
+        assert "[" in found.question(number)
+        found.answers(number)
+
+
+def _same(one: str, other: str) -> bool:
+    return one == other or "{{c" in other
+
+
+def _parse(text: str) -> None:
+    labels = {label for label, _ in OPTIONS}
+    for at_limit in (False, True):
+        found = parse(text, OPTIONS, at_limit=at_limit)
+        assert found.letter is None or found.letter in labels
+        without = {Status.CONFLICT, Status.AMBIGUOUS, Status.REFUSAL, Status.EMPTY, Status.NONE}
+        assert (found.letter is None) == (found.status in {*without, Status.TRUNCATED}), found
+
+
+def _cell(text: str) -> None:
+    cell = escape_cell(text)
+    assert "\n" not in cell
+    assert cell.count("|") == cell.count("\\|")
