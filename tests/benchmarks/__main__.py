@@ -1,9 +1,19 @@
-"""`make bench`: run one benchmark or all of them; the last line of each is one JSON object."""
+"""`make bench`: run one benchmark or all of them; the last line of the output is one JSON object.
+
+Each result also goes into docs/benchmarks.json and docs/benchmarks.md, in the place of its own
+former one. All of them run one after the other, each in a process of its own; then the last line
+holds every ratio under "<benchmark>: <what>".
+"""
 
 import argparse
 import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
+
+from benchmarks.results import DOCS, keep
 
 
 def main() -> None:
@@ -14,10 +24,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("name", nargs="*", choices=[*names, []], help=", ".join(names))
     parser.add_argument("--size-mb", type=int)
+    parser.add_argument("--docs", type=Path, default=DOCS, help="where results are kept")
     arguments = parser.parse_args()
-    for name in arguments.name or names:
-        module = importlib.import_module(f"benchmarks.bench_{name}")
-        print(json.dumps(module.main(arguments.size_mb)), flush=True)
+    if len(arguments.name) == 1:
+        module = importlib.import_module(f"benchmarks.bench_{arguments.name[0]}")
+        result = module.main(arguments.size_mb)
+        keep(result, arguments.docs)
+    else:
+        options = ["--docs", str(arguments.docs)]
+        if arguments.size_mb:
+            options += ["--size-mb", str(arguments.size_mb)]
+        result = run_all(arguments.name or names, options)
+    print(json.dumps(result), flush=True)
+
+
+def run_all(names: list[str], options: list[str]) -> dict[str, Any]:
+    """Each benchmark in its own process; all ratios, targets and limits together.
+
+    One that fails is named under "failed", and the others still run.
+    """
+    together: dict[str, Any] = {"bench": "all", "ratios": {}, "targets": {}, "limits": {}}
+    failed = []
+    for name in names:
+        print(f"== {name}", flush=True)
+        command = [sys.executable, "-m", "benchmarks", name, *options]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout
+            line = ""
+            for line in child.stdout:
+                print(line, end="", flush=True)
+        if child.returncode:
+            failed.append(name)
+            continue
+        result = json.loads(line)
+        for part in ("ratios", "targets", "limits"):
+            together[part] |= {
+                f"{name}: {what}": value for what, value in result.get(part, {}).items()
+            }
+    return {**together, "failed": failed} if failed else together
 
 
 if __name__ == "__main__":

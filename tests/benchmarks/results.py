@@ -1,0 +1,178 @@
+"""What the benchmarks found, kept: docs/benchmarks.json for programs, docs/benchmarks.md to read.
+
+Each benchmark gives one dictionary. `ratios` are its figures, `targets` what they should at least
+be, `limits` what they may at most be; `measured` says what each program took, `where` in which
+modules our time goes. A run replaces its own part and leaves the others as they are, so each part
+carries the day, the machine and the versions that it was measured with.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from meadow.atomic import write_bytes
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+LIBRARIES = (
+    "pyarrow",
+    "polars",
+    "numpy",
+    "turbohtml",
+    "xxhash",
+    "pandas",
+    "datasets",
+    "beautifulsoup4",
+    "datasketch",
+    "torch",
+    "transformers",
+    "lm_eval",
+    "trl",
+)
+_COLUMNS = {
+    "wall_s": ("wall s", "{:,.2f}"),
+    "cpu_s": ("CPU s", "{:,.2f}"),
+    "peak_mb": ("peak MB", "{:,.0f}"),
+    "mb_per_s": ("MB/s", "{:,.1f}"),
+    "rows_per_s": ("rows/s", "{:,.0f}"),
+    "pairs_per_s": ("pairs/s", "{:,.0f}"),
+    "tokens_per_s": ("tokens/s", "{:,.0f}"),
+    "cpu_us_per_row": ("CPU µs/row", "{:,.1f}"),
+    "recall": ("recall", "{:.4f}"),
+    "false": ("false pairs", "{:.4f}"),
+}
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, memory in GiB and system; nothing that names the machine."""
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        fields = dict(
+            (part.strip() for part in line.split(":", 1))
+            for line in cpuinfo.read_text(encoding="utf-8").splitlines()
+            if ":" in line
+        )
+        model = fields.get("model name", model)
+        if "model" in fields and "cpu family" in fields:
+            model += f" (family {fields['cpu family']}, model {fields['model']})"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory / 2**30, 1),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Python's and those of the libraries that are installed."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def verdicts(result: Mapping[str, Any]) -> list[tuple[str, float, str, bool | None]]:
+    """(what, figure, target as text, whether met) of each ratio; None where there is no target."""
+    rows = []
+    for what, value in result["ratios"].items():
+        least, most = result.get("targets", {}).get(what), result.get("limits", {}).get(what)
+        met: bool | None = None
+        target = ""
+        if least is not None:
+            met, target = value >= least, f"≥ {least:g}"
+        elif most is not None:
+            met, target = value <= most, f"≤ {most:g}"
+        rows.append((what, value, target, met))
+    return rows
+
+
+def keep(result: Mapping[str, Any], folder: Path = DOCS) -> None:
+    """Put one benchmark's result into benchmarks.json and render benchmarks.md anew.
+
+    Args:
+        result: What its `main` returned.
+        folder: Where both files stand; the parts of other benchmarks in it stay.
+    """
+    path = folder / "benchmarks.json"
+    document = {"benchmarks": {}}
+    if path.is_file():
+        document = json.loads(path.read_text(encoding="utf-8"))
+    document["benchmarks"][result["bench"]] = {
+        **result,
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "machine": machine(),
+        "versions": versions(),
+    }
+    document["benchmarks"] = dict(sorted(document["benchmarks"].items()))
+    text = json.dumps(document, indent=1, ensure_ascii=False, sort_keys=False)
+    write_bytes(path, f"{text}\n".encode())
+    write_bytes(folder / "benchmarks.md", render(document).encode())
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """docs/benchmarks.md from what benchmarks.json holds."""
+    parts = document["benchmarks"]
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench`; `make bench BENCH=posts SIZE_MB=300` measures one part anew.",
+        "Peer and ours run in turn on the same input, with the same result compared; the figures",
+        "are medians. A ratio is peer / ours where the line does not say otherwise: 10 is ten",
+        "times as fast, or a tenth of the memory. Absolute times are of a small, shared machine",
+        "and only give context. What each benchmark does stands at the head of its file in",
+        "`tests/benchmarks`.",
+        "",
+        "| benchmark | what | measured | target | met |",
+        "|---|---|---:|---:|---|",
+    ]
+    for name, part in parts.items():
+        for what, value, target, met in verdicts(part):
+            word = {None: "", True: "yes", False: "**no**"}[met]
+            lines.append(f"| {name} | {what} | {value:,.4g} | {target} | {word} |")
+    for name, part in parts.items():
+        lines += ["", f"## {name}", "", *_part(part)]
+    return "\n".join(lines) + "\n"
+
+
+def _part(part: Mapping[str, Any]) -> list[str]:
+    lines = [line for line in [part.get("input_text", "")] if line]
+    facts = part["machine"]
+    known = ", ".join(f"{library} {version}" for library, version in part["versions"].items())
+    lines += [
+        f"{part['date']}; {facts['processor']}, {facts['cores']} cores, "
+        f"{facts['memory_gib']:g} GiB, {facts['system']}; {known}.",
+        "",
+    ]
+    measured = part.get("measured", {})
+    columns = [key for key in _COLUMNS if any(key in took for took in measured.values())]
+    if columns:
+        lines += [
+            "| | " + " | ".join(_COLUMNS[key][0] for key in columns) + " |",
+            "|---|" + "---:|" * len(columns),
+        ]
+        for who, took in measured.items():
+            cells = (
+                _COLUMNS[key][1].format(took[key]) if took.get(key) is not None else ""
+                for key in columns
+            )
+            lines.append(f"| {who} | " + " | ".join(cells) + " |")
+        lines.append("")
+    for title, where in part.get("where", {}).items():
+        total = sum(where.values())
+        shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in where.items())
+        lines += [f"Where the CPU time of {title} goes: {shares}.", ""]
+    lines += [f"{note}" for note in part.get("notes", [])]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
