@@ -98,11 +98,14 @@ def run_on_ray(
         running = [remote.remote(parcel) for parcel in parcels]
         try:
             yield from _collect(ray, running, report)
-        finally:
-            # after an error, an interruption or a consumer that stops: nothing goes on elsewhere
+        except BaseException:
+            # A connection of ours takes its tasks along when it ends. One that was there before
+            # stays, so its tasks are asked to end; by force, Ray 2.60 kills its own driver when a
+            # task is done in the same moment.
             for reference in running:
                 with contextlib.suppress(Exception):
-                    ray.cancel(reference, force=True)
+                    ray.cancel(reference)
+            raise
 
 
 def import_ray() -> Any:
@@ -112,7 +115,10 @@ def import_ray() -> Any:
         MeadowError: It is not installed.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # whoever joins a cluster has to say so
     try:
         import ray
     except ModuleNotFoundError as error:
@@ -184,7 +190,10 @@ def _no_cluster(error: Exception, address: str) -> MeadowError:
     elif "grpc" in text.lower():
         fix = "pip install 'ray[client]' here and on the cluster's head"
     else:
-        fix = "see whether the cluster runs (`ray status`), and whether its address is right"
+        fix = (
+            "see whether the cluster runs (`ray status`), whether its address is right, and "
+            "whether RAY_AUTH_TOKEN is the one of its nodes"
+        )
     return NetworkError(f"the Ray cluster cannot be used: {text}", where=address, fix=fix)
 
 
