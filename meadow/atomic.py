@@ -34,11 +34,37 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         fsync_folder(path.parent)
     except BaseException as error:
+        written = _size(temporary)
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         if is_disk_full(error):
-            raise disk_full(path) from error
+            raise disk_full(path, written) from error
         if isinstance(error, OSError) and error.errno and not error.filename:
+            raise disk_fault(error, path) from error
+        raise
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let a fault of the disk in the block say that it was below `path`, where it says nothing.
+
+    Libraries write with descriptors, and Python's own tree functions with names relative to one.
+    """
+    try:
+        yield
+    except (ConnectionError, TimeoutError):
+        raise
+    except OSError as error:
+        if is_disk_full(error):
+            raise disk_full(path) from error
+        if error.errno and not Path(error.filename or "").is_absolute():
             raise disk_fault(error, path) from error
         raise
 
@@ -88,10 +114,18 @@ def is_disk_full(error: BaseException) -> bool:
     return "No space left on device" in str(error)
 
 
-def disk_full(path: Path) -> FileError:
-    """The one error for every way in which a disk can be full."""
+def disk_full(path: Path, written: int = 0) -> FileError:
+    """The one error for every way in which a disk can be full.
+
+    Args:
+        path: The file that was to be written.
+        written: The bytes of it that had been written, which is the least that it needs.
+    """
+    needed = f": the file needs more than {written / 1e6:,.1f} MB" if written >= 1e5 else ""
     return FileError(
-        "the disk is full", where=str(path), fix="make room and run the same command again"
+        f"the disk is full{needed}",
+        where=str(path),
+        fix="make room and run the same command again",
     )
 
 

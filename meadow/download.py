@@ -7,6 +7,7 @@ so that an interrupted run continues. A wrong hash gets one fresh transfer; a se
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meadow.atomic import disk_full, fsync_file, fsync_folder, is_disk_full, write_json
+from meadow.atomic import disk_full, fsync_file, fsync_folder, is_disk_full, naming, write_json
 from meadow.errors import FileError, NetworkError, UpstreamChangedError
 from meadow.remote_file import RemoteFile, clean_address
 from meadow.retry import Attempts
@@ -92,9 +93,10 @@ def download(
             part.discard()
         except OSError as error:
             if not is_disk_full(error):
-                raise
-            part.discard()
-            raise disk_full(target) from error
+                with naming(target):
+                    raise
+            written = part.discard()
+            raise disk_full(target, written) from error
         except FileError:
             part.discard()
             raise
@@ -230,7 +232,9 @@ class _Part:
     def publish(self) -> None:
         """Give the finished file its name."""
         publish(self.path, self.target)
-        self.state.unlink(missing_ok=True)
+        # the file is there, whatever becomes of the note
+        with contextlib.suppress(OSError):
+            self.state.unlink(missing_ok=True)
 
     def set_aside(self) -> None:
         """Keep wrong bytes for a look, where no reader finds them."""
@@ -243,7 +247,15 @@ class _Part:
         if self.path.exists() and not self.path.stat().st_size:
             self.discard()
 
-    def discard(self) -> None:
-        """Remove what has arrived."""
+    def discard(self) -> int:
+        """Remove what has arrived; how many bytes it was."""
+        size = self.path.stat().st_size if self.path.exists() else 0
         self.path.unlink(missing_ok=True)
         self.state.unlink(missing_ok=True)
+        return size
+
+
+def clear_leftovers(target: Path) -> None:
+    """Remove what a run that ended just after it had published `target` could not remove."""
+    with contextlib.suppress(OSError):
+        _Part(target, "").discard()

@@ -22,6 +22,7 @@ from meadow.download import (
     Progress,
     check,
     check_room,
+    clear_leftovers,
     download,
     no_progress,
     publish,
@@ -208,7 +209,7 @@ class Fetcher:
             # The first fetch saw this commit; the branch may have moved since.
             reference = replace(reference, revision=item.revision)
         client = HubClient(self.patience, self.clock)
-        staging = item.target.parent / f".{item.target.name}.hub"
+        staging = _staging(item.target)
         for last in (False, True):
             file = look_up(client, reference)
             path = fetch_to(client, file, staging, cap=expected.size or expected.cap)
@@ -227,6 +228,11 @@ class Fetcher:
         publish(path, item.target)
         shutil.rmtree(staging, ignore_errors=True)
         return fetched
+
+
+def _staging(target: Path) -> Path:
+    """Where a file from the Hub arrives."""
+    return target.parent / f".{target.name}.hub"
 
 
 def streams_member(file: File) -> bool:
@@ -253,6 +259,8 @@ def verify_at_hand(item: Item) -> Item:
             where=str(item.target),
             fix="move it away and fetch again; or delete its entry in sources.lock.toml",
         )
+    clear_leftovers(item.target)
+    shutil.rmtree(_staging(item.target), ignore_errors=True)
     return replace(item, sha256=found.sha256, size=found.size)
 
 

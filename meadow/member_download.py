@@ -6,11 +6,12 @@ since what lies before the member is not kept.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meadow.atomic import disk_full, is_disk_full
+from meadow.atomic import naming
 from meadow.download import (
     Commit,
     Expected,
@@ -63,11 +64,11 @@ def download_member(
             if last:
                 part.replace(target.with_name(target.name + ".bad"))
                 raise
-        except BaseException as error:
-            part.unlink(missing_ok=True)
-            if is_disk_full(error):
-                raise disk_full(target) from error
-            raise
+        except BaseException:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            with naming(target):
+                raise
         else:
             break
     commit(fetched)

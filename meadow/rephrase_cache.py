@@ -111,8 +111,12 @@ class Cache:
         try:
             yield
         except sqlite3.Error as error:
+            # SQLite tells a full disk from other faults only where a write of its own was short
+            cause = error.sqlite_errorcode & 0xFF if hasattr(error, "sqlite_errorcode") else 0
+            doubt = cause in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR}
             raise FileError(
-                f"the cache cannot be used: {error}",
+                f"the cache cannot be used: {error}"
+                + (" (is the disk full, or out of order?)" if doubt else ""),
                 where=str(self.path),
                 fix="make room, or give another --cache; a damaged one has to be moved away",
             ) from error

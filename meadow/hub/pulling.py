@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from meadow import manifest as manifests
-from meadow.atomic import locked, write_json
+from meadow.atomic import locked, naming, write_json
 from meadow.download import publish as publish_file
 from meadow.errors import CheckError, FileError, UsageError
 from meadow.hub.client import HubClient
@@ -19,6 +20,8 @@ from meadow.manifest import Manifest, read_manifest, sha256_file
 
 RECEIPT = "pull.json"
 STAGING = ".pull"
+REPLACED = "replaced.json"
+"""In the staging folder: every file that an unfinished pull may have left or has to remove."""
 CACHE = Path("~/.cache/medical-meadow/hub")
 
 
@@ -59,7 +62,7 @@ def pull(
     client = client or HubClient()
     commit = head_of(client, reference.repository, reference.revision)
     pinned = Reference(reference.repository, commit)
-    with locked(folder):
+    with locked(folder), naming(folder):
         stale = _previous_files(folder, reference)
         staging = folder / STAGING
         named = Reference(pinned.repository, commit, manifests.NAME)
@@ -71,6 +74,7 @@ def pull(
             if not name.startswith(QUARANTINE)
         }
         here = folder / manifests.NAME
+        write_json(staging / REPLACED, sorted(stale | files.keys()))
         if here.is_file() and here.read_bytes() != manifest_path.read_bytes():
             # From here on the folder holds no finished corpus, until the new one is whole.
             here.unlink()
@@ -112,7 +116,8 @@ def pull(
             },
         )
         publish_file(manifest_path, here)
-        shutil.rmtree(staging)
+        # the corpus is whole now, whatever becomes of the staging folder
+        shutil.rmtree(staging, ignore_errors=True)
     return Pulled(folder, commit, manifest, len(fetched), sum(files[name][0] for name in fetched))
 
 
@@ -141,8 +146,6 @@ def _has(path: Path, sha256: str) -> bool:
 
 def _previous_files(folder: Path, reference: Reference) -> set[str]:
     """What an earlier pull of the same data set left; nothing else may be in the way."""
-    import json
-
     try:
         receipt = json.loads((folder / RECEIPT).read_text(encoding="utf-8"))
         ours = receipt["repository"] == reference.repository
@@ -155,6 +158,17 @@ def _previous_files(folder: Path, reference: Reference) -> set[str]:
             "the folder holds another corpus", where=str(folder), fix="choose another folder"
         )
     try:
-        return set(read_manifest(folder).named())
+        named = set(read_manifest(folder).named())
     except FileError:
+        named = set()
+    return named | _replaced(folder / STAGING / REPLACED)
+
+
+def _replaced(path: Path) -> set[str]:
+    """The files of a pull that did not come to its end."""
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return set()
+    safe = (Path(name) for name in names if isinstance(name, str))
+    return {name.as_posix() for name in safe if not name.is_absolute() and ".." not in name.parts}

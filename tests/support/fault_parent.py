@@ -4,9 +4,9 @@ It runs as a script, with the shim of fault_shim.c preloaded; requests and answe
 on stdin and stdout; its arguments name further modules to import. It never runs a stage itself, so
 that no thread pool exists when it forks.
 
-The keys of a run: `argv`; `output` (a file for all that it prints); `folder`, `at`, `mode` and `log`
-for the shim; `signal` and `after` (seconds); `sources` (raw files of invented sources, by name);
-`limits` (resource limits by name).
+The keys of a run: `argv`; `output` (a file for all that it prints); `folder`, `at`, `mode` and
+`log` for the shim; `signal` and `after` (seconds); `sources` (raw files of invented sources, by
+name); `limits` (resource limits by name).
 """
 
 import contextlib

@@ -21,6 +21,10 @@ def no_doubt() -> list[str]:
     return []
 
 
+def nothing() -> None:
+    """Nothing else has to be put back."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """One command on one folder.
@@ -37,6 +41,7 @@ class Stage:
         read: What has to be identical: by default the hash of every file.
         after: What `read` finds after an undisturbed run.
         doubt: What else a reader would meet that is torn.
+        begin: Called when the folder is put back.
         more: Further keys of a run; see fault_parent.py.
     """
 
@@ -51,11 +56,13 @@ class Stage:
     read: Callable[[Path], Mapping[str, str]] = snapshot
     after: Mapping[str, str] = field(default_factory=dict)
     doubt: Callable[[], list[str]] = no_doubt
+    begin: Callable[[], None] = nothing
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def reset(self) -> None:
         """Put the folder back."""
         restore(self.out, self.before)
+        self.begin()
 
     def run(self) -> Ended:
         """Run undisturbed."""
