@@ -218,6 +218,10 @@ class HttpBackend:
         else:
             answer = self._post(self._next(), "completions", {**body, "prompt": prompt})
             text = _text(_choice(answer).get("text"))
+        if not _choice(answer):  # an empty response would be scored, and this is none
+            raise NetworkError(
+                "the server sent no completion", where=self.urls[0], fix="see what its log says"
+            )
         for stop in sampling.stop:  # not every server knows stop texts
             text = text.partition(stop)[0]
         return Response(text, _choice(answer).get("finish_reason") == "length")

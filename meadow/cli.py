@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import click
 
 from meadow.errors import ExitCode, MeadowError
-from meadow.redaction import hide_secrets, redact, without_values
+from meadow.redaction import guard_logs, hide_secrets, redact, without_values
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "sources": ("meadow.commands.sources:sources", "List the sources: licence, files, counts."),
@@ -213,6 +213,7 @@ def main() -> NoReturn:
     """Run the command line and end with an exit code of `meadow.errors.ExitCode`."""
     signal.signal(signal.SIGTERM, _terminate)
     sys.excepthook = _report_defect
+    guard_logs()
     debug = "--debug" in sys.argv[1:] or os.environ.get("MEADOW_DEBUG") == "1"
     try:
         status = cli.main(prog_name="meadow", standalone_mode=False)

@@ -7,8 +7,12 @@ every spelling that a server could send back.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import re
+import traceback
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 VARIABLES = (
@@ -56,3 +60,21 @@ def without_values(text: str) -> str:
             for form in {value, quote(value, safe=""), quote_plus(value)}:
                 text = text.replace(form, MARK)
     return text
+
+
+def guard_logs() -> None:
+    """Strip every record that a library logs, in whatever handler it ends."""
+    make = logging.getLogRecordFactory()
+    if getattr(make, "guarded", False):
+        return
+
+    def guarded(*values: Any, **named: Any) -> logging.LogRecord:
+        record = make(*values, **named)
+        with contextlib.suppress(Exception):  # a record with wrong arguments is its author's fault
+            record.msg, record.args = hide_secrets(record.getMessage()), ()
+        if record.exc_info and record.exc_info[1] is not None:
+            record.exc_text = redact("".join(traceback.format_exception(record.exc_info[1])))
+        return record
+
+    guarded.guarded = True  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(guarded)

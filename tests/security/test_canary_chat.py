@@ -128,7 +128,7 @@ def test_neither_key_nor_text_follows_a_redirect(
 def test_what_is_for_this_machine_passes_no_proxy(
     watch: Watch, other: OtherHost, command: str
 ) -> None:
-    proxy = {name: other.url for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")}
+    proxy = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), other.url)
     with scripted_chat(FAULTS["401"]) as server:
         argv = commands(watch, server.base_url, "proxy")[command]
         watch.meadow(*argv, NO_PROXY="", no_proxy="", **proxy)
