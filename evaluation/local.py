@@ -308,7 +308,7 @@ def load(
         loaded = loaded.to(device)
     if dtype == "nf4":
         _keep_weights(loaded)
-    identity = {"name": model, "load": dtype, **_origin(model, loaded)}
+    identity = {"name": model, "load": dtype, **_origin(model, commit)}
     if adapter:
         from peft import PeftModel
 
@@ -332,10 +332,10 @@ def load(
     )
 
 
-def _origin(model: str, loaded: Any) -> dict[str, Any]:
+def _origin(model: str, commit: str | None) -> dict[str, Any]:
     if Path(model).is_dir():
         return {"name": Path(model).name, "weights": weights_hash(Path(model))}
-    return {"revision": getattr(loaded.config, "_commit_hash", None)}
+    return {"revision": commit}
 
 
 def _quantisation(dtype: str) -> Any:

@@ -25,7 +25,7 @@ SERIALISED = re.compile(
 _SHARD = re.compile(r"[\w.-]+\.safetensors")
 _SMALL = 64 * 1024**2
 FIX = (
-    "convert the weights to safetensors where you trust them (the guide says how, under Weights), "
+    "convert them where you trust them (docs/guide.md, 'Weights in another format', says how), "
     "then name the folder of the result"
 )
 

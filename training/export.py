@@ -181,7 +181,9 @@ def export(
     if recipe.method == "full":
         loader: Any = AutoModelForCausalLM
         check_model(str(source))
-        model = loader.from_pretrained(str(source), dtype=torch.float32, use_safetensors=True)
+        model = loader.from_pretrained(
+            str(source), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
     else:
         model, figures = merge(source, recipe, base or trained_base(source, document))
     model.config.use_cache = True
