@@ -69,25 +69,29 @@ def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
     for item in inputs:
         for raw in read_file(item, None, REQUIRED):
             if not isinstance(raw, Reject):
-                identities.append(_identity(raw["cord_uid"]))
+                identities.append(identity(raw["cord_uid"]))
                 ranks.append(rank(raw))
-    keep = _best(identities, ranks)
+    keep = best_rows(identities, ranks)
     position = 0
     for item in inputs:
         for raw in read_file(item, None, REQUIRED):
             if isinstance(raw, Reject):
                 yield raw
                 continue
-            if keep[position] or not raw["cord_uid"].strip():
-                yield raw
-            else:
-                yield Reject(
-                    str(raw["_where"]),
-                    Reason.DUPLICATE,
-                    f"another row of {raw['cord_uid']} is better",
-                    raw["title"],
-                )
+            yield unless_duplicate(raw, best=bool(keep[position]))
             position += 1
+
+
+def unless_duplicate(raw: Raw, *, best: bool) -> Raw | Reject:
+    """The row, unless it has an id and is not the best of its paper."""
+    if best or not raw["cord_uid"].strip():
+        return raw
+    return Reject(
+        str(raw["_where"]),
+        Reason.DUPLICATE,
+        f"another row of {raw['cord_uid']} is better",
+        raw["title"],
+    )
 
 
 def rank(raw: Raw) -> int:
@@ -102,7 +106,7 @@ def rank(raw: Raw) -> int:
     return complete << 41 | publishable << 40 | len(abstract)
 
 
-def _identity(cord_uid: str) -> int:
+def identity(cord_uid: str) -> int:
     """Eight bytes: the id itself where it fits (all real ones do), else a hash."""
     data = cord_uid.strip().encode()
     if len(data) > 8:
@@ -110,13 +114,13 @@ def _identity(cord_uid: str) -> int:
     return int.from_bytes(data, "big")
 
 
-def _best(identities: array[int], ranks: array[int]) -> NDArray[np.bool_]:
+def best_rows(identities: array[int], ranks: array[int]) -> NDArray[np.bool_]:
     """For each row whether it is the best of its identity."""
     import numpy as np
 
-    identity = np.frombuffer(identities, np.uint64)
-    order = np.lexsort((-np.frombuffer(ranks, np.int64), identity))
-    ordered = identity[order]
+    papers = np.frombuffer(identities, np.uint64)
+    order = np.lexsort((-np.frombuffer(ranks, np.int64), papers))
+    ordered = papers[order]
     first = np.ones(len(order), np.bool_)
     first[1:] = ordered[1:] != ordered[:-1]
     keep = np.zeros(len(order), np.bool_)
@@ -190,9 +194,14 @@ def reason_to_reject(title: str, abstract: str) -> tuple[Reason, str] | None:
         return Reason.EMPTY_INPUT, "no abstract"
     if not title:
         return Reason.EMPTY_OUTPUT, "no title"
-    if abstract.casefold().rstrip(".") in _PLACEHOLDERS:
+    if is_placeholder(abstract):
         return Reason.BOILERPLATE, "the abstract is a placeholder"
     return None
+
+
+def is_placeholder(abstract: str) -> bool:
+    """Whether the abstract only says that there is none."""
+    return abstract.casefold().rstrip(".") in _PLACEHOLDERS
 
 
 def strip_heading(abstract: str) -> tuple[str, tuple[str, ...]]:
