@@ -20,6 +20,7 @@ import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,8 +35,6 @@ Result = TypeVar("Result")
 
 RETRIES = 3
 """How often a task is begun anew after its worker was lost."""
-_TICK = 1.0
-"""Seconds after which a wait looks for signals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,6 @@ def import_ray() -> Any:
         MeadowError: It is not installed.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # whoever joins a cluster has to say so
@@ -182,7 +180,7 @@ def _restore(handlers: dict[signal.Signals, Any]) -> None:
 
 
 def _no_cluster(error: Exception, address: str) -> MeadowError:
-    text = " ".join(str(error).split())[:300]
+    text = " ".join(str(error).partition("Traceback")[0].split())[:300]
     if "token" in text.lower() or "authenticat" in text.lower():
         fix = "set RAY_AUTH_TOKEN to the same value on this machine and on every node"
     elif "version" in text.lower():
@@ -226,15 +224,20 @@ def _parcels(
 
 
 def _collect(ray: Any, running: list[Any], report: Callable[[str], None]) -> Iterator[Any]:
-    """The results in the order of the tasks, as soon as they and all before them are there."""
-    waiting = list(running)
-    for reference in running:
-        while reference in waiting:
-            ready, waiting = ray.wait(waiting, num_returns=1, timeout=_TICK)
-            if ready and len(running) > 1:
-                report(f"ray: {len(running) - len(waiting)} of {len(running)} tasks done")
+    """The results in the order of the tasks, as soon as they and all before them are there.
+
+    Waits on Python's futures: a signal that arrives inside Ray's own wait would end the process
+    with Ray's exit code instead of ours.
+    """
+    futures = [reference.future() for reference in running]
+    waiting = set(futures)
+    for future in futures:
+        while not future.done():
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            if done and len(futures) > 1:
+                report(f"ray: {len(futures) - len(waiting)} of {len(futures)} tasks done")
         try:
-            outcome: Outcome = ray.get(reference)
+            outcome: Outcome = future.result()
         except ray.exceptions.RayError as error:
             raise _lost(error) from error
         if outcome.error is not None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -219,18 +222,15 @@ def test_two_nodes_give_the_same_bytes_inside_and_through_the_client(tmp_path: P
             assert json.loads(run[1]) == json.loads(local[1])
             assert hashes(out) == hashes(tmp_path / "local")
     finally:
-        for process in nodes:
-            tree = psutil.Process(process.pid).children(recursive=True)
-            process.terminate()
-            _, alive = psutil.wait_procs(tree, timeout=15)
-            for left in alive:
-                left.kill()
-            process.wait(timeout=15)
+        for process in reversed(nodes):
+            tree = [*psutil.Process(process.pid).children(recursive=True), process]
+            for each in tree:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
+            process.wait(timeout=30)
 
 
 def wait_for_port(port: int) -> None:
-    import socket
-
     until = time.monotonic() + 60
     while time.monotonic() < until:
         with socket.socket() as probe:
@@ -249,7 +249,7 @@ def wait_for_two(
         if "ray: 2 nodes, 2 workers" in ran[2]:
             return ran
         assert "ray: 1 node, 1 worker" in ran[2], ran[2]
-        subprocess.run(["rm", "-rf", str(out)], check=True)
+        shutil.rmtree(out)
     raise AssertionError("the second node did not join")
 
 
