@@ -200,8 +200,10 @@ class RemoteFile:
         encoding = response.headers.get("content-encoding", "identity").lower()
         if encoding == "identity" or (self.encoded and encoding in {"gzip", "x-gzip"}):
             return
+        # a header's value is the server's: only a plain word of it is repeated
+        shown = encoding if re.fullmatch(r"[a-z-]{1,12}", encoding) else "of its own"
         raise NetworkError(
-            f"the server sends the file with Content-Encoding {encoding[:40]!r}, unasked",
+            f"the server sends the file with a Content-Encoding {shown}, unasked",
             where=self.address,
             fix="download it in a browser and put it in place by hand",
         )
