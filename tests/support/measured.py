@@ -91,14 +91,26 @@ def measured(work: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], dict[s
 
 
 def interleaved(
-    script: Path, names: list[str], arguments: list[str], rounds: int
+    script: Path,
+    names: list[str],
+    arguments: list[str],
+    rounds: int,
+    pythons: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Run each named child in turn, `rounds` times, and take the medians of what it measured."""
+    """Run each named child in turn, `rounds` times, and take the medians of what it measured.
+
+    Args:
+        script: What each child runs, with its name and the arguments.
+        names: The children.
+        arguments: Given to all of them.
+        rounds: How often each runs.
+        pythons: Name -> another interpreter, for a peer that has an environment of its own.
+    """
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
             result = subprocess.run(
-                [sys.executable, str(script), name, *arguments],
+                [(pythons or {}).get(name, sys.executable), str(script), name, *arguments],
                 check=True,
                 capture_output=True,
                 text=True,
