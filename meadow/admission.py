@@ -30,7 +30,7 @@ from meadow.source import Options, OriginName
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BATCH_ROWS = 1024
+BATCH_ROWS = 2048
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,20 +65,18 @@ def clean_records(records: Sequence[Record], style: Style) -> list[Record | Reje
 class _Draft:
     """A record on its way through the rules: its texts, and what was done to them."""
 
-    __slots__ = ("flags", "record", "repairs", "texts")
+    __slots__ = ("flags", "record", "repairs", "texts", "writable")
 
     def __init__(self, record: Record) -> None:
         self.record = record
         self.texts = [record.instruction, record.input, record.output]
         self.repairs: list[str] = []
         self.flags: list[str] = []
-        if any(map(has_lone_surrogate, self.texts)):
-            _repair(self.texts, self.repairs, "joined_surrogates", _join_surrogates)
-
-    @property
-    def writable(self) -> bool:
+        self.writable = not any(map(has_lone_surrogate, self.texts))
         """Whether every text can be encoded."""
-        return not any(map(has_lone_surrogate, self.texts))
+        if not self.writable:
+            _repair(self.texts, self.repairs, "joined_surrogates", _join_surrogates)
+            self.writable = not any(map(has_lone_surrogate, self.texts))
 
     def normalise(self) -> None:
         """Markup, characters, white space, and the greetings of doctors."""
@@ -136,7 +134,7 @@ def _repair(
     texts: list[str], repairs: list[str], name: str, function: Callable[[str], str]
 ) -> None:
     """Apply one repair to all texts, and note it where it changed any."""
-    repaired = [function(text) for text in texts]
+    repaired = list(map(function, texts))
     if repaired != texts:
         texts[:] = repaired
         repairs.append(name)
@@ -290,9 +288,14 @@ _MOJIBAKE = re.compile(
 )
 
 
+_MOJIBAKE_CUES = ("??", "Ã", "â€", "Â", "ï»¿", "\ufffd")
+
+
 def _is_mojibake(text: str) -> bool:
     # the search costs more than all other cleaning: plain text is told first
-    return (not text.isascii() or "??" in text) and _MOJIBAKE.search(text) is not None
+    if text.isascii() and "??" not in text:
+        return False
+    return any(cue in text for cue in _MOJIBAKE_CUES) and _MOJIBAKE.search(text) is not None
 
 
 def _flag(record: Record, flags: list[str]) -> Record:

@@ -48,11 +48,14 @@ def is_foreign(text: str) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(_NOISE.sub(" ", text))
+    if "`" in text or "$" in text or "://" in text:
+        text = _NOISE.sub(" ", text)
+    return _WORD.findall(text)
 
 
 def _looks_english(words: list[str]) -> bool:
-    return sum(word.lower() in _FUNCTION_WORDS for word in words) >= _SHARE_OF_ENGLISH * len(words)
+    known = sum(map(_FUNCTION_WORDS.__contains__, map(str.lower, words)))
+    return known >= _SHARE_OF_ENGLISH * len(words)
 
 
 @lru_cache(maxsize=1)

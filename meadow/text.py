@@ -204,10 +204,16 @@ def _markdown(base_url: str) -> Any:
     """How turbohtml renders; the converters replace what it would leave as raw tags."""
     from turbohtml import Markdown
 
+    class Prepared(Markdown):
+        """Takes its settings apart once, where turbohtml does so for every document."""
+
+        def _unpack(self) -> dict[str, object]:
+            return settings
+
     def link(element: Element, text: str) -> str:
         return _link(str(element.attr("href") or ""), text, base_url)
 
-    return Markdown(
+    markdown = Prepared(
         escaping=Markdown.Escaping(mode="none", asterisks=False, underscores=False),
         images=Markdown.Images(mode="ignore"),
         tables=Markdown.Tables(cell_blocks="text"),
@@ -222,6 +228,8 @@ def _markdown(base_url: str) -> Any:
             **dict(_wrapped("~~", "s", "strike", "del")),
         },
     )
+    settings = Markdown._unpack(markdown)
+    return markdown
 
 
 _BLOCK = re.compile(r"```|[-*>|#]+[ ]|\d+[.)][ ]|---")
@@ -315,6 +323,11 @@ _INVISIBLE = re.compile(
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _BREAK = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
+# Any of these at all: one look for texts that hold none.
+_ODD = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064"
+    "\u2066-\u2069\ufeff]"
+)
 _TRAILING = re.compile(r"[ \t]+\n")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
@@ -334,8 +347,9 @@ def normalise_characters(text: str) -> str:
         if text.replace("\n", "").replace("\t", "").isprintable():
             return text
         return _CONTROL.sub("", _BREAK.sub("\n", text))
-    text = _CONTROL.sub("", _BREAK.sub("\n", text))
-    return unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+    if _ODD.search(text):
+        text = _INVISIBLE.sub("", _CONTROL.sub("", _BREAK.sub("\n", text)))
+    return unicodedata.normalize("NFC", text)
 
 
 def normalise_whitespace(text: str) -> str:
