@@ -7,16 +7,19 @@ number was changed by hand. The YAML in front is what the Hub and `datasets` rea
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meadow.errors import FileError
+from meadow.errors import FileError, UpstreamChangedError
 from meadow.licenses import LICENSES
 from meadow.manifest import Manifest, Shard, SourceEntry
+from meadow.markdown_text import Markdown, plain_cell
 from meadow.rephrase_card import rephrase_section
 from meadow.schema import COLUMNS
 from meadow.source import Source
@@ -238,7 +241,7 @@ def _body(manifest: Manifest, locate: Locate) -> str:
         first_config=next(iter(manifest.splits()), ALL),
         composition=_composition(manifest, locate),
         structure=_table(
-            ["column", "what it holds"], [[f"`{n}`", _COLUMN_TEXTS[n]] for n in COLUMNS]
+            ["column", "what it holds"], [[Markdown(f"`{n}`"), _COLUMN_TEXTS[n]] for n in COLUMNS]
         ),
         example=_example(manifest, locate),
         command=_command(manifest),
@@ -253,6 +256,7 @@ def _body(manifest: Manifest, locate: Locate) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
 
 
+@functools.cache
 def _environment() -> jinja2.Environment:
     import jinja2
 
@@ -327,7 +331,12 @@ def _source_section(
     from meadow.sources import SOURCES
 
     del environment
-    source = SOURCES[name]
+    source = SOURCES.get(name)
+    if source is None:
+        raise UpstreamChangedError(
+            f"the corpus has a source that is not known here: {name[:80]!r}",
+            fix="upgrade medical-meadow",
+        )
     entry = manifest.sources.get(name)
     return {
         "name": name,
@@ -367,12 +376,15 @@ def _composition(manifest: Manifest, locate: Locate) -> str:
 
 
 def _example(manifest: Manifest, locate: Locate) -> str:
+    from meadow.shard_rows import check_rows
     from meadow.shards import read_parquet
 
     for shard in manifest.shards():
         if shard.rows:
-            row = read_parquet(locate(shard.path)).slice(0, 1).to_pylist()[0]
-            return f"A row as it is:\n\n{_fenced(_shortened(row))}"
+            table = read_parquet(locate(shard.path)).slice(0, 1)
+            check_rows(table, locate(shard.path))
+            row = table.to_pylist()[0]
+            return f"A row as it is:\n\n{_fenced(_shortened(row), 'json')}"
     return "There are no rows."
 
 
@@ -384,24 +396,33 @@ def _shortened(row: dict[str, Any], length: int = 400) -> str:
     return json.dumps(cut, ensure_ascii=False, indent=2)
 
 
-def _fenced(text: str) -> str:
+def _fenced(text: str, language: str = "") -> str:
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}json\n{text}\n{fence}"
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _command(manifest: Manifest) -> str:
     settings = manifest.settings
     if manifest.stage == "mix":
-        command = f"meadow mix {next(iter(manifest.configs))} --corpus CORPUS --out DIR"
+        command = f"meadow mix {next(iter(manifest.configs), 'MIX')} --corpus CORPUS --out DIR"
     elif settings.get("recipe"):
-        command = f"meadow build --recipe {settings['recipe']} --raw RAW --out DIR"
+        command = f"meadow build --recipe {_argument(settings['recipe'])} --raw RAW --out DIR"
     else:
         names = ",".join(settings.get("sources", ()))
         style = settings.get("options", {}).get("style", "meadow")
-        command = f"meadow build --only {names} --style {style} --raw RAW --out DIR"
-    versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
-    return f"Regenerate it, byte for byte, with {versions}:\n\n```\n{command}\n```"
+        command = (
+            f"meadow build --only {_argument(names)} --style {_argument(style)} --raw RAW --out DIR"
+        )
+    versions = ", ".join(
+        plain_cell(f"{name} {version}") for name, version in manifest.versions.items()
+    )
+    return f"Regenerate it, byte for byte, with {versions}:\n\n{_fenced(command)}"
+
+
+def _argument(text: str) -> str:
+    """A word of a shell command, on one line."""
+    return shlex.quote(" ".join(text.split()))
 
 
 def _losses(manifest: Manifest) -> str:
@@ -458,12 +479,12 @@ def _licenses(manifest: Manifest, locate: Locate) -> str:
     rows = []
     for key, count in sorted(_license_counts(manifest, locate).items()):
         known = LICENSES.get(key)
-        name = f"[{known.name}]({known.url})" if known and known.url else (known or key)
-        label = known.name if known and not known.url else name
+        label = known.name if known else key
+        linked = Markdown(f"[{known.name}]({known.url})") if known and known.url else label
         rows.append(
             [
-                f"`{key}`",
-                str(label),
+                Markdown(f"`{key}`") if known else key,
+                linked,
                 f"{count:,}",
                 known.redistribute if known else "unknown",
                 "yes" if known and known.share_alike else "no",
@@ -477,7 +498,7 @@ def _licenses(manifest: Manifest, locate: Locate) -> str:
 
 def _takedown(manifest: Manifest) -> str:
     contact = manifest.details.get("contact")
-    asked = f"Write to {contact}." if contact else (
+    asked = f"Write to {plain_cell(contact)}." if contact else (
         "No contact is set: whoever publishes this folder sets `contact` in meadow.toml."
     )  # fmt: skip
     return (
@@ -495,15 +516,9 @@ def license_page(manifest: Manifest, locate: Locate) -> str:
     )
 
 
-def escape_cell(text: str) -> str:
-    """Text as a Markdown table cell: nothing in it is markup."""
-    flat = " ".join(text.split())
-    return re.sub(r"([\\|<>\[\]*_{}#!])", r"\\\1", flat)
-
-
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [" | ".join(head), " | ".join("---" for _ in head)]
-    lines += [" | ".join(row) for row in rows]
+    lines = [" | ".join(map(plain_cell, head)), " | ".join("---" for _ in head)]
+    lines += [" | ".join(map(plain_cell, row)) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
 
 

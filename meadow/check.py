@@ -13,10 +13,11 @@ from meadow import manifest as manifests
 from meadow.atomic import LOCK_NAME
 from meadow.corpus import Corpus, open_corpus
 from meadow.documents import render_documents
-from meadow.errors import MeadowError
+from meadow.errors import CheckError, MeadowError
 from meadow.licenses import LICENSES
 from meadow.manifest import Manifest, sha256_file
 from meadow.schema import COLUMNS, Reason, Task, arrow_schema
+from meadow.shard_rows import check_rows
 from meadow.shards import read_parquet
 
 QUARANTINE = "quarantine/"
@@ -48,7 +49,8 @@ def check_corpus(folder: Path) -> list[Finding]:
         return findings
     findings += _conservation(corpus.manifest)
     findings += _rows(corpus)
-    findings += _documents(corpus)
+    if not any(finding.kind in {"unreadable_shard", "wrong_schema"} for finding in findings):
+        findings += _documents(corpus)
     return findings
 
 
@@ -99,6 +101,11 @@ def _rows(corpus: Corpus) -> Iterator[Finding]:
         if not _is_schema(schema):
             yield Finding("wrong_schema", shard.path, f"columns: {', '.join(schema.names)}")
             continue
+        try:
+            check_rows(table, corpus.folder / shard.path)
+        except CheckError as error:
+            yield Finding("wrong_schema", shard.path, error.what)
+            continue
         if table.num_rows != shard.rows:
             yield Finding("wrong_count", shard.path, f"{table.num_rows} rows, not {shard.rows}")
         for batch in table.to_batches(max_chunksize=4096):
@@ -138,17 +145,22 @@ def _row(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if known is None:
         yield "unknown_license", str(row["license"])
     elif row["source"] == "stack_exchange" and not (
-        row["url"] and row["authors"] and all(author["name"] for author in row["authors"])
+        row["url"]
+        and row["authors"]
+        and all(author and author["name"] for author in row["authors"])
     ):
         yield "missing_attribution", f"{row['license']} asks for author and address"
     try:
         meta = json.loads(row["meta"])
-    except ValueError:
+    except (ValueError, RecursionError):
         yield "bad_meta", "meta is not JSON"
         return
     if row["task"] != Task.MULTIPLE_CHOICE or not isinstance(meta, dict):
         return
-    if meta.get("answer") not in meta.get("options", {meta.get("answer")}):
+    answer, choices = meta.get("answer"), meta.get("options")
+    if choices is not None and (
+        not isinstance(choices, dict | list) or answer not in list(choices)
+    ):
         yield "answer_not_in_options", str(meta.get("answer"))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from meadow.errors import CheckError, UsageError
 from meadow.manifest import Manifest, Shard, read_manifest, sha256_file
+from meadow.shard_rows import check_rows
 from meadow.shards import read_parquet
 
 if TYPE_CHECKING:
@@ -96,9 +97,16 @@ class Corpus:
         split: str | None = None,
         columns: list[str] | None = None,
     ) -> Iterator[pa.Table]:
-        """One Arrow table per shard, page checksums verified."""
+        """One Arrow table per shard, page checksums verified, its columns held to the schema.
+
+        Raises:
+            FileError: A shard cannot be read.
+            CheckError: Its rows are not those of a corpus.
+        """
         for path in self.files(config, split):
-            yield read_parquet(path, columns)
+            table = read_parquet(path, columns)
+            check_rows(table, path, columns)
+            yield table
 
     def to_arrow(
         self,

@@ -13,7 +13,12 @@ from meadow.croissant import NAME as CROISSANT
 from meadow.croissant import render_croissant
 from meadow.data_provenance import NAME as PROVENANCE
 from meadow.data_provenance import render_provenance
+from meadow.errors import FileError
 from meadow.manifest import Manifest, NamedFile, sha256_file
+from meadow.shard_rows import check_rows
+from meadow.shards import read_parquet
+
+_COUNTED = ["source", "license", "task", "rephrased_by"]
 
 
 def render_documents(manifest: Manifest, locate: Locate) -> dict[str, bytes]:
@@ -22,13 +27,29 @@ def render_documents(manifest: Manifest, locate: Locate) -> dict[str, bytes]:
     Args:
         manifest: What the folder holds, without its documents.
         locate: Where a file of the manifest lies.
+
+    Raises:
+        FileError: A shard cannot be read.
+        CheckError: Its rows are not those of a corpus.
     """
-    texts = {
-        CARD: render_card(manifest, locate),
-        "LICENSES/README.md": license_page(manifest, locate),
-        CROISSANT: render_croissant(manifest, locate),
-        PROVENANCE: render_provenance(manifest, locate),
-    }
+    import pyarrow as pa
+
+    try:
+        for shard in manifest.shards():
+            path = locate(shard.path)
+            check_rows(read_parquet(path, _COUNTED), path, _COUNTED)
+        texts = {
+            CARD: render_card(manifest, locate),
+            "LICENSES/README.md": license_page(manifest, locate),
+            CROISSANT: render_croissant(manifest, locate),
+            PROVENANCE: render_provenance(manifest, locate),
+        }
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise FileError(
+            f"a shard cannot be read: {' '.join(str(error).split())[:300]}",
+            where=next((shard.path for shard in manifest.shards()), ""),
+            fix="build or pull it again",
+        ) from error
     return {name: text.encode("utf-8") for name, text in texts.items()}
 
 

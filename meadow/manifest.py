@@ -17,6 +17,7 @@ from typing import Any
 
 from meadow.atomic import write_json
 from meadow.errors import FileError, UpstreamChangedError
+from meadow.manifest_shape import check_shape
 from meadow.schema import SCHEMA_VERSION
 
 NAME = "MANIFEST.json"
@@ -230,7 +231,7 @@ def read_manifest(folder: Path) -> Manifest:
     except FileNotFoundError as error:
         raise FileError("no MANIFEST.json: not a finished folder", where=str(folder), fix=fix) \
             from error  # fmt: skip
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FileError(f"MANIFEST.json cannot be read: {error}", where=str(path), fix=fix) \
             from error  # fmt: skip
     try:
@@ -240,6 +241,7 @@ def read_manifest(folder: Path) -> Manifest:
                 where=str(path),
                 fix="upgrade medical-meadow",
             )
+        check_shape(document)
         manifest = Manifest(
             stage=document["stage"],
             config_hash=document["config_hash"],

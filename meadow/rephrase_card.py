@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from meadow.manifest import Manifest
+from meadow.markdown_text import plain_cell
 
 
 def rephrase_section(manifest: Manifest) -> str:
@@ -31,12 +32,12 @@ def rephrase_section(manifest: Manifest) -> str:
         }
         reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(kept.items())) or "none"
         cells = (
-            source,
-            _cell(job["model"]),
-            f"{job['prompt']} (`{job['prompt_sha256'][:12]}`)",
+            plain_cell(source),
+            plain_cell(job["model"]),
+            f"{plain_cell(job['prompt'])} ({_digest(job['prompt_sha256'])})",
             f"{job['items']:,}",
             f"{job['rewritten']:,}",
-            reasons,
+            plain_cell(reasons),
             _review(job.get("review")),
         )
         lines.append(f"| {' | '.join(cells)} |")
@@ -53,6 +54,6 @@ def _review(review: dict[str, Any] | None) -> str:
     )
 
 
-def _cell(text: str) -> str:
-    plain = "".join(character if character.isprintable() else " " for character in text)
-    return plain.replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")
+def _digest(sha256: str) -> str:
+    digits = sha256[:12]
+    return f"`{digits}`" if digits.isalnum() else plain_cell(digits)

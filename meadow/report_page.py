@@ -17,8 +17,8 @@ from urllib.parse import urlencode, urlsplit
 from markupsafe import Markup
 
 from meadow import svg
-from meadow.cards import escape_cell
 from meadow.errors import UsageError
+from meadow.markdown_text import escape_cell
 from meadow.report_tables import LEVELS, Table, count, reasons, share_of, tables, words
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -208,7 +208,7 @@ def render_markdown(report: Mapping[str, Any], *, page: str = "") -> str:
     )
     parts = [
         f"# Quality report: {escape_cell(_title(report))}",
-        verdict(report),
+        escape_cell(verdict(report)),
         *(f"**Warning.** {escape_cell(text)}" for text in report["warnings"]),
         "## From raw rows to this corpus",
         flow.to_markdown(),
@@ -248,10 +248,14 @@ def _markdown_examples(report: Mapping[str, Any], page: str) -> list[str]:
     for flag in report["flags"]:
         if not flag["rows"]:
             continue
-        lines = [f"### {flag['title']}", "", escape_cell(flag["why"]), ""]
+        lines = [f"### {escape_cell(flag['title'])}", "", escape_cell(flag["why"]), ""]
         for example in flag["examples"]:
             place = f"{words(example['config'])} {example['row']:,}"
-            link = f"[{escape_cell(place)}](<{_row_link(page, example)}>)" if page else place
+            link = (
+                f"[{escape_cell(place)}](<{_row_link(page, example)}>)"
+                if page
+                else escape_cell(place)
+            )
             lines.append(f"- {link}: {escape_cell(example['excerpt'])}")
         parts.append("\n".join(lines))
     return parts

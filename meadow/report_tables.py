@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from meadow.cards import escape_cell
+from meadow.markdown_text import escape_cell
 
 LEVELS = ("stem", "stem+answer")
 _LEVEL_HEADS = tuple(f"Rows: {level}#" for level in LEVELS)

@@ -59,7 +59,8 @@ def read_rows(
                         yield Reject(where, Reason.BAD_ENCODING, str(error)[:300])
                         continue
                     yield {**row, **absent, "_where": where}
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        # UnicodeDecodeError: a name in the footer
         raise FileError(
             f"the Parquet file cannot be read: {' '.join(str(error).split())[:300]}",
             where=item.label,

@@ -47,7 +47,7 @@ def _read_file(site: str, item: Input, options: Options) -> Iterator[Raw | Rejec
                 for row in batch.to_pylist():
                     questions += 1
                     yield from _pairs(site, row, f"{item.label}:{questions}", options)
-    except (pa.ArrowException, OSError) as fault:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as fault:
         raise FileError(
             f"the Parquet file cannot be read: {fault}", where=item.label, fix="fetch it again"
         ) from fault

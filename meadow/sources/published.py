@@ -119,7 +119,7 @@ def parse_multiple_choice(row: PublishedRow) -> dict[str, Any] | Reject:
         )
     try:
         options = ast.literal_eval(found["options"])
-    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         detail = f"the options are no Python literal: {type(error).__name__}"
         return Reject(row.where, Reason.BAD_VALUE, detail, found["options"])
     if isinstance(options, list):

@@ -12,10 +12,11 @@ import pytest
 from support.command import run_meadow
 
 from meadow import open_corpus
-from meadow.cards import escape_cell, lint_card
+from meadow.cards import lint_card
 from meadow.check import check_corpus, leftovers
 from meadow.errors import CheckError, FileError, UpstreamChangedError, UsageError
 from meadow.manifest import is_safe_path, read_manifest
+from meadow.markdown_text import escape_cell
 from meadow.samples import FOLDER
 from meadow.schema import arrow_schema
 from meadow.shards import cut_shards, read_parquet, write_parquet, write_shards

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 from evaluation.parse import Status, parse
-from meadow.cards import escape_cell
+from meadow.markdown_text import escape_cell
 from meadow.cloze import parse_cloze
 from meadow.headings import (
     STOCK_HEADINGS,

@@ -1,0 +1,27 @@
+"""Any text as a part of Markdown in which it is text: what a corpus says never becomes markup."""
+
+from __future__ import annotations
+
+import re
+
+
+class Markdown(str):
+    """Markdown of our own: every other text is escaped where it goes into a table."""
+
+    __slots__ = ()
+
+
+_PLAIN = re.compile(r"[\w .,:;()+%-]*")
+
+
+def escape_cell(text: str) -> str:
+    """Text as a Markdown table cell: nothing in it is markup."""
+    flat = " ".join(text.split())
+    return re.sub(r"([\\|<>\[\]*_{}#!`~&])", r"\\\1", flat)
+
+
+def plain_cell(text: str) -> str:
+    """As `escape_cell`, but names stay as they are: an underscore inside one marks nothing."""
+    if isinstance(text, Markdown) or _PLAIN.fullmatch(text):
+        return " ".join(text.split())
+    return escape_cell(text)
