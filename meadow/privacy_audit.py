@@ -2,6 +2,7 @@
 
 Optional (extra `pii`), slow, and never in the path of a build. It uses presidio's own pattern
 recognisers on a blank English pipeline, so that nothing is downloaded; names are not looked for.
+`meadow check DIR --privacy` runs it.
 The rate comes with Wilson's 95 % interval: a sample says how sure one can be, not more.
 """
 
@@ -9,12 +10,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meadow.errors import UsageError
 from meadow.intervals import wilson
+
+if TYPE_CHECKING:
+    from meadow.corpus import Corpus
 
 KINDS = ("EMAIL_ADDRESS", "PHONE_NUMBER", "US_SSN", "IP_ADDRESS", "CREDIT_CARD", "IBAN_CODE")
 SAMPLE = 2000
@@ -43,6 +47,33 @@ class Audit:
     def rate(self) -> float:
         """The share of texts with a finding."""
         return self.hits / self.rows if self.rows else 0.0
+
+
+def require_presidio() -> None:
+    """Say at once that presidio is missing, before anything long begins.
+
+    Raises:
+        UsageError: presidio is not installed.
+    """
+    import importlib.util
+
+    if importlib.util.find_spec("presidio_analyzer") is None:
+        raise _missing()
+
+
+def _missing() -> UsageError:
+    return UsageError("presidio is not installed", fix="pip install 'medical-meadow[pii]'")
+
+
+def row_texts(corpus: Corpus) -> Iterator[str]:
+    """The free text of every row: input and output. Names of authors have columns of their own."""
+    import pyarrow.parquet as pq
+
+    for shard in corpus.manifest.shards():
+        with pq.ParquetFile(corpus.folder / shard.path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(batch_size=4096, columns=["input", "output"]):
+                for row in batch.to_pylist():
+                    yield f"{row['input'] or ''}\n{row['output'] or ''}".strip()
 
 
 def audit(texts: Iterable[str], size: int = SAMPLE, seed: int = 0) -> Audit:
@@ -89,9 +120,7 @@ def make_analyzer() -> Any:
             UsSsnRecognizer,
         )
     except ImportError as fault:
-        raise UsageError(
-            "presidio is not installed", fix="pip install 'medical-meadow[pii]'"
-        ) from fault
+        raise _missing() from fault
     # presidio checks the ends of addresses; the list inside tldextract will do for that
     tldextract.tldextract.TLD_EXTRACTOR = tldextract.TLDExtract(suffix_list_urls=())
     engine: Any = SpacyNlpEngine()
