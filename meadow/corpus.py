@@ -12,6 +12,7 @@ from meadow.errors import CheckError, UsageError
 from meadow.manifest import Manifest, Shard, read_manifest, sha256_file
 from meadow.shard_rows import check_rows
 from meadow.shards import read_parquet
+from meadow.storage import is_remote
 
 if TYPE_CHECKING:
     import datasets
@@ -200,10 +201,10 @@ class Corpus:
 
 
 def open_corpus(location: str | Path, *, verify: bool = False) -> Corpus:
-    """Open a corpus folder, or a published one as `hf://OWNER/NAME@REVISION`.
+    """Open a corpus folder, a published one as `hf://OWNER/NAME@REVISION`, or one in a store.
 
     Args:
-        location: A folder with a MANIFEST.json, or a Hub address.
+        location: A folder with a MANIFEST.json, a Hub address, or an address such as `s3://...`.
         verify: Hold every shard to its hash first.
 
     Raises:
@@ -215,6 +216,10 @@ def open_corpus(location: str | Path, *, verify: bool = False) -> Corpus:
         from meadow.hub import pull_to_cache
 
         folder = pull_to_cache(text.removeprefix(HUB_PREFIX))
+    elif is_remote(text):
+        from meadow.stored_corpus import pull_corpus
+
+        folder = pull_corpus(text)
     else:
         folder = Path(location)
     corpus = Corpus(folder, read_manifest(folder))

@@ -19,9 +19,9 @@ from meadow.errors import ExitCode, MeadowError
     "files",
     multiple=True,
     metavar="SOURCE[:SUBSET[:ROLE]]=PATH",
-    help="A raw file, named; repeatable; implies --only.",
+    help="A raw file (or its address), named; repeatable; implies --only.",
 )
-@click.option("--raw", type=click.Path(path_type=Path), help="The folder of raw files.")
+@click.option("--raw", metavar="PATH", help="The folder of raw files, or its address.")
 @click.option("--only", metavar="S,...", help="Only these sources.")
 @click.option(
     "--origin", type=click.Choice(["upstream", "published"]), help="Where the rows come from."
@@ -44,7 +44,10 @@ from meadow.errors import ExitCode, MeadowError
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Candidate rows per source.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="The corpus folder to write."
+    "--out",
+    metavar="PATH",
+    required=True,
+    help="The corpus folder to write, or an address (s3://, gs://, ...) to copy it to.",
 )
 @click.option("--config", type=click.Path(path_type=Path), help="A meadow.toml to use.")
 @dry_run_option
@@ -56,18 +59,29 @@ def build(ctx: click.Context, /, as_json: bool, dry_run: bool, **given: Any) -> 
     Sources come from --file or --only, else from --recipe, else from the recipe `full`.
     """
     from meadow.build import build_corpus
-    from meadow.manifest import NAME
+    from meadow.manifest import NAME, hash_json
+    from meadow.storage import is_remote
+    from meadow.stored_corpus import check_target, copy_corpus, working_folder
 
     finish = Finish(as_json=as_json)
     check_engine(given["engine"])
-    plan = plan_build(**given)
-    out = given["out"]
+    if dry_run and (addresses := _addresses(**given)):
+        finish({"would_fetch": _listed(addresses)})
+        return
+    plan = plan_build(**_at_hand(given))
     if dry_run:
         for name, inputs in plan.inputs.items():
             for item in inputs:
                 log(f"{name}: would read {item.path} ({item.path.stat().st_size:,} bytes)")
         finish({"would_build": {name: len(items) for name, items in plan.inputs.items()}})
         return
+    address = given["out"]
+    if is_remote(address):
+        check_target(address, hash_json(plan.settings.to_json()))
+        out = working_folder(address)
+        log(f"building in {out}")
+    else:
+        out = Path(address)
     result = build_corpus(
         plan.settings,
         plan.inputs,
@@ -81,7 +95,11 @@ def build(ctx: click.Context, /, as_json: bool, dry_run: bool, **given: Any) -> 
     entries = result.manifest.sources.values()
     for line in plan.misses(result.manifest):
         log(f"warning: {line}")
-    log(f"wrote {out / NAME}")
+    if is_remote(address):
+        files, size = copy_corpus(out, address, report=log)
+        log(f"copied {files:,} files, {size:,} bytes: {address.rstrip('/')}/{NAME}")
+    else:
+        log(f"wrote {out / NAME}")
     finish(
         result.manifest.to_json(),
         rows_in=sum(entry.rows_in for entry in entries),
@@ -94,6 +112,49 @@ def build(ctx: click.Context, /, as_json: bool, dry_run: bool, **given: Any) -> 
             f"  fix:   look into {out}/quarantine/ and repair or fetch the raw files again"
         )
         ctx.exit(ExitCode.MALFORMED)
+
+
+def _addresses(*, files: tuple[str, ...], raw: str | None, **_: Any) -> list[str]:
+    """The places that are not on this machine."""
+    from meadow.storage import is_remote
+
+    given = [text.partition("=")[2] for text in files]
+    return [text for text in (*given, raw or "") if is_remote(text)]
+
+
+def _listed(addresses: list[str]) -> dict[str, int | None]:
+    """Address -> bytes of every file that a build would first bring here."""
+    from meadow.storage import list_files
+
+    found = {}
+    for address in addresses:
+        for name, size in list_files(address).items():
+            place = "/".join(filter(None, (address.rstrip("/"), name)))
+            found[place] = size
+            log(f"would fetch {place}" + (f" ({size:,} bytes)" if size is not None else ""))
+    return found
+
+
+def _at_hand(given: dict[str, Any]) -> dict[str, Any]:
+    """The options with local paths in the place of addresses; what they name is fetched."""
+    from meadow.config import read_config
+    from meadow.storage import fetch, is_remote
+
+    files = []
+    for text in given["files"]:
+        name, _, place = text.partition("=")
+        files.append(f"{name}={fetch(place, report=log)}" if is_remote(place) else text)
+    raw: str | None = given["raw"]
+    if raw is None and is_remote(read_config(given["config"]).raw):
+        raw = read_config(given["config"]).raw
+    if raw is not None and is_remote(raw):
+        from meadow.sources import SOURCES
+
+        named = {text.partition("=")[0].partition(":")[0] for text in files}
+        chosen = {name.strip() for name in (given["only"] or "").split(",")} - {""}
+        wanted = chosen - named or (SOURCES.keys() if not named else set())
+        raw = str(fetch(raw, parts=sorted(wanted & SOURCES.keys()), report=log))
+    return {**given, "files": tuple(files), "raw": Path(raw) if raw is not None else None}
 
 
 class Plan:
