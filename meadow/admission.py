@@ -73,8 +73,9 @@ class Admission:
     candidates: int = 0
 
 
-def batches(items: Iterable[Any], size: int = BATCH_ROWS) -> Iterator[list[Any]]:
-    """What a reader gives, `size` at a time."""
+def batches(items: Iterable[Any], size: int = 0) -> Iterator[list[Any]]:
+    """What a reader gives, `size` (else `BATCH_ROWS`) at a time."""
+    size = size or BATCH_ROWS
     held: list[Any] = []
     for item in items:
         held.append(item)

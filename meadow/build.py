@@ -141,6 +141,8 @@ def build_corpus(
                 done[task.source] = entry
                 reused.append(task.source)
                 progress(f"{task.source}: unchanged, {entry.rows_out:,} rows")
+        if len(todo) == 1:
+            todo = [replace(todo[0], workers=workers if engine == LOCAL else 1)]
         results = run_tasks(
             build_source, todo, workers, engine=engine, touches=_touches, report=progress
         )

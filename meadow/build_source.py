@@ -12,12 +12,14 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from meadow import manifest as manifests
 from meadow.admission import Admission, Rules, admit, batches
 from meadow.atomic import replacing, write_json
+from meadow.engine import run_stream
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.manifest import NamedFile, SourceEntry, hash_json
 from meadow.schema import SCHEMA_VERSION, Reject
@@ -45,6 +47,7 @@ class SourceTask:
         exclude: Ids taken down: record ids, upstream ids or URLs.
         expected: Label -> SHA-256, for the inputs whose hash is known.
         staging: Where the worker writes.
+        workers: Processes that share this one source; the bytes do not depend on it.
     """
 
     source: str
@@ -55,6 +58,7 @@ class SourceTask:
     exclude: frozenset[str]
     expected: Mapping[str, str]
     staging: Path
+    workers: int = 1
 
 
 def task_key(task: SourceTask, inputs: Sequence[NamedFile]) -> str:
@@ -147,13 +151,16 @@ def _admitted(task: SourceTask) -> Iterator[Admission]:
     from meadow.sources import SOURCES
 
     rules = Rules(task.source, task.origin, task.options, task.exclude)
+    raws = SOURCES[task.source].origin(task.origin).read(task.inputs, task.options)
+    if task.limit is None:
+        yield from run_stream(partial(admit, rules=rules), batches(raws), task.workers)
+        return
     left = task.limit
-    for batch in batches(SOURCES[task.source].origin(task.origin).read(task.inputs, task.options)):
-        if left == 0:
+    for batch in batches(raws):
+        if not left:
             return
         admitted = admit(batch, rules, left)
-        if left is not None:
-            left -= admitted.candidates
+        left -= admitted.candidates
         yield admitted
 
 

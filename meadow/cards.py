@@ -381,7 +381,7 @@ def _example(manifest: Manifest, locate: Locate) -> str:
 
     for shard in manifest.shards():
         if shard.rows:
-            table = read_parquet(locate(shard.path)).slice(0, 1)
+            table = read_parquet(locate(shard.path), first=1)
             check_rows(table, locate(shard.path))
             row = table.to_pylist()[0]
             return f"A row as it is:\n\n{_fenced(_shortened(row), 'json')}"

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
 from pathlib import Path
@@ -87,16 +88,47 @@ def run_tasks(
     if workers <= 1 or len(tasks) <= 1:
         yield from map(function, tasks)
         return
+    yield from _in_processes(function, tasks, min(workers, len(tasks)), ahead=len(tasks))
+
+
+def run_stream(
+    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int = 1
+) -> Iterator[Result]:
+    """`run_tasks` for tasks that are still being made: few are under way at any time.
+
+    Args:
+        function: Module-level and pure.
+        tasks: Taken from as workers come free, in this process.
+        workers: Local processes; with one the work is done here.
+
+    Raises:
+        MeadowError: The system killed a worker.
+        Exception: What the first failing task, or making one, raised.
+    """
+    if workers <= 1:
+        yield from map(function, tasks)
+        return
+    yield from _in_processes(function, tasks, workers, ahead=workers + 1)
+
+
+def _in_processes(
+    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int, ahead: int
+) -> Iterator[Result]:
+    """Results in the order of the tasks, of which at most `ahead` wait or run."""
     others = set(active_children())
     with ProcessPoolExecutor(
-        max_workers=min(workers, len(tasks)),
+        max_workers=workers,
         mp_context=get_context("forkserver"),
         initializer=_end_quietly,
     ) as pool:
-        futures = [pool.submit(function, task) for task in tasks]
+        futures: deque[Future[Result]] = deque()
         try:
-            for future in futures:
-                yield future.result()
+            for task in tasks:
+                futures.append(pool.submit(function, task))
+                if len(futures) >= ahead:
+                    yield futures.popleft().result()
+            while futures:
+                yield futures.popleft().result()
         except BrokenProcessPool as error:
             raise MeadowError(
                 "a worker process was killed, most likely because memory ran out",

@@ -80,8 +80,15 @@ def write_parquet(table: pa.Table, path: Path) -> None:
         )
 
 
-def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+def read_parquet(
+    path: Path, columns: list[str] | None = None, *, first: int | None = None
+) -> pa.Table:
     """Read a shard with its page checksums verified.
+
+    Args:
+        path: The shard.
+        columns: Their names; None for all.
+        first: Only so many rows from its beginning, and no more pages than they need.
 
     Raises:
         FileError: It cannot be read; pyarrow's message says where.
@@ -91,7 +98,10 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
 
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            return file.read(columns=columns)
+            if first is None:
+                return file.read(columns=columns)
+            part = next(file.iter_batches(batch_size=first, columns=columns), None)
+            return file.read(columns=columns) if part is None else pa.Table.from_batches([part])
     except (OSError, pa.ArrowException, ValueError) as error:
         raise FileError(
             f"the shard cannot be read: {error}",

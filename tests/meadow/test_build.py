@@ -79,6 +79,26 @@ def test_two_workers_and_another_folder_give_the_same_bytes(
     assert hashes(tmp_path / "b") == hashes(real)
 
 
+@pytest.mark.parametrize("source", ["medquad", "wikidoc_patient_information"])
+def test_workers_share_one_source_and_its_bytes_stay(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of three rows, in this process and in two others; and a limit inside a batch."""
+    monkeypatch.setattr("meadow.admission.BATCH_ROWS", 3)
+    options = ["build", "--raw", FOLDER, "--only", source]
+    for name, more in {
+        "one": ["--workers", 1],
+        "two": ["--workers", 2],
+        "limit": ["--limit", 7],
+    }.items():
+        assert run_meadow(*options, *more, "--out", tmp_path / name).code == 0
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
+    entry = read_manifest(tmp_path / "limit").sources[source]
+    assert entry.rows_in == 7
+    whole = read_manifest(tmp_path / "one").sources[source]
+    assert whole.rows_in > 9
+
+
 @pytest.mark.realdata
 @pytest.mark.filterwarnings("ignore")
 def test_every_config_loads_with_datasets_polars_and_pandas(
