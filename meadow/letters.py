@@ -89,5 +89,12 @@ def _without_closing(text: str) -> str:
     tail = text[start:]
     for pattern in _CLOSINGS:
         if found := pattern.search(tail):
-            return text[: start + found.start()].rstrip(" \t\n,")
+            return _without_end(text[: start + found.start()])
+    return text
+
+
+def _without_end(text: str) -> str:
+    """The text without white space (of any kind) and commas at its end, in whatever order."""
+    while (shorter := text.rstrip().rstrip(",")) != text:
+        text = shorter
     return text

@@ -13,26 +13,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-from support.fuzz.engine import check, child, load, read_input
+from support.fuzz.engine import check, child, load, prepare, read_input
 
 SECONDS = 60.0
 
 
 def main() -> None:
     """`child`, `show`, `check` or `shrink`."""
-    command, kind, *rest = sys.argv[1:]
+    command, *rest = sys.argv[1:]
     if command == "child":
-        child(kind, Path(rest[0]), Path(rest[1]))
+        child(Path(rest[0]), Path(rest[1]))
         return
+    kind, *rest = rest
     module = load(kind)
     data = read_input(module, rest[0])
     if command == "show":
         sys.stdout.buffer.write(data)
         return
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if hasattr(module, "prepare"):
-            module.prepare(folder)
+        folder = Path(name) / kind
+        prepare(module, folder)
         outcome, how = check(module, data, folder)
         print(outcome, how, f"{len(data)} bytes")
         if command == "shrink":

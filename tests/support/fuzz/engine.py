@@ -31,7 +31,6 @@ SLOW_SECONDS = 2.0
 MEMORY = 3 * 1024**3
 """Address space that the inputs may take on top of what the loaded libraries have."""
 RESTARTS = 25
-SMALL_SHARE = 50
 
 
 class SilentDifferenceError(AssertionError):
@@ -42,13 +41,12 @@ class SilentDifferenceError(AssertionError):
 class Failure:
     """An input that ended in something other than rows, rejects or an expected error."""
 
-    kind: str
     name: str
     how: str
     silent: bool = False
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name}: {self.how}"
+        return f"{self.name}: {self.how}"
 
 
 @dataclass
@@ -76,40 +74,50 @@ def load(kind: str) -> Any:
     return importlib.import_module(f"support.fuzz.kinds.{kind}")
 
 
-def fuzz(
-    kind: str, count: int, *, budget: str = "", small: bool = False, first: int = 0
-) -> Outcome:
-    """Check `count` inputs of a kind, fewer in the default run or with MEADOW_SAMPLE.
+@dataclass(frozen=True)
+class Plan:
+    """How many inputs of a kind a whole night takes, and which figure of the budget they count for.
 
     Args:
         kind: A module of `support.fuzz.kinds`.
-        count: Inputs of a whole night.
-        budget: The figure of the fault budget that they count for; "" for the kind's name.
-        small: The default run: one in fifty.
-        first: The number of the first input.
+        count: Inputs of a night.
+        budget: The figure.
+        rows: Rows (lines, say) in one input, where the figure counts these.
+    """
+
+    kind: str
+    count: int
+    budget: str
+    rows: int = 1
+
+    def names(self, share: int) -> list[str]:
+        """The names of every share-th of them, at least two."""
+        return [f"{self.kind}:#{index}" for index in range(max(2, self.count // share))]
+
+
+def fuzz(plan: Plan) -> None:
+    """Check the inputs of a plan, all or every MEADOW_SAMPLE-th part of them.
 
     Raises:
         AssertionError: An input failed; the message says how to see it again.
     """
-    some = max(1, count // (SMALL_SHARE if small else sample()))
-    outcome = run(kind, [f"#{index}" for index in range(first, first + some)])
-    print(outcome.summary(kind))
-    note(f"fuzz_inputs.{budget or kind}", outcome.inputs)
+    outcome = run(plan.names(sample()))
+    print(outcome.summary(plan.kind))
+    note(f"fuzz_inputs.{plan.budget}", outcome.inputs * plan.rows)
     note("uncaught", sum(not failure.silent for failure in outcome.failures))
     note("silent_differences", sum(failure.silent for failure in outcome.failures))
     report(outcome)
-    return outcome
 
 
 def report(outcome: Outcome) -> None:
     """Fail with every input that failed."""
     shown = "\n".join(str(failure)[:1500] for failure in outcome.failures[:10])
-    how = "see one again: PYTHONPATH=tests python -m support.fuzz show KIND '#N'"
+    how = "see one again: PYTHONPATH=tests python -m support.fuzz check KIND '#N'"
     assert not outcome.failures, f"{len(outcome.failures)} inputs failed; {how}\n{shown}"
 
 
-def run(kind: str, names: Sequence[str]) -> Outcome:
-    """Check inputs by name, `#index` or a path of the corpus, restarting after a crash."""
+def run(names: Sequence[str]) -> Outcome:
+    """Check inputs by name, `kind:#index` or `kind:path`, going on behind one that ends a process."""
     outcome = Outcome()
     began = time.monotonic()
     rest = list(names)
@@ -117,77 +125,77 @@ def run(kind: str, names: Sequence[str]) -> Outcome:
         for _ in range(RESTARTS):
             if not rest:
                 break
-            rest = _run_child(kind, rest, Path(folder), outcome)
+            rest = _run_child(rest, Path(folder), outcome)
         if rest:
-            outcome.failures.append(Failure(kind, rest[0], f"given up, {len(rest)} inputs left"))
+            outcome.failures.append(Failure(rest[0], f"given up, {len(rest)} inputs left"))
     outcome.slowest.sort(reverse=True)
     outcome.seconds = time.monotonic() - began
     return outcome
 
 
-def _run_child(kind: str, names: list[str], folder: Path, outcome: Outcome) -> list[str]:
+def _run_child(names: list[str], folder: Path, outcome: Outcome) -> list[str]:
     """One child process; the names that it did not come to."""
     listed, told = folder / "names.json", folder / "told.jsonl"
     listed.write_text(json.dumps(names))
     told.unlink(missing_ok=True)
     paths = [str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    one_thread = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
     ended = subprocess.run(
-        [sys.executable, "-m", "support.fuzz", "child", kind, str(listed), str(told)],
+        [sys.executable, "-m", "support.fuzz", "child", str(listed), str(told)],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1",
-             "POLARS_MAX_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **one_thread},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         check=False,
-    )  # fmt: skip
-    done, current = 0, ""
+    )
     lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
     for line in lines:
         found = json.loads(line)
-        if "at" in found:
-            current = found["at"]
-            continue
-        done += 1
         outcome.inputs += 1
         outcome.outcomes[found["outcome"]] += 1
         outcome.slowest = sorted([*outcome.slowest, (found["seconds"], found["name"])])[-5:]
         if found["outcome"] in {"uncaught", "silent"}:
-            how, silent = found["how"], found["outcome"] == "silent"
-            outcome.failures.append(Failure(kind, found["name"], how, silent))
-    if ended.returncode == 0:
+            silent = found["outcome"] == "silent"
+            outcome.failures.append(Failure(found["name"], found["how"], silent))
+    if ended.returncode == 0 and len(lines) == len(names):
         return []
     error = ended.stderr.decode("utf-8", "replace")[-1500:]
-    if not current or done >= len(names):
-        outcome.failures.append(Failure(kind, "start", f"exit {ended.returncode}: {error}"))
-        return []
+    at = names[min(len(lines), len(names) - 1)]
     how = f"the process ended with {ended.returncode} (-24: over {CPU_SECONDS} s)\n{error}"
-    outcome.failures.append(Failure(kind, names[done], how))
+    outcome.failures.append(Failure(at, how))
     outcome.inputs += 1
     outcome.outcomes["uncaught"] += 1
-    return names[done + 1 :]
+    return names[len(lines) + 1 :]
 
 
-def child(kind: str, listed: Path, told: Path) -> None:
+def child(listed: Path, told: Path) -> None:
     """Check the listed inputs in this process, and tell of each."""
-    module = load(kind)
+    names: list[str] = json.loads(listed.read_text())
+    kinds = {kind: load(kind) for kind in dict.fromkeys(name.partition(":")[0] for name in names)}
     scratch = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with (
-        tempfile.TemporaryDirectory(prefix="meadow-fuzz-", dir=scratch) as name,
+        tempfile.TemporaryDirectory(prefix="meadow-fuzz-", dir=scratch) as base,
         told.open("a", encoding="utf-8", buffering=1) as file,
     ):
-        folder = Path(name)
-        if hasattr(module, "prepare"):
-            module.prepare(folder)
+        for kind, module in kinds.items():
+            prepare(module, Path(base) / kind)
         _cap_memory()
-        for name in json.loads(listed.read_text()):
-            file.write(json.dumps({"at": name}) + "\n")
+        for name in names:
+            kind, _, place = name.partition(":")
             _cap_time()
-            data = read_input(module, name)
+            data = read_input(kinds[kind], place)
             began = time.process_time()
-            outcome, how = check(module, data, folder)
+            outcome, how = check(kinds[kind], data, Path(base) / kind)
             seconds = round(time.process_time() - began, 3)
             found = {"name": name, "outcome": outcome, "seconds": seconds, "how": how}
             file.write(json.dumps(found) + "\n")
+
+
+def prepare(module: Any, folder: Path) -> None:
+    """Make the folder that a kind works in, and what it needs there."""
+    folder.mkdir()
+    if hasattr(module, "prepare"):
+        module.prepare(folder)
 
 
 def read_input(module: Any, name: str) -> bytes:
