@@ -67,13 +67,10 @@ def _missing() -> UsageError:
 
 def row_texts(corpus: Corpus) -> Iterator[str]:
     """The free text of every row: input and output. Names of authors have columns of their own."""
-    import pyarrow.parquet as pq
-
-    for shard in corpus.manifest.shards():
-        with pq.ParquetFile(corpus.folder / shard.path, page_checksum_verification=True) as file:
-            for batch in file.iter_batches(batch_size=4096, columns=["input", "output"]):
-                for row in batch.to_pylist():
-                    yield f"{row['input'] or ''}\n{row['output'] or ''}".strip()
+    for table in corpus.iter_tables(columns=["input", "output"]):
+        for batch in table.to_batches(max_chunksize=4096):
+            for row in batch.to_pylist():
+                yield f"{row['input'] or ''}\n{row['output'] or ''}".strip()
 
 
 def audit(texts: Iterable[str], size: int = SAMPLE, seed: int = 0) -> Audit:

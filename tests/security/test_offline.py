@@ -152,7 +152,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Guarded:
 
 @pytest.mark.parametrize(
     "probe",
-    [pytest.param(name, marks=[] if name in {"python", "names", "polars"} else [pytest.mark.slow])
+    [pytest.param(name, marks=[] if name in {"python", "names"} else [pytest.mark.slow])
      for name in PROBES],
 )  # fmt: skip
 def test_the_guard_sees_every_library(guarded: Guarded, probe: str) -> None:

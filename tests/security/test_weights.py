@@ -212,6 +212,7 @@ def test_on_the_hub_serialised_weights_are_not_even_fetched(
 # -- the rest --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_way_that_the_guide_names_converts_weights(
     root: Path, model: Path, tmp_path: Path
 ) -> None:
