@@ -18,7 +18,7 @@ from typing import Any
 
 from meadow.atomic import locked, replacing, write_json
 from meadow.download import check_room
-from meadow.errors import FileError, MeadowError, NetworkError, UsageError
+from meadow.errors import FileError, MeadowError, NetworkError, UpstreamChangedError, UsageError
 from meadow.manifest import sha256_file
 from meadow.redaction import redact
 from meadow.remote_file import check_address, clean_address
@@ -265,6 +265,14 @@ def fetch(
                 continue
             check_room(folder, size or 0)
             sha256, copied = copy_here(store, path, size, target)
+            about = store.describe(path)
+            if about is None or _version(about) != version:
+                target.unlink()  # it could be half of one version and half of another
+                raise UpstreamChangedError(
+                    "the file changed while it was copied",
+                    where=store.where(name),
+                    fix="run the same command again when nobody writes there",
+                )
             known[name] = {"version": version, "bytes": copied, "sha256": sha256}
             write_json(receipt, known)
             report(f"fetched {store.where(name)} ({copied:,} bytes, sha256 {sha256})")

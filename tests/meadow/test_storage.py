@@ -21,7 +21,14 @@ from pytest_httpserver import HTTPServer
 from support.command import run_meadow
 
 from meadow.corpus import open_corpus
-from meadow.errors import CheckError, FileError, MeadowError, NetworkError, UsageError
+from meadow.errors import (
+    CheckError,
+    FileError,
+    MeadowError,
+    NetworkError,
+    UpstreamChangedError,
+    UsageError,
+)
 from meadow.manifest import NAME, read_manifest
 from meadow.samples import FOLDER
 from meadow.storage import Store, fetch, is_remote, open_store
@@ -142,6 +149,26 @@ def test_a_changed_file_is_fetched_again_and_a_gone_one_goes(address: str) -> No
     store.remove(name)
     fetch(store.address)
     assert not (folder / name).exists()
+
+
+def test_a_file_that_changes_while_it_is_copied_is_not_used(
+    address: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(f"{address}/raw")
+    store.write("a.jsonl", b"old")
+    blocks = Store.blocks
+
+    def changing(self: Store, path: str) -> Iterator[bytes]:
+        yield from blocks(self, path)
+        time.sleep(0.01)
+        store.write("a.jsonl", b"new")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "blocks", changing)
+        with pytest.raises(UpstreamChangedError, match="changed while"):
+            fetch(store.address)
+    assert not list(cache.rglob("a.jsonl"))
+    assert (fetch(store.address) / "a.jsonl").read_bytes() == b"new"
 
 
 class Interrupted(Exception):
