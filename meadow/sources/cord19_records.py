@@ -94,8 +94,12 @@ def _license(stated: str) -> License:
 
 def each(values: pl.Series, function: Callable[[str], Any], kind: Any) -> pl.Series:
     """A function of each text, asked once for each different one."""
+    import polars as pl
+
     different = values.unique()
     found = [function(value) for value in different.to_list()]
+    if not found:
+        return pl.Series(values.name, [], kind)  # polars would keep the old type
     return values.replace_strict(different, found, return_dtype=kind)
 
 
