@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +224,11 @@ def _listing(store: Store) -> dict[str, tuple[str, int | None, str]]:
 
 def _version(facts: dict[str, Any]) -> str:
     """What distinguishes this content from a later one under the same name; "" where nothing."""
-    return "|".join(f"{key}={facts[key]}" for key in _VERSION_KEYS if facts.get(key))
+    for key in _VERSION_KEYS:
+        if value := facts.get(key):
+            # the same store gives a time as a number in a list and as an object for one file
+            return f"{key}={value.timestamp() if isinstance(value, datetime) else value}"
+    return ""
 
 
 def fetch(
