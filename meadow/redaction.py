@@ -42,8 +42,9 @@ _NAMED = re.compile(
 
 
 def redact(text: str) -> str:
-    """The text without tokens, passwords and any query of an address."""
-    return _QUERY.sub(r"\1", _SECRET.sub(MARK, without_values(text)))
+    """The text without tokens, users, passwords and any query of an address."""
+    text = _SECRET.sub(MARK, without_values(text))
+    return _QUERY.sub(r"\1", _USER.sub(f"{MARK}@", text))
 
 
 def hide_secrets(text: str) -> str:
