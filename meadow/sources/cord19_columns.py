@@ -94,7 +94,7 @@ def strip_columns(columns: Columns) -> Columns:
 
     table = columns.table
     for index, name in enumerate(table.column_names):
-        if name in STRIPPED and _may_have_edges(table[name].combine_chunks()):
+        if name in STRIPPED and any(map(_may_have_edges, table[name].chunks)):
             stripped = pl.Series(table[name]).str.strip_chars(SPACES)
             if name in {"cord_uid", "title"}:
                 table = table.append_column(f"raw_{name}", table[name])

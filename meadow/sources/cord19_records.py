@@ -162,15 +162,16 @@ def _authors(column: pa.Array, urls: pa.Array) -> tuple[pa.ListArray, NDArray[np
     kind = spool_schema().field("authors").type
     split = pc.split_pattern(column, ";")
     rows = np.repeat(np.arange(len(column)), np.diff(split.offsets.to_numpy()))
-    names = pl.Series(pc.utf8_trim(split.values, " "))
-    frame = pl.DataFrame({"row": rows, "name": names}).filter(pl.col("name") != "")
-    mixed = frame["name"].hash() + frame["row"].cast(pl.UInt64) * 0x9E3779B97F4A7C15
-    if mixed.n_unique() < len(frame):
+    names = pc.ascii_trim(split.values, " ")
+    texts = pl.Series(names)
+    mixed = texts.hash() + pl.Series(rows, dtype=pl.UInt64) * 0x9E3779B97F4A7C15
+    if mixed.n_unique() < len(texts) or bool((texts == "").any()):
+        frame = pl.DataFrame({"row": rows, "name": texts}).filter(pl.col("name") != "")
         frame = frame.unique(["row", "name"], keep="first", maintain_order=True)
-    rows = frame["row"].to_numpy()
+        rows, names = frame["row"].to_numpy(), _text(frame["name"])
     counts = np.bincount(rows, minlength=len(column))
     values = pa.StructArray.from_arrays(
-        [_text(frame["name"]), urls.take(pa.array(rows)), pa.repeat("author", len(rows))],
+        [names, urls.take(pa.array(rows)), pa.repeat("author", len(rows))],
         fields=list(kind.value_type),
     )
     offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
