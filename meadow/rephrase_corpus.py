@@ -173,6 +173,8 @@ def write_rephrased(corpus: Corpus, job: Job, outcomes: Sequence[Outcome], out: 
         sidecar = write_shards(
             [*_old_originals(corpus), *_tables(originals)], out, RAW_PAIRS, ORIGINAL
         )
+        for folder in {(out / shard.path).parent for shard in (*shards, *sidecar)}:
+            fsync_folder(folder)
         admitted = {o.item.where for o in rewritten(outcomes) if o.item.where}
         quarantine = _write_quarantine(corpus.folder, out, entry.quarantine.path, admitted)
         _copy_others(corpus, job.source, out)
