@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from meadow.atomic import naming
 from meadow.errors import FileError, UsageError
 
 
@@ -61,7 +62,7 @@ class Journal:
             json.dumps({"run": self.run, "unit": unit, "value": value}, ensure_ascii=False) + "\n"
             for unit, value in fresh.items()
         )
-        with self.path.open("a", encoding="utf-8", newline="\n") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

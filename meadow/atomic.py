@@ -7,16 +7,19 @@ import errno
 import fcntl
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from meadow.errors import FileError, LockedError
+from meadow.errors import FileError, LockedError, MeadowError
 
 TEMPORARY = ".part"
 LOCK_NAME = ".meadow.lock"
+_RUST = re.compile(r"\(os error (\d+)\)")
+"""How Rust's standard library ends the message of a fault of the system."""
 
 
 @contextlib.contextmanager
@@ -55,17 +58,22 @@ def _size(path: Path) -> int:
 def naming(path: Path) -> Iterator[None]:
     """Let a fault of the disk in the block say that it was below `path`, where it says nothing.
 
-    Libraries write with descriptors, and Python's own tree functions with names relative to one.
+    Libraries write with descriptors, Python's own tree functions with names relative to one, and
+    libraries in Rust raise errors of their own kinds.
     """
     try:
         yield
-    except (ConnectionError, TimeoutError):
+    except (ConnectionError, TimeoutError, MeadowError):
         raise
-    except OSError as error:
+    except Exception as error:
         if is_disk_full(error):
-            raise disk_full(path) from error
-        if error.errno and not Path(error.filename or "").is_absolute():
-            raise disk_fault(error, path) from error
+            raise disk_full(path, _size(path) if path.is_file() else 0) from error
+        if isinstance(error, OSError):
+            if error.errno and not Path(error.filename or "").is_absolute():
+                raise disk_fault(error, path) from error
+        elif found := _RUST.search(str(error)):
+            number = int(found[1])
+            raise disk_fault(OSError(number, os.strerror(number)), path) from error
         raise
 
 

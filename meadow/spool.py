@@ -8,13 +8,15 @@ each slice, so that a large one does not count as memory.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meadow.admission import Admission, spool_schema
-from meadow.errors import UpstreamChangedError
+from meadow.atomic import naming
+from meadow.errors import FileError, UpstreamChangedError
 from meadow.schema import Reason, Reject
 
 if TYPE_CHECKING:
@@ -52,15 +54,28 @@ class Spool:
 
         if not batch.rows.num_rows:
             return
-        self._writer.write_batch(batch.rows)
+        with self._writing():
+            self._writer.write_batch(batch.rows)
         self._identities += batch.identities
         self._digests += batch.digests
         self._order.append(pa.array(batch.order, pa.binary()))
 
     def close(self) -> None:
         """Put everything in the file."""
-        self._writer.close()
-        self._sink.close()
+        with self._writing():
+            self._writer.close()
+            self._sink.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """On a full disk the file goes: the next run begins it anew."""
+        try:
+            with naming(self._path):
+                yield
+        except FileError:
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+            raise
 
     def resolve(self) -> tuple[NDArray[np.int64], dict[int, tuple[Reason, int]]]:
         """Tell apart what stays from duplicates and conflicts.

@@ -7,6 +7,7 @@ every file with its size, and renamed. Resuming takes the newest whole one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -14,7 +15,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from meadow.atomic import fsync_file, fsync_folder, write_json
+from meadow.atomic import fsync_file, fsync_folder, naming, write_json
+from meadow.errors import FileError
 
 MARK = "COMPLETE.json"
 STAGING = ".saving"
@@ -23,7 +25,30 @@ NEVER_SHARED = re.compile(
 )
 """Files in Python's serialisation: resume state, which stays local."""
 UNUSED = ("training_args.bin",)
+_TORCH = ("inline_container", "iostream error", "PytorchStreamWriter")
+"""What torch says where a file could not be written; the system's reason is lost."""
 _NAME = re.compile(r"checkpoint-(\d+)")
+
+
+@contextlib.contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Let a file that the libraries cannot write be an expected fault, below `path`.
+
+    Raises:
+        FileError: It was that.
+    """
+    with naming(path):
+        try:
+            yield
+        except RuntimeError as error:
+            text = str(error)
+            if "Reader" in text or not any(mark in text for mark in _TORCH):
+                raise
+            raise FileError(
+                "a checkpoint could not be written: the disk is full, or out of order",
+                where=str(path),
+                fix="make room and run the same command again: it goes on where it was",
+            ) from error
 
 
 def publish(staged: Path, final: Path, step: int) -> None:
@@ -85,4 +110,5 @@ def rotate(folder: Path, keep: int) -> None:
     kept = set(whole[-keep:])
     for _, path in checkpoints(folder):
         if path not in kept:
-            shutil.rmtree(path)
+            # what stays of it is torn, and goes with the next rotation
+            shutil.rmtree(path, ignore_errors=True)

@@ -191,19 +191,21 @@ def export(
     staging = out.with_name(f".{out.name}.part")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
+    tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
     try:
-        model.save_pretrained(staging)
-        AutoTokenizer.from_pretrained(str(source), trust_remote_code=False).save_pretrained(staging)
-        noted = document | {"export": {"dtype": dtype, "merged": recipe.method != "full",
-                                       "figures": figures}}  # fmt: skip
-        run_manifest.write(staging, noted)
-        merged = recipe.method != "full"
-        write_text(staging / "README.md", model_card(noted, merged=merged))
-        if program is not None:
-            convert(program, staging, dtype)
-        if out.exists():
-            out.rmdir()
-        checkpoints.publish(staging, out, int(document.get("result", {}).get("steps", 0)))
+        with checkpoints.saving(out):
+            model.save_pretrained(staging)
+            tokenizer.save_pretrained(staging)
+            noted = document | {"export": {"dtype": dtype, "merged": recipe.method != "full",
+                                           "figures": figures}}  # fmt: skip
+            run_manifest.write(staging, noted)
+            merged = recipe.method != "full"
+            write_text(staging / "README.md", model_card(noted, merged=merged))
+            if program is not None:
+                convert(program, staging, dtype)
+            if out.exists():
+                out.rmdir()
+            checkpoints.publish(staging, out, int(document.get("result", {}).get("steps", 0)))
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return {

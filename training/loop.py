@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
-from meadow.atomic import locked, write_text
+from meadow.atomic import fsync_file, locked, write_text
 from training import checkpoints, metrics, run_manifest
 from training.arguments import training_arguments
 from training.card import model_card
@@ -98,7 +98,7 @@ def train(
         load_model(recipe, base)
     arguments = training_arguments(recipe, out, micro_batches=1)
     first = int(os.environ.get("RANK", "0")) == 0
-    with locked(out) if first else contextlib.nullcontext():
+    with locked(out) if first else contextlib.nullcontext(), checkpoints.saving(out):
         prepared = prepare(
             recipe, mix, out, base, allow_contaminated=allow_contaminated, first=first
         )
@@ -195,6 +195,9 @@ def _finish(
     barrier()
     if not trainer.is_world_process_zero():
         return Result(out / MODEL, out, document, [], [])
+    for name in (metrics.METRICS, metrics.EXAMS):
+        if (out / name).is_file():
+            fsync_file(out / name)
     lines = metrics.read(out / metrics.METRICS)
     exams = metrics.read(out / metrics.EXAMS)
     steps = trainer.state.global_step
@@ -218,6 +221,7 @@ def _finish(
     write_text(staging / MODEL / "README.md", model_card(document))
     checkpoints.publish(staging / MODEL, out / MODEL, steps)
     shutil.rmtree(staging, ignore_errors=True)
+    checkpoints.rotate(out, trainer.keep)
     write_text(out / PLOT, loss_plot(lines, f"{document['recipe']['name']}: loss per step"))
     run_manifest.write(out, document)
     return Result(out / MODEL, out, document, lines, exams)

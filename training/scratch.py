@@ -6,6 +6,7 @@ folder like any other; the same rows and seed give the same tokenizer and the sa
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, set_seed
 
+from meadow.atomic import fsync_file, fsync_folder
 from training.config import Recipe
 from training.methods import dimensions_config
 
@@ -66,9 +68,18 @@ def make_base(recipe: Recipe, texts: Iterable[str], folder: Path) -> Path:
     set_seed(recipe.run.seed)
     models: Any = AutoModelForCausalLM
     model = models.from_config(config, dtype=torch.float32)
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(folder)
-    model.save_pretrained(folder)
+    # aside first: a run that was killed here must not find half a base the next time
+    staging = folder.with_name(f".{folder.name}.part")
+    for unfinished in (staging, folder):
+        shutil.rmtree(unfinished, ignore_errors=True)
+    staging.mkdir(parents=True)
+    tokenizer.save_pretrained(staging)
+    model.save_pretrained(staging)
+    for path in staging.iterdir():
+        fsync_file(path)
+    fsync_folder(staging)
+    staging.replace(folder)
+    fsync_folder(folder.parent)
     return folder
 
 

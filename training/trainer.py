@@ -21,6 +21,7 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from meadow.atomic import fsync_file
 from meadow.errors import MeadowError
 from training import checkpoints, metrics
 from training.batches import PlannedBatches, only_item
@@ -229,6 +230,9 @@ class PlanTrainer(Trainer):
             manifest = self.out / MANIFEST_NAME
             if manifest.is_file():
                 shutil.copyfile(manifest, staging / name / MANIFEST_NAME)
+            for lines in (self.out / metrics.METRICS, self.out / metrics.EXAMS):
+                if lines.is_file():  # a checkpoint on disk must not be ahead of its metrics
+                    fsync_file(lines)
             checkpoints.publish(staging / name, self.out / name, step)
             shutil.rmtree(staging, ignore_errors=True)
             checkpoints.rotate(self.out, self.keep)

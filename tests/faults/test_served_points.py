@@ -9,10 +9,13 @@ import pytest
 from support.budget import sample
 from support.fault_served import ServedStages
 from support.fault_shim import Mode
-from support.fault_trials import MODES, run_points, spread
+from support.fault_signals import interrupt_often
+from support.fault_trials import MODES, check_order, run_points, spread
 from support.faulty_server import faulty_server
 from support.hub.server import running
 
+from meadow.lockfile import NAME as LOCK
+from meadow.manifest import NAME
 from meadow.scripted_chat import scripted_chat
 
 STAGES = ("rephrase", "fetch", "pull", "repull")
@@ -51,3 +54,27 @@ def test_a_fault_at_every_point(name: str, mode: Mode, stages, record_property) 
     run_points(
         stages[name], mode, lambda numbers, _: numbers[:: sample()], record_property, noted=True
     )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", STAGES)
+def test_signals_at_fifty_moments(name: str, stages, record_property) -> None:
+    interrupt_often(stages[name], max(3, 50 // sample()), record_property)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_bytes_are_on_disk_before_their_name(name: str, stages) -> None:
+    stage = stages[name]
+    ended, points = stage.record()
+    assert ended.code == 0, ended.text
+    if stage.corpus:
+        root, last = stage.corpus.resolve(), f"{stage.corpus.resolve()}/{NAME}"
+        named = {path for path in stage.new if (root / path).exists()}  # quarantines stay home
+        published = {f"{root}/{path}" for path in named}
+        changed = {f"{root}/{p}" for p in named if stage.new[p] != stage.old.get(p)} | {last}
+    else:
+        root, last = stage.out.resolve() / "raw" / "invented", ""
+        published = {f"{root}/{letter}.csv" for letter in "abc"}
+        changed = published | {f"{stage.out.resolve()}/lock/{LOCK}"}
+    assert changed <= check_order(points, published | changed, last)

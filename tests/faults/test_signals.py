@@ -2,79 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import signal
-import time
-from collections import Counter
 
 import pytest
 from support.budget import note, sample
 from support.fault_shim import Ended, WarmParent, restore, snapshot
+from support.fault_signals import interrupt_often
 
 from meadow.manifest import NAME
 
-CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 RACERS = 4
 
 
-def moment(seed: str, longest: float) -> float:
-    """A delay that looks random and is the same in every run."""
-    drawn = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4], "big")
-    return drawn / 2**32 * longest
-
-
-def interrupt(warm: WarmParent, stage, number: int, seconds: float) -> tuple[Ended, list[str]]:
-    """Send a signal after a moment; what went wrong then, or in the run after it."""
-    chosen = signal.SIGTERM if number % 2 else signal.SIGINT
-    restore(stage.out, stage.before)
-    after = moment(f"{stage.name} {number}", seconds)
-    run = {"argv": stage.argv, "signal": int(chosen), "after": after}
-    ended = warm.start([run])[0]
-    wrong = []
-    if ended.code not in {0, CODES[chosen]}:
-        wrong.append(f"ends with {ended.code} after signal {chosen}: {ended.text[-400:]}")
-    if "Traceback" in ended.text or "Exception ignored" in ended.text:
-        wrong.append(f"a traceback: {ended.text[-800:]}")
-    if ended.code == 0 and snapshot(stage.out) != stage.after:
-        wrong.append("ends with 0 before it is finished")
-    again = warm.run(*stage.argv)
-    if again.code or snapshot(stage.out) != stage.after:
-        wrong.append(f"the next run ends with {again.code}, and other bytes")
-    return ended, [f"{number} after {after:.3f} s: {text}" for text in wrong]
-
-
-def interrupt_often(warm: WarmParent, stage, count: int, record_property) -> None:
-    times = []
-    for _ in range(3):
-        restore(stage.out, stage.before)
-        begun = time.monotonic()
-        assert warm.run(*stage.argv).code == 0
-        times.append(time.monotonic() - begun)
-    seconds = min(times)
-    wrong: list[str] = []
-    codes: Counter[int] = Counter()
-    for number in range(count):
-        ended, found = interrupt(warm, stage, number, seconds)
-        codes[ended.code] += 1
-        wrong += found
-    record_property("faults", {f"{stage.name}/signal": count})
-    note("signals", count)
-    note("not_identical", sum("other bytes" in line for line in wrong))
-    note("uncaught", sum("a traceback" in line for line in wrong))
-    assert not wrong, "\n".join(wrong)
-    assert codes[143] + codes[130] >= count // 5, f"hardly any signal came in time: {codes}"
-
-
 @pytest.mark.parametrize("name", ["rebuild", "mix"])
-def test_a_signal_ends_a_run_that_can_go_on(name: str, warm, stages, record_property) -> None:
-    interrupt_often(warm, stages[name], 5, record_property)
+def test_a_signal_ends_a_run_that_can_go_on(name: str, stages, record_property) -> None:
+    interrupt_often(stages[name], 5, record_property)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", ["build", "rebuild", "mix", "remix", "card", "report"])
-def test_signals_at_fifty_moments(name: str, warm, stages, record_property) -> None:
-    interrupt_often(warm, stages[name], max(3, 50 // sample()), record_property)
+def test_signals_at_fifty_moments(name: str, stages, record_property) -> None:
+    interrupt_often(stages[name], max(3, 50 // sample()), record_property)
 
 
 def race(warm: WarmParent, stage) -> list[str]:

@@ -42,6 +42,7 @@ class Stage:
         after: What `read` finds after an undisturbed run.
         doubt: What else a reader would meet that is torn.
         begin: Called when the folder is put back.
+        once: Whether a finished folder is refused by a second run.
         more: Further keys of a run; see fault_parent.py.
     """
 
@@ -57,6 +58,7 @@ class Stage:
     after: Mapping[str, str] = field(default_factory=dict)
     doubt: Callable[[], list[str]] = no_doubt
     begin: Callable[[], None] = nothing
+    once: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def reset(self) -> None:
