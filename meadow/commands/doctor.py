@@ -19,6 +19,7 @@ EXTRAS = {
     "eval": ("torch", "transformers", "sentencepiece"),
     "rephrase": ("openai",),
     "ray": ("ray",),
+    "s3": ("s3fs",),
     "notebook": ("altair", "great_tables", "itables"),
 }
 
