@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from meadow.clean import clean_records
 from meadow.schema import (
     Author,
+    Block,
     Fact,
     Raw,
     Reason,
@@ -61,23 +62,56 @@ class Admission:
         order: Per row the key by which a corpus is sorted; None where upstream has no id.
         rejects: The rows that were not, in reading order.
         facts: (group, value) -> count.
-        candidates: How many rows there were to decide on.
     """
 
     rows: pa.RecordBatch
     identities: bytes
     digests: bytes
     order: list[bytes | None]
-    rejects: list[Reject] = field(default_factory=list)
-    facts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    candidates: int = 0
+    rejects: list[Reject]
+    facts: Counter[tuple[str, str]]
+
+    @classmethod
+    def of(
+        cls,
+        rows: pa.RecordBatch,
+        *,
+        rejects: list[Reject],
+        facts: Counter[tuple[str, str]],
+        ids: Iterable[str],
+        texts: Iterable[tuple[str, str, str]],
+        upstream_ids: Iterable[str | None],
+    ) -> Admission:
+        """From the rows, and the columns of them that the spool goes by."""
+        digests = (
+            hashlib.blake2b("\x1f".join(three).encode(), digest_size=16).digest() for three in texts
+        )
+        return cls(
+            rows,
+            bytes.fromhex("".join(ids)),
+            b"".join(digests),
+            [None if name is None else order_key(name) for name in upstream_ids],
+            rejects,
+            facts,
+        )
+
+    @property
+    def candidates(self) -> int:
+        """How many rows there were to decide on."""
+        return int(self.rows.num_rows) + len(self.rejects)
 
 
 def batches(items: Iterable[Any], size: int = 0) -> Iterator[list[Any]]:
-    """What a reader gives, `size` (else `BATCH_ROWS`) at a time."""
+    """What a reader gives, `size` (else `BATCH_ROWS`) at a time; a block is a batch of its own."""
     size = size or BATCH_ROWS
     held: list[Any] = []
     for item in items:
+        if isinstance(item, Block):
+            if held:
+                yield held
+            yield [item]
+            held = []
+            continue
         held.append(item)
         if len(held) >= size:
             yield held
@@ -86,16 +120,21 @@ def batches(items: Iterable[Any], size: int = 0) -> Iterator[list[Any]]:
         yield held
 
 
-def admit(raws: Sequence[Raw | Reject | Fact], rules: Rules, most: int | None = None) -> Admission:
+def admit(
+    raws: Sequence[Raw | Reject | Fact | Block], rules: Rules, most: int | None = None
+) -> Admission:
     """Convert a batch of raw rows and decide on each of them.
 
     Args:
-        raws: As the source's reader gives them.
+        raws: As the source's reader gives them; a block comes alone.
         rules: What they are held to.
         most: Stop after that many candidates; None for all.
     """
+    from meadow.block_admission import admit_block
     from meadow.sources import SOURCES
 
+    if raws and isinstance(raws[0], Block):
+        return admit_block(raws[0], rules, most)
     convert = SOURCES[rules.source].origin(rules.origin).convert
     facts: Counter[tuple[str, str]] = Counter()
     found: list[Record | Reject] = []
@@ -108,7 +147,7 @@ def admit(raws: Sequence[Raw | Reject | Fact], rules: Rules, most: int | None = 
             places.append(raw.where)
         elif isinstance(raw, Fact):
             facts[raw.group, raw.value] += raw.count
-        else:
+        elif not isinstance(raw, Block):
             where = str(raw["_where"])
             for item in convert(raw, rules.options):
                 if isinstance(item, Fact):
@@ -116,39 +155,43 @@ def admit(raws: Sequence[Raw | Reject | Fact], rules: Rules, most: int | None = 
                 elif most is None or len(found) < most:
                     found.append(item)
                     places.append(where)
-    return _decide(found, places, rules, facts)
-
-
-def _decide(
-    found: list[Record | Reject], places: list[str], rules: Rules, facts: Counter[tuple[str, str]]
-) -> Admission:
-    for index, item in enumerate(found):
-        if isinstance(item, Record):
-            found[index] = _hold(item, places[index], rules)
-    held = [item for item in found if isinstance(item, Record)]
-    cleaned = iter(clean_records(held, rules.options.style))
-    records: list[Record] = []
-    kept: list[str] = []
-    rejects: list[Reject] = []
-    for item, where in zip(found, places, strict=True):
-        outcome = item if isinstance(item, Reject) else next(cleaned)
-        if isinstance(outcome, Record):
-            records.append(outcome)
-            kept.append(where)
-        else:
-            # a converter names the place itself, the cleaner knows the row only
-            rejects.append(outcome if outcome is item else replace(outcome, where=where))
-    return Admission(
-        rows=to_arrow(records, kept),
-        identities=bytes.fromhex("".join([record.id for record in records])),
-        digests=b"".join([_digest(record) for record in records]),
-        order=[
-            None if record.source_id is None else order_key(record.source_id) for record in records
-        ],
-        rejects=rejects,
+    outcomes = decide(found, places, rules)
+    kept = [index for index, item in enumerate(outcomes) if isinstance(item, Record)]
+    records = [item for item in outcomes if isinstance(item, Record)]
+    return Admission.of(
+        to_arrow(records, [places[index] for index in kept]),
+        rejects=[item for item in outcomes if isinstance(item, Reject)],
         facts=facts,
-        candidates=len(found),
+        ids=[record.id for record in records],
+        texts=[(record.instruction, record.input, record.output) for record in records],
+        upstream_ids=[record.source_id for record in records],
     )
+
+
+def decide(
+    found: Sequence[Record | Reject], places: Sequence[str], rules: Rules
+) -> list[Record | Reject]:
+    """What becomes of each candidate: rejects stay, records are held to the rules and cleaned.
+
+    Args:
+        found: What the converter made.
+        places: Per candidate where it stands in the raw files.
+        rules: What they are held to.
+    """
+    held = [
+        _hold(item, where, rules) if isinstance(item, Record) else item
+        for item, where in zip(found, places, strict=True)
+    ]
+    records = [item for item in held if isinstance(item, Record)]
+    cleaned = iter(clean_records(records, rules.options.style))
+    outcomes: list[Record | Reject] = []
+    for item, where in zip(held, places, strict=True):
+        outcome = item if isinstance(item, Reject) else next(cleaned)
+        if isinstance(outcome, Reject) and outcome is not item:
+            # a converter names the place itself, the cleaner knows the row only
+            outcome = replace(outcome, where=where)
+        outcomes.append(outcome)
+    return outcomes
 
 
 def _hold(record: Record, where: str, rules: Rules) -> Record | Reject:
@@ -161,11 +204,6 @@ def _hold(record: Record, where: str, rules: Rules) -> Record | Reject:
     ):
         return Reject(where, Reason.EXCLUDED, "named in exclude_ids.txt", record.id)
     return record
-
-
-def _digest(record: Record) -> bytes:
-    text = "\x1f".join((record.instruction, record.input, record.output))
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def to_arrow(records: Sequence[Record], places: Sequence[str]) -> pa.RecordBatch:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from meadow.admission import to_arrow
 from meadow.readers.delimited_columns import BLOCK_BYTES, Columns, read_columns
 from meadow.readers.waiting import WaitingRows
-from meadow.schema import Raw, Record, Reject
+from meadow.schema import Block, Raw, Record, Reject
 from meadow.source import Input, Options
 from meadow.sources import cord19
 from meadow.sources.cord19_records import FACTS, each, make_records, must_be_converted
@@ -35,21 +35,6 @@ SPACES = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 """Every character that `str.strip` takes for white space."""
 _SHORT = 128
 """Bytes; no placeholder is longer, whatever letters it is written with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """What became of some rows.
-
-    Args:
-        rows: The records, in the columns of a shard and `_where`.
-        rejects: The other rows, in reading order.
-        places: Per reject how many records of the block stand before it.
-    """
-
-    rows: pa.RecordBatch
-    rejects: list[Reject]
-    places: list[int]
 
 
 def read(

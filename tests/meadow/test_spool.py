@@ -1,5 +1,6 @@
 """Rows on disk: whatever their order and the size of the batches, the same rows come back."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meadow.admission import Admission, Rules, _decide, batches
+from meadow.admission import Admission, batches, to_arrow
 from meadow.errors import UpstreamChangedError
 from meadow.schema import Reason, Record, Task, make_record, natural_key, order_key
-from meadow.source import Options, OriginName
 from meadow.spool import Spool
-
-RULES = Rules("medquad", OriginName.UPSTREAM, Options(), frozenset())
 
 
 def row(upstream_id: str | None, text: str, answer: str = "an answer") -> Record:
@@ -31,10 +29,14 @@ def row(upstream_id: str | None, text: str, answer: str = "an answer") -> Record
 
 
 def admitted(records: list[Record]) -> Admission:
-    from collections import Counter
-
-    places = [f"file:{index}" for index in range(len(records))]
-    return _decide(list(records), places, RULES, Counter())
+    return Admission.of(
+        to_arrow(records, [f"file:{index}" for index in range(len(records))]),
+        rejects=[],
+        facts=Counter(),
+        ids=[each.id for each in records],
+        texts=[(each.instruction, each.input, each.output) for each in records],
+        upstream_ids=[each.source_id for each in records],
+    )
 
 
 def spooled(path: Path, records: list[Record], size: int) -> Spool:

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meadow.errors import MeadowError
-from meadow.schema import Record, Reject, Style, to_rows
+from meadow.schema import Block, Record, Reject, Style, to_rows
 from meadow.source import Input, Options
 from meadow.sources import cord19, cord19_columns
-from meadow.sources.cord19_columns import SPACES, Block
+from meadow.sources.cord19_columns import SPACES
 
 OPTIONS = Options()
 HEADER = (
