@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from support.budget import note, sample
-from support.fuzz.patterns import all_patterns, sample as sample_of
+from support.fuzz.patterns import all_patterns
+from support.fuzz.patterns import sample as sample_of
 from support.fuzz.slopes import texts
 
 ROOT = Path(__file__).resolve().parents[2]

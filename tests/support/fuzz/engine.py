@@ -117,7 +117,7 @@ def report(outcome: Outcome) -> None:
 
 
 def run(names: Sequence[str]) -> Outcome:
-    """Check inputs by name, `kind:#index` or `kind:path`, going on behind one that ends a process."""
+    """Check inputs by name, `kind:#index` or `kind:path`, and go on behind a crash."""
     outcome = Outcome()
     began = time.monotonic()
     rest = list(names)

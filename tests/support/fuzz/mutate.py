@@ -95,7 +95,7 @@ def _splice(chance: random.Random, data: bytearray, tokens: Sequence[bytes]) -> 
 _REWRITES: tuple[Rewrite, ...] = (
     *(_flip, _flip, _byte, _byte, _insert, _delete, _repeat, _move, _token, _token, _token),
     *(_lines, _lines, _splice, _cut),
-)  # fmt: skip
+)
 _SMALL: tuple[Rewrite, ...] = (_flip, _flip, _flip, _byte, _byte, _cut, _insert, _delete)
 
 

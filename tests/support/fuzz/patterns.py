@@ -1,7 +1,7 @@
 """The regular expressions of the package: found by looking, sampled, and attacked.
 
-A sample is a text that the pattern (nearly) matches, made from its parsed form. An attack is the way
-to the inside of a repetition, the inside many times over, and then something that does not fit:
+A sample is a text that the pattern (nearly) matches, made from its parsed form. An attack is the
+way to the inside of a repetition, the inside many times over, and then something that does not fit:
 what makes a pattern backtrack.
 """
 
@@ -118,17 +118,23 @@ def _of_set(items: Any, chance: random.Random) -> str:
     if kind is constants.RANGE:
         return chr(chance.randint(value[0], min(value[1], value[0] + 200)))
     return {
-        constants.CATEGORY_DIGIT: "7", constants.CATEGORY_SPACE: chance.choice(" \n\t"),
-        constants.CATEGORY_WORD: chance.choice("aZ_9é"), constants.CATEGORY_NOT_DIGIT: "a",
-        constants.CATEGORY_NOT_SPACE: "a", constants.CATEGORY_NOT_WORD: chance.choice(" -."),
-    }.get(value, "a")  # fmt: skip
+        constants.CATEGORY_DIGIT: "7",
+        constants.CATEGORY_SPACE: chance.choice(" \n\t"),
+        constants.CATEGORY_WORD: chance.choice("aZ_9é"),
+        constants.CATEGORY_NOT_DIGIT: "a",
+        constants.CATEGORY_NOT_SPACE: "a",
+        constants.CATEGORY_NOT_WORD: chance.choice(" -."),
+    }.get(value, "a")
 
 
 _CATEGORIES = {
-    constants.CATEGORY_DIGIT: r"\d", constants.CATEGORY_SPACE: r"\s",
-    constants.CATEGORY_WORD: r"\w", constants.CATEGORY_NOT_DIGIT: r"\D",
-    constants.CATEGORY_NOT_SPACE: r"\S", constants.CATEGORY_NOT_WORD: r"\W",
-}  # fmt: skip
+    constants.CATEGORY_DIGIT: r"\d",
+    constants.CATEGORY_SPACE: r"\s",
+    constants.CATEGORY_WORD: r"\w",
+    constants.CATEGORY_NOT_DIGIT: r"\D",
+    constants.CATEGORY_NOT_SPACE: r"\S",
+    constants.CATEGORY_NOT_WORD: r"\W",
+}
 
 
 def _class_text(items: Any) -> str:
@@ -157,7 +163,7 @@ def _walk(
 ) -> None:
     for kind, value in parts:
         if kind in (constants.MAX_REPEAT, constants.MIN_REPEAT, constants.POSSESSIVE_REPEAT):
-            least, most, inner = value
+            _, most, inner = value
             body = _sample(inner, chance, {})
             if most > 8 and body:
                 for end in ("", "\x01", "\n"):

@@ -1,6 +1,6 @@
 """How a function's cost grows with its input: 25, 50 and 100 KB of the worst characters.
 
-Run as a script in a child process: it reads jobs and tells processor seconds. Every text that our own
+Run as a script in a child process: it tells processor seconds. Every text that our own
 patterns can be attacked with goes through the functions that use them.
 """
 
@@ -47,9 +47,14 @@ def functions() -> dict[str, Callable[[str], Any]]:
     def cleaned(source: str) -> Callable[[str], Any]:
         def clean(text: str) -> Any:
             record = make_record(
-                source=source, source_id="1", instruction="x", input=text, output=text,
-                task=Task.OPEN_QA, license="mit",
-            )  # fmt: skip
+                source=source,
+                source_id="1",
+                instruction="x",
+                input=text,
+                output=text,
+                task=Task.OPEN_QA,
+                license="mit",
+            )
             return clean_record(record, Style.MEADOW)
 
         return clean
@@ -99,7 +104,9 @@ def texts(count: int | None = None) -> list[tuple[str, tuple[str, str, str]]]:
     for name, pattern in all_patterns():
         chance = random.Random(repr(pattern.pattern))
         made = attacks(pattern, chance)
-        found += [(name, attack) for attack in made if encodable("".join(attack)) == "".join(attack)]
+        found += [
+            (name, attack) for attack in made if encodable("".join(attack)) == "".join(attack)
+        ]
     unique = list({attack: (name, attack) for name, attack in found}.values())
     step = max(1, len(unique) // count) if count else 1
     return unique[::step]
@@ -112,7 +119,7 @@ def stretched(attack: tuple[str, str, str], size: int) -> str:
 
 
 def measure(function: Callable[[str], Any], attack: tuple[str, str, str]) -> list[float]:
-    """Processor seconds for 50 KB and for 100 KB; the second only where the first is not nothing."""
+    """Processor seconds for 50 KB, and for 100 KB where that was not nothing."""
     found = []
     for size in SIZES:
         text = stretched(attack, size)
@@ -138,12 +145,20 @@ def main() -> None:
                 file.write(json.dumps({"at": [name, pattern, list(attack)]}) + "\n")
                 seconds = measure(function, attack)
                 if _grows(seconds):  # once more: a busy machine can double anything
-                    seconds = [min(pair) for pair in zip(seconds, measure(function, attack), strict=False)]
+                    seconds = [
+                        min(pair) for pair in zip(seconds, measure(function, attack), strict=False)
+                    ]
                 tried += 1
                 worst[name] = max(worst.get(name, (0.0, "")), (seconds[-1], pattern))
                 if _grows(seconds):
-                    bad.append({"function": name, "pattern": pattern, "attack": list(attack),
-                                "seconds": seconds})  # fmt: skip
+                    bad.append(
+                        {
+                            "function": name,
+                            "pattern": pattern,
+                            "attack": list(attack),
+                            "seconds": seconds,
+                        }
+                    )
         file.write(json.dumps({"tried": tried, "worst": worst, "bad": bad}) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Whole builds from a mutated raw file: conservation in the manifest, and no finding of the check."""
+"""Whole builds from a mutated raw file: conservation, and no finding of the check."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 import shutil
 from pathlib import Path
 
+from support.fuzz.kinds import sources
+
 from meadow.build import BuildSettings, build_corpus
 from meadow.check import check_corpus
 from meadow.manifest import read_manifest
 from meadow.schema import Style
 from meadow.source import Input, Options
 from meadow.sources import SOURCES
-from support.fuzz.kinds import sources
 
 
 def make(index: int) -> bytes:

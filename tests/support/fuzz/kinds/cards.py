@@ -13,30 +13,93 @@ from typing import Any
 
 import yaml
 from markdown_it import MarkdownIt
+from support import corpora
+from support.corpora import record, write_corpus
+from support.fuzz.kinds.texts import text_of
+from support.fuzz.mutate import encodable, odd_text
 
 from meadow.cards import front_matter, lint_card, render_card
 from meadow.corpus import open_corpus
 from meadow.documents import render_documents
 from meadow.manifest import Manifest, Step
 from meadow.schema import Author
-from support import corpora
-from support.corpora import record, write_corpus
-from support.fuzz.kinds.texts import text_of
-from support.fuzz.mutate import encodable, odd_text
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SITES = re.compile(r"https?://[\w./~:%?=#&-]+|mailto:[\w.@+-]+|LICENSE[\w./]*")
 ATTACKS = (
-    *("</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[a](javascript:alert(1))"),
-    *("\n\n<script>alert(1)</script>\n\n", "![a](http://evil.example/x.png)", "[a]: javascript:alert(1)"),
-    *("\n---\nlicense: mit\n---\n", "\n```\n<script>alert(1)</script>\n```\n", "<!-- generated:licenses -->"),
-    *("<!-- /generated -->", "-->", "{{ 7 * 7 }}", "{% include '/etc/passwd' %}", "|a|b|", "\n# Heading\n"),
-    *("<a href='javascript:alert(1)'>x</a>", "`", "````", "``` ```", "\n    code", "<javascript:alert(1)>"),
-    *("&lt;script&gt;", "&#60;script&#62;", "<svg/onload=alert(1)>", "<!--", "]]>", "<?php", "<http://e.example>"),
-    *("!!python/object/apply:os.system ['x']", "&a *a", "a: b", "- x", "'", '"', "\\", "\u2028", "~", "=a"),
-)  # fmt: skip
-FIELDS = ("contact", "recipe", "style", "model", "prompt", "exam", "reason", "repair", "origin", "version",
-          "step", "license", "text", "author", "subset", "url", "kept", "fact")  # fmt: skip
+    *(
+        "</script><script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "[a](javascript:alert(1))",
+    ),
+    *(
+        "\n\n<script>alert(1)</script>\n\n",
+        "![a](http://evil.example/x.png)",
+        "[a]: javascript:alert(1)",
+    ),
+    *(
+        "\n---\nlicense: mit\n---\n",
+        "\n```\n<script>alert(1)</script>\n```\n",
+        "<!-- generated:licenses -->",
+    ),
+    *(
+        "<!-- /generated -->",
+        "-->",
+        "{{ 7 * 7 }}",
+        "{% include '/etc/passwd' %}",
+        "|a|b|",
+        "\n# Heading\n",
+    ),
+    *(
+        "<a href='javascript:alert(1)'>x</a>",
+        "`",
+        "````",
+        "``` ```",
+        "\n    code",
+        "<javascript:alert(1)>",
+    ),
+    *(
+        "&lt;script&gt;",
+        "&#60;script&#62;",
+        "<svg/onload=alert(1)>",
+        "<!--",
+        "]]>",
+        "<?php",
+        "<http://e.example>",
+    ),
+    *(
+        "!!python/object/apply:os.system ['x']",
+        "&a *a",
+        "a: b",
+        "- x",
+        "'",
+        '"',
+        "\\",
+        "\u2028",
+        "~",
+        "=a",
+    ),
+)
+FIELDS = (
+    "contact",
+    "recipe",
+    "style",
+    "model",
+    "prompt",
+    "exam",
+    "reason",
+    "repair",
+    "origin",
+    "version",
+    "step",
+    "license",
+    "text",
+    "author",
+    "subset",
+    "url",
+    "kept",
+    "fact",
+)
 
 
 def prepare(folder: Path) -> None:
@@ -63,7 +126,7 @@ def make(index: int) -> bytes:
 
 
 def check(data: bytes, folder: Path) -> str:
-    """The front matter reads back, the Markdown holds no live markup, and the card is its own lint."""
+    """The front matter reads back, and the Markdown holds no live markup."""
     values = json.loads(data)
     place = folder / "corpus"
     manifest = hostile(values, place)
@@ -101,10 +164,16 @@ def _documents(manifest: Manifest, place: Path, whole: bool) -> dict[str, str]:
 def hostile(values: dict[str, str], place: Path) -> Manifest:
     """A corpus of one row whose manifest says all these things."""
     row = record(
-        "medquad", 1, values["text"] or "x", input=values["text"], license=values["license"] or "mit",
-        subset=values["subset"], url=values["url"], authors=(Author(values["author"], values["url"]),),
+        "medquad",
+        1,
+        values["text"] or "x",
+        input=values["text"],
+        license=values["license"] or "mit",
+        subset=values["subset"],
+        url=values["url"],
+        authors=(Author(values["author"], values["url"]),),
         rephrased_by=values["model"],
-    )  # fmt: skip
+    )
     manifest = write_corpus(place, [row]).manifest
     entry = manifest.sources["medquad"]
     entry = replace(
@@ -118,26 +187,44 @@ def hostile(values: dict[str, str], place: Path) -> Manifest:
     details = {
         "contact": values["contact"],
         "warnings": [values["reason"]],
-        "contamination": {values["exam"]: {"items": 1, "rows": {"stem": 1}, "verdict": values["exam"]}},
+        "contamination": {
+            values["exam"]: {"items": 1, "rows": {"stem": 1}, "verdict": values["exam"]}
+        },
         "rephrase": {
             values["origin"]: {
-                "model": values["model"], "prompt": values["prompt"], "prompt_sha256": values["prompt"],
-                "items": 1, "rewritten": 1, f"kept_{values['kept']}": 1,
+                "model": values["model"],
+                "prompt": values["prompt"],
+                "prompt_sha256": values["prompt"],
+                "items": 1,
+                "rewritten": 1,
+                f"kept_{values['kept']}": 1,
             }
         },
-    }  # fmt: skip
-    settings = {"recipe": values["recipe"], "options": {"style": values["style"]}, "sources": ["medquad"]}
+    }
+    settings = {
+        "recipe": values["recipe"],
+        "options": {"style": values["style"]},
+        "sources": ["medquad"],
+    }
     if values["stage"] == "mix":
         return replace(
-            manifest, stage="mix", sources={}, configs={"plain": {"train": entry.shards}},
-            steps=(Step(values["step"], 2, 1, {values["reason"]: 1}),), details=details,
-            settings=settings, versions={values["version"]: values["version"]},
-        )  # fmt: skip
+            manifest,
+            stage="mix",
+            sources={},
+            configs={"plain": {"train": entry.shards}},
+            steps=(Step(values["step"], 2, 1, {values["reason"]: 1}),),
+            details=details,
+            settings=settings,
+            versions={values["version"]: values["version"]},
+        )
     settings["recipe"] = settings["recipe"] if len(values["recipe"]) % 2 else ""
     return replace(
-        manifest, sources={"medquad": entry}, details=details, settings=settings,
+        manifest,
+        sources={"medquad": entry},
+        details=details,
+        settings=settings,
         versions={values["version"]: values["version"]},
-    )  # fmt: skip
+    )
 
 
 class Live(HTMLParser):
@@ -164,7 +251,23 @@ class Live(HTMLParser):
 
 
 ALLOWED = {
-    *("p", "a", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table", "thead", "tbody", "tr"),
+    *(
+        "p",
+        "a",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "ul",
+        "ol",
+        "li",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+    ),
     *("th", "td", "code", "pre", "em", "strong", "blockquote", "hr", "br"),
 }
 

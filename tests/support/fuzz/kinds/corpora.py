@@ -8,15 +8,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from meadow.manifest import Shard, sha256_file
-from meadow.schema import COLUMNS, arrow_schema
-from meadow.shards import write_parquet
 from support.corpora import record, write_corpus
 from support.fuzz.kinds import cards, manifests
 from support.fuzz.kinds.texts import text_of
 from support.fuzz.mutate import encodable, odd_text
 
-TYPES = ("string", "large_string", "int64", "float64", "bool", "binary", "list", "null", "dictionary")
+from meadow.manifest import Shard, sha256_file
+from meadow.schema import COLUMNS, arrow_schema
+from meadow.shards import write_parquet
+
+TYPES = (
+    "string",
+    "large_string",
+    "int64",
+    "float64",
+    "bool",
+    "binary",
+    "list",
+    "null",
+    "dictionary",
+)
 
 
 def prepare(folder: Path) -> None:
@@ -29,14 +40,31 @@ def make(index: int) -> bytes:
     from meadow.schema import to_rows
 
     chance = random.Random(f"corpora {index}")
-    rows: list[dict[str, Any]] = list(to_rows(record("medquad", n, f"answer {n}") for n in range(3)))
+    rows: list[dict[str, Any]] = list(
+        to_rows(record("medquad", n, f"answer {n}") for n in range(3))
+    )
     for row in rows:
         for name in chance.sample(COLUMNS, chance.randint(0, 5)):
             if name == "authors":
-                row[name] = chance.choice((None, [], [None], [{"name": None, "url": None, "role": None}]))
+                row[name] = chance.choice(
+                    (None, [], [None], [{"name": None, "url": None, "role": None}])
+                )
             elif name == "meta":
-                row[name] = chance.choice((None, "", "[]", "1", "null", '{"options": 1}', "{" * 3000,
-                                           '{"repairs": 1}', '{"repairs": ["scrubbed_x", 1]}', '{"flags": [1]}', '{"options": {"A": 1}}'))  # fmt: skip
+                row[name] = chance.choice(
+                    (
+                        None,
+                        "",
+                        "[]",
+                        "1",
+                        "null",
+                        '{"options": 1}',
+                        "{" * 3000,
+                        '{"repairs": 1}',
+                        '{"repairs": ["scrubbed_x", 1]}',
+                        '{"flags": [1]}',
+                        '{"options": {"A": 1}}',
+                    )
+                )
             else:
                 row[name] = chance.choice((None, "", encodable(odd_text(chance)), text_of(chance)))
             if isinstance(row[name], str):

@@ -6,13 +6,14 @@ import random
 from functools import cache
 from pathlib import Path
 
-from meadow.readers.anki_package import read_collection
-from meadow.schema import Reject
 from support import anki_deck
 from support.fuzz.engine import SilentDifferenceError
 from support.fuzz.kinds.zips import TOKENS
 from support.fuzz.mutate import mutant
 from support.fuzz.rows import write_input
+
+from meadow.readers.anki_package import read_collection
+from meadow.schema import Reject
 
 EXCERPT = 400
 
@@ -41,7 +42,9 @@ def shown(data: bytes, folder: Path) -> str:
     """Every note and reject of a package, in order."""
     item = write_input(folder, "deck.apkg", data)
     rows = read_collection(item, time_limit=5.0)
-    return "\n".join(r.to_json() if isinstance(r, Reject) else repr(sorted(r.items())) for r in rows)
+    return "\n".join(
+        r.to_json() if isinstance(r, Reject) else repr(sorted(r.items())) for r in rows
+    )
 
 
 def make(index: int) -> bytes:

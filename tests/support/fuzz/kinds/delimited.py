@@ -7,19 +7,46 @@ import io
 import random
 from pathlib import Path
 
+from support.fuzz.mutate import encodable, mutant, odd_text
+from support.fuzz.rows import check_item, write_input
+
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.readers.delimited import MAX_FIELD, read_file
 from meadow.samples import FOLDER
 from meadow.schema import Raw, Reject, has_lone_surrogate
 from meadow.source import Input
-from support.fuzz.mutate import encodable, mutant, odd_text
-from support.fuzz.rows import check_item, write_input
 
+MAGIC = (b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd")
 TOKENS = (
-    *(b'"', b'""', b'"""', b",", b",,", b"\n", b"\r", b"\r\n", b"\n\n", b"\x00", b"\xff", b"\xc3\xa9"),
-    *(b'","', b'"\n"', b'a"b', b'" ', b"\xef\xbb\xbf", b"\t", b";", b"NA", b"\xe2\x80\xa8", b"\x0b", b"\x1c"),
+    *(
+        b'"',
+        b'""',
+        b'"""',
+        b",",
+        b",,",
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b"\n\n",
+        b"\x00",
+        b"\xff",
+        b"\xc3\xa9",
+    ),
+    *(
+        b'","',
+        b'"\n"',
+        b'a"b',
+        b'" ',
+        b"\xef\xbb\xbf",
+        b"\t",
+        b";",
+        b"NA",
+        b"\xe2\x80\xa8",
+        b"\x0b",
+        b"\x1c",
+    ),
     *(b"\x85", b"\xc2\x85", b"\xed\xa0\x80", b"'" * 3, b"x" * 140_000),
-)  # fmt: skip
+)
 SEEDS = [
     *(path.read_bytes() for path in sorted(FOLDER.glob("*/*.csv"))),
     b'a,b,c\n1,"two\nlines",3\r\n"q ""x""",,\n',
@@ -46,6 +73,8 @@ def make(index: int) -> bytes:
 
 def check(data: bytes, folder: Path) -> str:
     """With a header and without one: rows, rejects and errors are those of the strict reader."""
+    if data in (b"\xef", b"\xef\xbb") or data.startswith(MAGIC):
+        return "passed over"  # half a byte order mark and nothing else; or a packed file
     item = write_input(folder, "table.csv", data)
     _compare(item, data, None)
     return _compare(item, data, ("a", "b", "c"))

@@ -1,4 +1,4 @@
-"""HTML of known words in any nesting: what is shown is in the text, in order; what is not, is not."""
+"""HTML of known words in any nesting: what is shown is in the text, in order, and no more."""
 
 from __future__ import annotations
 
@@ -60,9 +60,19 @@ INLINE = (
 )
 HIDDEN = ("script", "style")
 ATTRIBUTES = (
-    "", "", ' class="x"', " id=y onclick=alert(1)", ' href="http://x.org/a b(c"', " href=javascript:a",
-    ' style="display:none"', " title='a>b'", ' href="//x"', " a=1 a=2", ' href=""', ' start="x"',
-)  # fmt: skip
+    "",
+    "",
+    ' class="x"',
+    " id=y onclick=alert(1)",
+    ' href="http://x.org/a b(c"',
+    " href=javascript:a",
+    ' style="display:none"',
+    " title='a>b'",
+    ' href="//x"',
+    " a=1 a=2",
+    ' href=""',
+    ' start="x"',
+)
 
 
 def make(index: int) -> bytes:

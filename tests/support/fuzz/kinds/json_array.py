@@ -6,14 +6,15 @@ import json
 import random
 from pathlib import Path
 
-from meadow.errors import FileError
-from meadow.readers import json_array
-from meadow.samples import FOLDER
-from meadow.source import Options
 from support.fuzz.kinds.json_lines import ODD_LINES
 from support.fuzz.kinds.sources import TEXT_TOKENS
 from support.fuzz.mutate import mutant
 from support.fuzz.rows import collected, write_input
+
+from meadow.errors import FileError
+from meadow.readers import json_array
+from meadow.samples import FOLDER
+from meadow.source import Options
 
 SEEDS = [path.read_bytes() for path in sorted(FOLDER.glob("*/*.json"))]
 

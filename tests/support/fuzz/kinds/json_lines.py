@@ -7,13 +7,14 @@ import random
 from pathlib import Path
 from typing import Any
 
+from support.fuzz.kinds.sources import TEXT_TOKENS
+from support.fuzz.mutate import encodable, mutant, mutate_value, odd_value
+from support.fuzz.rows import check_item, write_input
+
 from meadow.readers import json_lines
 from meadow.samples import FOLDER
 from meadow.schema import Reject, has_lone_surrogate
 from meadow.source import Options
-from support.fuzz.kinds.sources import TEXT_TOKENS
-from support.fuzz.mutate import encodable, mutant, mutate_value, odd_value
-from support.fuzz.rows import check_item, write_input
 
 LINES = 20
 
@@ -32,14 +33,32 @@ SEEDS = [
     if len(line) < 3000 and _is_good(line)
 ]
 ODD_LINES = (
-    *(b"", b" ", b"\t", b"[]", b"1", b'"a"', b"null", b"true", b"{}", b'{"a":1}{"b":2}', b"{'a':1}"),
+    *(
+        b"",
+        b" ",
+        b"\t",
+        b"[]",
+        b"1",
+        b'"a"',
+        b"null",
+        b"true",
+        b"{}",
+        b'{"a":1}{"b":2}',
+        b"{'a':1}",
+    ),
     *(b'{"a":NaN}', b'{"a":-Infinity}', b'{"a":1,"a":2}', b'{"a":"\\ud800"}', b'{"\\udfff":1}'),
     *(b'{"a":"\\ud83d\\ude00"}', b'{"a":"\xff"}', b'{"a":"\xed\xa0\x80"}', b'{"a":1e999}'),
     *(b'{"a":' + b"9" * 5000 + b"}", b'{"a":' + b"[" * 3000, b'{"a":' * 3000, b"\xef\xbb\xbf{}"),
-    *(b'{"a":"b\x0bc"}', b'{"a":"\\u0000"}', b'{"a":"\xe2\x80\xa8"}', b'{"a":"x"}\r', b'\x85{"a":1}'),
+    *(
+        b'{"a":"b\x0bc"}',
+        b'{"a":"\\u0000"}',
+        b'{"a":"\xe2\x80\xa8"}',
+        b'{"a":"x"}\r',
+        b'\x85{"a":1}',
+    ),
     *(b'{"_where":"elsewhere"}', b'{"a":"\x1c"}', b'\x1c{"a":1}\x1d', b"\xc2\xa0{}", b'{"a":01}'),
     *(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", b'{"a":1.0e}', b'{"a":"\\x"}', b'{"a" 1}'),
-)  # fmt: skip
+)
 
 
 def make(index: int) -> bytes:

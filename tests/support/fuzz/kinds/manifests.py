@@ -8,6 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from support.corpora import record, write_corpus
+from support.fuzz.mutate import mutant, mutate_value
+
 from meadow.browse import index_html
 from meadow.check import check_corpus
 from meadow.corpus import open_corpus
@@ -15,12 +18,32 @@ from meadow.documents import render_documents
 from meadow.errors import MeadowError
 from meadow.report import build_report
 from meadow.report_page import render_html, render_markdown
-from support.corpora import record, write_corpus
-from support.fuzz.mutate import mutant, mutate_value
 
 TOKENS = (
-    *(b'"', b"{", b"}", b"[", b"]", b",", b":", b"null", b"1e999", b"-1", b"true", b"\xff", b"\\ud800"),
-    *(b'"../x"', b'"data/../../x"', b'"/etc/passwd"', b'"mix"', b'"build"', b"9" * 5000, b"[" * 5000),
+    *(
+        b'"',
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b"null",
+        b"1e999",
+        b"-1",
+        b"true",
+        b"\xff",
+        b"\\ud800",
+    ),
+    *(
+        b'"../x"',
+        b'"data/../../x"',
+        b'"/etc/passwd"',
+        b'"mix"',
+        b'"build"',
+        b"9" * 5000,
+        b"[" * 5000,
+    ),
 )
 DETAILS = {
     "contact": "a@b.example",
@@ -28,16 +51,27 @@ DETAILS = {
     "arithmetic": ["1 + 1 = 2"],
     "parts": [{"part": "medquad", "expected": 2, "found": 1, "met": False, "note": "too few"}],
     "contamination": {
-        "usmle_1": {"items": 3, "rows": {"stem": 1, "stem+answer": 0}, "items_found": {"stem": 1},
-                    "remaining": {"rows": {"stem": 0}}, "verdict": "clean"},
+        "usmle_1": {
+            "items": 3,
+            "rows": {"stem": 1, "stem+answer": 0},
+            "items_found": {"stem": 1},
+            "remaining": {"rows": {"stem": 0}},
+            "verdict": "clean",
+        },
     },
     "rephrase": {
-        "anki": {"model": "a-model", "prompt": "flashcard-1", "prompt_sha256": "ab" * 32, "items": 3,
-                 "rewritten": 2, "kept_number": 1,
-                 "review": {"error_rate": 0.1, "bad": 1, "marked": 10, "interval_95": [0.0, 0.4]}},
+        "anki": {
+            "model": "a-model",
+            "prompt": "flashcard-1",
+            "prompt_sha256": "ab" * 32,
+            "items": 3,
+            "rewritten": 2,
+            "kept_number": 1,
+            "review": {"error_rate": 0.1, "bad": 1, "marked": 10, "interval_95": [0.0, 0.4]},
+        },
     },
     "sidecars": {},
-}  # fmt: skip
+}
 
 
 @cache
@@ -57,7 +91,12 @@ def _seeds() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         build = corpus(Path(folder))
     entry = build["sources"]["anki"]
-    step = {"name": "near duplicates", "rows_in": 4, "rows_out": 3, "rejected": {"near_duplicate": 1}}
+    step = {
+        "name": "near duplicates",
+        "rows_in": 4,
+        "rows_out": 3,
+        "rejected": {"near_duplicate": 1},
+    }
     mix = build | {
         "stage": "mix",
         "sources": {},
@@ -103,8 +142,7 @@ def check_folder(data: bytes, place: Path) -> str:
         try:
             step()  # type: ignore[no-untyped-call]
             told.append("+")
-        except MeadowError as error:
-            assert str(error)
+        except MeadowError:
             told.append("-")
     return "".join(told)
 

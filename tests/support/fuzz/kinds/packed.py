@@ -8,10 +8,10 @@ import random
 from pathlib import Path
 
 import zstandard
-
-from meadow.readers.compressed import open_binary
 from support.fuzz.engine import SilentDifferenceError
 from support.fuzz.mutate import mutant
+
+from meadow.readers.compressed import open_binary
 
 TEXT = b"".join(b'{"row": %d, "text": "seven times %d"}\n' % (n, n * 7) for n in range(60))
 _ZSTD = zstandard.ZstdCompressor(write_checksum=True)
@@ -50,7 +50,9 @@ def check(data: bytes, folder: Path) -> str:
 
 def _made_of(content: bytes, wholes: set[bytes]) -> bool:
     while content:
-        head = next((w for w in sorted(wholes, key=len, reverse=True) if content.startswith(w)), None)
+        head = next(
+            (w for w in sorted(wholes, key=len, reverse=True) if content.startswith(w)), None
+        )
         if head is None:
             return False
         content = content[len(head) :]

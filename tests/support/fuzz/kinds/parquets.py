@@ -8,24 +8,57 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from meadow.source import Options
-from meadow.sources import SOURCES
 from support.fuzz.kinds.shards import TOKENS
 from support.fuzz.mutate import mutant
 from support.fuzz.rows import drain, write_input
 
+from meadow.source import Options
+from meadow.sources import SOURCES
+
 MESSAGES = [
-    {"message_id": "a", "parent_id": None, "text": "What is sepsis?", "role": "prompter", "lang": "en",
-     "rank": None, "deleted": False, "review_result": True, "message_tree_id": "a", "synthetic": False},
-    {"message_id": "b", "parent_id": "a", "text": "A reaction to infection.", "role": "assistant",
-     "lang": "en", "rank": 0.0, "deleted": False, "review_result": True, "message_tree_id": "a",
-     "synthetic": False},
-] * 1  # fmt: skip
+    {
+        "message_id": "a",
+        "parent_id": None,
+        "text": "What is sepsis?",
+        "role": "prompter",
+        "lang": "en",
+        "rank": None,
+        "deleted": False,
+        "review_result": True,
+        "message_tree_id": "a",
+        "synthetic": False,
+    },
+    {
+        "message_id": "b",
+        "parent_id": "a",
+        "text": "A reaction to infection.",
+        "role": "assistant",
+        "lang": "en",
+        "rank": 0.0,
+        "deleted": False,
+        "review_result": True,
+        "message_tree_id": "a",
+        "synthetic": False,
+    },
+] * 1
 PREFERENCES = [
-    {"qid": 7, "question": "<p>Why?</p>", "date": "2020/01/02", "metadata": ["https://x.org/users/3/ann"],
-     "answers": [{"answer_id": 9, "author": "Bob", "author_profile": "https://x.org/users/4/bob",
-                  "pm_score": 5, "selected": True, "text": "<p>Because.</p>"}]},
-]  # fmt: skip
+    {
+        "qid": 7,
+        "question": "<p>Why?</p>",
+        "date": "2020/01/02",
+        "metadata": ["https://x.org/users/3/ann"],
+        "answers": [
+            {
+                "answer_id": 9,
+                "author": "Bob",
+                "author_profile": "https://x.org/users/4/bob",
+                "pm_score": 5,
+                "selected": True,
+                "text": "<p>Because.</p>",
+            }
+        ],
+    },
+]
 
 
 @cache
@@ -35,10 +68,16 @@ def _seeds() -> list[tuple[str, bytes]]:
 
     found = []
     rows: list[tuple[str, list[dict[str, Any]]]] = [
-        ("openassistant", [{**row, "message_id": f"{n}{row['message_id']}"} if n else row
-                           for n in range(3) for row in MESSAGES]),
+        (
+            "openassistant",
+            [
+                {**row, "message_id": f"{n}{row['message_id']}"} if n else row
+                for n in range(3)
+                for row in MESSAGES
+            ],
+        ),
         ("stack_exchange", [{**row, "qid": n} for n in range(5) for row in PREFERENCES]),
-    ]  # fmt: skip
+    ]
     for source, values in rows:
         for compression in ("zstd", "snappy", "none"):
             buffer = io.BytesIO()

@@ -7,14 +7,14 @@ import re
 from pathlib import Path
 
 from lxml import etree
+from support.fuzz.mutate import mutant
+from support.fuzz.rows import collected, drain, write_input
 
 from meadow.readers import stack_dump, stack_rows
 from meadow.samples import FOLDER
 from meadow.schema import Reason
 from meadow.source import Options
 from meadow.sources import SOURCES
-from support.fuzz.mutate import mutant
-from support.fuzz.rows import collected, drain, write_input
 
 SEEDS = [path.read_bytes() for path in sorted(FOLDER.glob("stack_exchange/*/Posts.xml"))]
 USERS = (FOLDER / "stack_exchange/health/Users.xml").read_bytes()

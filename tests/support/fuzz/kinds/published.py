@@ -7,20 +7,31 @@ import random
 from pathlib import Path
 from typing import Any
 
-from meadow.samples import FOLDER
-from meadow.schema import Style
-from meadow.source import Options
-from meadow.sources import SOURCES
 from support.fuzz.kinds.sources import TEXT_TOKENS
 from support.fuzz.kinds.texts import text_of
 from support.fuzz.mutate import encodable, mutant, mutate_value
 from support.fuzz.rows import drain, write_input
 
+from meadow.samples import FOLDER
+from meadow.schema import Style
+from meadow.source import Options
+from meadow.sources import SOURCES
+
 NAMES = sorted(name for name, source in SOURCES.items() if source.published is not None)
 OPTIONS = (
-    "{'A': 'one', 'B': 'two'}", "['one', 'two']", "{[]: 1}", "{'A': 1e999}", "{" * 200, "[" * 5000, "{1: 2}",
-    "{'A': __import__('os')}", "-" * 3000 + "1", "{'A': 'one', 'A': 'two'}", "{'A': {'B': []}}", "9" * 5000,
-)  # fmt: skip
+    "{'A': 'one', 'B': 'two'}",
+    "['one', 'two']",
+    "{[]: 1}",
+    "{'A': 1e999}",
+    "{" * 200,
+    "[" * 5000,
+    "{1: 2}",
+    "{'A': __import__('os')}",
+    "-" * 3000 + "1",
+    "{'A': 'one', 'A': 'two'}",
+    "{'A': {'B': []}}",
+    "9" * 5000,
+)
 
 
 def _rows(name: str) -> list[dict[str, Any]]:

@@ -6,12 +6,13 @@ import json
 import random
 from pathlib import Path
 
-from meadow.schema import Record, Style, Task, make_record
-from meadow.source import Options
-from meadow.sources import SOURCES
 from support.fuzz.kinds.texts import text_of
 from support.fuzz.mutate import encodable
 from support.fuzz.rows import check_records, clean_once
+
+from meadow.schema import Record, Style, Task, make_record
+from meadow.source import Options
+from meadow.sources import SOURCES
 
 NAMES = sorted(SOURCES)
 

@@ -10,21 +10,70 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from support.fuzz.kinds import cards
+from support.fuzz.mutate import encodable, odd_text
+
 from meadow.browse import index_html, write_site
 from meadow.corpus import open_corpus
 from meadow.errors import UsageError
 from meadow.report import build_report
 from meadow.report_page import render_html, render_markdown
-from support.fuzz.kinds import cards
-from support.fuzz.mutate import encodable, odd_text
 
-PAGES = ("", "https://x.example/space/", "http://127.0.0.1:8000/", "javascript:alert(1)", "//x", "data:a")
+PAGES = (
+    "",
+    "https://x.example/space/",
+    "http://127.0.0.1:8000/",
+    "javascript:alert(1)",
+    "//x",
+    "data:a",
+)
 ALLOWED = {
-    *("html", "head", "meta", "link", "title", "style", "body", "header", "main", "footer", "section"),
-    *("nav", "p", "h1", "h2", "h3", "dl", "dt", "dd", "div", "a", "table", "thead", "tbody", "tr", "th", "td"),
-    *("svg", "text", "rect", "line", "path", "figure", "figcaption", "details", "summary", "b", "code"),
+    *(
+        "html",
+        "head",
+        "meta",
+        "link",
+        "title",
+        "style",
+        "body",
+        "header",
+        "main",
+        "footer",
+        "section",
+    ),
+    *(
+        "nav",
+        "p",
+        "h1",
+        "h2",
+        "h3",
+        "dl",
+        "dt",
+        "dd",
+        "div",
+        "a",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+    ),
+    *(
+        "svg",
+        "text",
+        "rect",
+        "line",
+        "path",
+        "figure",
+        "figcaption",
+        "details",
+        "summary",
+        "b",
+        "code",
+    ),
     *("small", "ul", "li", "span", "strong", "em"),
-}  # fmt: skip
+}
 
 
 @cache
@@ -34,7 +83,10 @@ def _report() -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "corpus"
-        values = dict.fromkeys(cards.FIELDS, "plain words " * 30) | {"stage": "mix", "license": "mit"}
+        values = dict.fromkeys(cards.FIELDS, "plain words " * 30) | {
+            "stage": "mix",
+            "license": "mit",
+        }
         cards.hostile(values, place).write(place)
         return build_report(open_corpus(place))
 

@@ -7,10 +7,11 @@ import random
 from functools import cache
 from pathlib import Path
 
-from meadow.readers.sevenzip import member_names, open_member
-from meadow.samples import FOLDER
 from support.fuzz.engine import SilentDifferenceError
 from support.fuzz.mutate import mutant
+
+from meadow.readers.sevenzip import member_names, open_member
+from meadow.samples import FOLDER
 
 POSTS = (FOLDER / "stack_exchange/health/Posts.xml").read_bytes()
 USERS = (FOLDER / "stack_exchange/health/Users.xml").read_bytes()

@@ -8,16 +8,25 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from support.corpora import write_corpus
+from support.fuzz.engine import SilentDifferenceError
+from support.fuzz.mutate import mutant
+
 from meadow.check import check_corpus
 from meadow.corpus import open_corpus
 from meadow.errors import MeadowError
 from meadow.samples import FOLDER
 from meadow.schema import from_row
-from support.corpora import write_corpus
-from support.fuzz.engine import SilentDifferenceError
-from support.fuzz.mutate import mutant
 
-TOKENS = (b"PAR1", b"PARE", b"\xff" * 8, b"\x00" * 8, b"\x15\x00\x15", b"\x7f\xff\xff\xff", b"\x28\xb5\x2f\xfd")
+TOKENS = (
+    b"PAR1",
+    b"PARE",
+    b"\xff" * 8,
+    b"\x00" * 8,
+    b"\x15\x00\x15",
+    b"\x7f\xff\xff\xff",
+    b"\x28\xb5\x2f\xfd",
+)
 SHARD = "data/medquad/train-00000-of-00001.parquet"
 
 

@@ -1,4 +1,4 @@
-"""Any text through every function that takes text: no exception, twice is once, nothing invented."""
+"""Any text through every function of text: no exception, and twice is once."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import json
 import random
 from pathlib import Path
 
+from support.fuzz.mutate import mutant, odd_text
+from support.fuzz.patterns import all_patterns, sample
+
 from evaluation.parse import Status, parse
-from meadow.markdown_text import escape_cell
 from meadow.cloze import parse_cloze
 from meadow.headings import (
     STOCK_HEADINGS,
@@ -23,13 +25,12 @@ from meadow.headings import (
 from meadow.language import is_foreign
 from meadow.letters import strip_courtesies
 from meadow.lists import split_glued_lists
+from meadow.markdown_text import escape_cell
 from meadow.privacy import scrub
 from meadow.samples import FOLDER
 from meadow.schema import Style, has_lone_surrogate, normalise_key, printable, record_id
 from meadow.section_headings import is_apparatus, page_question, section_question
 from meadow.text import normalise, quote_literal_markup
-from support.fuzz.mutate import mutant, odd_text
-from support.fuzz.patterns import all_patterns, sample
 
 PROSE = [
     str(json.loads(line)["output"])
@@ -37,13 +38,60 @@ PROSE = [
     for line in path.read_text(encoding="utf-8").splitlines()
 ]
 WORDS = (
-    *("Dear Dr. Miller,", "Hi,", "Thanks for your query.", "Regards,\nAnna Bell", "Take care.", "A", "B"),
+    *(
+        "Dear Dr. Miller,",
+        "Hi,",
+        "Thanks for your query.",
+        "Regards,\nAnna Bell",
+        "Take care.",
+        "A",
+        "B",
+    ),
     *("{{c1::", "{{c2::", "}}", "::hint", "The answer is ", "(C)", "option D", " or ", "not ", "I"),
-    *("a@b.example", "+1 212 555 0187", "123-45-6789", "MRN 12345", "https://x.org/users/1", "@ann"),
-    *("&lt;", "<br>", "```", "`", "$", "$$", "|", "\n", "\n\n", " ", "- ", "1. ", "%20", "%C3", "?", " ?"),
-    *("(patient information)", "Natural history", "What is (are) ", "e\u0301", "\u00a0", "\u200b", "\x0b"),
-    *("Chest pain Dizziness Nausea", "See:", "[EMAIL]", "[label](http://x.org/a)", "http://x.org", "..."),
-)  # fmt: skip
+    *(
+        "a@b.example",
+        "+1 212 555 0187",
+        "123-45-6789",
+        "MRN 12345",
+        "https://x.org/users/1",
+        "@ann",
+    ),
+    *(
+        "&lt;",
+        "<br>",
+        "```",
+        "`",
+        "$",
+        "$$",
+        "|",
+        "\n",
+        "\n\n",
+        " ",
+        "- ",
+        "1. ",
+        "%20",
+        "%C3",
+        "?",
+        " ?",
+    ),
+    *(
+        "(patient information)",
+        "Natural history",
+        "What is (are) ",
+        "e\u0301",
+        "\u00a0",
+        "\u200b",
+        "\x0b",
+    ),
+    *(
+        "Chest pain Dizziness Nausea",
+        "See:",
+        "[EMAIL]",
+        "[label](http://x.org/a)",
+        "http://x.org",
+        "...",
+    ),
+)
 OPTIONS = (
     ("A", "Warfarin"),
     ("B", "Sodium"),

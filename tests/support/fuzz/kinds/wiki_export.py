@@ -7,22 +7,23 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from lxml import etree
+from support.fuzz.kinds import documents, wikitext
+from support.fuzz.mutate import mutant, xml_mutant
+from support.fuzz.rows import collected, drain, write_input
 
 from meadow.readers import mediawiki
 from meadow.samples import FOLDER
 from meadow.source import Options
 from meadow.sources import SOURCES
-from support.fuzz.kinds import documents, wikitext
-from support.fuzz.mutate import mutant, xml_mutant
-from support.fuzz.rows import collected, drain, write_input
 
 SEED = (FOLDER / "wikidoc/export.xml").read_bytes()
 TOKENS = (
     *(b"<page>", b"</page>", b"<revision>", b"</revision>", b"<title>", b"</title>", b"<ns>1</ns>"),
     *(b"<ns>0x</ns>", b"<ns>\xd9\xa3</ns>", b"<ns>\xc2\xb2</ns>", b"<ns>-1</ns>", b"<ns></ns>"),
     *(b'<redirect title="x"/>', b"<text>", b"</text>", b"<timestamp>9</timestamp>", b"<mediawiki>"),
-    *documents.TOKENS, *wikitext.TOKENS,
-)  # fmt: skip
+    *documents.TOKENS,
+    *wikitext.TOKENS,
+)
 ORIGIN = SOURCES["wikidoc"].upstream
 
 

@@ -5,21 +5,31 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from meadow.readers.mediawiki_html import NotAnArticleError, read_page
-from meadow.samples import FOLDER
-from meadow.text import HtmlLimitError, normalise
 from support.fuzz.kinds.html_mutants import SEEDS as PAGES
 from support.fuzz.kinds.html_mutants import TOKENS as TAGS
 from support.fuzz.mutate import mutant
+
+from meadow.readers.mediawiki_html import NotAnArticleError, read_page
+from meadow.samples import FOLDER
+from meadow.text import HtmlLimitError, normalise
 
 TOKENS = (
     *TAGS,
     *(b'<div class="mw-parser-output">', b'<div id="bodyContent">', b"<h2>", b"</h2>", b"<h3><h3>"),
     *(b'<div class="mw-heading">', b'<span class="mw-headline">', b'<h1 id="firstHeading">x</h1>'),
-    *(b'<td rowspan="9999" colspan=99>', b'<span class="mwe-math-element">', b'<body class="ns-1">'),
-    *(b'"wgNamespaceNumber":-1', b'"wgNamespaceNumber":' + b"9" * 5000, b'"wgRevisionId":x', b"<body class='ns-" + b"1" * 5000 + b"'>"),
+    *(
+        b'<td rowspan="9999" colspan=99>',
+        b'<span class="mwe-math-element">',
+        b'<body class="ns-1">',
+    ),
+    *(
+        b'"wgNamespaceNumber":-1',
+        b'"wgNamespaceNumber":' + b"9" * 5000,
+        b'"wgRevisionId":x',
+        b"<body class='ns-" + b"1" * 5000 + b"'>",
+    ),
     *(b'style="display:none"', b"<annotation>", b"<img class=tex>", b'<h2 style="display:none">'),
-)  # fmt: skip
+)
 SEEDS = [(FOLDER / "wikidoc/saved_page.html").read_bytes(), *(p for p in PAGES if b"mw-" in p)]
 
 

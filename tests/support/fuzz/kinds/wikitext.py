@@ -6,19 +6,58 @@ import random
 import re
 from pathlib import Path
 
+from support.fuzz.mutate import mutant
+
 from meadow.readers.wikitext import read_sections
 from meadow.samples import FOLDER
 from meadow.text import HtmlLimitError, normalise
-from support.fuzz.mutate import mutant
 
 TOKENS = (
-    *(b"[[", b"]]", b"{{", b"}}", b"{|", b"|}", b"|-", b"||", b"!!", b"|+", b"'''", b"==", b"\n== A ==\n"),
-    *(b"[[File:x.png|thumb|", b"[http://x.org y]", b"{{convert|1|kg}}", b"{{cite|a=b}}", b"__TOC__"),
+    *(
+        b"[[",
+        b"]]",
+        b"{{",
+        b"}}",
+        b"{|",
+        b"|}",
+        b"|-",
+        b"||",
+        b"!!",
+        b"|+",
+        b"'''",
+        b"==",
+        b"\n== A ==\n",
+    ),
+    *(
+        b"[[File:x.png|thumb|",
+        b"[http://x.org y]",
+        b"{{convert|1|kg}}",
+        b"{{cite|a=b}}",
+        b"__TOC__",
+    ),
     *(b"<ref>", b"</ref>", b"<ref/>", b"<nowiki>", b"</nowiki>", b"<math>", b"</math>", b"<pre>"),
     *(b"</pre>", b"<!--", b"-->", b"<gallery>", b"<references/>", b"<syntaxhighlight>", b"<poem>"),
-    *(b"\n*", b"\n#", b"\n:", b"\n;", b"\n*#:", b"{{!}}", b"rowspan=500|", b"colspan=9999|", b"<script>"),
-    *(b"&nbsp;", b"&amp;lt;", b"&lt;b&gt;", "\ue0000\ue000".encode(), "\ue0007".encode(), b"<b", b"\xc4\xb0"),
-)  # fmt: skip
+    *(
+        b"\n*",
+        b"\n#",
+        b"\n:",
+        b"\n;",
+        b"\n*#:",
+        b"{{!}}",
+        b"rowspan=500|",
+        b"colspan=9999|",
+        b"<script>",
+    ),
+    *(
+        b"&nbsp;",
+        b"&amp;lt;",
+        b"&lt;b&gt;",
+        "\ue0000\ue000".encode(),
+        "\ue0007".encode(),
+        b"<b",
+        b"\xc4\xb0",
+    ),
+)
 SEEDS = [
     found.group(1)
     for found in re.finditer(

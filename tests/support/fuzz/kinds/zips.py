@@ -7,10 +7,11 @@ import random
 import zipfile
 from pathlib import Path
 
-from meadow.readers.compressed import members, open_input
-from meadow.source import Input
 from support.fuzz.engine import SilentDifferenceError
 from support.fuzz.mutate import mutant
+
+from meadow.readers.compressed import members, open_input
+from meadow.source import Input
 
 MEMBERS = {
     "a/1.xml": b"<a>one</a>" * 40,
