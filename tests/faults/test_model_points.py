@@ -1,8 +1,4 @@
-"""A fault at changes of a folder in the stages that load a model.
-
-A trial costs seconds here, so that the nightly run takes one of `EVERY` points where a stage has
-hundreds, beside what SAMPLE asks for.
-"""
+"""A fault at every change of a folder in the stages that load a model: train, export, evaluate."""
 
 from __future__ import annotations
 
@@ -14,11 +10,10 @@ from support.budget import sample
 from support.fault_models import ModelStages
 from support.fault_shim import Mode
 from support.fault_signals import interrupt_often
-from support.fault_trials import MODES, check_order, run_points, spread
+from support.fault_trials import MODES, check_order, first_of, run_points, spread
 
 STAGES = ("train", "export", "evaluate")
 SAMPLED = {Mode.KILL: 1, Mode.FULL: 1, Mode.FAIL: 1}
-EVERY = {"train": 1, "export": 1, "evaluate": 1}
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +38,34 @@ def test_a_fault_at_sampled_points(name: str, mode: Mode, stages, record_propert
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "mode", "call", "path"),
+    [
+        # half of a base stayed beside the whole one
+        ("train", Mode.KILL, "write", "base.part/tokenizer.json"),
+        # half of a checkpoint that was being removed stayed for ever
+        ("train", Mode.FAIL, "unlink", "/checkpoint-2/rng_state.pth"),
+        # tracebacks of libraries
+        ("train", Mode.FULL, "write", "base.part/tokenizer.json"),
+        ("train", Mode.FULL, "writev", "/optimizer.pt"),
+        ("export", Mode.FULL, "write", "/tokenizer.json"),
+        # messages that did not say which file
+        ("evaluate", Mode.FULL, "write", "/journal.0.jsonl"),
+        ("evaluate", Mode.FAIL, "fsync", "/journal.0.jsonl"),
+    ],
+)
+def test_where_defects_were(name, mode, call, path, stages, record_property) -> None:
+    run_points(stages[name], mode, first_of(call, path), record_property, noted=False)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name.lower())
 @pytest.mark.parametrize("name", STAGES)
 def test_a_fault_at_every_point(name: str, mode: Mode, stages, record_property) -> None:
-    step = sample() * EVERY[name]
-    run_points(stages[name], mode, lambda numbers, _: numbers[::step], record_property, noted=True)
+    run_points(
+        stages[name], mode, lambda numbers, _: numbers[:: sample()], record_property, noted=True
+    )
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from support.budget import sample
 from support.fault_served import ServedStages
 from support.fault_shim import Mode
 from support.fault_signals import interrupt_often
-from support.fault_trials import MODES, check_order, run_points, spread
+from support.fault_trials import MODES, check_order, first_of, run_points, spread
 from support.faulty_server import faulty_server
 from support.hub.server import running
 
@@ -44,6 +44,26 @@ def test_a_fault_at_sampled_points(name: str, mode: Mode, stages, record_propert
         record_property,
         noted=False,
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "call", "path"),
+    [
+        # files of the version before stayed for ever
+        ("repull", Mode.KILL, "rename", "/README.md"),
+        # its note stayed beside a finished file
+        ("fetch", Mode.KILL, "unlink", "/b.csv.part.json"),
+        ("fetch", Mode.FAIL, "unlink", "/b.csv.part.json"),
+        # messages that did not say which file
+        ("fetch", Mode.FAIL, "write", "/a.csv.part"),
+        ("pull", Mode.FULL, "write", "/README.md.metadata"),
+        ("pull", Mode.FAIL, "unlink", "/MANIFEST.json.metadata"),
+        # a message that did not say that the disk may be full
+        ("rephrase", Mode.FULL, "open", "/answers.sqlite-wal"),
+    ],
+)
+def test_where_defects_were(name, mode, call, path, stages, record_property) -> None:
+    run_points(stages[name], mode, first_of(call, path), record_property, noted=False)
 
 
 @pytest.mark.slow

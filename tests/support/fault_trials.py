@@ -31,6 +31,16 @@ def spread(numbers: list[int], points: list[Point], count: int, shift: int) -> l
     return chosen[shift % step :: step][:count]
 
 
+def first_of(call: str, ending: str) -> Choice:
+    """The first point of this kind: how the place of a defect is kept when numbers change."""
+
+    def choose(numbers: list[int], points: list[Point]) -> list[int]:
+        found = (n for n in numbers if points[n - 1].call == call)
+        return [next(n for n in found if points[n - 1].path.endswith(ending))]
+
+    return choose
+
+
 def trial(stage: Stage, mode: Mode, at: int) -> tuple[list[str], Counter[str]]:
     """One fault and the run after it: what went wrong, and what to count."""
     stage.reset()
