@@ -118,6 +118,8 @@ class _Draft:
             return _reject(record, Reason.EMPTY_INPUT, "nothing to answer")
         cleaned = record
         if self.repairs:
+            if touched and not self.flags and any(map(_is_mojibake, texts)):
+                self.flags.append("mojibake")  # a repair can bring it to light
             cleaned = record.with_text(
                 instruction=texts[0], input=texts[1], output=texts[2], repairs=self.repairs
             )
