@@ -1,4 +1,4 @@
-"""What `make bench` keeps: one part is replaced, the others stay, and the table says what is met."""
+"""What `make bench` keeps: one part is replaced, the others stay; the table says what is met."""
 
 from __future__ import annotations
 
