@@ -1,8 +1,7 @@
 """The dataset card: prose from data_cards/, every number from the manifest and the files.
 
-Generated parts stand between markers, so that a check can render them again and see whether a
-number was changed by hand. The YAML in front is what the Hub and `datasets` read; its
-`dataset_info` is a contract that loading enforces, so it is computed from the shards.
+Generated parts stand between markers, so that a check (`card_lint`) can render them again and see
+whether a number was changed by hand. The YAML in front is `card_header`'s.
 """
 
 from __future__ import annotations
@@ -12,13 +11,14 @@ import json
 import re
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meadow.card_header import ALL, Locate, column_counts, front_matter, license_counts, pretty_name
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.licenses import LICENSES
-from meadow.manifest import Manifest, Shard, SourceEntry
+from meadow.manifest import Manifest, SourceEntry
 from meadow.markdown_text import Markdown, plain_cell
 from meadow.rephrase_card import rephrase_section
 from meadow.schema import COLUMNS
@@ -28,17 +28,7 @@ if TYPE_CHECKING:
     import jinja2
 
 CARD = "README.md"
-ALL = "all"
-Locate = Callable[[str], Path]
 
-_SIZES = (
-    (1_000, "n<1K"),
-    (10_000, "1K<n<10K"),
-    (100_000, "10K<n<100K"),
-    (1_000_000, "100K<n<1M"),
-    (10_000_000, "1M<n<10M"),
-)
-_HUB_LICENSES = {"cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "mit", "apache-2.0"}
 _COLUMN_TEXTS = {
     "id": "stable id: a hash of source and upstream id, or of the upstream content",
     "instruction": "what to do",
@@ -77,166 +67,13 @@ def render_card(manifest: Manifest, locate: Locate) -> str:
     return f"---\n{front}---\n\n{_body(manifest, locate)}"
 
 
-def front_matter(manifest: Manifest, locate: Locate) -> dict[str, Any]:
-    """The YAML of the card as a mapping, computed from the shards."""
-    splits = manifest.splits()
-    licenses = _license_counts(manifest, locate)
-    single = next(iter(licenses)) if len(licenses) == 1 else None
-    rows = sum(shard.rows for shard in manifest.shards())
-    front: dict[str, Any] = {
-        "pretty_name": _pretty_name(manifest),
-        "language": ["en"],
-    }
-    if single in _HUB_LICENSES:
-        front["license"] = single
-    else:
-        front |= {
-            "license": "other",
-            "license_name": "per-row",
-            "license_link": "LICENSES/README.md",
-        }
-    with_all = ALL not in splits and len(splits) > 1
-    configs = []
-    if with_all:
-        names = dict.fromkeys(split for item in splits.values() for split in item)
-        configs.append(
-            {
-                "config_name": ALL,
-                "data_files": [
-                    {"split": name, "path": f"data/*/{name}-*.parquet"} for name in names
-                ],
-                "default": True,
-            }
-        )
-    for config, item in splits.items():
-        configs.append(
-            {
-                "config_name": config,
-                "data_files": [
-                    {"split": split, "path": f"data/{config}/{split}-*.parquet"} for split in item
-                ],
-                **({} if with_all or config != next(iter(splits)) else {"default": True}),
-            }
-        )
-    for name, item in manifest.details.get("sidecars", {}).items():
-        # beside the configs: nobody should train on a row and on its original
-        files = [{"split": split, "path": f"data/{name}/{split}-*.parquet"} for split in item]
-        configs.append({"config_name": name, "data_files": files})
-    infos = [_dataset_info(config, item, locate) for config, item in splits.items()]
-    if with_all:
-        infos.insert(0, _combined_info(infos))
-    return {
-        **front,
-        "size_categories": [next((name for top, name in _SIZES if rows < top), "n>10M")],
-        "task_categories": ["question-answering", "text-generation"],
-        "annotations_creators": ["found", "expert-generated"],
-        "language_creators": ["found"],
-        "multilinguality": ["monolingual"],
-        "source_datasets": ["original"],
-        "tags": ["medical", "clinical", "instruction-tuning"],
-        "configs": configs,
-        "dataset_info": infos,
-    }
-
-
-def _features(shard: Path | None) -> list[dict[str, Any]]:
-    author = [{"name": name, "dtype": "string"} for name in ("name", "url", "role")]
-    names: list[str] = list(COLUMNS)
-    features: list[dict[str, Any]] = [
-        {"name": name, "list": author} if name == "authors" else {"name": name, "dtype": "string"}
-        for name in names
-    ]
-    if shard is not None:
-        import pyarrow.parquet as pq
-
-        if "messages" in pq.read_schema(shard).names:
-            message = [{"name": name, "dtype": "string"} for name in ("role", "content")]
-            features.append({"name": "messages", "list": message})
-    return features
-
-
-def _dataset_info(
-    config: str, splits: Mapping[str, tuple[Shard, ...]], locate: Locate
-) -> dict[str, Any]:
-    import pyarrow.parquet as pq
-
-    first = next((shards[0] for shards in splits.values() if shards), None)
-    described = []
-    for split, shards in splits.items():
-        metadata = [pq.read_metadata(locate(shard.path)) for shard in shards]
-        described.append(
-            {
-                "name": split,
-                "num_bytes": sum(
-                    item.row_group(index).total_byte_size
-                    for item in metadata
-                    for index in range(item.num_row_groups)
-                ),
-                "num_examples": sum(item.num_rows for item in metadata),
-            }
-        )
-    return {
-        "config_name": config,
-        "features": _features(locate(first.path) if first is not None else None),
-        "splits": described,
-        "download_size": sum(shard.bytes for shards in splits.values() for shard in shards),
-        "dataset_size": sum(item["num_bytes"] for item in described),
-    }
-
-
-def _combined_info(infos: list[dict[str, Any]]) -> dict[str, Any]:
-    names = dict.fromkeys(split["name"] for info in infos for split in info["splits"])
-    splits = [
-        {
-            "name": name,
-            **{
-                key: sum(
-                    split[key]
-                    for info in infos
-                    for split in info["splits"]
-                    if split["name"] == name
-                )
-                for key in ("num_bytes", "num_examples")
-            },
-        }
-        for name in names
-    ]
-    return {
-        "config_name": ALL,
-        "features": infos[0]["features"],
-        "splits": splits,
-        "download_size": sum(info["download_size"] for info in infos),
-        "dataset_size": sum(info["dataset_size"] for info in infos),
-    }
-
-
-def _pretty_name(manifest: Manifest) -> str:
-    if manifest.stage == "mix":
-        return f"Medical Meadow: {', '.join(manifest.configs)}"
-    return "Medical Meadow"
-
-
-def _license_counts(manifest: Manifest, locate: Locate) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for shard in manifest.shards():
-        counts.update(_column(locate(shard.path), "license"))
-    return counts
-
-
-def _column(path: Path, name: str) -> dict[str, int]:
-    import pyarrow.parquet as pq
-
-    pairs = pq.read_table(path, columns=[name])[name].value_counts().to_pylist()
-    return {pair["values"]: pair["counts"] for pair in pairs}
-
-
 def _body(manifest: Manifest, locate: Locate) -> str:
     environment = _environment()
     sources = _sources_of(manifest, locate)
     rows = sum(shard.rows for shard in manifest.shards())
     text = environment.get_template("card.md.j2").render(
         stage=manifest.stage,
-        pretty_name=_pretty_name(manifest),
+        pretty_name=pretty_name(manifest),
         summary=_summary(manifest, rows, len(sources)),
         first_config=next(iter(manifest.splits()), ALL),
         composition=_composition(manifest, locate),
@@ -281,7 +118,7 @@ def _sources_of(manifest: Manifest, locate: Locate) -> list[str]:
         return list(manifest.sources)
     counts: Counter[str] = Counter()
     for shard in manifest.shards():
-        counts.update(_column(locate(shard.path), "source"))
+        counts.update(column_counts(locate(shard.path), "source"))
     return sorted(counts)
 
 
@@ -363,7 +200,7 @@ def _composition(manifest: Manifest, locate: Locate) -> str:
         for split, shards in splits.items():
             licenses: Counter[str] = Counter()
             for shard in shards:
-                licenses.update(_column(locate(shard.path), "license"))
+                licenses.update(column_counts(locate(shard.path), "license"))
             names = ", ".join(f"{key} ({n:,})" for key, n in sorted(licenses.items())) or "none"
             count = sum(shard.rows for shard in shards)
             size = sum(shard.bytes for shard in shards) / 1e6
@@ -477,7 +314,7 @@ def _privacy(manifest: Manifest) -> str:
 
 def _licenses(manifest: Manifest, locate: Locate) -> str:
     rows = []
-    for key, count in sorted(_license_counts(manifest, locate).items()):
+    for key, count in sorted(license_counts(manifest, locate).items()):
         known = LICENSES.get(key)
         label = known.name if known else key
         linked = Markdown(f"[{known.name}]({known.url})") if known and known.url else label
@@ -520,44 +357,3 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [" | ".join(map(plain_cell, head)), " | ".join("---" for _ in head)]
     lines += [" | ".join(map(plain_cell, row)) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
-
-
-_BLOCK = re.compile(r"<!-- generated:([\w-]+) -->\n(.*?)\n<!-- /generated -->", re.DOTALL)
-
-
-def lint_card(text: str, expected: str) -> list[str]:
-    """What is wrong with a card, given the card that the manifest would give.
-
-    Args:
-        text: The card as it stands.
-        expected: What `render_card` gives for the folder.
-    """
-    import yaml
-
-    findings = []
-    if "[More Information" in text:
-        findings.append("the card has a placeholder: [More Information")
-    head, body = _split_card(text)
-    expected_head, expected_body = _split_card(expected)
-    try:
-        values = yaml.safe_load(head)
-        if yaml.safe_load(yaml.safe_dump(values)) != values:
-            findings.append("the card's YAML does not round-trip")
-        if values != yaml.safe_load(expected_head):
-            findings.append("the card's YAML is not what the files give")
-    except yaml.YAMLError as error:
-        findings.append(f"the card's YAML cannot be read: {error}")
-    blocks, wanted = dict(_BLOCK.findall(body)), dict(_BLOCK.findall(expected_body))
-    for name, content in wanted.items():
-        if name not in blocks:
-            findings.append(f"the card lacks its generated part {name}")
-        elif blocks[name] != content:
-            findings.append(f"the card's generated part {name} is not what the manifest says")
-    return findings
-
-
-def _split_card(text: str) -> tuple[str, str]:
-    if not text.startswith("---\n"):
-        return "", text
-    head, _, body = text[4:].partition("\n---\n")
-    return head, body

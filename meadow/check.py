@@ -165,7 +165,8 @@ def _row(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _documents(corpus: Corpus) -> Iterator[Finding]:
-    from meadow.cards import CARD, lint_card
+    from meadow.card_lint import lint_card
+    from meadow.cards import CARD
 
     path = corpus.folder / CARD
     if not path.is_file():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from meadow.cards import Locate
+from meadow.card_header import Locate
 from meadow.manifest import Manifest
 from meadow.provenance_facts import PAIRS, SourceRows, rows_by_source
 from meadow.schema import COLUMNS, SCHEMA_VERSION

@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from meadow.cards import Locate
+from meadow.card_header import Locate
 from meadow.licenses import LICENSES
 from meadow.manifest import Manifest
 from meadow.provenance_facts import SourceRows, rows_by_source

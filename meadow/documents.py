@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from meadow.atomic import write_bytes
-from meadow.cards import CARD, Locate, license_page, render_card
+from meadow.card_header import Locate
+from meadow.cards import CARD, license_page, render_card
 from meadow.croissant import NAME as CROISSANT
 from meadow.croissant import render_croissant
 from meadow.data_provenance import NAME as PROVENANCE

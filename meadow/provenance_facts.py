@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from meadow.cards import Locate
+from meadow.card_header import Locate
 from meadow.manifest import Manifest
 
 PAIRS = "raw_pairs"

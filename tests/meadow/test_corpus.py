@@ -12,7 +12,7 @@ import pytest
 from support.command import run_meadow
 
 from meadow import open_corpus
-from meadow.cards import lint_card
+from meadow.card_lint import lint_card
 from meadow.check import check_corpus, leftovers
 from meadow.errors import CheckError, FileError, UpstreamChangedError, UsageError
 from meadow.manifest import is_safe_path, read_manifest
