@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import io
 import lzma
+import struct
 import sys
 import tarfile
 import zipfile
@@ -189,7 +190,11 @@ def members(
     """
     with damage_is_an_error(path, "the archive"):
         if zipfile.is_zipfile(path):
-            yield from _zip_members(path, only, suffix, max_bytes, max_members)
+            try:
+                yield from _zip_members(path, only, suffix, max_bytes, max_members)
+            except (ValueError, OverflowError, struct.error) as error:
+                # what zipfile raises for lying headers, besides BadZipFile
+                raise zipfile.BadZipFile(str(error)) from error
         else:
             yield from _tar_members(path, only, suffix, max_bytes, max_members)
 
