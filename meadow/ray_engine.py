@@ -17,6 +17,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -144,18 +145,20 @@ def _connected(
         "log_to_driver": False,
     }
     if address == "local":
-        # nobody else is to reach a cluster of one run; the token would else be put into ~/.ray
+        # the token keeps others out of this run's cluster; Ray's own would stay in ~/.ray
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        options |= {
-            "num_cpus": workers,
-            "include_dashboard": False,
-            "_node_ip_address": "127.0.0.1",
-        }
+        options |= {"num_cpus": workers, "include_dashboard": False}
+    with contextlib.redirect_stdout(sys.stderr):
+        # Ray 2.60 prints what it says of lost workers to stdout, where the document of --json goes
+        yield from _own_connection(ray, options, report)
+
+
+def _own_connection(
+    ray: Any, options: dict[str, Any], report: Callable[[str], None]
+) -> Iterator[None]:
     handlers = _handlers()
     try:
-        ray.init(**options)
-    except Exception as error:
-        raise _no_cluster(error, address) from error
+        _init(ray, options, tries=2 if options["address"] == "local" else 1)
     finally:
         _restore(handlers)
     try:
@@ -165,6 +168,19 @@ def _connected(
         yield
     finally:
         ray.shutdown()
+
+
+def _init(ray: Any, options: dict[str, Any], tries: int) -> None:
+    """`ray.init`; a busy machine may need more than the 30 s that Ray gives its own processes."""
+    for left in reversed(range(tries)):
+        try:
+            ray.init(**options)
+        except Exception as error:
+            ray.shutdown()
+            if not left:
+                raise _no_cluster(error, options["address"]) from error
+        else:
+            return
 
 
 def _handlers() -> dict[signal.Signals, Any]:
@@ -185,6 +201,8 @@ def _no_cluster(error: Exception, address: str) -> MeadowError:
         fix = "set RAY_AUTH_TOKEN to the same value on this machine and on every node"
     elif "version" in text.lower():
         fix = "install the same versions of Python and Ray on this machine and on every node"
+    elif address == "local":
+        fix = "see whether the machine is overloaded; Ray's logs are in /tmp/ray/session_latest"
     elif "grpc" in text.lower():
         fix = "pip install 'ray[client]' here and on the cluster's head"
     else:

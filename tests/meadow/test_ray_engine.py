@@ -136,11 +136,12 @@ def test_a_worker_killed_in_the_middle_loses_nothing(tmp_path: Path) -> None:
         *("--file", f"mmmlu={FOLDER / 'mmmlu'}"),
     ]
     out = tmp_path / "ray"
-    run = start(*words, "--engine", "ray", "--workers", 2, "--out", out)
+    run = start(*words, "--engine", "ray", "--workers", 2, "--out", out, "--json")
     killed = wait_for_rows(run, out, "medqa")
     killed.kill()
-    code, _, err = finished(run)
+    code, printed, err = finished(run)
     assert code == 0, err
+    assert json.loads(printed)["sources"]["medqa"]["rows_out"] == 30_000
     local = finished(start(*words, "--out", tmp_path / "local"))
     assert local[0] == 0
     assert "medqa: in 30,000, out 30,000" in err
