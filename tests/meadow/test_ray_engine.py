@@ -167,6 +167,29 @@ def test_errors_are_those_of_the_local_engine(tmp_path: Path) -> None:
     assert errors[0] == errors[1]
 
 
+DIES = """
+import os
+from meadow.engine import run_tasks
+from meadow.errors import MeadowError
+def die(number): os._exit(1)
+try:
+    list(run_tasks(die, [1], engine="ray"))
+except MeadowError as error:
+    print(error)
+"""
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_task_that_always_loses_its_worker_is_given_up(tmp_path: Path) -> None:
+    (tmp_path / "dies.py").write_text(DIES)
+    ran = subprocess.run(
+        [sys.executable, tmp_path / "dies.py"], capture_output=True, text=True, env=environment()
+    )
+    assert ran.stdout.startswith("Ray lost the workers of a task 4 times: WorkerCrashedError")
+    assert "fewer workers" in ran.stdout
+
+
 @needs_ray
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
