@@ -102,7 +102,7 @@ pieces = st.sampled_from(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(pieces, max_size=40), st.sampled_from([1, 3, 16, 4096]))
 @example([b"1,2\n", b"\r", b"\n"], 1)
 def test_the_same_rows_of_any_bytes(parts: list[bytes], block_bytes: int) -> None:
@@ -113,7 +113,7 @@ def test_the_same_rows_of_any_bytes(parts: list[bytes], block_bytes: int) -> Non
 fields = st.text(st.sampled_from('ab ,"\n\r\t\u00e9\u00a0\u2029\u3000\U0001f600'), max_size=8)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.lists(fields, min_size=2, max_size=4), max_size=12),
     st.sampled_from(["\n", "\r\n"]),
