@@ -7,6 +7,7 @@ alone.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -191,3 +192,7 @@ def check_shape(document: Any) -> None:
         ShapeError: A part is missing or of another type.
     """
     _MANIFEST(document, "MANIFEST")
+    try:
+        json.dumps(document, ensure_ascii=False).encode("utf-8")
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise ShapeError("a part of it cannot be written") from error
