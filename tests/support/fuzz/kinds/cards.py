@@ -18,7 +18,9 @@ from support.corpora import record, write_corpus
 from support.fuzz.kinds.texts import text_of
 from support.fuzz.mutate import encodable, odd_text
 
-from meadow.cards import front_matter, lint_card, render_card
+from meadow.card_header import front_matter
+from meadow.card_lint import lint_card
+from meadow.cards import render_card
 from meadow.corpus import open_corpus
 from meadow.documents import render_documents
 from meadow.manifest import Manifest, Step
