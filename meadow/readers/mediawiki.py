@@ -194,8 +194,16 @@ def _rows(
             "url": page.url,
             "revision": revision,
             "timestamp": timestamp,
-            "site": site or urlsplit(page.url).hostname or "",
+            "site": site or _host(page.url),
         }
+
+
+def _host(url: str) -> str:
+    """The host of an address; "" where it is none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def anchored(sections: Sequence[Section]) -> Iterator[tuple[Section, str]]:
