@@ -118,12 +118,17 @@ def cut_shards(tables: Iterable[pa.Table], shard_bytes: int = SHARD_BYTES) -> It
     size = 0
     for table in tables:
         if held and size + table.nbytes > shard_bytes:
-            yield pa.concat_tables(held)
+            # in one piece, so that the slices are free again before the shard is written
+            whole = pa.concat_tables(held).combine_chunks()
             held, size = [], 0
+            yield whole
+            del whole
         held.append(table)
         size += table.nbytes
     if held:
-        yield pa.concat_tables(held)
+        whole = pa.concat_tables(held).combine_chunks()
+        held.clear()
+        yield whole
 
 
 def write_shards(

@@ -11,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import mmap
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meadow.admission import Admission, spool_schema
 from meadow.atomic import naming
 from meadow.errors import FileError, UpstreamChangedError
-from meadow.schema import Reason, Reject
+from meadow.schema import Reason, Reject, arrow_schema
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SLICE_ROWS = 4096
+PART_BYTES = 64 * 1024 * 1024
 
 
 class Spool:
@@ -120,13 +122,56 @@ class Spool:
         return _sorted(kept, order), gone
 
     def slices(self, rows: NDArray[np.int64]) -> Iterator[pa.Table]:
-        """The given rows in the given order, a few thousand at a time."""
-        if not len(self):
+        """The given rows in the given order, a few thousand at a time.
+
+        Rows in reading order are read as they lie. Others are first dealt out to files of at most
+        `PART_BYTES`, each for a stretch of the final order, which are put in order one at a time:
+        rows from all over a large file would bring all of it into memory for every slice.
+        """
+        import numpy as np
+
+        if not len(rows):
             return
-        mapped = _Mapped(self._path)
-        for start in range(0, len(rows), SLICE_ROWS):
-            yield mapped.take(rows[start : start + SLICE_ROWS]).drop_columns(["_where"])
-            mapped.give_back()
+        parts = -(-self._path.stat().st_size // PART_BYTES)
+        if parts == 1 or (np.diff(rows) > 0).all():
+            mapped = _Mapped(self._path)
+            for start in range(0, len(rows), SLICE_ROWS):
+                yield mapped.take(rows[start : start + SLICE_ROWS]).drop_columns(["_where"])
+                mapped.give_back()
+            return
+        per_part = -(-len(rows) // parts)
+        paths = self._deal_out(rows, per_part)
+        for start, path in zip(range(0, len(rows), per_part), paths, strict=True):
+            mapped = _Mapped(path)
+            lying = np.sort(rows[start : start + per_part])
+            wanted = np.searchsorted(lying, rows[start : start + per_part])
+            for offset in range(0, len(wanted), SLICE_ROWS):
+                yield mapped.take(wanted[offset : offset + SLICE_ROWS])
+                mapped.give_back()
+            del mapped
+            path.unlink()
+
+    def _deal_out(self, rows: NDArray[np.int64], per_part: int) -> list[Path]:
+        """Files for `per_part` rows of the final order each; within one, rows in reading order."""
+        import numpy as np
+        import pyarrow as pa
+
+        part_of = np.full(len(self), -1, np.int64)
+        part_of[rows] = np.arange(len(rows)) // per_part
+        count = -(-len(rows) // per_part)
+        paths = [
+            self._path.with_name(f"{self._path.stem}-{part:05d}.arrow") for part in range(count)
+        ]
+        mapped = _Mapped(self._path, arrow_schema().names)
+        with ExitStack() as stack:
+            sinks = [stack.enter_context(pa.OSFile(str(path), "wb")) for path in paths]
+            writers = [stack.enter_context(pa.ipc.new_file(sink, arrow_schema())) for sink in sinks]
+            for parts, batch in mapped.along(part_of):
+                for part in np.unique(parts[parts >= 0]).tolist():
+                    members = pa.array(np.flatnonzero(parts == part))
+                    writers[part].write_batch(batch.take(members))
+                mapped.give_back()
+        return paths
 
     def rejects(self, gone: dict[int, tuple[Reason, int]]) -> Iterator[Reject]:
         """The duplicates and conflicts as rejects, in reading order."""
@@ -193,6 +238,11 @@ class _Mapped:
         if (by_owner[1:] < by_owner[:-1]).any():
             table = table.combine_chunks().take(pa.array(np.argsort(by_owner)))
         return table.combine_chunks()
+
+    def along(self, values: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Any]]:
+        """The batches one after the other, each with the values of its rows."""
+        for start, end, batch in zip(self._starts, self._starts[1:], self._batches, strict=False):
+            yield values[start:end], batch
 
     def give_back(self) -> None:
         """Let the system have the pages again that were read so far."""

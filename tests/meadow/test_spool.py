@@ -47,7 +47,13 @@ def spooled(path: Path, records: list[Record], size: int) -> Spool:
     return spool
 
 
-def test_rows_come_back_in_natural_order_whatever_the_batches(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part_bytes", [4_000, 10**9])
+def test_rows_come_back_in_natural_order_whatever_the_batches(
+    part_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the file is larger than what is put in order at a time, and slices cross parts."""
+    monkeypatch.setattr("meadow.spool.PART_BYTES", part_bytes)
+    monkeypatch.setattr("meadow.spool.SLICE_ROWS", 16)
     numbers = np.random.default_rng(7).permutation(500).tolist()
     records = [row(f"site/{number}", f"question {number}") for number in numbers]
     records.insert(100, row(None, "without an id, first"))
@@ -59,6 +65,8 @@ def test_rows_come_back_in_natural_order_whatever_the_batches(tmp_path: Path) ->
         assert not gone
         table = pa.concat_tables(spool.slices(kept))
         found.append(table.to_pylist())
+        assert [path.name for path in tmp_path.iterdir()] == [f"{size}.arrow"]
+        (tmp_path / f"{size}.arrow").unlink()
     assert all(rows == found[0] for rows in found)
     texts = [each["input"] for each in found[0]]
     assert texts[:500] == [f"question {number}" for number in range(500)]
