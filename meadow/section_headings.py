@@ -148,7 +148,7 @@ _APPARATUS = re.compile(
     r"|.*\bon the web|external resources",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(r"^(?:\d+(?:\.\d+)*|[ivx]+)[.)]\s+|\s*:+$", re.IGNORECASE)
+_NUMBER = re.compile(r"^(?:\d+(?:\.\d+)*|[ivx]+)[.)]\s+|(?<![\s:])[\s:]*+(?<=:)$", re.IGNORECASE)
 
 
 def section_question(heading: str, topic: str) -> str | None:
