@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -122,14 +123,18 @@ def _in_processes(
         initializer=_end_quietly,
     ) as pool:
         futures: deque[Future[Result]] = deque()
+        ours: set[BaseProcess] = set()
         try:
             for task in tasks:
                 futures.append(pool.submit(function, task))
+                ours |= set(active_children()) - others
                 if len(futures) >= ahead:
                     yield futures.popleft().result()
             while futures:
                 yield futures.popleft().result()
         except BrokenProcessPool as error:
+            if any(worker.exitcode == ExitCode.INTERRUPTED for worker in ours):
+                raise KeyboardInterrupt from error  # Ctrl-C, which a worker has seen first
             raise MeadowError(
                 "a worker process was killed, most likely because memory ran out",
                 fix="run the same command again with fewer --workers: it continues",

@@ -13,6 +13,8 @@ import psutil
 import pytest
 from support.fault_shim import snapshot
 
+from meadow.engine import _in_processes
+from meadow.errors import MeadowError
 from meadow.samples import FOLDER
 
 
@@ -56,6 +58,14 @@ def test_a_killed_worker_is_an_expected_fault(tmp_path: Path) -> None:
     assert "a worker process was killed" in errors
     assert "Traceback" not in errors
     finish(tmp_path / "out", tmp_path)
+
+
+def test_a_worker_that_sees_the_interruption_first_is_no_killed_worker() -> None:
+    """Ctrl-C reaches all processes, and a worker may be gone before the run itself looks."""
+    with pytest.raises(KeyboardInterrupt):
+        list(_in_processes(signal.raise_signal, [signal.SIGINT] * 3, workers=2, ahead=3))
+    with pytest.raises(MeadowError, match="a worker process was killed"):
+        list(_in_processes(signal.raise_signal, [signal.SIGKILL] * 3, workers=2, ahead=3))
 
 
 @pytest.mark.slow
