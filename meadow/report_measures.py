@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from meadow.licenses import LICENSES
-from meadow.privacy import Kind
+from meadow.privacy_rules import Kind
 from meadow.quality_flags import FLAGS, TEXTS
 
 if TYPE_CHECKING:

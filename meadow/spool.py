@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import mmap
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,14 +68,15 @@ class Spool:
             self._sink.close()
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """On a full disk the file goes: the next run begins it anew."""
+    def _writing(self, *more: Path) -> Iterator[None]:
+        """On a full disk the files go: the next run begins them anew."""
         try:
             with naming(self._path):
                 yield
         except FileError:
-            with contextlib.suppress(OSError):
-                self._path.unlink(missing_ok=True)
+            for path in (self._path, *more):
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
             raise
 
     def resolve(self) -> tuple[NDArray[np.int64], dict[int, tuple[Reason, int]]]:
@@ -163,7 +163,7 @@ class Spool:
             self._path.with_name(f"{self._path.stem}-{part:05d}.arrow") for part in range(count)
         ]
         mapped = _Mapped(self._path, arrow_schema().names)
-        with ExitStack() as stack:
+        with self._writing(*paths), contextlib.ExitStack() as stack:
             sinks = [stack.enter_context(pa.OSFile(str(path), "wb")) for path in paths]
             writers = [stack.enter_context(pa.ipc.new_file(sink, arrow_schema())) for sink in sinks]
             for parts, batch in mapped.along(part_of):

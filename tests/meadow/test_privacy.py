@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meadow.privacy import Kind, scrub, suspects
+from meadow.privacy import scrub, suspects
+from meadow.privacy_rules import Kind
 
 _LABEL = re.compile(r"\{\{(\w+):(.*?)\}\}")
 
