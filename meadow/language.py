@@ -25,6 +25,8 @@ _SHARE_OF_ENGLISH = 0.12
 _MOST_ENGLISH = 0.001
 _OTHER_SCRIPT = re.compile(r"[^\W\d_\u0000-\u024f]")
 _WORD = re.compile(r"[^\W\d_]+")
+_NO_LETTERS = "".join(chr(code) if chr(code).isalpha() else " " for code in range(128))
+"""What `_WORD` leaves out of ASCII."""
 _NOISE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|\$[^$]{1,500}\$", re.DOTALL)
 
 
@@ -50,6 +52,8 @@ def is_foreign(text: str) -> bool:
 def _words(text: str) -> list[str]:
     if "`" in text or "$" in text or "://" in text:
         text = _NOISE.sub(" ", text)
+    if text.isascii():
+        return text.translate(_NO_LETTERS).split()
     return _WORD.findall(text)
 
 

@@ -269,7 +269,7 @@ def _link(href: str, text: str, base_url: str) -> str:
             return text
         if not target.lower().startswith(_SCHEMES):
             return text
-    target = _SPACES_IN_LINK.sub("%20", target).replace("<", "%3C").replace(">", "%3E")
+    target = "%20".join(target.split()).replace("<", "%3C").replace(">", "%3E")
     if target.count("(") != target.count(")"):
         target = target.replace("(", "%28").replace(")", "%29")
     if _bare(label) == _bare(target):
@@ -278,7 +278,6 @@ def _link(href: str, text: str, base_url: str) -> str:
 
 
 _SCHEMES = ("http://", "https://", "ftp://")
-_SPACES_IN_LINK = re.compile(r"\s+")
 
 
 def _bare(address: str) -> str:
