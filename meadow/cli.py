@@ -193,7 +193,11 @@ def _os_error(error: OSError) -> MeadowError:
     )
 
 
+_asked_to_end: list[ExitCode] = []
+
+
 def _terminate(signum: int, frame: object) -> NoReturn:
+    _asked_to_end.append(ExitCode.TERMINATED)
     raise SystemExit(ExitCode.TERMINATED)
 
 
@@ -211,6 +215,7 @@ def _report_defect(
 
 def main() -> NoReturn:
     """Run the command line and end with an exit code of `meadow.errors.ExitCode`."""
+    _asked_to_end.clear()
     signal.signal(signal.SIGTERM, _terminate)
     sys.excepthook = _report_defect
     guard_logs()
@@ -234,4 +239,9 @@ def main() -> NoReturn:
     except OSError as error:
         log(_traceback(error) if debug else f"error: {_os_error(error)}")
         status = ExitCode.FAILED
+    except BaseException:
+        # inside compiled code a signal can come out as an error of another kind
+        if not _asked_to_end:
+            raise
+        status = _asked_to_end[-1]
     sys.exit(int(status or 0))

@@ -54,11 +54,9 @@ def suspects(texts: Sequence[str]) -> Sequence[bool]:
         found=_any_of(_PLAIN_SCREENS), number=text.str.contains(_NUMBER)
     )
     # most texts hold no number of four digits, and half of the rules need one
-    numbers = frame["number"].to_numpy()
-    found = frame["found"].to_numpy().copy()
-    found[numbers] |= frame.filter("number").select(_any_of(_NUMBER_SCREENS)).to_series().to_numpy()
-    marks: dict[str, bool] = dict(zip(distinct, found.tolist(), strict=True))
-    return [marks[each] for each in texts]
+    numbered = frame.filter("number").filter(_any_of(_NUMBER_SCREENS))
+    marked = {*frame.filter("found")["text"], *numbered["text"]}
+    return [each in marked for each in texts]
 
 
 def _any_of(screens: Sequence[str]) -> pl.Expr:

@@ -266,8 +266,18 @@ def _first(values: NDArray[np.void]) -> NDArray[np.int64]:
     """For each value the row at which an equal one first stands."""
     import numpy as np
 
-    _, index, inverse = np.unique(values, return_index=True, return_inverse=True)
-    return index[inverse]
+    # half of a value tells almost all of them apart, and sorts ten times as fast as the whole
+    heads = np.ascontiguousarray(values).view(np.uint64)[::2]
+    order = np.argsort(heads, kind="stable")
+    same = heads[order[1:]] == heads[order[:-1]]
+    shared = np.zeros(len(values), np.bool_)
+    shared[order[1:][same]] = True
+    shared[order[:-1][same]] = True
+    rows = np.flatnonzero(shared)
+    first = np.arange(len(values))
+    _, index, inverse = np.unique(values[rows], return_index=True, return_inverse=True)
+    first[rows] = rows[index[inverse]]
+    return first
 
 
 def _sorted(rows: NDArray[np.int64], order: pa.Array) -> NDArray[np.int64]:

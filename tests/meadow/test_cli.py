@@ -1,6 +1,9 @@
 """The command line keeps its own laws: help, names, exit codes."""
 
+import os
 import re
+import signal
+import time
 from pathlib import Path
 
 import click
@@ -71,3 +74,19 @@ def test_a_connection_beyond_loopback_fails_the_test() -> None:
         pytest.raises(AssertionError, match="tried to reach"),
     ):
         outside.connect(("192.0.2.1", 9))
+
+
+def test_a_signal_that_a_library_dresses_up_still_ends_as_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Compiled code turns what a handler raises inside it into an error of its own."""
+
+    def dressed_up(**_: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        except SystemExit as error:
+            raise RuntimeError("failed inside a library") from error
+
+    monkeypatch.setattr("meadow.cli.cli.main", dressed_up)
+    assert run_meadow("sources").code == 143
