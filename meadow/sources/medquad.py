@@ -26,7 +26,7 @@ COMPILERS = "Asma Ben Abacha and Dina Demner-Fushman (MedQuAD)"
 _BULLETS = re.compile(r"(?:^|(?<=\S)[ \t]{2,}|(?<=[:.;])[ \t])- +(?=\S)", re.MULTILINE)
 _WEAK_BULLET = re.compile(r"(?<=[\w)]) - (?=[A-Z])")
 _FIRST_BULLET = re.compile(r"(?<=[a-z]) - (?=\S)")
-_INDENTATION = re.compile(r"^[ \t]+|[ \t]+$", re.MULTILINE)
+_INDENTATION = re.compile(r"^[ \t]+|(?<![ \t])[ \t]+$", re.MULTILINE)
 _RUNS = re.compile(r"[ \t]{2,}")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _NO_TOPIC = re.compile(
