@@ -1,6 +1,5 @@
 """Data dumps: good rows survive bad neighbours, hostile files end quickly, nothing is guessed."""
 
-import os
 import subprocess
 import sys
 import time
@@ -421,7 +420,7 @@ def test_an_archive_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     posts = dump(tmp_path / "Posts.xml", question(1), answer(2, 1))
     archive = seven_zip(tmp_path / "evil.7z", Posts_xml=posts)
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     stack = stack_dump.read([Input(archive, "a", "health")], Options())
     next(iter(stack))
     stack.close()
