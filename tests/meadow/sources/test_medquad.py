@@ -245,3 +245,11 @@ def test_the_real_archive(upstream: Path) -> None:
         assert "(are)" not in record.input
         assert " ?" not in record.input
         assert not any(line != line.strip() for line in record.output.split("\n"))
+
+
+@pytest.mark.timeout(20)
+def test_a_long_run_of_tabs_costs_what_its_length_does() -> None:
+    """Found by the suite of worst characters: a search for trailing space began at every tab."""
+    text, repairs = medquad.repair_answer("not    a" + "\t" * 100_000 + "\x01")
+    assert text == "not a \x01"
+    assert repairs == ("double_space",)
