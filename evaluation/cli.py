@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meadow.cli import Finish, dry_run_option, json_option, log
+from meadow.cli.app import Finish, dry_run_option, json_option, log
 from meadow.errors import UsageError
 
 if TYPE_CHECKING:
     from evaluation.backend import Backend
     from evaluation.run import Progress, Settings
-    from meadow.exams import ExamItem
+    from meadow.exams.items import ExamItem
 
 SAMPLE = "sample"
 
@@ -116,7 +116,7 @@ def run_command(as_json: bool, dry_run: bool, out: Path, **options: Any) -> None
 
 def exam_items(exam: str, files: list[Path], images: Any = "by_number") -> list[ExamItem]:
     """The items of an exam from files, from the embedded sample, or from the Hub."""
-    from meadow.exams import load_exam
+    from meadow.exams.items import load_exam
 
     if exam == SAMPLE:
         exam, files = "usmle_self_assessment", files or [_sample()]
@@ -147,7 +147,7 @@ def _image_audit(exam: str, files: list[Path]) -> dict[str, Any] | None:
 
 
 def _shots(exam: str, path: Path | None, count: int) -> tuple[ExamItem, ...]:
-    from meadow.exams import eligible
+    from meadow.exams.items import eligible
 
     if path is None:
         raise UsageError("--shots needs examples", fix="--shots-file with the exam's dev questions")
@@ -175,7 +175,7 @@ def _backend(options: dict[str, Any], settings: Settings) -> Backend:
 
 
 def _plan(items: list[ExamItem], settings: Settings, limit: int | None) -> dict[str, Any]:
-    from meadow.exams import eligible
+    from meadow.exams.items import eligible
 
     chosen = eligible(items)[:limit]
     return {

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meadow.atomic import write_json
+from meadow.atomic import sha256_file, write_json
 from meadow.errors import FileError, NetworkError, UpstreamChangedError, UsageError
-from meadow.manifest import sha256_file
-from meadow.redaction import redact
+from meadow.net.redaction import redact
 
 LOCK = "exams.lock.json"
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from meadow.exams import IMAGE_READINGS, USMLE_ROWS, ExamItem, load_exam
-from meadow.manifest import hash_json
+from meadow.corpus.manifest import hash_json
+from meadow.exams.items import IMAGE_READINGS, USMLE_ROWS, ExamItem, load_exam
 
 EXAM = "usmle_self_assessment"
 README_2023 = {"step1": 92, "step2": 110, "step3": 122}

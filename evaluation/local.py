@@ -15,10 +15,11 @@ from evaluation.backend import Batches, Response, Sampling
 from evaluation.questions import Unit
 from evaluation.scorer import Scorer, choose
 from evaluation.sequences import Group, Score, cut_left, encode
+from meadow.atomic import sha256_file
+from meadow.corpus.manifest import hash_json
 from meadow.errors import FileError, UsageError
-from meadow.manifest import hash_json, sha256_file
-from meadow.redaction import redact
-from meadow.weights import adapter_folder, check_model
+from meadow.models.weights import adapter_folder, check_model
+from meadow.net.redaction import redact
 
 DEFAULT_CONTEXT = 2048
 LOADS = ("float32", "bfloat16", "float16", "int8", "nf4")
@@ -254,7 +255,8 @@ def load(
 ) -> LocalBackend:
     """Load a checkpoint folder or a Hub repository, with an adapter where one is named.
 
-    Safetensors only, and no code of a repository: `meadow.weights` looks before anything is loaded.
+    Safetensors only, and no code of a repository: `meadow.models.weights` looks before
+    anything is loaded.
 
     Args:
         model: A folder, or OWNER/NAME on the Hub.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from meadow.errors import UsageError
-from meadow.exams import ExamItem
+from meadow.exams.items import ExamItem
 from meadow.prompt import EXAM_CUE, exam_prompt
 
 Cut = Literal["stem", "left"]

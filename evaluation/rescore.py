@@ -14,9 +14,9 @@ from evaluation.run import PREDICTIONS, SUMMARY
 from evaluation.summary import summarise
 from evaluation.tables import predictions_table
 from meadow.atomic import locked, write_json
+from meadow.corpus.shards import write_parquet
 from meadow.errors import UsageError
-from meadow.exams import ExamItem
-from meadow.shards import write_parquet
+from meadow.exams.items import ExamItem
 
 
 def rescore(folder: Path, *, dry_run: bool = False) -> dict[str, Any]:

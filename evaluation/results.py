@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.run import ITEMS, PREDICTIONS, RUN, SUMMARY
+from meadow.corpus.shards import read_parquet
 from meadow.errors import FileError
-from meadow.shards import read_parquet
 
 
 @dataclass(frozen=True, slots=True)

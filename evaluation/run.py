@@ -26,12 +26,12 @@ from evaluation.summary import summarise
 from evaluation.tables import items_table, predictions_table
 from evaluation.world import World
 from meadow.atomic import locked, write_json
+from meadow.corpus.manifest import hash_json
+from meadow.corpus.shards import write_parquet
 from meadow.errors import FileError, UsageError
-from meadow.exams import ExamItem, eligible
-from meadow.manifest import hash_json
+from meadow.exams.items import ExamItem, eligible
+from meadow.net.redaction import hide_secrets
 from meadow.prompt import EXAM_CUE, EXAM_INSTRUCTION, exam_prompt
-from meadow.redaction import hide_secrets
-from meadow.shards import write_parquet
 
 RUN = "run.json"
 PREDICTIONS = "predictions.parquet"

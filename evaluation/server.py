@@ -27,9 +27,9 @@ from evaluation.modes import GENERATED, kinds_of
 from evaluation.questions import Part, Unit
 from evaluation.sequences import Score
 from meadow.errors import NetworkError, RefusedError, UsageError
-from meadow.redaction import redact, without_values
-from meadow.remote_file import is_loopback, plain_address
-from meadow.rephrase_client import KEY_VARIABLES
+from meadow.net.http import is_loopback, plain_address
+from meadow.net.redaction import redact, without_values
+from meadow.rephrase.client import KEY_VARIABLES
 
 PROBE = "The answer to the question is: A"
 TOP = 20

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.stats import newcombe
-from meadow.decontaminate import remaining
+from meadow.corpus.manifest import NAME as MANIFEST
+from meadow.corpus.manifest import read_manifest
+from meadow.corpus.shards import read_parquet
 from meadow.errors import FileError
+from meadow.exams.contamination import remaining
 from meadow.intervals import wilson
-from meadow.manifest import NAME as MANIFEST
-from meadow.manifest import read_manifest
-from meadow.shards import read_parquet
 
 LEVELS = ("none", "stem", "stem+answer")
 """From clean to worst, as `contamination.parquet` of a mix has them."""

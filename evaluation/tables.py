@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from meadow.exams import ExamItem
+from meadow.exams.items import ExamItem
 
 
 def predictions_table(rows: Sequence[Mapping[str, Any]]) -> Any:

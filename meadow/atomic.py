@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -178,3 +179,9 @@ def locked(folder: Path) -> Iterator[None]:
             # the text is a courtesy to the next run: the lock itself ends with the descriptor
             with contextlib.suppress(OSError):
                 file.truncate(0)
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -111,6 +111,27 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which pages a crawl is for.
+
+    Args:
+        api: The address of api.php.
+        category: Pages of this category; "" for all pages.
+        prefix: Pages whose title begins so; only without a category.
+        max_pages: The most pages that the store may hold; None for all there are.
+    """
+
+    api: str
+    category: str = ""
+    prefix: str = ""
+    max_pages: int | None = None
+
+    def identity(self) -> dict[str, str]:
+        """What a store is for; one store is for one crawl."""
+        return {"api": self.api, "category": self.category, "prefix": self.prefix}
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Everything the house knows about one source.
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from meadow.cli import log
-from meadow.corpus import Corpus, open_corpus
-from meadow.exams import ExamItem, eligible, load_exam
-from meadow.manifest import Manifest
-from meadow.report import write_report
+from meadow.cli.app import log
+from meadow.corpus.folder import Corpus, open_corpus
+from meadow.corpus.manifest import Manifest
+from meadow.exams.items import ExamItem, eligible, load_exam
+from meadow.mix.recipe import load_mix_recipe
+from meadow.mix.select import select_rows
+from meadow.mix.write import mix_key, mix_settings, unchanged_mix, write_mix
+from meadow.quality.report import write_report
 from meadow.samples import FOLDER, sampled_sources
-from pipelines.mix import select_rows
-from pipelines.mix_folder import mix_key, mix_settings, unchanged_mix, write_mix
-from pipelines.recipe import load_mix_recipe
 
 EXAM = "usmle_self_assessment"
 

@@ -73,7 +73,7 @@ def cut_items(
     Raises:
         UsageError: A source has too few rows of a class.
     """
-    from meadow.dedup import find_duplicates
+    from meadow.mix.duplicates import find_duplicates
 
     clusters = find_duplicates(frame).clusters
     cluster_of = dict(clusters.select("id", "cluster").iter_rows())

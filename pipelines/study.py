@@ -15,20 +15,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from meadow.atomic import locked, write_json, write_text
-from meadow.build import BuildSettings, build_corpus
-from meadow.corpus import Corpus, open_corpus
-from meadow.engine import run_tasks
+from meadow.atomic import locked, sha256_file, write_json, write_text
+from meadow.build.build import BuildSettings, build_corpus
+from meadow.build.engine import run_tasks
+from meadow.build.plan import NamedInput, check_sources, detect_origin, named_inputs
+from meadow.corpus.folder import Corpus, open_corpus
+from meadow.corpus.manifest import Manifest, hash_json
 from meadow.errors import FileError, UsageError
-from meadow.exams import ExamItem, load_exam
-from meadow.inputs import NamedInput, check_sources, detect_origin, named_inputs
-from meadow.manifest import Manifest, hash_json, sha256_file
+from meadow.exams.items import ExamItem, load_exam
+from meadow.mix.recipe import MixRecipe
+from meadow.mix.select import select_rows
+from meadow.mix.write import mix_key, mix_settings, unchanged_mix, write_mix
 from meadow.source import Options
 from meadow.sources import SOURCES
 from pipelines.held_out import HeldOut, cut_items
-from pipelines.mix import select_rows
-from pipelines.mix_folder import mix_key, mix_settings, unchanged_mix, write_mix
-from pipelines.recipe import MixRecipe
 from pipelines.study_arm import ArmTask, finished, run_arm
 from pipelines.study_config import QUESTIONS, Arm, Study
 

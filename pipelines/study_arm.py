@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from meadow.atomic import write_json
-from meadow.exams import load_exam
+from meadow.exams.items import load_exam
 
 ARM = "arm.json"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from meadow.cli import Finish, dry_run_option, json_option, log
+from meadow.cli.app import Finish, dry_run_option, json_option, log
 
 
 @click.command()

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from meadow.errors import UsageError
+from meadow.mix.recipe import MixRecipe, Settings, load_mix_recipe, read_settings
 from meadow.schema import Style
-from pipelines.recipe import MixRecipe, Settings, load_mix_recipe, read_settings
 
 STUDIES = Path(__file__).parent / "studies"
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]

@@ -136,7 +136,7 @@ def _source_of(items: Mapping[str, Mapping[str, Any]]) -> Callable[[Mapping[str,
 
 
 def _mixes(study: Study, out: Path) -> list[dict[str, Any]]:
-    from meadow.manifest import read_manifest
+    from meadow.corpus.manifest import read_manifest
 
     rows = []
     for name in sorted(study.mixes):

@@ -2,7 +2,7 @@
 
 import sys
 
-from meadow.cli import main
+from meadow.cli.app import main
 
 if __name__ == "__main__":
     sys.argv.insert(1, "train")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from meadow.cli import Finish, dry_run_option, json_option, log
+from meadow.cli.app import Finish, dry_run_option, json_option, log
 
 if TYPE_CHECKING:
     from training.config import Dtype, Recipe

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from meadow.corpus.manifest import hash_json
 from meadow.errors import FileError, UsageError
-from meadow.manifest import hash_json
 
 RECIPES = Path(__file__).parent / "recipes"
 

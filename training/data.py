@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from meadow.corpus import HUB_PREFIX, Corpus, open_corpus
+from meadow.atomic import sha256_file
+from meadow.corpus.folder import HUB_PREFIX, Corpus, open_corpus
+from meadow.corpus.manifest import NAME
+from meadow.corpus.shards import read_parquet
 from meadow.errors import FileError, RefusedError, UsageError
-from meadow.manifest import NAME, sha256_file
-from meadow.shards import read_parquet
 
 REFUSED_LEVELS = frozenset({"stem", "stem+answer"})
 """Levels of overlap with an exam item that training refuses."""

@@ -20,8 +20,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from meadow.atomic import write_text
 from meadow.errors import FileError, MeadowError, NetworkError, RefusedError, UsageError
-from meadow.redaction import redact
-from meadow.weights import adapter_folder, check_model
+from meadow.models.weights import adapter_folder, check_model
+from meadow.net.redaction import redact
 from training import checkpoints, run_manifest
 from training.card import model_card
 from training.config import Dtype, Recipe, parse_recipe

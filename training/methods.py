@@ -18,8 +18,8 @@ from transformers import (
 )
 
 from meadow.errors import FileError, UsageError
-from meadow.redaction import redact
-from meadow.weights import check_model
+from meadow.models.weights import check_model
+from meadow.net.redaction import redact
 from training.config import ALL_LINEAR, Base, Dtype, Lora, Method, Recipe
 
 DTYPES: dict[Dtype, torch.dtype] = {

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from meadow.corpus.manifest import hash_json
 from meadow.errors import UsageError
-from meadow.manifest import hash_json
 from training.config import Batch
 from training.tokens import TokenRows
 
@@ -258,7 +258,7 @@ def write_plan(plan: Plan, rows: TokenRows, path: Path) -> None:
     """Write which record is seen in which step: one line per example and epoch, as Parquet."""
     import pyarrow as pa
 
-    from meadow.shards import write_parquet
+    from meadow.corpus.shards import write_parquet
 
     columns: dict[str, list[int | str]] = {
         "step": [], "epoch": [], "micro_batch": [], "record_id": [], "copy": [], "source": [],

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from meadow.atomic import sha256_file
+from meadow.corpus.manifest import hash_json
 from meadow.errors import UsageError
-from meadow.manifest import hash_json, sha256_file
 from training import run_manifest
 from training.batches import PlannedBatches
 from training.config import Recipe

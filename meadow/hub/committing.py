@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meadow.errors import CheckError
-from meadow.hub.client import HeadMovedError, HubClient
 from meadow.hub.plan import Plan, head_of, read_tree
+from meadow.net.hub import HeadMovedError, HubClient
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd

@@ -7,11 +7,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from meadow import manifest as manifests
+from meadow.corpus import manifest as manifests
+from meadow.corpus.manifest import Manifest, read_manifest
 from meadow.errors import FileError
-from meadow.hub.client import HubClient
-from meadow.hub.reference import Reference
-from meadow.manifest import Manifest, read_manifest
+from meadow.net.hub import HubClient
+from meadow.net.reference import Reference
 
 MAX_DOCUMENT = 64 * 1024**2
 """The largest manifest or card that is read."""

@@ -8,10 +8,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from meadow.corpus.manifest import Manifest
+from meadow.corpus.shards import read_parquet
 from meadow.errors import CheckError, RefusedError
 from meadow.licenses import LICENSES
-from meadow.manifest import Manifest
-from meadow.shards import read_parquet
 
 CARD = "README.md"
 LICENSE_FOLDER = "LICENSES/"
@@ -26,7 +26,7 @@ def check_publishable(folder: Path, manifest: Manifest) -> None:
         CheckError: `meadow check` has a finding, the card says something else than the files, or
             the licence texts are missing.
     """
-    from meadow.check import check_corpus
+    from meadow.quality.check import check_corpus
 
     # Licences come first: they are the gate that no repair of the folder opens.
     check_licenses(folder, manifest)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 
 from meadow.errors import CheckError, MeadowError
-from meadow.hub.client import HubClient, network_cause
-from meadow.redaction import redact
+from meadow.net.hub import HubClient, network_cause
+from meadow.net.redaction import redact
 
 
 def load_counts(

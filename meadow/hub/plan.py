@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from meadow import manifest as manifests
+from meadow.atomic import sha256_file
+from meadow.corpus import manifest as manifests
+from meadow.corpus.manifest import Manifest
 from meadow.errors import NetworkError, UsageError
-from meadow.hub.client import HubClient
-from meadow.manifest import Manifest, sha256_file
+from meadow.net.hub import HubClient
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
@@ -229,7 +230,7 @@ def _previously_named(client: HubClient, repository: str, head: str) -> set[str]
     """What the manifest at the head names; nothing where it is not one of ours."""
     from meadow.errors import MeadowError
     from meadow.hub.files import read_remote_manifest
-    from meadow.hub.reference import Reference
+    from meadow.net.reference import Reference
 
     try:
         return set(read_remote_manifest(client, Reference(repository, head)).named())

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from meadow.atomic import sha256_file
 from meadow.errors import UsageError
-from meadow.hub.client import HubClient
 from meadow.hub.committing import commit_plan, compare
 from meadow.hub.plan import Plan, PlannedFile, named, read_tree
-from meadow.hub.reference import parse_reference
-from meadow.manifest import sha256_file
+from meadow.net.hub import HubClient
+from meadow.net.reference import parse_reference
 
 if TYPE_CHECKING:
     from huggingface_hub import SpaceInfo
@@ -140,7 +140,7 @@ def publish_space(
 @contextmanager
 def _page(client: HubClient, space: Space) -> Iterator[Path]:
     """The page's files in a temporary folder; the same bytes for the same release."""
-    from meadow.browse import write_space
+    from meadow.quality.browse import write_space
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 
 from meadow.errors import FileError, UpstreamChangedError
-from meadow.readers.compressed import open_input
+from meadow.readers.archives import open_input
 from meadow.schema import Raw, Reason, Reject, has_lone_surrogate, printable
 from meadow.source import Input, Options, Reader
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from meadow.errors import FileError
-from meadow.readers.compressed import open_binary, open_input
+from meadow.readers.archives import open_binary, open_input
 from meadow.readers.json_value import DECODER, MAX_ROW_BYTES, check_object
 from meadow.schema import Raw, Reason, Reject, has_lone_surrogate, printable
 from meadow.source import Input, Options

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 from meadow.errors import FileError
-from meadow.readers.compressed import is_archive, members, open_input
+from meadow.readers.archives import is_archive, members, open_input
 from meadow.schema import Raw, Reason, Reject
 from meadow.source import Input
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from meadow.source import Source
 from meadow.sources.alpaca import SOURCE as ALPACA
-from meadow.sources.anki import SOURCE as ANKI
+from meadow.sources.anki.source import SOURCE as ANKI
 from meadow.sources.chatdoctor import SOURCE as CHATDOCTOR
 from meadow.sources.cord19 import SOURCE as CORD19
 from meadow.sources.health_advice import SOURCE as HEALTH_ADVICE
@@ -15,9 +15,9 @@ from meadow.sources.medquad import SOURCE as MEDQUAD
 from meadow.sources.mmmlu import SOURCE as MMMLU
 from meadow.sources.openassistant import SOURCE as OPENASSISTANT
 from meadow.sources.pubmed_causal import SOURCE as PUBMED_CAUSAL
-from meadow.sources.stack_exchange import SOURCE as STACK_EXCHANGE
-from meadow.sources.wikidoc import SOURCE as WIKIDOC
-from meadow.sources.wikidoc_patient_information import SOURCE as WIKIDOC_PATIENT_INFORMATION
+from meadow.sources.stack_exchange.source import SOURCE as STACK_EXCHANGE
+from meadow.sources.wikidoc.patients import SOURCE as WIKIDOC_PATIENT_INFORMATION
+from meadow.sources.wikidoc.textbook import SOURCE as WIKIDOC
 
 _LISTED = (
     ALPACA,

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from meadow.letters import strip_courtesies
 from meadow.readers import json_array
 from meadow.readers.parquet import is_parquet, read_rows
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import File, Input, Options, Origin, Source
+from meadow.sources.letters import strip_courtesies
 
 NAME = "chatdoctor"
 INSTRUCTION = "Answer the patient's question as a careful doctor would."

@@ -13,13 +13,13 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from meadow.admission import to_arrow
-from meadow.readers.delimited_columns import BLOCK_BYTES, Columns, read_columns
-from meadow.readers.waiting import WaitingRows
+from meadow.build.transform import to_arrow
 from meadow.schema import Block, Raw, Record, Reject
 from meadow.source import Input, Options
 from meadow.sources import cord19
 from meadow.sources.cord19_records import FACTS, each, make_records, must_be_converted
+from meadow.sources.delimited_columns import BLOCK_BYTES, Columns, read_columns
+from meadow.sources.waiting import WaitingRows
 
 if TYPE_CHECKING:
     import numpy as np

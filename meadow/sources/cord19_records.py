@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from meadow.admission import spool_schema
+from meadow.build.transform import spool_schema
 from meadow.licenses import LICENSES, License
 from meadow.schema import Style, Task
 from meadow.source import Options

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from meadow.errors import FileError
-from meadow.readers.compressed import open_input
+from meadow.readers.archives import open_input
 from meadow.readers.json_value import parse_object
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import File, Input, Options, Origin, Source

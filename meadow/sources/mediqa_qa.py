@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from meadow.readers.compressed import is_archive
+from meadow.readers.archives import is_archive
 from meadow.readers.xml_documents import documents, elements, rows_of_document, text_of
 from meadow.schema import Author, Fact, Raw, Reason, Record, Reject, Task, make_record
 from meadow.source import File, Input, Options, Origin, Source

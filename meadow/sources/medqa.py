@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from meadow.prompt import EXAM_INSTRUCTION, exam_input
-from meadow.readers import json_lines
+from meadow.readers import json_rows as json_lines
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import File, Options, Origin, Source
 from meadow.sources.published import parse_multiple_choice, published_origin, published_row

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from meadow.prompt import EXAM_INSTRUCTION, exam_input
 from meadow.readers import delimited
-from meadow.readers.compressed import is_archive, members
+from meadow.readers.archives import is_archive, members
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import File, Input, Options, Origin, Source
 from meadow.sources.medqa import INSTRUCTION_2023

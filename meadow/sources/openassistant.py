@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from meadow.readers.message_trees import ASSISTANT, PROMPTER, read_messages
 from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import File, Input, Options, Origin, Source
+from meadow.sources.message_trees import ASSISTANT, PROMPTER, read_messages
 
 NAME = "openassistant"
 HOMEPAGE = "https://huggingface.co/datasets/OpenAssistant/oasst1"

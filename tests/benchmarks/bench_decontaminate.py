@@ -58,8 +58,8 @@ def inputs(rows: int) -> tuple[list[str], list[str], set[int]]:
 def ours(texts: list[str], stems: list[str]) -> set[int]:
     import polars as pl
 
-    from meadow.decontaminate import find_contamination
-    from meadow.exams import ExamItem
+    from meadow.exams.contamination import find_contamination
+    from meadow.exams.items import ExamItem
 
     items = [
         ExamItem("exam", f"{n:032x}", stem, (("A", f"answer{n}"), ("B", "none")), "A")

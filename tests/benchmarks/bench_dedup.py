@@ -77,7 +77,7 @@ def similarity(texts: list[str], left: int, right: int) -> float:
 def ours(texts: list[str]) -> dict[str, Any]:
     import polars as pl
 
-    from meadow.dedup import find_duplicates
+    from meadow.mix.duplicates import find_duplicates
 
     frame = pl.DataFrame(
         {

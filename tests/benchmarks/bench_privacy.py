@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from meadow.errors import UsageError
-from meadow.privacy import scrub
-from meadow.privacy_audit import find, make_analyzer
+from meadow.quality.audit import find, make_analyzer
+from meadow.text.privacy import scrub
 
 ROWS = Path(__file__).parent.parent / "fixtures" / "privacy"
 ROUNDS = 5

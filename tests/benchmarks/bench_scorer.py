@@ -179,7 +179,7 @@ def stories_cases() -> dict[str, dict[str, Any]]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from meadow.exams import eligible, load_exam
+    from meadow.exams.items import eligible, load_exam
 
     root = Path(__file__).resolve().parents[2]
     upstream = Path(os.environ.get("MEADOW_UPSTREAM", root.parent / "shared" / "upstream"))

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from meadow.browse import application
-from meadow.corpus import open_corpus
+from meadow.corpus.folder import open_corpus
+from meadow.quality.browse import application
 
 
 class Watched:

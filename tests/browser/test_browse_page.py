@@ -24,8 +24,8 @@ from support.page_corpora import (
     write_mix,
 )
 
-from meadow.browse import write_site
 from meadow.prompt import alpaca, medalpaca
+from meadow.quality.browse import write_site
 from meadow.schema import Task, make_record
 
 pytestmark = pytest.mark.browser

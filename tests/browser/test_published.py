@@ -15,8 +15,8 @@ from support.hub.corpora import build
 from support.hub.server import running
 from support.hub.session import Session
 
-from meadow.corpus import open_corpus
-from meadow.report import write_report
+from meadow.corpus.folder import open_corpus
+from meadow.quality.report import write_report
 
 pytestmark = pytest.mark.browser
 

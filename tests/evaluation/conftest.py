@@ -17,7 +17,7 @@ from transformers import (
 )
 
 import meadow
-from meadow.exams import ExamItem, eligible, load_exam
+from meadow.exams.items import ExamItem, eligible, load_exam
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from evaluation.cli import compare, evaluate
 from evaluation.local import load
-from meadow.cli import COMMANDS
+from meadow.cli.app import COMMANDS
 from meadow.errors import FileError, UsageError
 
 

@@ -26,9 +26,9 @@ from evaluation.report import write_report
 from evaluation.rescore import rescore
 from evaluation.results import read_run, read_runs
 from evaluation.run import Settings, run
+from meadow.corpus.shards import read_parquet, write_parquet
 from meadow.errors import FileError, UsageError
-from meadow.exams import ExamItem, item_id
-from meadow.shards import read_parquet, write_parquet
+from meadow.exams.items import ExamItem, item_id
 
 HOSTILE = (
     "</script><script>window.hit=1</script><img src=x onerror=window.hit=1>"

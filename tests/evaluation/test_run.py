@@ -19,10 +19,10 @@ from evaluation.local import LocalBackend, load
 from evaluation.modes import parse_modes
 from evaluation.questions import Framing, ask, fit
 from evaluation.run import Settings, evaluate, letter_accuracy, run
+from meadow.corpus.shards import read_parquet
 from meadow.errors import FileError, LockedError, UsageError
-from meadow.exams import ExamItem
+from meadow.exams.items import ExamItem
 from meadow.prompt import EXAM_CUE
-from meadow.shards import read_parquet
 
 MODES = "letter,option,text,text_pmi,generate"
 

@@ -21,7 +21,7 @@ from evaluation.questions import KINDS, continuations
 from evaluation.scorer import Scorer, choose, obstacle, self_check
 from evaluation.sequences import Sequence, cut_left, encode, longest_input
 from evaluation.trie import build_row, layout, make_plan, shared_prefix, split
-from meadow.exams import ExamItem
+from meadow.exams.items import ExamItem
 from meadow.prompt import exam_prompt
 
 PARITY = 1e-4

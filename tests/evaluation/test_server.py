@@ -27,9 +27,9 @@ from evaluation.local import LocalBackend
 from evaluation.modes import parse_modes
 from evaluation.run import Settings, run
 from evaluation.server import HttpBackend
+from meadow.corpus.shards import read_parquet
 from meadow.errors import NetworkError, RefusedError
-from meadow.exams import ExamItem
-from meadow.shards import read_parquet
+from meadow.exams.items import ExamItem
 
 
 class Server:

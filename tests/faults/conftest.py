@@ -11,7 +11,7 @@ import pytest
 from support.fault_shim import WarmParent, compile_shim, restore, snapshot
 from support.fault_stage import Stage
 
-from meadow.manifest import read_manifest
+from meadow.corpus.manifest import read_manifest
 from meadow.samples import FOLDER
 
 TALLY = "faults"
@@ -139,7 +139,7 @@ def age_documents(folder: Path) -> None:
     """Make the documents be those of an earlier version of ours, and the manifest agree."""
     from dataclasses import replace
 
-    from meadow.manifest import NamedFile
+    from meadow.corpus.manifest import NamedFile
 
     manifest = read_manifest(folder)
     files = []

@@ -11,7 +11,7 @@ from support.fault_shim import Mode
 from support.fault_stage import Stage
 from support.fault_trials import MODES, check_order, run_points, spread
 
-from meadow.manifest import NAME
+from meadow.corpus.manifest import NAME
 
 STAGES = ("build", "rebuild", "mix", "remix", "card", "report")
 SAMPLED = {Mode.KILL: 3, Mode.FULL: 1, Mode.FAIL: 1}

@@ -14,9 +14,9 @@ from support.fault_trials import MODES, check_order, first_of, run_points, sprea
 from support.faulty_server import faulty_server
 from support.hub.server import running
 
-from meadow.lockfile import NAME as LOCK
-from meadow.manifest import NAME
-from meadow.scripted_chat import scripted_chat
+from meadow.corpus.manifest import NAME
+from meadow.fetch.lockfile import NAME as LOCK
+from meadow.rephrase.scripted_chat import scripted_chat
 
 STAGES = ("rephrase", "fetch", "pull", "repull")
 SAMPLED = {Mode.KILL: 2, Mode.FULL: 1, Mode.FAIL: 1}

@@ -9,7 +9,7 @@ from support.budget import note, sample
 from support.fault_shim import Ended, WarmParent, restore, snapshot
 from support.fault_signals import interrupt_often
 
-from meadow.manifest import NAME
+from meadow.corpus.manifest import NAME
 
 RACERS = 4
 

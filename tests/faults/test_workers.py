@@ -13,7 +13,7 @@ import psutil
 import pytest
 from support.fault_shim import snapshot
 
-from meadow.engine import _in_processes
+from meadow.build.engine import _in_processes
 from meadow.errors import MeadowError
 from meadow.samples import FOLDER
 

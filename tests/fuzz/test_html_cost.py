@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from meadow.text import HtmlLimitError, html_to_text
+from meadow.text.render import HtmlLimitError, html_to_text
 
 SHAPES = {
     "paragraphs": "<p>Take two tablets with water.</p>\n",

@@ -49,7 +49,7 @@ def test_the_patterns_are_found_and_sampled() -> None:
 
     found = all_patterns()
     assert len(found) > 100
-    assert any(name.startswith("meadow.privacy.") for name, _ in found)
+    assert any(name.startswith("meadow.text.privacy.") for name, _ in found)
     chance = random.Random(1)
     hits = sum(bool(pattern.search(sample_of(pattern, chance))) for _, pattern in found)
     # lookarounds are not followed: most samples match, not all

@@ -15,16 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.corpora import record, write_corpus
 
-from meadow.check import check_corpus
-from meadow.corpus import Corpus, open_corpus
-from meadow.decontaminate import remaining
+from meadow.cli.mix import mix
+from meadow.corpus.folder import Corpus, open_corpus
 from meadow.errors import ExitCode, UsageError
-from meadow.exams import load_exam
+from meadow.exams.contamination import remaining
+from meadow.exams.items import load_exam
+from meadow.mix.recipe import MixRecipe, Part, changed
+from meadow.mix.select import Selection, draw, select_rows
+from meadow.mix.write import mix_key, mix_settings, unchanged_mix, write_mix
+from meadow.quality.check import check_corpus
 from meadow.schema import Record, Task
-from pipelines.cli import mix
-from pipelines.mix import Selection, draw, select_rows
-from pipelines.mix_folder import mix_key, mix_settings, unchanged_mix, write_mix
-from pipelines.recipe import MixRecipe, Part, changed
 
 WORDS = [f"word{n}" for n in range(500)]
 
@@ -354,7 +354,7 @@ def test_a_killed_run_is_simply_run_again(tmp_path: Path, left: str) -> None:
         staging.mkdir(parents=True)
         (staging / "train-00000.working.part").write_bytes(b"torn")
         from meadow.atomic import write_json
-        from meadow.manifest import hash_json
+        from meadow.corpus.manifest import hash_json
 
         write_json(out / ".staging" / "config.json", {"config_hash": hash_json(chosen)})
     run(recipe(), corpus, out)

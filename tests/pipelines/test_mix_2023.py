@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 from support.corpora import write_tables
 
-from meadow.corpus import Corpus, open_corpus
+from meadow.cli.mix import mix
+from meadow.corpus.folder import Corpus, open_corpus
 from meadow.schema import arrow_schema
 from meadow.sources import SOURCES
-from pipelines.cli import mix
 
 UPSTREAM_ROWS = {
     "stack_exchange/academia": 45_000,
@@ -58,7 +58,7 @@ def synthetic(folder: Path, sizes: dict[str, int]) -> Corpus:
 def test_the_counts_of_2023_are_reached(
     tmp_path: Path, recipe: str, total: int, readme: str | None
 ) -> None:
-    from pipelines.recipe import load_mix_recipe
+    from meadow.mix.recipe import load_mix_recipe
 
     parts = load_mix_recipe(recipe).parts
     extra = UPSTREAM_ROWS if recipe == "medalpaca-2023" else {}

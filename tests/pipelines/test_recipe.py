@@ -7,10 +7,7 @@ from pathlib import Path
 import pytest
 
 from meadow.errors import ExitCode, FileError, UsageError
-from meadow.schema import Style
-from meadow.source import OriginName
-from meadow.sources import SOURCES
-from pipelines.recipe import (
+from meadow.mix.recipe import (
     RECIPES,
     Expectation,
     changed,
@@ -19,6 +16,9 @@ from pipelines.recipe import (
     load_recipe,
     recipe_names,
 )
+from meadow.schema import Style
+from meadow.source import OriginName
+from meadow.sources import SOURCES
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)

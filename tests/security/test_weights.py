@@ -22,7 +22,7 @@ from support.hub.server import LoopbackHub, running
 
 from evaluation import local
 from meadow.errors import MeadowError, RefusedError
-from meadow.weights import INDEX, adapter_folder, check_model
+from meadow.models.weights import INDEX, adapter_folder, check_model
 from training.config import load_recipe
 from training.methods import load_config, load_model, load_tokenizer
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from support.sampled import sampled
 
-from meadow.build import BuildSettings, build_corpus
+from meadow.build.build import BuildSettings, build_corpus
 from meadow.source import Input
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from meadow.scripted_chat import Reply, Script, scripted_rewrite
+from meadow.rephrase.scripted_chat import Reply, Script, scripted_rewrite
 
 
 def first_then(*faults: Reply, then: Script = scripted_rewrite) -> Script:

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from unittest.mock import patch
 
-from meadow.cli import main
+from meadow.cli.app import main
 
 
 @dataclass(frozen=True)

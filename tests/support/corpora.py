@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from meadow.corpus import Corpus, open_corpus
-from meadow.manifest import Manifest, NamedFile, SourceEntry, library_versions
+from meadow.corpus.folder import Corpus, open_corpus
+from meadow.corpus.manifest import Manifest, NamedFile, SourceEntry, library_versions
+from meadow.corpus.shards import write_shards
 from meadow.schema import Author, Record, Task, arrow_schema, make_record, to_rows
-from meadow.shards import write_shards
 
 
 def record(source: str, number: int, output: str, **values: object) -> Record:

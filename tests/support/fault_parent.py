@@ -26,23 +26,23 @@ from typing import Any, NoReturn
 WARM = (
     "bs4",
     "lxml.etree",
-    "meadow.build",
-    "meadow.check",
-    "meadow.commands.build",
-    "meadow.commands.card",
-    "meadow.commands.report",
+    "meadow.build.build",
+    "meadow.quality.check",
+    "meadow.cli.build",
+    "meadow.cli.card",
+    "meadow.cli.report",
     "meadow.config",
-    "meadow.corpus",
-    "meadow.documents",
-    "meadow.inputs",
-    "meadow.report",
-    "meadow.report_page",
+    "meadow.corpus.folder",
+    "meadow.cards.documents",
+    "meadow.build.plan",
+    "meadow.quality.report",
+    "meadow.quality.page",
     "meadow.sources",
     "pandas",
-    "pipelines.cli",
-    "pipelines.mix",
-    "pipelines.mix_folder",
-    "pipelines.recipe",
+    "meadow.cli.mix",
+    "meadow.mix.select",
+    "meadow.mix.write",
+    "meadow.mix.recipe",
     "polars",
     "pyarrow.compute",
     "pyarrow.parquet",
@@ -85,7 +85,7 @@ def child(run: dict[str, Any], barrier: int) -> NoReturn:
             ctypes.CDLL(None).fault_arm(
                 run["folder"].encode(), ctypes.c_long(run["at"]), run["mode"], log
             )
-        from meadow.cli import main
+        from meadow.cli.app import main
 
         sys.argv = ["meadow", *run["argv"]]
         main()

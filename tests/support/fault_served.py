@@ -23,25 +23,25 @@ from support.hub.corpora import build
 from support.hub.server import LoopbackHub
 from support.hub.session import Session
 
-from meadow.lockfile import NAME as LOCK
-from meadow.lockfile import read_lock
-from meadow.manifest import read_manifest
-from meadow.scripted_chat import MODEL, ScriptedChat
+from meadow.corpus.manifest import read_manifest
+from meadow.fetch.lockfile import NAME as LOCK
+from meadow.fetch.lockfile import read_lock
+from meadow.rephrase.scripted_chat import MODEL, ScriptedChat
 
 MODULES = (
     "httpx",
     "httpx2",
     "huggingface_hub",
     "huggingface_hub.hf_api",
-    "meadow.commands.fetch",
-    "meadow.commands.hub",
-    "meadow.commands.rephrase",
-    "meadow.fetching",
-    "meadow.hub.pulling",
-    "meadow.member_download",
-    "meadow.rephrase",
-    "meadow.rephrase_client",
-    "meadow.rephrase_corpus",
+    "meadow.cli.fetch",
+    "meadow.cli.hub",
+    "meadow.cli.rephrase",
+    "meadow.fetch.fetch",
+    "meadow.hub.pull",
+    "meadow.fetch.members",
+    "meadow.rephrase.items",
+    "meadow.rephrase.client",
+    "meadow.rephrase.write",
     "openai",
 )
 CARDS = 6

@@ -9,8 +9,8 @@ from typing import Any
 
 from support.fault_shim import Ended, Mode, Point, WarmParent, restore, snapshot
 
-from meadow.check import check_corpus
-from meadow.manifest import NAME, read_manifest
+from meadow.corpus.manifest import NAME, read_manifest
+from meadow.quality.check import check_corpus
 
 TORN = {"missing_file", "changed_file"}
 Facts = dict[str, tuple[int, str]]

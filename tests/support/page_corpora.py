@@ -10,9 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from meadow.manifest import Manifest, NamedFile, Shard, SourceEntry, Step, library_versions
+from meadow.corpus.manifest import Manifest, NamedFile, Shard, SourceEntry, Step, library_versions
+from meadow.corpus.shards import write_parquet, write_shards
 from meadow.schema import Author, Record, Task, arrow_schema, make_record, to_rows
-from meadow.shards import write_parquet, write_shards
 
 HOSTILE = (
     "<script>window.hacked = 1</script>",

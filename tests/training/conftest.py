@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from meadow.manifest import Manifest, Shard, sha256_file
+from meadow.atomic import sha256_file
+from meadow.corpus.manifest import Manifest, Shard
+from meadow.corpus.shards import write_parquet
 from meadow.schema import Task, arrow_schema, make_record, to_rows
-from meadow.shards import write_parquet
 from training.config import Recipe, load_recipe
 
 WORDS = [

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meadow.corpus.manifest import Manifest, Shard
+from meadow.corpus.shards import write_parquet
 from meadow.errors import FileError, RefusedError, UsageError
-from meadow.manifest import Manifest, Shard
 from meadow.prompt import complete, render
-from meadow.shards import write_parquet
 from training.config import Data
 from training.data import check_contamination, open_mix, read_rows
 from training.scratch import make_tokenizer, texts_of

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from support.faulty_server import FakeClock
 
 from meadow.errors import NetworkError, UsageError
-from meadow.hub.client import HubClient, network_cause, redact
-from meadow.hub.reference import Reference, parse_file_address, parse_reference
-from meadow.retry import Clock, Patience
+from meadow.net.hub import HubClient, network_cause, redact
+from meadow.net.reference import Reference, parse_file_address, parse_reference
+from meadow.net.retry import Clock, Patience
 
 SECRET = "hf_" + "a1B2" * 8
 

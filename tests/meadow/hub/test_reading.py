@@ -14,10 +14,10 @@ from support.hub.corpora import build
 from support.hub.server import TOKEN, Fault, LoopbackHub, running
 from support.hub.session import Loop, Session
 
-from meadow.check import check_corpus
+from meadow.corpus.manifest import NAME, read_manifest
 from meadow.errors import ExitCode
-from meadow.lockfile import read_lock
-from meadow.manifest import NAME, read_manifest
+from meadow.fetch.lockfile import read_lock
+from meadow.quality.check import check_corpus
 
 REPOSITORY = "meadow/read"
 

@@ -11,9 +11,10 @@ from support.hub.corpora import build
 from support.hub.server import LoopbackHub
 from support.hub.session import Loop, Session
 
+from meadow.atomic import sha256_file
+from meadow.corpus.manifest import NAME
+from meadow.corpus.shards import read_parquet, write_parquet
 from meadow.errors import ExitCode
-from meadow.manifest import NAME, sha256_file
-from meadow.shards import read_parquet, write_parquet
 
 
 def rewrite_shard(folder: Path, change: Callable[[pa.Table], pa.Table]) -> str:

@@ -10,8 +10,9 @@ from support.hub.corpora import build, invented_questions, write_medqa
 from support.hub.server import LoopbackHub, running
 from support.hub.session import Session
 
-from meadow.corpus import open_corpus
-from meadow.manifest import read_manifest, sha256_file
+from meadow.atomic import sha256_file
+from meadow.corpus.folder import open_corpus
+from meadow.corpus.manifest import read_manifest
 
 CLIENTS = Path(clients.__file__)
 

@@ -12,10 +12,10 @@ from support.hub.corpora import build
 from support.hub.server import Fault, LoopbackHub
 from support.hub.session import Loop, Session
 
-from meadow.browse import SITE, site_files
-from meadow.corpus import open_corpus
+from meadow.corpus.folder import open_corpus
 from meadow.errors import ExitCode
 from meadow.hub.space import Space
+from meadow.quality.browse import SITE, site_files
 
 PAGE = {*site_files(), "README.md"}
 FOREVER = 10**6

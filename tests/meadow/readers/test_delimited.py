@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meadow.errors import FileError, UpstreamChangedError
-from meadow.readers.compressed import is_archive, members, open_input
+from meadow.readers.archives import is_archive, members, open_input
 from meadow.readers.delimited import with_header, without_header
 from meadow.schema import Reason, Reject
 from meadow.source import Input, Options

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from meadow.build import BuildSettings, build_corpus
+from meadow.build.build import BuildSettings, build_corpus
 from meadow.errors import FileError
 from meadow.schema import Reason, Record, Reject, Style
 from meadow.source import Input, Options, OriginName

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from meadow.errors import FileError
-from meadow.readers import compressed
+from meadow.readers import archives as compressed
 from meadow.schema import Fact, Reason, Record, Reject
 from meadow.source import Input, Options
 from meadow.sources import medquad

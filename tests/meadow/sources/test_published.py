@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meadow.build import BuildSettings, build_corpus
+from meadow.build.build import BuildSettings, build_corpus
+from meadow.build.plan import detect_origin
 from meadow.errors import UsageError
-from meadow.inputs import detect_origin
 from meadow.schema import Reason, Record, Reject, Style
 from meadow.source import Input, Options, OriginName
-from meadow.sources import SOURCES, anki, health_advice, medqa, mmmlu
+from meadow.sources import SOURCES, health_advice, medqa, mmmlu
+from meadow.sources.anki import source as anki
 from meadow.sources.published import (
     PublishedRow,
     parse_multiple_choice,

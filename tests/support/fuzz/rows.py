@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from meadow.clean import clean_record
 from meadow.schema import Block, Fact, Raw, Record, Reject, arrow_schema, from_row, to_rows
 from meadow.source import Input, Options, Origin
+from meadow.text.clean import clean_record
 
 
 def drain(origin: Origin, inputs: Sequence[Input], options: Options | None = None) -> Counter[str]:

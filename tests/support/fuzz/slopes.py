@@ -27,22 +27,27 @@ FACTOR = 3.0
 def functions() -> dict[str, Callable[[str], Any]]:
     """Every function that takes a text of a corpus."""
     from evaluation.parse import parse
-    from meadow.clean import clean_record
-    from meadow.cloze import parse_cloze
-    from meadow.headings import names_no_topic, repair_published, repair_topic, tidy_question
-    from meadow.language import is_foreign
-    from meadow.letters import strip_courtesies
-    from meadow.lists import split_glued_lists
-    from meadow.markdown_text import plain_cell
-    from meadow.privacy import scrub
-    from meadow.readers.wikitext import read_sections
     from meadow.schema import Style, Task, make_record
-    from meadow.section_headings import page_question
     from meadow.sources import SOURCES
-    from meadow.sources.anki import _to_text
+    from meadow.sources.anki.cloze import parse_cloze
+    from meadow.sources.anki.source import _to_text
+    from meadow.sources.letters import strip_courtesies
     from meadow.sources.medquad import repair_answer, repair_question
-    from meadow.sources.stack_exchange import drop_duplicate_notice
-    from meadow.text import HtmlLimitError, html_to_text, normalise, quote_literal_markup
+    from meadow.sources.stack_exchange.source import drop_duplicate_notice
+    from meadow.sources.wikidoc.headings import (
+        names_no_topic,
+        repair_published,
+        repair_topic,
+        tidy_question,
+    )
+    from meadow.sources.wikidoc.lists import split_glued_lists
+    from meadow.sources.wikidoc.section_headings import page_question
+    from meadow.sources.wikidoc.wikitext import read_sections
+    from meadow.text.clean import clean_record
+    from meadow.text.language import is_foreign
+    from meadow.text.markdown import plain_cell
+    from meadow.text.privacy import scrub
+    from meadow.text.render import HtmlLimitError, html_to_text, normalise, quote_literal_markup
 
     def cleaned(source: str) -> Callable[[str], Any]:
         def clean(text: str) -> Any:

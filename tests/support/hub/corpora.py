@@ -7,8 +7,8 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
-from meadow.build import BuildSettings, build_corpus
-from meadow.inputs import find_inputs
+from meadow.build.build import BuildSettings, build_corpus
+from meadow.build.plan import find_inputs
 from meadow.licenses import LICENSES
 from meadow.samples import FOLDER, sampled_sources
 from meadow.source import OriginName

@@ -18,7 +18,7 @@ def main() -> None:
     time.sleep = lambda seconds: real_sleep(min(seconds, 0.002))
 
     from meadow.errors import MeadowError
-    from meadow.hub.publishing import Publisher
+    from meadow.hub.publish import Publisher
 
     for line in sys.stdin:
         task = json.loads(line)

@@ -14,9 +14,9 @@ from typing import Any
 
 
 def perform(task: dict[str, Any]) -> dict[str, Any]:
-    from meadow.hub.pulling import pull, pull_to_cache
-    from meadow.hub.reference import parse_reference
-    from meadow.hub.verifying import verify
+    from meadow.hub.pull import pull, pull_to_cache
+    from meadow.hub.verify import verify
+    from meadow.net.reference import parse_reference
 
     match task["do"]:
         case "pull":
@@ -33,7 +33,7 @@ def perform(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def fetch(task: dict[str, Any]) -> dict[str, Any]:
-    from meadow.fetching import Fetcher
+    from meadow.fetch.fetch import Fetcher
     from meadow.source import File, Origin, Source
 
     origin = Origin((File(**task["file"]),), read=lambda *_: iter(()), convert=lambda *_: iter(()))

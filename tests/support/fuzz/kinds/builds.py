@@ -8,9 +8,9 @@ from pathlib import Path
 
 from support.fuzz.kinds import sources
 
-from meadow.build import BuildSettings, build_corpus
-from meadow.check import check_corpus
-from meadow.manifest import read_manifest
+from meadow.build.build import BuildSettings, build_corpus
+from meadow.corpus.manifest import read_manifest
+from meadow.quality.check import check_corpus
 from meadow.schema import Style
 from meadow.source import Input, Options
 from meadow.sources import SOURCES

@@ -18,12 +18,12 @@ from support.corpora import record, write_corpus
 from support.fuzz.kinds.texts import text_of
 from support.fuzz.mutate import encodable, odd_text
 
-from meadow.card_header import front_matter
-from meadow.card_lint import lint_card
-from meadow.cards import render_card
-from meadow.corpus import open_corpus
-from meadow.documents import render_documents
-from meadow.manifest import Manifest, Step
+from meadow.cards.card import render_card
+from meadow.cards.card_lint import lint_card
+from meadow.cards.documents import render_documents
+from meadow.cards.header import front_matter
+from meadow.corpus.folder import open_corpus
+from meadow.corpus.manifest import Manifest, Step
 from meadow.schema import Author
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

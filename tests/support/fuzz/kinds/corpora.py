@@ -13,9 +13,10 @@ from support.fuzz.kinds import cards, manifests
 from support.fuzz.kinds.texts import text_of
 from support.fuzz.mutate import encodable, odd_text
 
-from meadow.manifest import Shard, sha256_file
+from meadow.atomic import sha256_file
+from meadow.corpus.manifest import Shard
+from meadow.corpus.shards import write_parquet
 from meadow.schema import COLUMNS, arrow_schema
-from meadow.shards import write_parquet
 
 TYPES = (
     "string",

@@ -12,8 +12,8 @@ from support.fuzz.kinds.zips import TOKENS
 from support.fuzz.mutate import mutant
 from support.fuzz.rows import write_input
 
-from meadow.readers.anki_package import read_collection
 from meadow.schema import Reject
+from meadow.sources.anki.package import read_collection
 
 EXCERPT = 400
 

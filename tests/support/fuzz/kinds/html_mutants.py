@@ -10,7 +10,13 @@ from pathlib import Path
 from support.fuzz.mutate import mutant
 
 from meadow.samples import FOLDER
-from meadow.text import HtmlLimitError, html_to_text, normalise, quote_literal_markup, render_html
+from meadow.text.render import (
+    HtmlLimitError,
+    html_to_text,
+    normalise,
+    quote_literal_markup,
+    render_html,
+)
 
 TOKENS = (
     *(

@@ -11,7 +11,7 @@ from support.fuzz.kinds.sources import TEXT_TOKENS
 from support.fuzz.mutate import encodable, mutant, mutate_value, odd_value
 from support.fuzz.rows import check_item, write_input
 
-from meadow.readers import json_lines
+from meadow.readers import json_rows as json_lines
 from meadow.samples import FOLDER
 from meadow.schema import Reject, has_lone_surrogate
 from meadow.source import Options

@@ -11,13 +11,13 @@ from typing import Any
 from support.corpora import record, write_corpus
 from support.fuzz.mutate import mutant, mutate_value
 
-from meadow.browse import index_html
-from meadow.check import check_corpus
-from meadow.corpus import open_corpus
-from meadow.documents import render_documents
+from meadow.cards.documents import render_documents
+from meadow.corpus.folder import open_corpus
 from meadow.errors import MeadowError
-from meadow.report import build_report
-from meadow.report_page import render_html, render_markdown
+from meadow.quality.browse import index_html
+from meadow.quality.check import check_corpus
+from meadow.quality.page import render_html, render_markdown
+from meadow.quality.report import build_report
 
 TOKENS = (
     *(

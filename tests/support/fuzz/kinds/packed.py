@@ -11,7 +11,7 @@ import zstandard
 from support.fuzz.engine import SilentDifferenceError
 from support.fuzz.mutate import mutant
 
-from meadow.readers.compressed import open_binary
+from meadow.readers.archives import open_binary
 
 TEXT = b"".join(b'{"row": %d, "text": "seven times %d"}\n' % (n, n * 7) for n in range(60))
 _ZSTD = zstandard.ZstdCompressor(write_checksum=True)

@@ -10,11 +10,12 @@ from lxml import etree
 from support.fuzz.mutate import mutant
 from support.fuzz.rows import collected, drain, write_input
 
-from meadow.readers import stack_dump, stack_rows
 from meadow.samples import FOLDER
 from meadow.schema import Reason
 from meadow.source import Options
 from meadow.sources import SOURCES
+from meadow.sources.stack_exchange import dump as stack_dump
+from meadow.sources.stack_exchange import stack_rows
 
 SEEDS = [path.read_bytes() for path in sorted(FOLDER.glob("stack_exchange/*/Posts.xml"))]
 USERS = (FOLDER / "stack_exchange/health/Users.xml").read_bytes()

@@ -13,11 +13,11 @@ from typing import Any
 from support.fuzz.kinds import cards
 from support.fuzz.mutate import encodable, odd_text
 
-from meadow.browse import index_html, write_site
-from meadow.corpus import open_corpus
+from meadow.corpus.folder import open_corpus
 from meadow.errors import UsageError
-from meadow.report import build_report
-from meadow.report_page import render_html, render_markdown
+from meadow.quality.browse import index_html, write_site
+from meadow.quality.page import render_html, render_markdown
+from meadow.quality.report import build_report
 
 PAGES = (
     "",

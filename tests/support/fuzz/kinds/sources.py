@@ -10,7 +10,7 @@ from pathlib import Path
 from support.fuzz.mutate import encodable, mutant, mutate_value
 from support.fuzz.rows import drain
 
-from meadow.inputs import detect_origin, find_inputs
+from meadow.build.plan import detect_origin, find_inputs
 from meadow.samples import FOLDER, sampled_sources
 from meadow.schema import Style
 from meadow.source import Input, Options, OriginName

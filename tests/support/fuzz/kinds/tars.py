@@ -12,8 +12,8 @@ from support.fuzz.kinds.zips import MEMBERS
 from support.fuzz.mutate import mutant
 
 from meadow.errors import FileError
-from meadow.readers.compressed import members
-from meadow.tar_stream import member_blocks
+from meadow.fetch.tar_stream import member_blocks
+from meadow.readers.archives import members
 
 TOKENS = (
     *(b"ustar", b"\x00" * 512, b"0000000", b"77777777777\x00", b"\x80\x00\x00\x00\x00\x00\x00\xff"),

@@ -10,8 +10,11 @@ from support.fuzz.mutate import mutant, odd_text
 from support.fuzz.patterns import all_patterns, sample
 
 from evaluation.parse import Status, parse
-from meadow.cloze import parse_cloze
-from meadow.headings import (
+from meadow.samples import FOLDER
+from meadow.schema import Style, has_lone_surrogate, normalise_key, printable, record_id
+from meadow.sources.anki.cloze import parse_cloze
+from meadow.sources.letters import strip_courtesies
+from meadow.sources.wikidoc.headings import (
     STOCK_HEADINGS,
     is_link_only,
     names_no_topic,
@@ -22,15 +25,12 @@ from meadow.headings import (
     tidy_question,
     topic_of_title,
 )
-from meadow.language import is_foreign
-from meadow.letters import strip_courtesies
-from meadow.lists import split_glued_lists
-from meadow.markdown_text import escape_cell
-from meadow.privacy import scrub
-from meadow.samples import FOLDER
-from meadow.schema import Style, has_lone_surrogate, normalise_key, printable, record_id
-from meadow.section_headings import is_apparatus, page_question, section_question
-from meadow.text import normalise, quote_literal_markup
+from meadow.sources.wikidoc.lists import split_glued_lists
+from meadow.sources.wikidoc.section_headings import is_apparatus, page_question, section_question
+from meadow.text.language import is_foreign
+from meadow.text.markdown import escape_cell
+from meadow.text.privacy import scrub
+from meadow.text.render import normalise, quote_literal_markup
 
 PROSE = [
     str(json.loads(line)["output"])

@@ -11,10 +11,10 @@ from support.fuzz.kinds import documents, wikitext
 from support.fuzz.mutate import mutant, xml_mutant
 from support.fuzz.rows import collected, drain, write_input
 
-from meadow.readers import mediawiki
 from meadow.samples import FOLDER
 from meadow.source import Options
 from meadow.sources import SOURCES
+from meadow.sources.wikidoc import pages as mediawiki
 
 SEED = (FOLDER / "wikidoc/export.xml").read_bytes()
 TOKENS = (

@@ -9,9 +9,9 @@ from support.fuzz.kinds.html_mutants import SEEDS as PAGES
 from support.fuzz.kinds.html_mutants import TOKENS as TAGS
 from support.fuzz.mutate import mutant
 
-from meadow.readers.mediawiki_html import NotAnArticleError, read_page
 from meadow.samples import FOLDER
-from meadow.text import HtmlLimitError, normalise
+from meadow.sources.wikidoc.html_pages import NotAnArticleError, read_page
+from meadow.text.render import HtmlLimitError, normalise
 
 TOKENS = (
     *TAGS,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from support.fuzz.mutate import mutant
 
-from meadow.readers.wikitext import read_sections
 from meadow.samples import FOLDER
-from meadow.text import HtmlLimitError, normalise
+from meadow.sources.wikidoc.wikitext import read_sections
+from meadow.text.render import HtmlLimitError, normalise
 
 TOKENS = (
     *(

@@ -10,7 +10,7 @@ from pathlib import Path
 from support.fuzz.engine import SilentDifferenceError
 from support.fuzz.mutate import mutant
 
-from meadow.readers.compressed import members, open_input
+from meadow.readers.archives import members, open_input
 from meadow.source import Input
 
 MEMBERS = {

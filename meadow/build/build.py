@@ -1,0 +1,278 @@
+"""Raw files in, a verified corpus folder out.
+
+Each source is read, converted, cleaned and written to a staging folder inside the output folder;
+its entry, with everything the manifest will say of it, is written there last. When all sources are
+staged, the files move into place and MANIFEST.json, removed first, is written last: a reader sees
+the old corpus, the new one, or none; never a mixture. A killed build continues where it was, since
+a staged (or published) source whose key still holds is not built again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from meadow.corpus import manifest as manifests
+from meadow.atomic import LOCK_NAME, fsync_folder, locked, write_bytes, write_json
+from meadow.build.worker import ENTRY, SourceTask, build_source, measure_inputs, task_key
+from meadow.build.engine import LOCAL, run_tasks
+from meadow.errors import FileError, UsageError
+from meadow.corpus.manifest import Manifest, NamedFile, SourceEntry, hash_json
+from meadow.atomic import sha256_file
+from meadow.schema import Reason
+from meadow.source import Input, Options, OriginName
+
+STAGING = ".staging"
+MALFORMED_THRESHOLD = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """What a corpus is made of; its hash is the identity of the output folder.
+
+    Args:
+        sources: The sources' names.
+        options: What the conversions are asked for.
+        origins: Source -> origin.
+        limit: Candidate rows per source; None for all.
+        exclude: Ids taken down.
+        recipe: The name of the recipe, where one was used.
+    """
+
+    sources: tuple[str, ...]
+    options: Options = field(default_factory=Options)
+    origins: Mapping[str, OriginName] = field(default_factory=dict)
+    limit: int | None = None
+    exclude: frozenset[str] = frozenset()
+    recipe: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the manifest."""
+        return {
+            "recipe": self.recipe,
+            "sources": sorted(self.sources),
+            "origins": {name: str(self.origins[name]) for name in sorted(self.origins)},
+            "options": asdict(self.options),
+            "limit": self.limit,
+            "excluded_ids": hash_json(sorted(self.exclude)) if self.exclude else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """What a build did: its manifest, and which sources were reused as they were."""
+
+    manifest: Manifest
+    reused: tuple[str, ...]
+
+    @property
+    def over_threshold(self) -> list[str]:
+        """The sources in which more than 1 % of the candidates were malformed."""
+        return [
+            name
+            for name, entry in self.manifest.sources.items()
+            if malformed_rows(entry) > MALFORMED_THRESHOLD * max(1, entry.rows_in)
+        ]
+
+
+def malformed_rows(entry: SourceEntry) -> int:
+    """How many candidates were rejected as malformed input."""
+    return sum(n for reason, n in entry.rejected.items() if Reason(reason).malformed)
+
+
+def build_corpus(
+    settings: BuildSettings,
+    inputs: Mapping[str, Sequence[Input]],
+    out: Path,
+    *,
+    workers: int = 1,
+    engine: str = LOCAL,
+    expected: Mapping[str, Mapping[str, str]] | None = None,
+    contact: str = "",
+    progress: Callable[[str], None] = lambda message: None,
+) -> BuildResult:
+    """Build the corpus that `settings` describe into `out`, or continue to.
+
+    Args:
+        settings: What to build.
+        inputs: Source -> its raw files.
+        out: The corpus folder: new, or of the same settings.
+        workers: Processes; the bytes do not depend on it.
+        engine: Where they run, as for `meadow.build.engine.run_tasks`; nor on this.
+        expected: Source -> label -> known SHA-256 of an input.
+        contact: The address for takedown requests, for the card.
+        progress: Told one line per source.
+
+    Raises:
+        UsageError: `out` holds something else.
+        LockedError: Another run holds `out`.
+        FileError, UpstreamChangedError: A raw file is not what it should be.
+    """
+    config_hash = hash_json(settings.to_json())
+    with locked(out):
+        published = _open_output(out, config_hash)
+        staging = out / STAGING
+        tasks = [
+            SourceTask(
+                source=name,
+                origin=settings.origins.get(name, OriginName.UPSTREAM),
+                inputs=tuple(inputs[name]),
+                options=settings.options,
+                limit=settings.limit,
+                exclude=settings.exclude,
+                expected=(expected or {}).get(name, {}),
+                staging=staging,
+            )
+            for name in sorted(settings.sources)
+        ]
+        done: dict[str, SourceEntry] = {}
+        reused = []
+        todo = []
+        for task in tasks:
+            entry = _reusable(task, published, out)
+            if entry is None:
+                todo.append(task)
+            else:
+                done[task.source] = entry
+                reused.append(task.source)
+                progress(f"{task.source}: unchanged, {entry.rows_out:,} rows")
+        if len(todo) == 1:
+            todo = [replace(todo[0], workers=workers if engine == LOCAL else 1)]
+        results = run_tasks(
+            build_source, todo, workers, engine=engine, touches=_touches, report=progress
+        )
+        for entry, task in zip(results, todo, strict=False):
+            done[task.source] = entry
+            rejected = sum(entry.rejected.values())
+            progress(
+                f"{task.source}: in {entry.rows_in:,}, out {entry.rows_out:,}, "
+                f"rejected {rejected:,}"
+            )
+        result = Manifest(
+            stage="build",
+            config_hash=config_hash,
+            settings=settings.to_json(),
+            sources={name: done[name] for name in sorted(done)},
+            details={"contact": contact} if contact else {},
+            versions=manifests.library_versions(),
+        )
+        return BuildResult(_publish(result, published, out), tuple(reused))
+
+
+def _touches(task: SourceTask) -> list[Path]:
+    return [task.staging, *(item.path for item in task.inputs)]
+
+
+def _open_output(out: Path, config_hash: str) -> Manifest | None:
+    """The manifest that stands in the folder, after making sure that the folder is ours to use."""
+    staging = out / STAGING
+    present = {path.name for path in out.iterdir()} - {LOCK_NAME, STAGING}
+    marker = staging / "config.json"
+    staged_hash = None
+    with contextlib.suppress(OSError, ValueError):
+        staged_hash = json.loads(marker.read_text())["config_hash"]
+    found = None
+    if (out / manifests.NAME).exists():
+        found = manifests.read_manifest(out)
+        if found.stage != "build" or found.config_hash != config_hash:
+            raise UsageError(
+                "the output folder holds a corpus of another recipe",
+                where=str(out),
+                fix="choose another --out, or remove the folder",
+            )
+    elif present and staged_hash != config_hash:
+        raise UsageError(
+            "the output folder is not empty and holds no corpus of this recipe",
+            where=str(out),
+            fix="choose another --out, or remove the folder",
+        )
+    if staging.exists() and staged_hash != config_hash:
+        shutil.rmtree(staging)
+    for leftover in staging.glob("**/*.part"):
+        leftover.unlink(missing_ok=True)
+    if not marker.exists():
+        write_json(marker, {"config_hash": config_hash})
+    return found
+
+
+def _reusable(task: SourceTask, published: Manifest | None, out: Path) -> SourceEntry | None:
+    """The entry of a finished source whose key still holds and whose files are all there."""
+    candidates = []
+    if published is not None and task.source in published.sources:
+        candidates.append(published.sources[task.source])
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        text = (task.staging / task.source / ENTRY).read_text(encoding="utf-8")
+        candidates.append(SourceEntry.from_json(json.loads(text)))
+    if not candidates:
+        return None
+    key = task_key(task, measure_inputs(task))
+    for entry in candidates:
+        if entry.key == key and all(
+            _place(out, task.source, item.path, item.sha256) for item in _files(entry)
+        ):
+            return entry
+    return None
+
+
+def _files(entry: SourceEntry) -> list[NamedFile]:
+    shards = [NamedFile(shard.path, shard.bytes, shard.sha256) for shard in entry.shards]
+    return [*shards, entry.quarantine]
+
+
+def _place(out: Path, source: str, path: str, sha256: str) -> Path | None:
+    """Where a finished file lies: in place already, or still staged."""
+    for place in (out / path, out / STAGING / source / path):
+        if place.is_file() and sha256_file(place) == sha256:
+            return place
+    return None
+
+
+def _publish(result: Manifest, published: Manifest | None, out: Path) -> Manifest:
+    """Move staged files into place, render the card, and write the manifest last."""
+    from meadow.cards.documents import render_documents
+
+    staging = out / STAGING
+    moves = []
+    places = {}
+    for name, entry in result.sources.items():
+        for item in _files(entry):
+            place = _place(out, name, item.path, item.sha256)
+            if place is None:
+                raise FileError("a staged file vanished", where=item.path, fix="run it again")
+            places[item.path] = place
+            if place != out / item.path:
+                moves.append((place, out / item.path))
+    documents = render_documents(result, places.__getitem__)
+    files = tuple(
+        NamedFile(name, len(data), hashlib.sha256(data).hexdigest())
+        for name, data in documents.items()
+    )
+    if published is not None and not moves:
+        # a report of the same rows stays; one of other rows would tell what is no longer so
+        files += tuple(item for item in published.files if item.path not in documents)
+    final = replace(result, files=files)
+    unchanged = published is not None and published.to_json() == final.to_json()
+    if unchanged and not moves and all(_place(out, "", i.path, i.sha256) for i in files):
+        shutil.rmtree(staging, ignore_errors=True)
+        return final
+    old = published.named().keys() if published is not None else ()
+    replaced = manifests.note_replaced(staging, [*old, *final.named()])
+    (out / manifests.NAME).unlink(missing_ok=True)
+    fsync_folder(out)
+    for place, path in moves:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        place.replace(path)
+        fsync_folder(path.parent)
+    for name, data in documents.items():
+        write_bytes(out / name, data)
+    for name in replaced - final.named().keys():
+        (out / name).unlink(missing_ok=True)
+    final.write(out)
+    shutil.rmtree(staging, ignore_errors=True)  # committed: what stays, the next run takes away
+    return final

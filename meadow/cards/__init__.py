@@ -1,0 +1,1 @@
+"""What a folder says of itself: card, Croissant, provenance; each claim from what was counted."""

@@ -1,0 +1,366 @@
+"""The dataset card: prose from data_cards/, every number from the manifest and the files.
+
+Generated parts stand between markers, so that a check (`card_lint`) can render them again and see
+whether a number was changed by hand. The YAML in front is `card_header`'s.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meadow.cards.header import (
+    ALL,
+    Locate,
+    column_counts,
+    front_matter,
+    license_counts,
+    pretty_name,
+)
+from meadow.cards.rephrase_card import rephrase_section
+from meadow.corpus.manifest import Manifest, SourceEntry
+from meadow.errors import FileError, UpstreamChangedError
+from meadow.licenses import LICENSES
+from meadow.schema import COLUMNS
+from meadow.source import Source
+from meadow.text.markdown import Markdown, plain_cell
+
+if TYPE_CHECKING:
+    import jinja2
+
+CARD = "README.md"
+
+_COLUMN_TEXTS = {
+    "id": "stable id: a hash of source and upstream id, or of the upstream content",
+    "instruction": "what to do",
+    "input": "what the instruction is about; may be empty",
+    "output": "the answer",
+    "source": "the source's name",
+    "subset": "a part of the source, or null",
+    "task": "open_qa, multiple_choice, classification, summarization, dialogue or instruction",
+    "license": "the licence of the answer",
+    "url": "where the original stands, or null",
+    "authors": "who is to be named: name, url, role",
+    "source_id": "the upstream id, or null where upstream has none",
+    "rephrased_by": "the model that rewrote the text, or null",
+    "meta": "a JSON object with sorted keys: labels, options, scores, repairs",
+}
+
+
+def render_card(manifest: Manifest, locate: Locate) -> str:
+    """README.md for a corpus or mix: YAML front matter and Markdown.
+
+    Args:
+        manifest: What the folder holds.
+        locate: Where a file of the manifest lies (it may still be staged).
+    """
+    import yaml
+
+    class Plain(yaml.SafeDumper):
+        """Writes a repeated value again: readers of cards do not expect YAML aliases."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    front = yaml.dump(
+        front_matter(manifest, locate), Dumper=Plain, sort_keys=False, allow_unicode=True, width=100
+    )
+    return f"---\n{front}---\n\n{_body(manifest, locate)}"
+
+
+def _body(manifest: Manifest, locate: Locate) -> str:
+    environment = _environment()
+    sources = _sources_of(manifest, locate)
+    rows = sum(shard.rows for shard in manifest.shards())
+    text = environment.get_template("card.md.j2").render(
+        stage=manifest.stage,
+        pretty_name=pretty_name(manifest),
+        summary=_summary(manifest, rows, len(sources)),
+        first_config=next(iter(manifest.splits()), ALL),
+        composition=_composition(manifest, locate),
+        structure=_table(
+            ["column", "what it holds"], [[Markdown(f"`{n}`"), _COLUMN_TEXTS[n]] for n in COLUMNS]
+        ),
+        example=_example(manifest, locate),
+        command=_command(manifest),
+        losses=_losses(manifest),
+        extras=[section] if (section := rephrase_section(manifest)) else [],
+        sources=[_source_section(environment, name, manifest) for name in sources],
+        contamination=_contamination(manifest),
+        privacy=_privacy(manifest),
+        licenses=_licenses(manifest, locate),
+        takedown=_takedown(manifest),
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    # the output is Markdown, not HTML: values are escaped for Markdown where they are inserted
+    return jinja2.Environment(  # noqa: S701
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def data_cards() -> Path:
+    """The folder of hand-written prose: inside the wheel, or at the root of a checkout."""
+    inside = Path(__file__).parents[1] / "data_cards"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "data_cards"
+
+
+def _sources_of(manifest: Manifest, locate: Locate) -> list[str]:
+    if manifest.stage == "build":
+        return list(manifest.sources)
+    counts: Counter[str] = Counter()
+    for shard in manifest.shards():
+        counts.update(column_counts(locate(shard.path), "source"))
+    return sorted(counts)
+
+
+def _summary(manifest: Manifest, rows: int, sources: int) -> str:
+    if manifest.stage == "mix":
+        prose = (data_cards() / "mix.md").read_text(encoding="utf-8").strip()
+        return f"{rows:,} rows from {sources} sources, mixed by recipe.\n\n{prose}"
+    return (
+        f"{rows:,} medical instruction examples from {sources} sources, regenerated from the raw "
+        "files, each with its provenance and its licence."
+    )
+
+
+def render_prose(name: str, entry: SourceEntry | None, source: Source) -> str:
+    """The hand-written prose of a source with the manifest's numbers in it.
+
+    Args:
+        name: The source's name.
+        entry: What the build counted; None renders with zeros.
+        source: The source.
+
+    Raises:
+        FileError: There is no card for the source.
+    """
+    path = data_cards() / f"{name}.md"
+    if not path.is_file():
+        raise FileError(f"{name} has no card", where=str(path), fix="write it: CONTRIBUTING.md")
+    rejected: defaultdict[str, int] = defaultdict(int, entry.rejected if entry else {})
+    repaired: defaultdict[str, int] = defaultdict(int, entry.repaired if entry else {})
+    facts: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for group, counts in (entry.facts if entry else {}).items():
+        facts[group] = defaultdict(int, counts)
+    template = _environment().from_string(path.read_text(encoding="utf-8"))
+    return template.render(
+        rows_in=entry.rows_in if entry else 0,
+        rows_out=entry.rows_out if entry else 0,
+        rejected=rejected,
+        repaired=repaired,
+        facts=facts,
+        published_rows=source.published_rows or 0,
+    ).strip()
+
+
+def _source_section(
+    environment: jinja2.Environment, name: str, manifest: Manifest
+) -> dict[str, str]:
+    from meadow.sources import SOURCES
+
+    del environment
+    source = SOURCES.get(name)
+    if source is None:
+        raise UpstreamChangedError(
+            f"the corpus has a source that is not known here: {name[:80]!r}",
+            fix="upgrade medical-meadow",
+        )
+    entry = manifest.sources.get(name)
+    return {
+        "name": name,
+        "title": source.title,
+        "citation": source.citation,
+        "homepage": source.homepage,
+        "prose": render_prose(name, entry, source),
+        "counts": _source_counts(entry, source) if entry else "",
+    }
+
+
+def _source_counts(entry: SourceEntry, source: Source) -> str:
+    rows = [["candidate rows in", f"{entry.rows_in:,}"], ["records out", f"{entry.rows_out:,}"]]
+    rows += [[f"rejected: {r}", f"{n:,}"] for r, n in sorted(entry.rejected.items())]
+    rows += [[f"repaired: {kind}", f"{n:,}"] for kind, n in sorted(entry.repaired.items())]
+    if source.published_rows is not None:
+        rows.append(["rows of the 2023 release", f"{source.published_rows:,}"])
+    return _table([f"origin: {entry.origin}", "rows"], rows)
+
+
+def _composition(manifest: Manifest, locate: Locate) -> str:
+    rows = []
+    for config, splits in manifest.splits().items():
+        for split, shards in splits.items():
+            licenses: Counter[str] = Counter()
+            for shard in shards:
+                licenses.update(column_counts(locate(shard.path), "license"))
+            names = ", ".join(f"{key} ({n:,})" for key, n in sorted(licenses.items())) or "none"
+            count = sum(shard.rows for shard in shards)
+            size = sum(shard.bytes for shard in shards) / 1e6
+            allowed = {LICENSES[key].redistribute for key in licenses if key in LICENSES}
+            verdict = "yes" if allowed == {"yes"} else "no" if "no" in allowed else "not stated"
+            rows.append(
+                [config, split, f"{count:,}", f"{size:.2f}", names, verdict if count else "-"]
+            )
+    return _table(["config", "split", "rows", "MB", "licence (rows)", "redistributable"], rows)
+
+
+def _example(manifest: Manifest, locate: Locate) -> str:
+    from meadow.corpus.shard_rows import check_rows
+    from meadow.corpus.shards import read_parquet
+
+    for shard in manifest.shards():
+        if shard.rows:
+            table = read_parquet(locate(shard.path), first=1)
+            check_rows(table, locate(shard.path))
+            row = table.to_pylist()[0]
+            return f"A row as it is:\n\n{_fenced(_shortened(row), 'json')}"
+    return "There are no rows."
+
+
+def _shortened(row: dict[str, Any], length: int = 400) -> str:
+    cut = {
+        key: value[:length] + " [...]" if isinstance(value, str) and len(value) > length else value
+        for key, value in row.items()
+    }
+    return json.dumps(cut, ensure_ascii=False, indent=2)
+
+
+def _fenced(text: str, language: str = "") -> str:
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _command(manifest: Manifest) -> str:
+    settings = manifest.settings
+    if manifest.stage == "mix":
+        command = f"meadow mix {next(iter(manifest.configs), 'MIX')} --corpus CORPUS --out DIR"
+    elif settings.get("recipe"):
+        command = f"meadow build --recipe {_argument(settings['recipe'])} --raw RAW --out DIR"
+    else:
+        names = ",".join(settings.get("sources", ()))
+        style = settings.get("options", {}).get("style", "meadow")
+        command = (
+            f"meadow build --only {_argument(names)} --style {_argument(style)} --raw RAW --out DIR"
+        )
+    versions = ", ".join(
+        plain_cell(f"{name} {version}") for name, version in manifest.versions.items()
+    )
+    return f"Regenerate it, byte for byte, with {versions}:\n\n{_fenced(command)}"
+
+
+def _argument(text: str) -> str:
+    """A word of a shell command, on one line."""
+    return shlex.quote(" ".join(text.split()))
+
+
+def _losses(manifest: Manifest) -> str:
+    if manifest.steps:
+        return _table(
+            ["step", "rows in", "rows out", "rejected by reason"],
+            [
+                [step.name, f"{step.rows_in:,}", f"{step.rows_out:,}", _reasons(step.rejected)]
+                for step in manifest.steps
+            ],
+        )
+    return _table(
+        ["source", "rows in", "rows out", "rejected by reason"],
+        [
+            [name, f"{entry.rows_in:,}", f"{entry.rows_out:,}", _reasons(entry.rejected)]
+            for name, entry in manifest.sources.items()
+        ],
+    )
+
+
+def _reasons(rejected: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {n:,}" for reason, n in sorted(rejected.items())) or "none"
+
+
+def _contamination(manifest: Manifest) -> str:
+    record = manifest.details.get("contamination")
+    if not record:
+        return (
+            "Not measured in this folder: `meadow mix` measures it against the exams given with "
+            "`--exam`."
+        )
+    rows = []
+    for exam, found in record.items():
+        levels = found.get("rows", {})
+        rows.append(
+            [exam, f"{found.get('items', 0):,}"]
+            + [f"{levels.get(level, 0):,}" for level in ("stem", "stem+answer")]
+        )
+    return _table(["exam", "items", "rows with a stem", "rows with stem and answer"], rows)
+
+
+def _privacy(manifest: Manifest) -> str:
+    counts: Counter[str] = Counter()
+    for entry in manifest.sources.values():
+        for kind, n in entry.repaired.items():
+            if kind.startswith("scrubbed_"):
+                counts[kind.removeprefix("scrubbed_")] += n
+    if not counts:
+        return "No placeholder was set in this folder."
+    return _table(["kind", "rows"], [[kind, f"{n:,}"] for kind, n in sorted(counts.items())])
+
+
+def _licenses(manifest: Manifest, locate: Locate) -> str:
+    rows = []
+    for key, count in sorted(license_counts(manifest, locate).items()):
+        known = LICENSES.get(key)
+        label = known.name if known else key
+        linked = Markdown(f"[{known.name}]({known.url})") if known and known.url else label
+        rows.append(
+            [
+                Markdown(f"`{key}`") if known else key,
+                linked,
+                f"{count:,}",
+                known.redistribute if known else "unknown",
+                "yes" if known and known.share_alike else "no",
+                "yes" if known and known.attribution else "no",
+                "no" if known and known.non_commercial else "yes",
+            ]
+        )
+    head = ["key", "licence", "rows", "redistribute", "share alike", "name authors", "commercial"]
+    return _table(head, rows)
+
+
+def _takedown(manifest: Manifest) -> str:
+    contact = manifest.details.get("contact")
+    asked = f"Write to {plain_cell(contact)}." if contact else (
+        "No contact is set: whoever publishes this folder sets `contact` in meadow.toml."
+    )  # fmt: skip
+    return (
+        f"{asked} A record's `id`, `source_id` or `url` in `exclude_ids.txt` keeps it out of the "
+        "next build, counted under the reason `excluded`."
+    )
+
+
+def license_page(manifest: Manifest, locate: Locate) -> str:
+    """LICENSES/README.md: the licences of this folder's rows, with what each asks for."""
+    return (
+        "# Licences of the rows\n\nEach row names its licence in the column `license`.\n\n"
+        + _licenses(manifest, locate)
+        + "\n"
+    )
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [" | ".join(map(plain_cell, head)), " | ".join("---" for _ in head)]
+    lines += [" | ".join(map(plain_cell, row)) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)

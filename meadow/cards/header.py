@@ -1,0 +1,182 @@
+"""The YAML in front of a dataset card: what the Hub and `datasets` read.
+
+Its `dataset_info` is a contract that loading enforces, so it is computed from the shards.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from meadow.corpus.manifest import Manifest, Shard
+from meadow.schema import COLUMNS
+
+ALL = "all"
+Locate = Callable[[str], Path]
+
+_SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
+_HUB_LICENSES = {"cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "mit", "apache-2.0"}
+
+
+def front_matter(manifest: Manifest, locate: Locate) -> dict[str, Any]:
+    """The YAML of the card as a mapping, computed from the shards."""
+    splits = manifest.splits()
+    licenses = license_counts(manifest, locate)
+    single = next(iter(licenses)) if len(licenses) == 1 else None
+    rows = sum(shard.rows for shard in manifest.shards())
+    front: dict[str, Any] = {
+        "pretty_name": pretty_name(manifest),
+        "language": ["en"],
+    }
+    if single in _HUB_LICENSES:
+        front["license"] = single
+    else:
+        front |= {
+            "license": "other",
+            "license_name": "per-row",
+            "license_link": "LICENSES/README.md",
+        }
+    with_all = ALL not in splits and len(splits) > 1
+    configs = []
+    if with_all:
+        names = dict.fromkeys(split for item in splits.values() for split in item)
+        configs.append(
+            {
+                "config_name": ALL,
+                "data_files": [
+                    {"split": name, "path": f"data/*/{name}-*.parquet"} for name in names
+                ],
+                "default": True,
+            }
+        )
+    for config, item in splits.items():
+        configs.append(
+            {
+                "config_name": config,
+                "data_files": [
+                    {"split": split, "path": f"data/{config}/{split}-*.parquet"} for split in item
+                ],
+                **({} if with_all or config != next(iter(splits)) else {"default": True}),
+            }
+        )
+    for name, item in manifest.details.get("sidecars", {}).items():
+        # beside the configs: nobody should train on a row and on its original
+        files = [{"split": split, "path": f"data/{name}/{split}-*.parquet"} for split in item]
+        configs.append({"config_name": name, "data_files": files})
+    infos = [_dataset_info(config, item, locate) for config, item in splits.items()]
+    if with_all:
+        infos.insert(0, _combined_info(infos))
+    return {
+        **front,
+        "size_categories": [next((name for top, name in _SIZES if rows < top), "n>10M")],
+        "task_categories": ["question-answering", "text-generation"],
+        "annotations_creators": ["found", "expert-generated"],
+        "language_creators": ["found"],
+        "multilinguality": ["monolingual"],
+        "source_datasets": ["original"],
+        "tags": ["medical", "clinical", "instruction-tuning"],
+        "configs": configs,
+        "dataset_info": infos,
+    }
+
+
+def _features(shard: Path | None) -> list[dict[str, Any]]:
+    author = [{"name": name, "dtype": "string"} for name in ("name", "url", "role")]
+    names: list[str] = list(COLUMNS)
+    features: list[dict[str, Any]] = [
+        {"name": name, "list": author} if name == "authors" else {"name": name, "dtype": "string"}
+        for name in names
+    ]
+    if shard is not None:
+        import pyarrow.parquet as pq
+
+        if "messages" in pq.read_schema(shard).names:
+            message = [{"name": name, "dtype": "string"} for name in ("role", "content")]
+            features.append({"name": "messages", "list": message})
+    return features
+
+
+def _dataset_info(
+    config: str, splits: Mapping[str, tuple[Shard, ...]], locate: Locate
+) -> dict[str, Any]:
+    import pyarrow.parquet as pq
+
+    first = next((shards[0] for shards in splits.values() if shards), None)
+    described = []
+    for split, shards in splits.items():
+        metadata = [pq.read_metadata(locate(shard.path)) for shard in shards]
+        described.append(
+            {
+                "name": split,
+                "num_bytes": sum(
+                    item.row_group(index).total_byte_size
+                    for item in metadata
+                    for index in range(item.num_row_groups)
+                ),
+                "num_examples": sum(item.num_rows for item in metadata),
+            }
+        )
+    return {
+        "config_name": config,
+        "features": _features(locate(first.path) if first is not None else None),
+        "splits": described,
+        "download_size": sum(shard.bytes for shards in splits.values() for shard in shards),
+        "dataset_size": sum(item["num_bytes"] for item in described),
+    }
+
+
+def _combined_info(infos: list[dict[str, Any]]) -> dict[str, Any]:
+    names = dict.fromkeys(split["name"] for info in infos for split in info["splits"])
+    splits = [
+        {
+            "name": name,
+            **{
+                key: sum(
+                    split[key]
+                    for info in infos
+                    for split in info["splits"]
+                    if split["name"] == name
+                )
+                for key in ("num_bytes", "num_examples")
+            },
+        }
+        for name in names
+    ]
+    return {
+        "config_name": ALL,
+        "features": infos[0]["features"],
+        "splits": splits,
+        "download_size": sum(info["download_size"] for info in infos),
+        "dataset_size": sum(info["dataset_size"] for info in infos),
+    }
+
+
+def pretty_name(manifest: Manifest) -> str:
+    """The title of a card."""
+    if manifest.stage == "mix":
+        return f"Medical Meadow: {', '.join(manifest.configs)}"
+    return "Medical Meadow"
+
+
+def license_counts(manifest: Manifest, locate: Locate) -> Counter[str]:
+    """Rows per licence, over all shards."""
+    counts: Counter[str] = Counter()
+    for shard in manifest.shards():
+        counts.update(column_counts(locate(shard.path), "license"))
+    return counts
+
+
+def column_counts(path: Path, name: str) -> dict[str, int]:
+    """Rows of a shard per value of one column."""
+    import pyarrow.parquet as pq
+
+    pairs = pq.read_table(path, columns=[name])[name].value_counts().to_pylist()
+    return {pair["values"]: pair["counts"] for pair in pairs}

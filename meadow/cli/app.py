@@ -1,0 +1,247 @@
+"""The command line: one group whose commands are imported only when they run.
+
+The table below names each command, its module and one line of help; a test holds the lines to the
+commands' own. `pipelines`, `training` and `evaluation` are reached by name only, so that the wheel,
+which ships `meadow` alone, can say in one line where they are.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, NoReturn
+
+import click
+
+from meadow.errors import ExitCode, MeadowError
+from meadow.net.redaction import guard_logs, hide_secrets, redact, without_values
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "sources": ("meadow.cli.sources:sources", "List the sources: licence, files, counts."),
+    "fetch": ("meadow.cli.fetch:fetch", "Download raw files, resumable and checked."),
+    "build": ("meadow.cli.build:build", "Build verified shards from raw files."),
+    "rephrase": ("meadow.cli.rephrase:rephrase", "Rewrite rows with a language model."),
+    "mix": ("meadow.cli.mix:mix", "Mix a corpus into a training set."),
+    "check": ("meadow.cli.check:check", "Verify a corpus folder."),
+    "show": ("meadow.cli.corpus:show", "Show rows of a corpus."),
+    "diff": ("meadow.cli.diff:diff", "Compare two corpora row by row."),
+    "card": ("meadow.cli.card:card", "Render the dataset card again."),
+    "report": ("meadow.cli.report:report", "Write the quality report."),
+    "browse": ("meadow.cli.browse:browse", "Browse a corpus in the browser."),
+    "publish": ("meadow.cli.hub:publish", "Publish a corpus to the Hub in one commit."),
+    "pull": ("meadow.cli.hub:pull", "Download a published corpus, verified."),
+    "verify": ("meadow.cli.hub:verify", "Verify a published corpus."),
+    "train": ("training.cli:train", "Fine-tune a model on a mix."),
+    "plan": ("training.cli:plan", "Say what a training run needs before it starts."),
+    "export": ("training.cli:export", "Merge adapters and export a checkpoint."),
+    "eval": ("evaluation.cli:evaluate", "Score checkpoints on exams."),
+    "compare": ("evaluation.cli:compare", "Compare evaluation runs, paired."),
+    "study": ("pipelines.study_command:study", "Run a whole study, from raw files to the report."),
+    "doctor": ("meadow.cli.doctor:doctor", "Say what this machine has and what is missing."),
+    "demo": ("meadow.cli.demo:demo", "Run the main job on the embedded samples."),
+}
+
+APPLICATIONS = ("pipelines", "training", "evaluation")
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order of the work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import the command, or say where it is."""
+        if name not in COMMANDS:
+            return None
+        module_name, _, attribute = COMMANDS[name][0].partition(":")
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            return _missing(name, error)
+        command: click.Command = getattr(module, attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command where there is none of that name."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of commands, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+def _missing(name: str, error: ModuleNotFoundError) -> click.Command:
+    """A command that says what has to be installed before it can run."""
+    package = (error.name or "").partition(".")[0]
+    if package in APPLICATIONS:
+        fix = f"`meadow {name}` needs a checkout of the repository: pip install -e ."
+    elif package == "meadow":
+        raise error
+    else:
+        extra = {"training": "train", "evaluation": "eval", "meadow": "rephrase"}
+        room = COMMANDS[name][0].partition(".")[0]
+        fix = f"{package} is not installed: pip install 'medical-meadow[{extra.get(room, 'dev')}]'"
+
+    @click.command(name, context_settings={"ignore_unknown_options": True})
+    @click.argument("rest", nargs=-1)
+    def missing(rest: tuple[str, ...]) -> None:
+        raise MeadowError(f"`meadow {name}` cannot run here", fix=fix)
+
+    return missing
+
+
+def application(module: str, what: str) -> Any:
+    """A module of a package that only a checkout has, reached by name.
+
+    Raises:
+        MeadowError: It (or a library that it needs) is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "meadow":
+            raise
+        fix = (
+            "it is in a checkout of the repository: pip install -e ."
+            if package in APPLICATIONS
+            else f"pip install {package}, or run `make setup` in a checkout"
+        )
+        raise MeadowError(f"{what} needs {package}, which is not installed", fix=fix) from error
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="medical-meadow", prog_name="meadow")
+@click.option("--debug", is_flag=True, help="Show tracebacks of expected faults too.")
+def cli(debug: bool) -> None:
+    """Medical instruction data that anyone can regenerate, trust, train on and evaluate."""
+
+
+class Finish:
+    """A command's end: one JSON document on stdout if asked for, in/out/rejected/time on stderr."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.started = time.monotonic()
+
+    def __call__(
+        self,
+        document: Mapping[str, Any],
+        *,
+        rows_in: int | None = None,
+        rows_out: int | None = None,
+        rejected: int | None = None,
+    ) -> None:
+        """Print the document where it was asked for, and the closing line."""
+        if self.as_json:
+            text = json.dumps(document, ensure_ascii=False, indent=2, default=str)
+            click.echo(without_values(text))
+        seconds = time.monotonic() - self.started
+        counts = [
+            f"{name} {value:,}"
+            for name, value in (("in", rows_in), ("out", rows_out), ("rejected", rejected))
+            if value is not None
+        ]
+        click.echo(" · ".join([*counts, f"time {seconds:.1f} s"]), err=True)
+
+
+def log(message: str) -> None:
+    """One line for the person at the terminal, on stderr, without secrets."""
+    click.echo(hide_secrets(message), err=True)
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The `--json` option that every command has."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="One JSON document on stdout; logs on stderr."
+    )(command)
+
+
+def dry_run_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The `--dry-run` option of every command that writes."""
+    return click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")(
+        command
+    )
+
+
+def _os_error(error: OSError) -> MeadowError:
+    """What the system refused, as an expected fault."""
+    from meadow.atomic import is_disk_full
+
+    full = is_disk_full(error)
+    return MeadowError(
+        "the disk is full" if full else f"{error.strerror or error}",
+        where=str(error.filename or ""),
+        fix=f"{'make room' if full else 'look at that file'} and run the same command again",
+    )
+
+
+_asked_to_end: list[ExitCode] = []
+
+
+def _terminate(signum: int, frame: object) -> NoReturn:
+    _asked_to_end.append(ExitCode.TERMINATED)
+    raise SystemExit(ExitCode.TERMINATED)
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback without secrets: libraries put addresses and servers' answers into theirs."""
+    return redact("".join(traceback.format_exception(error)).rstrip())
+
+
+def _report_defect(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """What the interpreter calls for an exception that nobody expected."""
+    click.echo(_traceback(error.with_traceback(trace)), err=True)
+
+
+def main() -> NoReturn:
+    """Run the command line and end with an exit code of `meadow.errors.ExitCode`."""
+    _asked_to_end.clear()
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.excepthook = _report_defect
+    guard_logs()
+    debug = "--debug" in sys.argv[1:] or os.environ.get("MEADOW_DEBUG") == "1"
+    try:
+        status = cli.main(prog_name="meadow", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        log("interrupted: run the same command again to continue")
+        status = ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        status = ExitCode.USAGE
+    except MeadowError as error:
+        log(_traceback(error) if debug else f"error: {error}")
+        status = error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = ExitCode.FAILED
+    except OSError as error:
+        log(_traceback(error) if debug else f"error: {_os_error(error)}")
+        status = ExitCode.FAILED
+    except BaseException:
+        # inside compiled code a signal can come out as an error of another kind
+        if not _asked_to_end:
+            raise
+        status = _asked_to_end[-1]
+    sys.exit(int(status or 0))

@@ -1,0 +1,258 @@
+"""`meadow fetch`: raw files of the named sources, to the raw folder."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from meadow.cli.app import Finish, dry_run_option, json_option, log
+from meadow.errors import FileError, MeadowError
+from meadow.source import OriginName
+
+if TYPE_CHECKING:
+    from meadow.fetch.fetch import Item
+    from meadow.net.download import Progress
+    from meadow.source import Source
+
+Watcher = Callable[["Item"], "Progress"]
+
+
+@click.command()
+@click.argument("names", metavar="SOURCE...", nargs=-1, required=True)
+@click.option(
+    "--raw",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder of raw files; else the key raw of meadow.toml.",
+)
+@click.option(
+    "--origin",
+    type=click.Choice([origin.value for origin in OriginName]),
+    default=OriginName.UPSTREAM.value,
+    show_default=True,
+    help="The upstream files, or the 2023 release on the Hub.",
+)
+@click.option(
+    "--lock",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The lock file of known hashes; else sources.lock.toml beside meadow.toml.",
+)
+@click.option(
+    "--deadline", type=click.FloatRange(min=1), help="Seconds that one file may take altogether."
+)
+@click.option("--contact", help="Crawled sources: whom the wiki can write to.")
+@click.option("--max-pages", type=click.IntRange(min=1), help="Crawled sources: pages at most.")
+@click.option("--category", help="Crawled sources: only the pages of this category.")
+@click.option("--prefix", help="Crawled sources: only pages whose title begins so.")
+@click.option("--api", help="Crawled sources: another wiki's api.php.")
+@dry_run_option
+@json_option
+def fetch(
+    names: tuple[str, ...],
+    raw: Path | None,
+    origin: str,
+    lock: Path | None,
+    deadline: float | None,
+    contact: str | None,
+    max_pages: int | None,
+    category: str | None,
+    prefix: str | None,
+    api: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Download raw files, resumable and checked.
+
+    A file has to have the hash that its source states, or that sources.lock.toml recorded when it
+    was first fetched. What cannot be downloaded is listed with what to do by hand; the exit code
+    is then 1 until it is there. A wiki is crawled page by page and asks for a contact; a crawl that
+    was stopped continues where it was.
+    """
+    from meadow.config import read_config
+    from meadow.fetch.fetch import Fetcher, State, by_hand_notice, is_fault, select
+    from meadow.fetch.lockfile import NAME
+    from meadow.net.retry import Patience
+    from meadow.sources import SOURCES
+
+    finish = Finish(as_json=as_json)
+    config = read_config()
+    fetcher = Fetcher(
+        raw=config.raw_folder(raw).expanduser(),
+        lock=lock or config.folder / NAME,
+        patience=Patience(deadline=deadline),
+    )
+    chosen = select(SOURCES, names)
+    if origin == OriginName.UPSTREAM.value:
+        chosen, crawled = _crawl(
+            chosen,
+            fetcher.raw,
+            contact or config.contact,
+            max_pages,
+            category,
+            prefix,
+            api,
+            dry_run,
+        )
+    else:
+        crawled = {}
+    items = [item for source in chosen for item in fetcher.plan(source, OriginName(origin))]
+    if dry_run:
+        for item in items:
+            log(_planned(item))
+        files = [item.to_json() for item in items]
+        finish({"dry_run": True, "files": files, "crawled": crawled}, rows_in=len(items))
+        return
+    done: list[Item] = []
+    faults: list[MeadowError] = []
+    with _progress(sys.stderr.isatty()) as watch:
+        for item in items:
+            try:
+                for result in fetcher.fetch([item], progress=watch):
+                    done.append(result)
+                    log(_finished(result))
+            except MeadowError as fault:
+                # The other files can still be fetched; the first fault gives the exit code.
+                if not is_fault(fault):
+                    raise
+                faults.append(fault)
+                log(f"error: {fault}")
+    by_hand = [item for item in done if item.state is State.BY_HAND]
+    for item in by_hand:
+        log(by_hand_notice(item))
+    finish(
+        {
+            "files": [item.to_json() for item in done],
+            "crawled": crawled,
+            "faults": [{"what": f.what, "where": f.where, "fix": f.fix} for f in faults],
+        },
+        rows_in=len(items),
+        rows_out=len(done) - len(by_hand),
+    )
+    if faults:
+        raise type(faults[0])(
+            f"{len(faults)} of {len(items)} files could not be fetched",
+            where=faults[0].where,
+            fix=faults[0].fix,
+        )
+    if by_hand:
+        raise FileError(
+            f"{len(by_hand)} of {len(items)} files have to be downloaded by hand",
+            where=str(by_hand[0].target),
+            fix="do what is said above, then run the same command again",
+        )
+
+
+def _crawl(
+    chosen: list[Source],
+    raw: Path,
+    contact: str,
+    max_pages: int | None,
+    category: str | None,
+    prefix: str | None,
+    api: str | None,
+    dry_run: bool,
+) -> tuple[list[Source], dict[str, Any]]:
+    """Crawl the sources that are wikis; the other sources, and what the crawls did."""
+    from dataclasses import asdict, replace
+
+    from meadow.fetch.crawler import STORE, crawl, user_agent
+    from meadow.net.http import plain_address
+    from meadow.sources.wikidoc.textbook import CRAWLS
+
+    crawled: dict[str, Any] = {}
+    for source in chosen:
+        if source.name not in CRAWLS:
+            continue
+        wanted = replace(CRAWLS[source.name], max_pages=max_pages)
+        if category is not None or prefix is not None:
+            wanted = replace(wanted, category=category or "", prefix=prefix or "")
+        if api is not None:
+            wanted = replace(wanted, api=plain_address(api, "--api"))
+        agent = user_agent(contact)
+        what = wanted.category and f"category {wanted.category}"
+        what = what or (wanted.prefix and f"titles in {wanted.prefix}...") or "all articles"
+        log(
+            f"{source.name}: {'would crawl' if dry_run else 'crawling'} {what} of {wanted.api}, "
+            f"one page at a time, as {agent!r} (licence {source.license})"
+        )
+        if dry_run:
+            crawled[source.name] = {**asdict(wanted), "dry_run": True}
+            continue
+        terminal = sys.stderr.isatty()
+
+        def tell(stored: int, title: str, name: str = source.name, every: bool = terminal) -> None:
+            if every or stored % 100 == 0:
+                log(f"{name}: {stored:,} pages, last {title!r}")
+
+        result = crawl(wanted, raw / source.name, contact=contact, progress=tell)
+        state = "the whole list" if result.complete else "more to come: run it again to continue"
+        log(f"{source.name}/{STORE}: {result.stored:,} pages, {result.fetched:,} new, {state}")
+        crawled[source.name] = asdict(result)
+    return [source for source in chosen if source.name not in CRAWLS], crawled
+
+
+def _bytes(size: int | None) -> str:
+    return "size unknown" if size is None else f"{size:,} bytes"
+
+
+def _planned(item: Item) -> str:
+    """One line of the plan: what, how large, from where, under which licence."""
+    from meadow.fetch.fetch import State, by_hand_notice
+
+    head = f"{item.key}: {item.state.value}"
+    if item.state is State.BY_HAND:
+        return f"{head} (licence {item.license})\n  {by_hand_notice(item)}"
+    if item.state is not State.FETCH:
+        return f"{head} (licence {item.license})"
+    size = _bytes(item.size)
+    if item.size is None:
+        size += f", at most {item.file.max_size:,}"
+    known = "sha256 known" if item.sha256 else "sha256 recorded at this fetch"
+    member = f", member {item.file.member}" if item.file.member else ""
+    return f"{head} ({size}, {known}, licence {item.license})\n  {item.file.url}{member}"
+
+
+def _finished(item: Item) -> str:
+    digest = f", sha256 {item.sha256[:12]}" if item.sha256 else ""
+    size = f", {item.size:,} bytes" if item.size is not None else ""
+    return f"{item.key}: {item.state.value}{size}{digest}"
+
+
+@contextlib.contextmanager
+def _progress(terminal: bool) -> Iterator[Watcher | None]:
+    """A bar a file with bytes, rate and time left, on a terminal only."""
+    if not terminal:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+
+        def watch(item: Item) -> Callable[[int, int | None], None]:
+            task = bars.add_task(item.key, total=item.size)
+
+            def update(done: int, total: int | None) -> None:
+                bars.update(task, completed=done, total=total)
+
+            return update
+
+        yield watch

@@ -1,0 +1,170 @@
+"""`meadow publish`, `meadow pull` and `meadow verify`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from meadow.cli.app import Finish, dry_run_option, json_option, log
+from meadow.errors import ExitCode
+
+if TYPE_CHECKING:
+    from meadow.hub.plan import Plan
+    from meadow.hub.publish import Gate
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("repository", metavar="OWNER/NAME")
+@click.option("--tag", metavar="vX.Y.Z", help="Tag the commit; a tag never moves.")
+@click.option("--private", is_flag=True, help="Only the owner sees it.")
+@click.option(
+    "--gated",
+    is_flag=False,
+    flag_value="auto",
+    type=click.Choice(["auto", "manual"]),
+    help="Readers ask for access first: granted at once (auto) or by hand.",
+)
+@click.option(
+    "--space",
+    metavar="OWNER/SPACE",
+    help="Then push the browse page as a static Space that reads the tag's shards; needs --tag.",
+)
+@dry_run_option
+@json_option
+def publish(
+    folder: Path,
+    repository: str,
+    tag: str | None,
+    private: bool,
+    gated: Gate | None,
+    space: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Publish a corpus to the Hub in one commit.
+
+    Checks the folder, sends what is new, makes one commit on the head that it has seen, compares
+    the Hub's tree, loads every config back and counts, then sets the tag. Rows whose licence does
+    not allow it are refused. With --space, the browse page follows in one commit of its own. The
+    token is the one of `hf auth login` or HF_TOKEN.
+    """
+    from meadow.hub.publish import RECEIPT, Publisher
+
+    finish = Finish(as_json=as_json)
+    publisher = Publisher(private=private, gated=gated, report=log, space=space)
+    if dry_run:
+        plan = publisher.plan(folder, repository, tag)
+        page = publisher.plan_space(folder, repository, tag)
+        _show_plan(plan)
+        planned = {"dry_run": True, **plan.to_json()}
+        if page is not None:
+            _show_plan(page)
+            planned["space"] = page.to_json()
+        finish(planned)
+        return
+    done = publisher.publish(folder, repository, tag)
+    if not done.made_commit:
+        log("nothing has changed: no commit was made")
+    log(f"published {repository}@{tag or done.commit}; receipt: {folder / RECEIPT}")
+    result = {**done.plan.to_json(), "commit": done.commit, "tag": done.tag, "rows": done.rows}
+    if done.space is not None:
+        if not done.space.made_commit:
+            log("the Space shows this already: no commit was made")
+        log(f"{done.space.plan.where} shows {repository}@{tag}")
+        result["space"] = {**done.space.plan.to_json(), "commit": done.space.commit}
+    finish(
+        result,
+        rows_out=max((sum(splits.values()) for splits in done.rows.values()), default=0),
+    )
+
+
+def _show_plan(plan: Plan) -> None:
+    """The commit that would be made, file by file."""
+    sizes = {file.path: file.size for file in plan.files}
+    log(f"{plan.where}: " + (f"head {plan.head}" if plan.head else "would be created"))
+    for path in plan.changed:
+        log(f"  send    {path} ({sizes[path]:,} bytes)")
+    for path in plan.deleted:
+        log(f"  delete  {path}")
+    log(f"at most {plan.bytes_to_send:,} bytes; {len(plan.files) - len(plan.changed)} files stay")
+
+
+@click.command()
+@click.argument("name", metavar="OWNER/NAME@REVISION")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder to write; else the data set's name in the working folder.",
+)
+@dry_run_option
+@json_option
+def pull(name: str, out: Path | None, dry_run: bool, as_json: bool) -> None:
+    """Download a published corpus, verified.
+
+    Every file is held to the manifest of its commit, which is written last. What is there already
+    is not downloaded again.
+    """
+    from meadow.hub.files import read_remote_manifest
+    from meadow.hub.pull import pull as pull_corpus
+    from meadow.net.hub import HubClient
+    from meadow.net.reference import parse_reference
+
+    finish = Finish(as_json=as_json)
+    reference = parse_reference(name)
+    folder = out or Path(reference.repository.partition("/")[2])
+    if dry_run:
+        named = read_remote_manifest(HubClient(), reference).named()
+        for path, (size, _) in sorted(named.items()):
+            log(f"would fetch {path} ({size:,} bytes)")
+        finish({"dry_run": True, "folder": str(folder), "files": len(named)})
+        return
+    pulled = pull_corpus(reference, folder, report=log)
+    rows = sum(shard.rows for shard in pulled.manifest.shards())
+    log(f"{reference.repository}@{pulled.commit} is in {folder}")
+    finish(
+        {
+            "folder": str(folder),
+            "commit": pulled.commit,
+            "rows": rows,
+            "fetched_files": pulled.fetched,
+            "fetched_bytes": pulled.fetched_bytes,
+        },
+        rows_out=rows,
+    )
+
+
+@click.command()
+@click.argument("name", metavar="OWNER/NAME@REVISION")
+@click.option("--content", is_flag=True, help="Download every shard and hash it.")
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, /, name: str, content: bool, as_json: bool) -> None:
+    """Verify a published corpus.
+
+    The hashes, row counts, licences and card of one commit are held to its manifest; a finding
+    ends with exit code 1.
+    """
+    from meadow.hub.verify import verify as verify_corpus
+    from meadow.net.reference import parse_reference
+
+    finish = Finish(as_json=as_json)
+    found = verify_corpus(parse_reference(name), content=content)
+    for finding in found.findings:
+        log(f"{finding.kind}: {finding.where}: {finding.detail}")
+    verdict = f"{len(found.findings)} findings" if found.findings else "no finding"
+    log(f"verified {found.files} files, {found.rows:,} rows at {found.commit}: {verdict}")
+    finish(
+        {
+            "commit": found.commit,
+            "files": found.files,
+            "rows": found.rows,
+            "findings": [asdict(finding) for finding in found.findings],
+        },
+        rows_in=found.rows,
+    )
+    if found.findings:
+        ctx.exit(ExitCode.FAILED)

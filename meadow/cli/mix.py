@@ -1,0 +1,162 @@
+"""`meadow mix`: the command of this package that makes a training set out of a corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from meadow.cli.app import Finish, dry_run_option, json_option, log
+from meadow.errors import FileError, UsageError
+
+if TYPE_CHECKING:
+    from meadow.corpus.manifest import Step
+
+
+@click.command()
+@click.argument("recipe")
+@click.option(
+    "--corpus", type=click.Path(path_type=Path), required=True, help="The corpus to mix from."
+)
+@click.option(
+    "--exam",
+    "exams",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="An exam that every row is held against; repeatable.",
+)
+@click.option(
+    "--drop",
+    type=click.Choice(["none", "stem", "stem+answer"]),
+    help="What decontamination removes; default: what the recipe says.",
+)
+@click.option(
+    "--accept-licence",
+    "--accept-license",
+    "accepted",
+    multiple=True,
+    metavar="SOURCE",
+    help="Take a source's rows though they may not be redistributed; recorded in the manifest.",
+)
+@click.option("--seed", type=int, help="The seed of every draw; default: the recipe's.")
+@click.option("--validation", type=click.FloatRange(0, 1, max_open=True), help="Share of rows.")
+@click.option(
+    "--format",
+    "row_format",
+    type=click.Choice(["instruction", "messages"]),
+    help="Rows of instruction, input, output, or with chat messages beside them.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
+@dry_run_option
+@json_option
+def mix(
+    recipe: str,
+    corpus: Path,
+    exams: tuple[str, ...],
+    drop: str | None,
+    accepted: tuple[str, ...],
+    seed: int | None,
+    validation: float | None,
+    row_format: str | None,
+    out: Path,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Mix a corpus into a training set.
+
+    RECIPE is one of the project's recipes (clean is the one to publish, full, demo, paper-160k,
+    medalpaca-2023) or a TOML file. Expected and found counts are printed; a miss is a warning.
+    """
+    from meadow.corpus.folder import open_corpus
+    from meadow.exams.items import load_exam
+    from meadow.mix.recipe import changed, load_mix_recipe
+    from meadow.mix.select import select_rows
+    from meadow.mix.write import clear_leftovers, mix_key, mix_settings, unchanged_mix, write_mix
+
+    finish = Finish(as_json=as_json)
+    wanted = changed(
+        load_mix_recipe(recipe), drop=drop, seed=seed, validation=validation, format=row_format
+    )
+    opened = open_corpus(corpus)
+    items = {name: load_exam(name, paths) for name, paths in exam_files(exams).items()}
+    settings = mix_settings(wanted, items, accepted)
+    key = mix_key(settings, opened, items)
+    manifest = unchanged_mix(out, settings, key)
+    if manifest is not None:
+        if not dry_run:
+            clear_leftovers(out)
+        log(f"unchanged: {out} holds this mix already")
+        show(manifest.details, manifest.steps)
+    else:
+        selection = select_rows(wanted, opened, exams=items, accepted=accepted, progress=log)
+        show(selection.details, selection.steps)
+        if dry_run:
+            log(f"would write {int(selection.copies.sum()):,} rows to {out}")
+            steps = [step.to_json() for step in selection.steps]
+            finish({"would_write": str(out), "steps": steps, "details": selection.details})
+            return
+        manifest = write_mix(selection, wanted, opened, out, settings, key, report=log)
+    rows_in, rows_out = manifest.steps[0].rows_in, manifest.steps[-1].rows_out
+    finish(manifest.to_json(), rows_in=rows_in, rows_out=rows_out, rejected=rows_in - rows_out)
+
+
+def exam_files(given: tuple[str, ...]) -> dict[str, list[Path]]:
+    """NAME=PATH options as name -> paths.
+
+    Raises:
+        UsageError: An option is not of that form.
+        FileError: A path does not exist.
+    """
+    found: dict[str, list[Path]] = {}
+    for option in given:
+        name, equals, path = option.partition("=")
+        if not (name and equals and path):
+            raise UsageError(f"--exam {option!r} is not NAME=PATH", fix="--exam medqa=test.jsonl")
+        if not Path(path).exists():
+            raise FileError(f"exam {name}: there is no such file", where=path, fix="check the path")
+        found.setdefault(name, []).append(Path(path))
+    return found
+
+
+def show(details: dict[str, Any], steps: tuple[Step, ...] | list[Step]) -> None:
+    """The steps, expected against found with the arithmetic, the verdicts, and every warning."""
+    for step in steps:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in step.rejected.items())
+        log(f"{step.name:<14} in {step.rows_in:>9,}  out {step.rows_out:>9,}  {reasons}")
+    for line in part_lines(details["parts"]):
+        log(line)
+    for line in details["arithmetic"]:
+        log(f"  {line}")
+    for exam, found in details["contamination"].items():
+        rows, left = found["rows"], found["remaining"]["rows"]
+        log(
+            f"exam {exam}: {found['verdict']} ({found['items']:,} items); rows with a stem "
+            f"{rows['stem']:,}, with stem and answer {rows['stem+answer']:,}; still in the mix "
+            f"{left['stem']:,} and {left['stem+answer']:,}"
+        )
+    splits, rows = details["splits"], details["rows"]
+    log(f"rows: train {splits['train']:,}, validation {splits['validation']:,}, "
+        f"of them repeats {rows['repeats']:,}")  # fmt: skip
+    for warning in details["warnings"]:
+        log(f"warning: {warning}")
+
+
+def part_lines(parts: list[dict[str, Any]]) -> list[str]:
+    """Expected against found, part by part, and their sums."""
+
+    def number(value: int | None) -> str:
+        return "" if value is None else f"{value:,}"
+
+    lines = [f"{'part':<34} {'found':>9} {'expected':>9} {'README 2023':>11}"]
+    for part in parts:
+        mark = {True: "ok", False: "MISSED", None: ""}[part["met"]]
+        lines.append(
+            f"{part['part']:<34} {part['found']:>9,} {number(part['expected']):>9} "
+            f"{number(part['published_2023']):>11} {mark:<6} {part['note']}".rstrip()
+        )
+    sums = [
+        sum(part[name] or 0 for part in parts) for name in ("found", "expected", "published_2023")
+    ]
+    lines.append(f"{'sum':<34} {sums[0]:>9,} {sums[1]:>9,} {sums[2]:>11,}")
+    return lines

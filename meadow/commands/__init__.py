@@ -1,1 +1,0 @@
-"""The commands: thin shells, one file each, over functions of the library."""

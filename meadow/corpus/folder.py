@@ -1,0 +1,229 @@
+"""Open a built, mixed or published corpus: the way in from notebooks, training and reports."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meadow.atomic import sha256_file
+from meadow.corpus.manifest import Manifest, Shard, read_manifest
+from meadow.corpus.shard_rows import check_rows
+from meadow.corpus.shards import read_parquet
+from meadow.errors import CheckError, UsageError
+from meadow.net.stores import is_remote
+
+if TYPE_CHECKING:
+    import datasets
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+HUB_PREFIX = "hf://"
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """A corpus on disk; tables are read when they are asked for.
+
+    Args:
+        folder: Where it lies.
+        manifest: What it holds.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def configs(self) -> list[str]:
+        """The configs: one per source for a build, one per mix for a mix."""
+        return list(self.manifest.splits())
+
+    def shards(self, config: str | None = None, split: str | None = None) -> list[Shard]:
+        """The shards of a config (all configs) and a split (all splits), in order.
+
+        Raises:
+            UsageError: There is no such config or split.
+        """
+        splits = self.manifest.splits()
+        if config is not None and config not in splits:
+            raise UsageError(
+                f"no config {config!r} in this corpus",
+                where=str(self.folder),
+                fix=f"one of {', '.join(splits) or 'none: it is empty'}",
+            )
+        chosen = [splits[config]] if config is not None else list(splits.values())
+        names = dict.fromkeys(name for item in chosen for name in item)
+        if split is not None and split not in names:
+            raise UsageError(
+                f"no split {split!r} in this corpus",
+                where=str(self.folder),
+                fix=f"one of {', '.join(names)}",
+            )
+        return [
+            shard
+            for item in chosen
+            for name, shards in item.items()
+            if split in (None, name)
+            for shard in shards
+        ]
+
+    def files(self, config: str | None = None, split: str | None = None) -> list[Path]:
+        """The shards' paths."""
+        return [self.folder / shard.path for shard in self.shards(config, split)]
+
+    def rows(self, config: str | None = None, split: str | None = None) -> int:
+        """How many rows there are, from the manifest."""
+        return sum(shard.rows for shard in self.shards(config, split))
+
+    def verify(self) -> None:
+        """Hold every shard to its hash.
+
+        Raises:
+            CheckError: A shard is missing or differs.
+        """
+        for shard in self.shards():
+            path = self.folder / shard.path
+            if not path.is_file() or sha256_file(path) != shard.sha256:
+                raise CheckError(
+                    "a shard is missing or not what the manifest says",
+                    where=str(path),
+                    fix="build or pull it again",
+                )
+
+    def iter_tables(
+        self,
+        config: str | None = None,
+        split: str | None = None,
+        columns: list[str] | None = None,
+    ) -> Iterator[pa.Table]:
+        """One Arrow table per shard, page checksums verified, its columns held to the schema.
+
+        Raises:
+            FileError: A shard cannot be read.
+            CheckError: Its rows are not those of a corpus.
+        """
+        for path in self.files(config, split):
+            table = read_parquet(path, columns)
+            check_rows(table, path, columns)
+            yield table
+
+    def to_arrow(
+        self,
+        config: str | None = None,
+        split: str | None = None,
+        columns: list[str] | None = None,
+    ) -> pa.Table:
+        """All rows as one Arrow table."""
+        import pyarrow as pa
+
+        from meadow.schema import arrow_schema
+
+        tables = list(self.iter_tables(config, split, columns))
+        if not tables:
+            schema = arrow_schema()
+            return schema.empty_table() if columns is None else schema.empty_table().select(columns)
+        return pa.concat_tables(tables)
+
+    def to_polars(self, config: str | None = None, split: str | None = None) -> pl.DataFrame:
+        """All rows as a polars frame."""
+        import polars as pl
+
+        frame = pl.from_arrow(self.to_arrow(config, split))
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+    def to_pandas(self, config: str | None = None, split: str | None = None) -> pd.DataFrame:
+        """All rows as a pandas frame."""
+        frame: pd.DataFrame = self.to_arrow(config, split).to_pandas()
+        return frame
+
+    def to_datasets(self, config: str | None = None) -> datasets.DatasetDict:
+        """The splits as a `datasets.DatasetDict`, memory-mapped by datasets."""
+        import datasets
+
+        splits = self.manifest.splits()
+        names = dict.fromkeys(
+            name for key, item in splits.items() if config in (None, key) for name in item
+        )
+        loaded: Any = datasets.load_dataset(
+            "parquet",
+            data_files={
+                name: [str(path) for path in self._present(config, name)] for name in names
+            },
+        )
+        return loaded
+
+    def _present(self, config: str | None, split: str) -> list[Path]:
+        return [
+            self.folder / shard.path
+            for key, item in self.manifest.splits().items()
+            if config in (None, key)
+            for shard in item.get(split, ())
+        ]
+
+    def find(self, record_id: str) -> dict[str, Any] | None:
+        """The row with that id (a unique prefix will do), or None."""
+        import pyarrow.compute as pc
+
+        for table in self.iter_tables():
+            hits = table.filter(pc.starts_with(table["id"], record_id))
+            if hits.num_rows:
+                row: dict[str, Any] = hits.slice(0, 1).to_pylist()[0]
+                return row
+        return None
+
+    def __repr__(self) -> str:
+        return f"Corpus({str(self.folder)!r}, {self.rows():,} rows, {len(self.configs)} configs)"
+
+    def _repr_html_(self) -> str:
+        """A table of configs for notebooks; every text escaped."""
+        rows = []
+        for config, splits in self.manifest.splits().items():
+            for split, shards in splits.items():
+                entry = self.manifest.sources.get(config)
+                rejected = f"{sum(entry.rejected.values()):,}" if entry else ""
+                cells = [
+                    config,
+                    split,
+                    f"{sum(shard.rows for shard in shards):,}",
+                    rejected,
+                    f"{sum(shard.bytes for shard in shards) / 1e6:,.1f}",
+                ]
+                rows.append("".join(f"<td>{html.escape(cell)}</td>" for cell in cells))
+        head = "".join(f"<th>{name}</th>" for name in ("config", "split", "rows", "rejected", "MB"))
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        return (
+            f"<div><strong>{html.escape(repr(self))}</strong>"
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        )
+
+
+def open_corpus(location: str | Path, *, verify: bool = False) -> Corpus:
+    """Open a corpus folder, a published one as `hf://OWNER/NAME@REVISION`, or one in a store.
+
+    Args:
+        location: A folder with a MANIFEST.json, a Hub address, or an address such as `s3://...`.
+        verify: Hold every shard to its hash first.
+
+    Raises:
+        FileError: The folder holds no finished corpus.
+        CheckError: A shard is not what the manifest says.
+    """
+    text = str(location)
+    if text.startswith(HUB_PREFIX):
+        from meadow.hub import pull_to_cache
+
+        folder = pull_to_cache(text.removeprefix(HUB_PREFIX))
+    elif is_remote(text):
+        from meadow.corpus.stored import pull_corpus
+
+        folder = pull_corpus(text)
+    else:
+        folder = Path(location)
+    corpus = Corpus(folder, read_manifest(folder))
+    if verify:
+        corpus.verify()
+    return corpus

@@ -1,0 +1,193 @@
+"""A corpus at an address of a store: copied there, and copied from there.
+
+A corpus is built in the cache and then copied, every file read back and held to its hash,
+MANIFEST.json last: a reader of the store sees the old corpus, the new one or none, as on a disk. An
+interrupted copy continues with the files whose hashes are not there yet. No store of this kind has
+locks: two machines must not copy to one address at the same time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from meadow.atomic import locked, sha256_file, write_bytes
+from meadow.corpus.manifest import NAME, Manifest, is_safe_path, read_manifest
+from meadow.errors import CheckError, FileError, UsageError
+from meadow.net.download import check_room
+from meadow.net.stores import CACHE, Store, copy_here, open_store
+
+JOURNAL = ".copying.json"
+
+
+def working_folder(address: str) -> Path:
+    """Where a corpus is built that is to be copied to `address` afterwards."""
+    store = open_store(address)
+    key = hashlib.sha256(store.address.encode()).hexdigest()[:16]
+    return CACHE.expanduser() / "corpora" / f"{Path(store.path).name}-{key}"
+
+
+def check_target(address: str, config_hash: str) -> None:
+    """Hold a place to the rule of output folders, before the work is done.
+
+    Raises:
+        UsageError: A corpus of another recipe, or something else, lies there.
+    """
+    store = open_store(address)
+    manifest = _manifest_at(store)
+    if manifest is not None:
+        if manifest.config_hash != config_hash:
+            raise UsageError(
+                "the address holds a corpus of another recipe",
+                where=store.where(),
+                fix="choose another --out, or remove what is there",
+            )
+        return
+    if _journal(store) is None and store.describe(store.path) is not None and _any(store):
+        raise UsageError(
+            "the address is not empty and holds no corpus",
+            where=store.where(),
+            fix="choose another --out, or remove what is there",
+        )
+
+
+def _any(store: Store) -> bool:
+    with store.faults():
+        return bool(store.system.find(store.path))
+
+
+def copy_corpus(
+    folder: Path, address: str, *, report: Callable[[str], None] = lambda line: None
+) -> tuple[int, int]:
+    """Copy a finished corpus to an address: files that differ, read back and held to their hashes.
+
+    Returns:
+        How many files were copied, and their bytes.
+
+    Raises:
+        CheckError: A file reads back as other bytes than were sent.
+        NetworkError: The store does not do as it should.
+    """
+    store = open_store(address)
+    manifest = read_manifest(folder)
+    named = manifest.named()
+    text = (folder / NAME).read_bytes()
+    if store.read(NAME) == text and _all_there(store, named):
+        return 0, 0
+    old = _manifest_at(store)
+    there = dict(_journal(store) or {})
+    if old is not None:
+        there |= {name: sha256 for name, (_, sha256) in old.named().items()}
+    # what stood there may be named by nothing from here on: so it is written down first
+    _note(store, there)
+    store.remove(NAME)
+    copied = size_copied = 0
+    for name, (size, sha256) in named.items():
+        about = store.describe(store.join(name))
+        if there.get(name) == sha256 and about is not None and about.get("size") == size:
+            continue
+        with store.faults(name):
+            store.system.makedirs(store.join(name).rpartition("/")[0], exist_ok=True)
+            store.system.put_file(str(folder / name), store.join(name))
+        _read_back(store, name, sha256)
+        there[name] = sha256
+        _note(store, there)
+        copied += 1
+        size_copied += size
+        report(f"copied {store.where(name)} ({size:,} bytes)")
+    for name in there.keys() - named.keys():
+        store.remove(name)
+    store.write(NAME, text)
+    if store.read(NAME) != text:
+        raise CheckError("the manifest reads back as other bytes", where=store.where(NAME))
+    store.remove(JOURNAL)
+    return copied, size_copied
+
+
+def _note(store: Store, files: dict[str, str]) -> None:
+    store.write(JOURNAL, json.dumps(files, sort_keys=True).encode())
+
+
+def _journal(store: Store) -> dict[str, str] | None:
+    """The files that an interrupted copy had finished: name -> SHA-256."""
+    data = store.read(JOURNAL)
+    if data is None:
+        return None
+    try:
+        found = json.loads(data)
+        return {str(name): str(found[name]) for name in found if is_safe_path(name)}
+    except (ValueError, TypeError):
+        return {}
+
+
+def _all_there(store: Store, named: dict[str, tuple[int, str]]) -> bool:
+    abouts = {name: store.describe(store.join(name)) for name in named}
+    return all(
+        about is not None and about.get("size") == named[name][0] for name, about in abouts.items()
+    )
+
+
+def _read_back(store: Store, name: str, sha256: str) -> None:
+    digest = hashlib.sha256()
+    for block in store.blocks(store.join(name)):
+        digest.update(block)
+    if digest.hexdigest() != sha256:
+        store.remove(name)
+        raise CheckError(
+            "a file reads back as other bytes than were sent",
+            where=store.where(name),
+            fix="run the same command again; if it stays so, the store is damaged",
+        )
+
+
+def _manifest_at(store: Store) -> Manifest | None:
+    """The manifest of a finished corpus at an address."""
+    data = store.read(NAME)
+    if data is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / NAME).write_bytes(data)
+        try:
+            return read_manifest(Path(folder))
+        except FileError as error:
+            raise FileError(error.what, where=store.where(NAME), fix=error.fix) from error
+
+
+def pull_corpus(address: str) -> Path:
+    """Copy a corpus from an address into the cache, every file held to the manifest.
+
+    Raises:
+        FileError: There is no finished corpus.
+        CheckError: A file is not what the manifest says.
+    """
+    store = open_store(address)
+    data = store.read(NAME)
+    manifest = _manifest_at(store)
+    if data is None or manifest is None:
+        raise FileError(
+            "no MANIFEST.json: not a finished corpus",
+            where=store.where(),
+            fix="check the address, or build it again",
+        )
+    folder = CACHE.expanduser() / "pulled" / hashlib.sha256(data).hexdigest()[:32]
+    with locked(folder):
+        if (folder / NAME).is_file():
+            return folder
+        for name, (size, sha256) in manifest.named().items():
+            target = folder / name
+            if target.is_file() and sha256_file(target) == sha256:
+                continue
+            check_room(folder, size)
+            found, _ = copy_here(store, store.join(name), size, target)
+            if found != sha256:
+                target.unlink()
+                raise CheckError(
+                    "a file is not what the manifest says",
+                    where=store.where(name),
+                    fix="build or copy it again",
+                )
+        write_bytes(folder / NAME, data)
+    return folder

@@ -1,0 +1,263 @@
+"""Training rows held against exam items: does a mix hold the questions that it will be scored on?
+
+Everything is compared by words (see `meadow.text.ngrams`), field by field: instruction, input,
+output. An item's *score* in a row is the share of the item's distinct word 8-grams that the row
+has; a stem of fewer than eight words has the score 1 where a field equals it, or where a field of
+the row holds it together with the right answer in the output or with every option. The *level*:
+
+- `stem`: a field equals the stem after normalisation, or the score is at least 0.2, or a field is a
+  near duplicate of the stem (Jaccard similarity of word 3-grams of at least 0.7);
+- `stem+answer`: besides, the output gives the right answer: its text, or its letter where the row
+  lists the options;
+- `none`: less. One single common 8-gram ("which of the following is the most likely diagnosis")
+  would flag half of an exam, so that weaker overlap is only reported: per item the row with the
+  highest score.
+
+Every row is held against every item. Phrases that many items share cannot make a level by
+themselves in an item that is long enough, so that they are only counted where a rarer phrase was
+found: no level changes, and boilerplate costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from meadow.exams.index import ItemTable
+from meadow.exams.overlap import STEM_SHARE, Level, Verdict, judge
+from meadow.text.ngrams import (
+    Integers,
+    Ragged,
+    chunks,
+    offsets_of,
+    sorted_distinct,
+    word_hashes,
+    word_lists,
+)
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from meadow.exams.items import ExamItem
+
+EDITABLE_NGRAMS = 17
+"""A stem with more 8-grams than this that lost four fifths of them has lost too many of its 3-grams
+to be a near duplicate: an edit that breaks eight 8-grams breaks three 3-grams."""
+FIELDS = ("instruction", "input", "output")
+FILE_NAME = "contamination.parquet"
+
+
+COLUMNS = ("exam", "item_id", "row_id", "level", "score", "matched")
+
+
+def find_contamination(frame: pl.DataFrame, items: Sequence[ExamItem]) -> pl.DataFrame:
+    """Hold every row against every item.
+
+    Args:
+        frame: Columns id, instruction, input, output.
+        items: Exam items, of several exams if need be.
+
+    Returns:
+        exam, item_id, row_id, level, score, matched: every pair of level stem or higher, and for
+        each item without one the row with the highest score. `matched` names what was found:
+        exact, 13-gram, 8-gram, near_duplicate, contained.
+    """
+    import polars as pl
+
+    table = ItemTable.of(_unique(items))
+    found: list[tuple[int, str, Verdict]] = []
+    weaker: dict[int, tuple[str, Verdict]] = {}
+    sizes = frame.select(pl.sum_horizontal(pl.col(*FIELDS).str.len_bytes())).to_series()
+    for start, stop in chunks(sizes.to_numpy().astype(np.int64)) if table.items else ():
+        part = frame.select("id", *FIELDS)[start:stop]
+        for item, row_id, verdict in _judged(part, table):
+            if verdict.level is not Level.NONE:
+                found.append((item, row_id, verdict))
+            elif verdict.score > (weaker[item][1].score if item in weaker else 0.0):
+                weaker[item] = (row_id, verdict)
+    flagged = {item for item, *_ in found}
+    found += [(item, *pair) for item, pair in weaker.items() if item not in flagged]
+    rows = [
+        (table.items[item].exam, table.items[item].item_id, row_id, *verdict)
+        for item, row_id, verdict in found
+    ]
+    schema = dict.fromkeys(COLUMNS, pl.String) | {"score": pl.Float64}
+    result = pl.DataFrame(rows, schema=schema, orient="row")
+    return result.sort("exam", "item_id", "row_id")
+
+
+def summarise(contamination: pl.DataFrame, items: Sequence[ExamItem]) -> dict[str, dict[str, Any]]:
+    """The verdict per exam, as a mix's manifest has it.
+
+    Returns:
+        exam -> items (their number), items_found and rows (number per level: stem and
+        stem+answer, each item and row at its highest level), verdict.
+    """
+    import polars as pl
+
+    summary = {}
+    flagged = contamination.filter(pl.col("level") != Level.NONE.value)
+    for exam, unique in _per_exam(items).items():
+        mine = flagged.filter(pl.col("exam") == exam)
+        counts = {}
+        for name, key in (("items_found", "item_id"), ("rows", "row_id")):
+            levels = mine.group_by(key).agg(pl.col("level").max())["level"].to_list()
+            counts[name] = {
+                level.value: levels.count(level.value)
+                for level in (Level.STEM, Level.STEM_AND_ANSWER)
+            }
+        share = mine["item_id"].n_unique() / max(1, len(unique))
+        verdict = "no item found" if not len(mine) else f"{share:.1%} of the items found"
+        summary[exam] = {"items": len(unique), **counts, "verdict": verdict}
+    return summary
+
+
+def rows_to_drop(contamination: pl.DataFrame, drop: str) -> pl.Series:
+    """The ids of rows that `--drop stem` or `--drop stem+answer` removes."""
+    import polars as pl
+
+    levels = {
+        "none": [],
+        "stem": [Level.STEM.value, Level.STEM_AND_ANSWER.value],
+        "stem+answer": [Level.STEM_AND_ANSWER.value],
+    }[drop]
+    return contamination.filter(pl.col("level").is_in(levels))["row_id"].unique().sort()
+
+
+def remaining(folder: Path) -> pl.DataFrame:
+    """A mix's contamination.parquet without the rows that are not in the mix.
+
+    The file tells what was found before anything was dropped or sampled; what a checkpoint was
+    trained on is this.
+
+    Args:
+        folder: The folder of a mix.
+    """
+    import polars as pl
+
+    from meadow.corpus.folder import open_corpus
+
+    ids = {
+        value
+        for table in open_corpus(folder).iter_tables(columns=["id"])
+        for value in table["id"].to_pylist()
+    }
+    table = pl.read_parquet(folder / FILE_NAME)
+    return table.filter(pl.col("row_id").is_in(list(ids)))
+
+
+def _unique(items: Sequence[ExamItem]) -> list[ExamItem]:
+    return list({(item.exam, item.item_id): item for item in reversed(items)}.values())[::-1]
+
+
+def _per_exam(items: Sequence[ExamItem]) -> dict[str, list[ExamItem]]:
+    exams: dict[str, list[ExamItem]] = {}
+    for item in _unique(items):
+        exams.setdefault(item.exam, []).append(item)
+    return exams
+
+
+def _judged(part: pl.DataFrame, table: ItemTable) -> Iterator[tuple[int, str, Verdict]]:
+    """The pairs of a chunk that have a level, and per item the best of the others."""
+    words, layout = _take_apart(part)
+    item, row, score = _scored(table, *layout.to_rows(*table.index.hits(words)))
+    short = table.counts[item] <= EDITABLE_NGRAMS
+    likely = score >= np.where(short, STEM_SHARE / 2, STEM_SHARE)
+    pairs = {
+        (int(i), int(r)): float(s)
+        for i, r, s in zip(item[likely], row[likely], score[likely], strict=True)
+    }
+    for index in table.short:
+        rows, keys = layout.to_rows(*index.hits(words))
+        lengths = index.postings.lengths[keys]
+        owners = index.postings.take(keys).values
+        for i, r in zip(owners.tolist(), np.repeat(rows, lengths).tolist(), strict=True):
+            pairs.setdefault((i, r), 0.0)
+    ids = part["id"].to_list()
+    fields = _words_of(part, sorted({r for _, r in pairs}))
+    for (i, r), value in pairs.items():
+        yield i, ids[r], judge(table.stem(i), fields[r], value)
+    order = np.lexsort((row, -score, item))
+    best = order[np.unique(item[order], return_index=True)[1]]
+    for i, r, value in zip(item[best].tolist(), row[best].tolist(), score[best], strict=True):
+        if (i, r) not in pairs:
+            yield i, ids[r], Verdict(Level.NONE, float(value), "8-gram")
+
+
+def _take_apart(part: pl.DataFrame) -> tuple[Ragged, _Layout]:
+    """The words of every field of a chunk.
+
+    An instruction is usually the same for thousands of rows: each is taken apart once.
+    """
+    import polars as pl
+
+    instructions = part["instruction"].unique(maintain_order=True)
+    numbers = pl.DataFrame({"instruction": instructions}).with_row_index("number")
+    numbered = part.select("instruction").join(
+        numbers, on="instruction", how="left", maintain_order="left"
+    )
+    number = numbered["number"].to_numpy().astype(np.int64)
+    order = np.argsort(number, kind="stable")
+    users = Ragged(order.astype(np.uint64), offsets_of(np.bincount(number)))
+    words = word_hashes(pl.concat([instructions, part["input"], part["output"]]))
+    return words, _Layout(part.height, users)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Which row a text of a chunk belongs to: instructions first, then inputs, then outputs.
+
+    Args:
+        rows: Rows of the chunk.
+        users: The rows that have each instruction.
+    """
+
+    rows: int
+    users: Ragged
+
+    def to_rows(self, texts: Integers, keys: Integers) -> tuple[Integers, Integers]:
+        """(text, key) pairs as distinct (row, key) pairs, in this order."""
+        shared = len(self.users.offsets) - 1
+        of_instruction = texts < shared
+        users = self.users.take(texts[of_instruction])
+        rows = np.append(
+            users.values.astype(np.int64), (texts[~of_instruction] - shared) % self.rows
+        )
+        keys = np.append(np.repeat(keys[of_instruction], users.lengths), keys[~of_instruction])
+        packed = sorted_distinct((rows << 32) | keys)
+        return packed >> 32, packed & 0xFFFFFFFF
+
+
+def _scored(
+    table: ItemTable, rows: Integers, keys: Integers
+) -> tuple[Integers, Integers, np.ndarray[Any, np.dtype[np.float64]]]:
+    """Item, row and share of the item's n-grams, for every pair that shares a rare one.
+
+    Args:
+        table: The items.
+        rows: Row of each hit, ascending.
+        keys: n-gram of each hit, ascending within a row.
+    """
+    owners = table.rare.take(keys)
+    row = np.repeat(rows, owners.lengths)
+    scale = int(rows.max()) + 1 if len(rows) else 1
+    pairs, counts = np.unique(owners.values.astype(np.int64) * scale + row, return_counts=True)
+    item, row = pairs // scale, pairs % scale
+    if len(rows):
+        stock = table.common.take(item)
+        wanted = (np.repeat(row, stock.lengths) << 32) | stock.values.astype(np.int64)
+        packed = (rows << 32) | keys
+        place = np.minimum(np.searchsorted(packed, wanted), len(packed) - 1)
+        present = offsets_of((packed[place] == wanted).astype(np.int64))
+        counts = counts + present[stock.offsets[1:]] - present[stock.offsets[:-1]]
+    return item, row, counts / np.maximum(1, table.counts[item])
+
+
+def _words_of(part: pl.DataFrame, rows: list[int]) -> dict[int, list[list[str]]]:
+    """Row -> the words of its fields."""
+    columns = [word_lists(part[name][rows]).to_list() for name in FIELDS]
+    return {row: [column[i] for column in columns] for i, row in enumerate(rows)}

@@ -1,0 +1,315 @@
+"""Raw files of a source, from where it names them to `RAW/<source>/`: resumable, capped, checked.
+
+Each file is one of four: at hand already, an http(s) address, a file on the Hub at a pinned
+revision, or one that the user has to download by hand. A file has the hash that its source states,
+or the one that the lock file recorded at the first fetch; a file that has neither gets recorded.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meadow.atomic import locked, sha256_file
+from meadow.errors import NetworkError, UpstreamChangedError, UsageError
+from meadow.fetch.lockfile import LockEntry, read_lock, record
+from meadow.fetch.members import download_member
+from meadow.fetch.tar_stream import is_archive
+from meadow.net.download import (
+    Commit,
+    Expected,
+    Fetched,
+    Progress,
+    check,
+    check_room,
+    clear_leftovers,
+    download,
+    no_progress,
+    publish,
+)
+from meadow.net.http import clean_address, make_client
+from meadow.net.retry import Attempts, Clock, Patience
+from meadow.source import File, OriginName, Source
+
+if TYPE_CHECKING:
+    import httpx
+
+HUB = "hf://"
+
+
+class State(StrEnum):
+    """What is to be done about a file, or was done."""
+
+    AT_HAND = "at hand"
+    """It lies in its place with the known hash, or no hash is known."""
+    FETCH = "to fetch"
+    FETCHED = "fetched"
+    BY_HAND = "by hand"
+    """It is not there, and only the user can get it."""
+    ABSENT = "absent"
+    """Optional, not there, and not to be had by an address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One raw file of a source and what is known of it.
+
+    Args:
+        source: The source's name.
+        license: The licence of its rows.
+        file: The file as the source describes it.
+        target: Where it belongs.
+        key: Its name in the lock file.
+        state: What is to be done, or was done.
+        sha256: Its hash: stated, recorded or just measured.
+        size: Its size, likewise.
+        revision: The recorded commit of a Hub file.
+    """
+
+    source: str
+    license: str
+    file: File
+    target: Path
+    key: str
+    state: State
+    sha256: str | None
+    size: int | None
+    revision: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """One row of `meadow fetch --json`."""
+        return {
+            "source": self.source,
+            "file": self.file.name,
+            "state": self.state.value,
+            "url": clean_address(self.file.url) if self.file.url else None,
+            "member": self.file.member,
+            "path": str(self.target),
+            "bytes": self.size,
+            "max_bytes": self.file.max_size,
+            "sha256": self.sha256,
+            "license": self.license,
+            "by_hand": self.file.by_hand,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Fetcher:
+    """Where raw files go, what is known of them, and how patient a transfer is.
+
+    Args:
+        raw: The folder of raw files.
+        lock: The lock file.
+        patience: The limits of a transfer.
+        clock: The time.
+    """
+
+    raw: Path
+    lock: Path
+    patience: Patience = field(default_factory=Patience)
+    clock: Clock = field(default_factory=Clock)
+
+    def plan(self, source: Source, origin: OriginName = OriginName.UPSTREAM) -> Iterator[Item]:
+        """What is to be done for each file of a source; nothing is sent, nothing is written."""
+        entries = read_lock(self.lock)
+        for file in source.origin(origin).files:
+            key = f"{source.name}/{file.name}"
+            target = self.raw / source.name / file.name
+            entry = entries.get(key)
+            if entry is not None and not _same_place(entry, file):
+                entry = None
+            yield Item(
+                source=source.name,
+                license=source.license,
+                file=file,
+                target=target,
+                key=key,
+                state=_state(file, target),
+                sha256=file.sha256 or (entry.sha256 if entry else None),
+                size=_known_size(file, entry),
+                revision=entry.revision if entry else "",
+            )
+
+    def fetch(
+        self, items: Iterable[Item], *, progress: Callable[[Item], Progress] | None = None
+    ) -> Iterator[Item]:
+        """Bring every file to its place, one after the other.
+
+        Raises:
+            NetworkError: A server cannot be reached or does not answer as it should.
+            UpstreamChangedError: A file is not what it was.
+            FileError: A file is larger than its cap, or the disk is full.
+            LockedError: Another run fetches into the same folder.
+        """
+        with make_client(silence=self.patience.silence) as client:
+            for item in items:
+                watch = progress(item) if progress is not None else no_progress
+                yield self.fetch_one(item, client, watch)
+
+    def fetch_one(self, item: Item, client: httpx.Client, progress: Progress) -> Item:
+        """Bring one file to its place."""
+        if item.state is State.AT_HAND:
+            return verify_at_hand(item)
+        if item.state is not State.FETCH:
+            return item
+        address = item.file.url or ""
+        expected = Expected(item.sha256, item.size, item.file.max_size)
+        with locked(self.raw / item.source):
+            item.target.parent.mkdir(parents=True, exist_ok=True)
+            check_room(item.target.parent, item.size or 0)
+            attempts = Attempts(clean_address(address), self.patience, self.clock)
+            if address.startswith(HUB):
+                fetched = self._from_hub(item, expected)
+            elif streams_member(item.file):
+                fetched = download_member(
+                    client,
+                    address,
+                    item.file.member or "",
+                    item.target,
+                    expected,
+                    attempts,
+                    progress=progress,
+                    commit=self._recorder(item),
+                )
+            else:
+                fetched = download(
+                    client,
+                    address,
+                    item.target,
+                    expected,
+                    attempts,
+                    progress=progress,
+                    commit=self._recorder(item),
+                )
+        return replace(item, state=State.FETCHED, sha256=fetched.sha256, size=fetched.size)
+
+    def _recorder(self, item: Item, revision: str = "") -> Commit:
+        """Writes the lock entry, before the file gets its name: no file is ever unrecorded."""
+        url = clean_address(item.file.url or "")
+        member = (item.file.member or "") if streams_member(item.file) else ""
+
+        def write(fetched: Fetched) -> None:
+            entry = LockEntry(url, fetched.sha256, fetched.size, member, revision)
+            record(self.lock, item.key, entry)
+
+        return write
+
+    def _from_hub(self, item: Item, expected: Expected) -> Fetched:
+        from meadow.hub.files import fetch_to, look_up
+        from meadow.net.hub import HubClient
+        from meadow.net.reference import parse_file_address
+
+        reference = parse_file_address(item.file.url or "")
+        if item.revision and not reference.pinned:
+            # The first fetch saw this commit; the branch may have moved since.
+            reference = replace(reference, revision=item.revision)
+        client = HubClient(self.patience, self.clock)
+        staging = _staging(item.target)
+        for last in (False, True):
+            file = look_up(client, reference)
+            path = fetch_to(client, file, staging, cap=expected.size or expected.cap)
+            fetched = Fetched(sha256_file(path), path.stat().st_size)
+            try:
+                check(fetched, expected, item.file.url or "")
+            except UpstreamChangedError:
+                if last:
+                    path.replace(item.target.with_name(item.target.name + ".bad"))
+                shutil.rmtree(staging)
+                if last:
+                    raise
+            else:
+                break
+        self._recorder(item, file.reference.revision)(fetched)
+        publish(path, item.target)
+        shutil.rmtree(staging, ignore_errors=True)
+        return fetched
+
+
+def _staging(target: Path) -> Path:
+    """Where a file from the Hub arrives."""
+    return target.parent / f".{target.name}.hub"
+
+
+def streams_member(file: File) -> bool:
+    """Whether only one member of the archive behind the address is kept.
+
+    Where the local file is an archive itself (a zip with several members), its reader opens it.
+    """
+    address = (file.url or "").partition("?")[0]
+    return bool(file.member) and is_archive(address) and not is_archive(file.name)
+
+
+def verify_at_hand(item: Item) -> Item:
+    """Hash a file that is there already; nothing is overwritten.
+
+    Raises:
+        UpstreamChangedError: It is not the file that is known.
+    """
+    if any(character in item.file.name for character in "*?["):
+        return item
+    found = Fetched(sha256_file(item.target), item.target.stat().st_size)
+    if item.sha256 is not None and found.sha256 != item.sha256:
+        raise UpstreamChangedError(
+            f"the file at hand is not the known one: expected {item.sha256}, got {found.sha256}",
+            where=str(item.target),
+            fix="move it away and fetch again; or delete its entry in sources.lock.toml",
+        )
+    clear_leftovers(item.target)
+    shutil.rmtree(_staging(item.target), ignore_errors=True)
+    return replace(item, sha256=found.sha256, size=found.size)
+
+
+def by_hand_notice(item: Item) -> str:
+    """What the user has to do to get a file."""
+    return f"{item.source}: {item.file.by_hand or 'get this file'}\n    put it at {item.target}"
+
+
+def select(sources: dict[str, Source], names: Iterable[str]) -> list[Source]:
+    """The sources of these names.
+
+    Raises:
+        UsageError: A name is unknown; the nearest known one is named.
+    """
+    import difflib
+
+    chosen = []
+    for name in dict.fromkeys(names):
+        if name not in sources:
+            near = difflib.get_close_matches(name, sources, n=1)
+            raise UsageError(
+                f"unknown source {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+                fix="`meadow sources` lists them",
+            )
+        chosen.append(sources[name])
+    return chosen
+
+
+def _same_place(entry: LockEntry, file: File) -> bool:
+    member = (file.member or "") if streams_member(file) else ""
+    return entry.url == clean_address(file.url or "") and entry.member == member
+
+
+def _known_size(file: File, entry: LockEntry | None) -> int | None:
+    if file.size is not None:
+        return file.size
+    # A recorded size counts only with the hash that was recorded beside it.
+    if entry is not None and file.sha256 in {None, entry.sha256}:
+        return entry.size
+    return None
+
+
+def _state(file: File, target: Path) -> State:
+    if target.is_file() or (target.parent.is_dir() and any(target.parent.glob(target.name))):
+        return State.AT_HAND
+    if file.url is not None:
+        return State.FETCH
+    return State.ABSENT if file.optional else State.BY_HAND
+
+
+def is_fault(error: Exception) -> bool:
+    """Whether a fault concerns one file only, so that the others can still be fetched."""
+    return isinstance(error, NetworkError | UpstreamChangedError)

@@ -1,0 +1,1 @@
+"""A corpus to a training set: what is chosen, which duplicates leave. Recipes are TOML."""

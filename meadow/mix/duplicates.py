@@ -1,0 +1,254 @@
+"""Exact and near duplicates: verified pairs only, and a keep rule that anyone can repeat.
+
+Two rows are compared by one text: the question (`input`, or `instruction` where the input is
+blank), a line break, and `output`. They are *exact* duplicates when the words of that text are the
+same (see `meadow.text.ngrams`: case, white space and punctuation do not count), and *near*
+duplicates when the Jaccard similarity of their sets of word 3-grams is at least the threshold
+(0.7). An instruction that stands beside an input is the same for a whole source and is left out.
+
+The keep rule: rows are taken in the order better licence, longer answer, smaller id; a row is
+dropped when a row already kept is its duplicate. So every dropped row has a kept row whose
+similarity was computed, no two kept rows are duplicates, and nothing is dropped because of a chain
+(a like b, b like c) or of an unverified guess.
+
+How pairs are found without comparing all of them is in `meadow.mix.similarity`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from meadow.licenses import LICENSES, License
+from meadow.mix.minhash import join_minhash
+from meadow.mix.pruning import possible_rows
+from meadow.mix.similarity import POSTING_BOUND, Grams, Join, gather, join_exact
+from meadow.text.ngrams import Hashes, Integers, Ragged, distinct, mixed, ngram_hashes
+
+if TYPE_CHECKING:
+    import polars as pl
+
+THRESHOLD = 0.7
+SHINGLE_WORDS = 3
+EXACT_ROWS = 1_000_000
+"""Above this many rows candidates come from MinHash; they are verified exactly all the same."""
+Method = Literal["auto", "exact", "minhash"]
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """What was found.
+
+    Args:
+        dropped: One row per dropped row: kept_id, dropped_id, jaccard, kind ("exact" | "near").
+        pairs: The ledger of verified near-duplicate pairs between distinct texts: left_id,
+            right_id, jaccard. Of rows that are similar by boilerplate alone, and that can be
+            quadratically many, it has the pairs of a dropped and a kept row.
+        clusters: Every row that has a duplicate: cluster (the smallest id in it), id, kept.
+    """
+
+    dropped: pl.DataFrame
+    pairs: pl.DataFrame
+    clusters: pl.DataFrame
+
+    @property
+    def dropped_ids(self) -> pl.Series:
+        """The ids that do not stay."""
+        return self.dropped["dropped_id"]
+
+
+def comparison_text(frame: pl.DataFrame) -> pl.Series:
+    """The text that rows are compared by: question, line break, output."""
+    import polars as pl
+
+    question = (
+        pl.when(pl.col("input").str.strip_chars() == "").then("instruction").otherwise("input")
+    )
+    return frame.select(pl.concat_str(question, pl.col("output"), separator="\n")).to_series()
+
+
+def license_rank(license: License) -> int:
+    """The order of licences in the keep rule: 0 is the freest."""
+    if license.redistribute != "yes":
+        return 9 if license.redistribute == "no" else 8
+    return 4 * license.non_commercial + 2 * license.share_alike + license.attribution
+
+
+def preference(frame: pl.DataFrame) -> Integers:
+    """Row numbers, the one that is kept first in front: licence, longer answer, id."""
+    import polars as pl
+
+    ranks = {key: license_rank(license) for key, license in LICENSES.items()}
+    order = frame.select(
+        pl.col("license")
+        .cast(pl.String)
+        .replace_strict(ranks, default=9, return_dtype=pl.Int64)
+        .alias("rank"),
+        pl.col("output").str.len_chars().alias("length"),
+        "id",
+    ).with_row_index("row")
+    sorted_rows = order.sort(["rank", "length", "id"], descending=[False, True, False])
+    return sorted_rows["row"].to_numpy().astype(np.int64)
+
+
+def find_duplicates(
+    frame: pl.DataFrame,
+    *,
+    threshold: float = THRESHOLD,
+    near: bool = True,
+    method: Method = "auto",
+    posting_bound: int = POSTING_BOUND,
+) -> Duplicates:
+    """Find the duplicates of a table and say which rows stay.
+
+    Args:
+        frame: Columns id, instruction, input, output, license; ids are unique.
+        threshold: The least Jaccard similarity of a near duplicate.
+        near: Whether near duplicates are looked for, or only equal texts.
+        method: How candidates are found; "auto" is exact up to `EXACT_ROWS` rows.
+        posting_bound: Rows that share a 3-gram above which it counts as boilerplate; a matter of
+            time and memory, never of the result.
+    """
+    import polars as pl
+
+    order = preference(frame)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    columns = frame.select("instruction", "input", "output")
+    sizes = columns.select(pl.sum_horizontal(pl.all().str.len_bytes())).to_series()
+    grams = Grams(
+        lambda rows: comparison_text(columns[rows]),
+        sizes.to_numpy().astype(np.int64),
+        SHINGLE_WORDS,
+    )
+    first_of, small = _scan(grams, rank, near=near)
+    join = Join.empty()
+    unique_rows = np.flatnonzero(first_of == np.arange(len(first_of)))
+    if near and len(unique_rows) > 1:
+        possible = unique_rows[possible_rows(small.take(unique_rows), threshold)]
+        del small
+        exact = method == "exact" or (method == "auto" and len(unique_rows) <= EXACT_ROWS)
+        run = join_exact if exact else join_minhash
+        join = run(grams, possible, threshold, posting_bound)
+    return _decide(frame, first_of, join, rank, grams)
+
+
+def _scan(grams: Grams, rank: Integers, *, near: bool) -> tuple[Integers, Ragged]:
+    """Go through the texts once.
+
+    Returns:
+        For each row the preferred row of the same words (itself, where it is that one), and 32 bits
+        of every row's n-grams.
+    """
+    import polars as pl
+
+    hashes: list[tuple[Hashes, Hashes]] = []
+    held: list[Ragged] = []
+    for texts, words in grams.words_of(np.arange(len(rank))):
+        hashes.append(_sequence_hashes(texts, words))
+        if near:
+            part = distinct(ngram_hashes(words, grams.words))
+            held.append(Ragged((part.values >> np.uint64(18)).astype(np.uint32), part.offsets))
+    groups = pl.DataFrame(
+        {
+            "low": np.concatenate([np.empty(0, np.uint64), *(low for low, _ in hashes)]),
+            "high": np.concatenate([np.empty(0, np.uint64), *(high for _, high in hashes)]),
+            "rank": rank,
+            "row": np.arange(len(rank)),
+        }
+    )
+    best = groups.select(pl.col("row").sort_by("rank").first().over("low", "high"))
+    return best.to_series().to_numpy().astype(np.int64), gather(held)
+
+
+def _sequence_hashes(texts: pl.Series, words: Ragged) -> tuple[Hashes, Hashes]:
+    """Two hashes of the sequence of words of each text; of the text itself where it has no word."""
+    position = np.arange(len(words.values)) - np.repeat(words.offsets[:-1], words.lengths)
+    place = mixed(position.astype(np.uint64) + np.uint64(0x51ED270B))
+    wordless = words.lengths == 0
+    results = []
+    for seed in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F):
+        terms = mixed(words.values * np.uint64(seed) + place)
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms, dtype=np.uint64)])
+        total = sums[words.offsets[1:]] - sums[words.offsets[:-1]]
+        own = texts.str.strip_chars().hash(seed & 0xFFFF).to_numpy()
+        results.append(np.where(wordless, own, total))
+    return results[0], results[1]
+
+
+def _decide(
+    frame: pl.DataFrame, first_of: Integers, join: Join, rank: Integers, grams: Grams
+) -> Duplicates:
+    import polars as pl
+
+    # An equal text goes where its preferred row goes.
+    kept = join.greedy(rank)[first_of]
+    rows = np.flatnonzero(kept != np.arange(len(kept)))
+    near = rows[kept[rows] != first_of[rows]]
+    jaccard = np.ones(len(kept))
+    jaccard[near] = grams.jaccard(first_of[near], kept[near])
+    kind = np.full(len(kept), "exact")
+    kind[near] = "near"
+    ids = frame["id"]
+    dropped = pl.DataFrame(
+        {
+            "kept_id": ids[kept[rows]],
+            "dropped_id": ids[rows],
+            "jaccard": jaccard[rows],
+            "kind": pl.Series(kind[rows].tolist(), dtype=pl.String),
+        }
+    ).sort("kept_id", "dropped_id")
+    one, other = first_of[near], kept[near]
+    join = join.with_pairs(np.minimum(one, other), np.maximum(one, other), jaccard[near])
+    pairs = pl.DataFrame(
+        {"left_id": ids[join.left], "right_id": ids[join.right], "jaccard": join.jaccard}
+    ).sort("left_id", "right_id")
+    equal = np.flatnonzero(first_of != np.arange(len(first_of)))
+    block_left, block_right = join.block_edges()
+    label = components(
+        len(first_of),
+        np.concatenate([join.left, block_left, equal]),
+        np.concatenate([join.right, block_right, first_of[equal]]),
+    )
+    return Duplicates(dropped, pairs, _clusters(ids, label, kept))
+
+
+def _clusters(ids: pl.Series, label: Integers, kept: Integers) -> pl.DataFrame:
+    import polars as pl
+
+    return (
+        pl.DataFrame(
+            {"label": label, "id": ids, "kept": kept == np.arange(len(kept))},
+        )
+        .filter(pl.len().over("label") > 1)
+        .select(pl.col("id").min().over("label").alias("cluster"), "id", "kept")
+        .sort("cluster", "id")
+    )
+
+
+def components(count: int, left: Integers, right: Integers) -> Integers:
+    """The connected components of an undirected graph: for each node the smallest node in its own.
+
+    Args:
+        count: Number of nodes.
+        left: One end of each edge.
+        right: The other.
+    """
+    label = np.arange(count)
+    while True:
+        lowest = np.minimum(label[left], label[right])
+        before = label.copy()
+        np.minimum.at(label, left, lowest)
+        np.minimum.at(label, right, lowest)
+        # The roots follow too, so that long chains close in few rounds.
+        np.minimum.at(label, before[left], lowest)
+        np.minimum.at(label, before[right], lowest)
+        while True:
+            jumped = label[label]
+            if np.array_equal(jumped, label):
+                break
+            label = jumped
+        if np.array_equal(before, label):
+            return label

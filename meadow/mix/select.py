@@ -1,0 +1,398 @@
+"""Mix a corpus into a training set: which rows stay, how often, and in which split.
+
+The steps, in order, each with its rows in, rows out and the reasons of the others:
+
+    select -> exams -> licence -> duplicates -> contamination -> sample
+
+`select` leaves out what the recipe does not name; `exams` leaves out sources that are exams
+elsewhere; `licence` leaves out rows that may not be redistributed, unless their source was accepted
+by name; the rest is in `meadow.mix.duplicates` and `meadow.exams.contamination`. Repeats (weights
+above 1) come after the last step and are counted apart. Every draw is a hash of (seed, record id):
+adding rows to a source changes little of what is drawn.
+
+Only the columns that decisions need are held in memory; the rows themselves are streamed from the
+corpus to the mix by `meadow.mix.write`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from meadow.corpus.folder import Corpus
+from meadow.corpus.manifest import Step
+from meadow.errors import UsageError
+from meadow.exams.items import ExamItem
+from meadow.licenses import LICENSES
+from meadow.mix.duplicates import Duplicates, find_duplicates
+from meadow.mix.recipe import MixRecipe, Part
+from meadow.schema import Reason
+from meadow.sources import SOURCES
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Integers = npt.NDArray[np.int64]
+COLUMNS = ["id", "instruction", "input", "output", "source", "subset", "license"]
+LARGE_CLUSTER = 0.1
+"""A cluster of more than this share of the validation split stays in train: it would fill it."""
+
+
+@dataclass(slots=True)
+class Selection:
+    """What a recipe makes of a corpus.
+
+    Args:
+        copies: How often each row of the corpus stands in the mix, in the corpus' order.
+        validation: Whether a row goes to the split validation.
+        steps: Rows in, out and rejected by reason, step by step.
+        parts: Per part of the recipe: title, rows found, expected, and whether that is met.
+        warnings: What a user ought to know, one line each.
+        duplicates: kept_id, dropped_id, jaccard, kind.
+        clusters: cluster, id, kept.
+        contamination: exam, item_id, row_id, level, score, matched: before anything was dropped.
+        details: Facts for the manifest.
+    """
+
+    copies: Integers
+    validation: npt.NDArray[np.bool_]
+    steps: list[Step]
+    parts: list[dict[str, Any]]
+    warnings: list[str]
+    duplicates: pl.DataFrame
+    clusters: pl.DataFrame
+    contamination: pl.DataFrame
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class _Rows:
+    """The rows that are still in, and the ledger of those that went."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.frame = frame
+        self.rows = np.arange(frame.height)
+        self.steps: list[Step] = []
+
+    def current(self) -> pl.DataFrame:
+        """The rows that are still in."""
+        return self.frame[self.rows]
+
+    def drop(self, step: str, reasons: Mapping[Reason, npt.NDArray[np.bool_]]) -> None:
+        """Close a step: each mask says which of the current rows go for that reason."""
+        gone = np.zeros(len(self.rows), bool)
+        counts = {}
+        for reason, mask in reasons.items():
+            if count := int((mask & ~gone).sum()):
+                counts[reason.value] = count
+            gone |= mask
+        self.steps.append(Step(step, len(self.rows), int((~gone).sum()), counts))
+        self.rows = self.rows[~gone]
+
+
+def select_rows(
+    recipe: MixRecipe,
+    corpus: Corpus,
+    *,
+    exams: Mapping[str, Sequence[ExamItem]] | None = None,
+    accepted: Iterable[str] = (),
+    progress: Callable[[str], None] = lambda message: None,
+) -> Selection:
+    """Decide about every row of a corpus.
+
+    Args:
+        recipe: The recipe.
+        corpus: A built corpus.
+        exams: Exam name -> its items.
+        accepted: Sources whose rows come in though they may not be redistributed.
+        progress: Told one line per step.
+
+    Raises:
+        UsageError: An accepted source is unknown.
+    """
+    import polars as pl
+
+    frame = pl.from_arrow(corpus.to_arrow(columns=COLUMNS))
+    assert isinstance(frame, pl.DataFrame)
+    parts = list(recipe.parts) or _all_sources(frame, recipe)
+    warnings = _missing(frame, parts)
+    part_of = _parts_of(frame, parts)
+    kept = _Rows(frame)
+    kept.drop("select", {Reason.NOT_A_TARGET: part_of < 0})
+    _leave_out_exams(kept, recipe, warnings)
+    gate = _check_licenses(kept, list(accepted), warnings)
+    for step in kept.steps:
+        progress(f"{step.name}: in {step.rows_in:,}, out {step.rows_out:,}")
+    duplicates = _drop_duplicates(kept, recipe)
+    progress(f"duplicates: out {len(kept.rows):,}")
+    contamination = _drop_contaminated(kept, recipe, exams or {}, warnings)
+    progress(f"contamination: out {len(kept.rows):,}")
+    copies = _draw(kept, recipe, parts, part_of, warnings)
+    clusters = duplicates.clusters
+    if recipe.validation and recipe.deduplicate != "near":
+        clusters = find_duplicates(kept.current(), threshold=recipe.threshold).clusters
+    validation = np.zeros(frame.height, bool)
+    validation[kept.rows] = split_validation(
+        kept.current()["id"], clusters, recipe.seed, recipe.validation
+    )
+    table = _count_parts(parts, part_of[kept.rows], warnings)
+    ids = kept.current()["id"]
+    split_rows = {
+        "train": int(copies[~validation].sum()),
+        "validation": int(copies[validation].sum()),
+    }
+    details = {
+        "rows": {"distinct": len(kept.rows), "repeats": int(copies.sum()) - len(kept.rows)},
+        "splits": split_rows,
+        "parts": table,
+        "arithmetic": list(recipe.arithmetic),
+        "duplicates": {
+            "dropped": duplicates.dropped.height,
+            "clusters": duplicates.clusters["cluster"].n_unique(),
+            "text": "question (input, or instruction where that is blank), line break, output",
+            "threshold": recipe.threshold,
+        },
+        "contamination": _verdicts(contamination, exams or {}, ids),
+        "drop": recipe.drop,
+        "licence_gate": gate,
+        "accepted_licences": gate["accepted"],
+        "publishable": gate["publishable"],
+        "warnings": warnings,
+    }
+    return Selection(
+        copies=copies,
+        validation=validation,
+        steps=kept.steps,
+        parts=table,
+        warnings=warnings,
+        duplicates=duplicates.dropped,
+        clusters=duplicates.clusters,
+        contamination=contamination,
+        details=details,
+    )
+
+
+def _all_sources(frame: pl.DataFrame, recipe: MixRecipe) -> list[Part]:
+    names = frame["source"].unique().sort().to_list()
+    return [Part(source=name) for name in names if name not in recipe.exclude]
+
+
+def _missing(frame: pl.DataFrame, parts: Sequence[Part]) -> list[str]:
+    present = set(frame.select("source", "subset").unique().rows())
+    sources = {source for source, _ in present}
+    return [
+        f"the corpus has no rows of {part.title}, which the recipe names"
+        for part in parts
+        if (part.source not in sources)
+        or (part.subset is not None and (part.source, part.subset) not in present)
+    ]
+
+
+def _parts_of(frame: pl.DataFrame, parts: Sequence[Part]) -> Integers:
+    """The part of each row: that of its subset, else that of its source, else -1."""
+    import polars as pl
+
+    number = pl.lit(-1)
+    for subset_parts in (False, True):
+        for index, part in enumerate(parts):
+            if (part.subset is not None) is subset_parts:
+                matches = pl.col("source") == part.source
+                if part.subset is not None:
+                    matches &= pl.col("subset").eq_missing(pl.lit(part.subset))
+                number = pl.when(matches).then(index).otherwise(number)
+    found: Integers = frame.select(number.cast(pl.Int64).alias("part"))["part"].to_numpy()
+    return found if len(found) == frame.height else np.full(frame.height, -1)
+
+
+def _leave_out_exams(kept: _Rows, recipe: MixRecipe, warnings: list[str]) -> None:
+    sources = kept.current()["source"]
+    exams = [name for name in sources.unique().sort() if name in SOURCES and SOURCES[name].exam]
+    named = {part.source for part in recipe.parts}
+    left_out = [name for name in exams if name not in recipe.exam_sources]
+    for name in exams:
+        if name in recipe.exam_sources:
+            warnings.append(
+                f"{name} is an exam elsewhere: do not score a checkpoint of this mix on it"
+            )
+        elif name in named:
+            warnings.append(f"{name} is an exam elsewhere and left out: name it in exam_sources")
+    kept.drop("exams", {Reason.NOT_A_TARGET: sources.is_in(left_out).to_numpy()})
+
+
+def _check_licenses(kept: _Rows, accepted: list[str], warnings: list[str]) -> dict[str, Any]:
+    import polars as pl
+
+    frame = kept.current()
+    known = {*SOURCES, *kept.frame["source"].unique()}
+    if unknown := sorted(set(accepted) - known):
+        raise UsageError(
+            f"--accept-licence names an unknown source: {', '.join(unknown)}",
+            fix=f"one of {', '.join(sorted(known))}",
+        )
+    free = [key for key, license in LICENSES.items() if license.redistribute == "yes"]
+    bound = ~frame["license"].is_in(free)
+    refused = (bound & ~frame["source"].is_in(accepted)).to_numpy()
+
+    def count(mask: Any) -> dict[str, int]:
+        counts = frame.filter(pl.Series(mask)).group_by("source").len().sort("source")
+        return dict(counts.rows())
+
+    taken, dropped = count(bound.to_numpy() & ~refused), count(refused)
+    for source, rows in dropped.items():
+        warnings.append(
+            f"{source}: {rows:,} rows may not be redistributed and are left out; for local use: "
+            f"--accept-licence {source}"
+        )
+    kept.drop("licence", {Reason.LICENSE: refused})
+    return {
+        "accepted": sorted(set(accepted)),
+        "restricted_rows": taken,
+        "left_out": dropped,
+        "publishable": not taken,
+    }
+
+
+def _drop_duplicates(kept: _Rows, recipe: MixRecipe) -> Duplicates:
+    frame = kept.current()
+    wanted = recipe.deduplicate != "none"
+    found = find_duplicates(
+        frame if wanted else frame.clear(),
+        threshold=recipe.threshold,
+        near=recipe.deduplicate == "near",
+    )
+    masks = {}
+    for reason, kind in ((Reason.DUPLICATE, "exact"), (Reason.NEAR_DUPLICATE, "near")):
+        ids = found.dropped.filter(found.dropped["kind"] == kind)["dropped_id"]
+        masks[reason] = frame["id"].is_in(ids.implode()).to_numpy()
+    kept.drop("duplicates", masks)
+    return found
+
+
+def _drop_contaminated(
+    kept: _Rows,
+    recipe: MixRecipe,
+    exams: Mapping[str, Sequence[ExamItem]],
+    warnings: list[str],
+) -> pl.DataFrame:
+    from meadow.exams.contamination import find_contamination, rows_to_drop
+
+    if not exams and recipe.drop != "none":
+        warnings.append("no exam was given: nothing was decontaminated (--exam NAME=PATH)")
+    found = find_contamination(kept.current(), [item for items in exams.values() for item in items])
+    gone = kept.current()["id"].is_in(rows_to_drop(found, recipe.drop).implode())
+    kept.drop("contamination", {Reason.CONTAMINATED: gone.to_numpy()})
+    return found
+
+
+def _verdicts(
+    contamination: pl.DataFrame, exams: Mapping[str, Sequence[ExamItem]], ids: pl.Series
+) -> dict[str, Any]:
+    """What was found before anything was dropped, and what is still in the mix."""
+    from meadow.exams.contamination import summarise
+
+    items = [item for group in exams.values() for item in group]
+    found = summarise(contamination, items)
+    inside = contamination.filter(contamination["row_id"].is_in(ids.implode()))
+    for exam, entry in summarise(inside, items).items():
+        found[exam]["remaining"] = {"items_found": entry["items_found"], "rows": entry["rows"]}
+    return found
+
+
+def draw(seed: int, purpose: str, identity: str) -> float:
+    """A number in [0, 1) that depends on nothing but its arguments."""
+    digest = hashlib.sha256(f"{seed}\x1f{purpose}\x1f{identity}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64
+
+
+def _draw(
+    kept: _Rows,
+    recipe: MixRecipe,
+    parts: Sequence[Part],
+    part_of: Integers,
+    warnings: list[str],
+) -> Integers:
+    """Apply quotas and weights; returns the copies of every row of the corpus."""
+    frame = kept.current()
+    copies = np.ones(len(kept.rows), np.int64)
+    mine = part_of[kept.rows]
+    for index, part in enumerate(parts):
+        rows = np.flatnonzero(mine == index)
+        if part.quota is not None and len(rows) > part.quota:
+            ids = frame["id"][rows].to_list()
+            order = sorted(
+                range(len(rows)), key=lambda i: (draw(recipe.seed, "quota", ids[i]), ids[i])
+            )
+            copies[rows[order[part.quota :]]] = 0
+            rows = rows[order[: part.quota]]
+        if part.weight == 1 and not part.labels:
+            continue
+        labels = frame["output"][rows].to_list()
+        for label in part.labels:
+            if label not in set(labels):
+                warnings.append(f"{part.title}: no row has the label {label!r}")
+        for row, identity, label in zip(rows, frame["id"][rows].to_list(), labels, strict=True):
+            weight = part.weight * part.labels.get(label, 1.0)
+            whole = int(weight)
+            copies[row] = whole + (draw(recipe.seed, "weight", identity) < weight - whole)
+    result = np.zeros(kept.frame.height, np.int64)
+    result[kept.rows] = copies
+    kept.drop("sample", {Reason.OVER_QUOTA: copies == 0})
+    return result
+
+
+def split_validation(
+    ids: pl.Series, clusters: pl.DataFrame, seed: int, share: float
+) -> npt.NDArray[np.bool_]:
+    """Which rows go to validation: whole clusters of duplicates, by hash.
+
+    Args:
+        ids: The rows' ids.
+        clusters: cluster, id: rows that must not be parted.
+        seed: The recipe's seed.
+        share: The share of rows that goes to validation.
+    """
+    import polars as pl
+
+    if share == 0 or not len(ids):
+        return np.zeros(len(ids), bool)
+    rows = pl.DataFrame({"id": ids}).join(
+        clusters.select("id", "cluster"), on="id", how="left", maintain_order="left"
+    )
+    rows = rows.with_columns(pl.col("cluster").fill_null(pl.col("id")))
+    sizes = rows.select(pl.len().over("cluster"))["len"].to_numpy()
+    most = max(1.0, LARGE_CLUSTER * share * len(ids))
+    chosen = np.array(
+        [draw(seed, "validation", cluster) < share for cluster in rows["cluster"].to_list()]
+    )
+    result: npt.NDArray[np.bool_] = chosen & (sizes <= most)
+    return result
+
+
+def _count_parts(
+    parts: Sequence[Part], part_of: Integers, warnings: list[str]
+) -> list[dict[str, Any]]:
+    """Found against expected, part by part; a miss is a warning."""
+    counts = np.bincount(part_of, minlength=len(parts)).tolist()
+    table = []
+    for part, found in zip(parts, counts, strict=True):
+        met = part.met(found)
+        if met is False:
+            warnings.append(
+                f"{part.title}: expected {part.expected:,} rows (tolerance {part.tolerance:.0%}), "
+                f"found {found:,}"
+            )
+        table.append(
+            {
+                "part": part.title,
+                "found": found,
+                "expected": part.expected,
+                "published_2023": part.published_2023,
+                "met": met,
+                "note": part.note,
+            }
+        )
+    return table

@@ -1,0 +1,305 @@
+"""Write a mix: its shards, its ledgers, its card, and last of all its manifest.
+
+Rows are streamed from the corpus in their order there, so that an addition upstream stays local.
+Everything is staged in the folder and moved into place at the end; a run that was killed is simply
+run again, and gives the same bytes. A folder that already holds exactly this mix is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from meadow.atomic import LOCK_NAME, fsync_folder, locked, sha256_file, write_bytes, write_json
+from meadow.cards.documents import render_documents
+from meadow.corpus.folder import Corpus
+from meadow.corpus.manifest import (
+    NAME,
+    REPLACED,
+    Manifest,
+    NamedFile,
+    Shard,
+    hash_json,
+    library_versions,
+    note_replaced,
+    read_manifest,
+)
+from meadow.corpus.shards import write_parquet, write_shards
+from meadow.errors import FileError, UsageError
+from meadow.exams.contamination import FILE_NAME as CONTAMINATION
+from meadow.exams.items import ExamItem
+from meadow.mix.recipe import MixRecipe
+from meadow.mix.select import Selection
+from meadow.schema import arrow_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STAGING = ".staging"
+CONFIG = "config.json"
+SLICE_ROWS = 8192
+DUPLICATES = "duplicates.parquet"
+CLUSTERS = "clusters.parquet"
+SPLITS = ("train", "validation")
+
+
+def mix_settings(
+    recipe: MixRecipe, exams: Mapping[str, Sequence[ExamItem]], accepted: Sequence[str]
+) -> dict[str, Any]:
+    """What identifies a mix folder: its recipe, exams and accepted licences."""
+    return {
+        "recipe": recipe.name,
+        "mix": recipe.model_dump(mode="json"),
+        "exams": sorted(exams),
+        "accepted_licences": sorted(set(accepted)),
+    }
+
+
+def mix_key(
+    settings: Mapping[str, Any], corpus: Corpus, exams: Mapping[str, Sequence[ExamItem]]
+) -> str:
+    """A hash of everything that the bytes of a mix depend on."""
+    items = {name: [[i.item_id, i.answer] for i in exams[name]] for name in sorted(exams)}
+    return hash_json(
+        {
+            "settings": settings,
+            "corpus": [[shard.path, shard.sha256] for shard in corpus.manifest.shards()],
+            "exams": hash_json(items),
+            "versions": library_versions(),
+        }
+    )
+
+
+def unchanged_mix(out: Path, settings: Mapping[str, Any], key: str) -> Manifest | None:
+    """The manifest of a folder that holds exactly this mix, every file whole; else None.
+
+    Raises:
+        UsageError: The folder holds something else.
+    """
+    if not out.exists():
+        return None
+    if not (out / NAME).exists():
+        staged = None
+        with contextlib.suppress(OSError, ValueError):
+            staged = json.loads((out / STAGING / CONFIG).read_text())["config_hash"]
+        others = {path.name for path in out.iterdir()} - {LOCK_NAME, STAGING}
+        if (out / NAME).exists():
+            return unchanged_mix(out, settings, key)  # another run finished it just now
+        if others and staged != hash_json(settings):
+            raise UsageError(
+                "the output folder is not empty and holds no mix of this recipe",
+                where=str(out),
+                fix="choose another --out, or remove the folder",
+            )
+        return None
+    try:
+        found = read_manifest(out)
+    except FileError:
+        if (out / NAME).exists():
+            raise
+        return None  # another run is replacing it: the lock will tell
+    if found.stage != "mix" or found.config_hash != hash_json(settings):
+        raise UsageError(
+            "the output folder holds a corpus or a mix of another recipe",
+            where=str(out),
+            fix="choose another --out, or remove the folder",
+        )
+    whole = found.details.get("key") == key and all(
+        _holds(out / name, sha256) for name, (_, sha256) in found.named().items()
+    )
+    return found if whole else None
+
+
+def _holds(path: Path, sha256: str) -> bool:
+    try:
+        return sha256_file(path) == sha256
+    except OSError:
+        return False
+
+
+def write_mix(
+    selection: Selection,
+    recipe: MixRecipe,
+    corpus: Corpus,
+    out: Path,
+    settings: dict[str, Any],
+    key: str,
+    report: Callable[[str], None] = lambda message: None,
+) -> Manifest:
+    """Write the selected rows and what is known of them; the manifest comes last.
+
+    Args:
+        selection: Which rows, how often, in which split.
+        recipe: The recipe.
+        corpus: The corpus that the selection was made of.
+        out: The folder of the mix.
+        settings: As `mix_settings` gives them.
+        key: As `mix_key` gives it.
+        report: Told whether the mix was written or was there.
+
+    Raises:
+        LockedError: Another run holds the folder.
+    """
+    with locked(out):
+        found = unchanged_mix(out, settings, key)  # refuses a folder that is not ours
+        if found is not None:
+            report(f"unchanged: {out} holds this mix already")  # another run was quicker
+            return found
+        old = read_manifest(out).named() if (out / NAME).exists() else {}
+        staging = out / STAGING
+        _clear(staging)
+        write_json(staging / CONFIG, {"config_hash": hash_json(settings)})
+        shards = {
+            split: write_shards(
+                _rows(corpus, selection, split, recipe),
+                staging,
+                recipe.name,
+                split,
+                mix_schema(recipe),
+            )
+            for split in SPLITS
+        }
+        files = [_ledger(staging, name, table) for name, table in _ledgers(selection)]
+        names = _source_names(selection)
+        manifest = Manifest(
+            stage="mix",
+            config_hash=hash_json(settings),
+            settings=settings,
+            sources={n: e for n, e in corpus.manifest.sources.items() if n in names},
+            configs={recipe.name: shards},
+            steps=tuple(selection.steps),
+            files=tuple(files),
+            details={**_contact(corpus), **selection.details, "key": key},
+            versions=library_versions(),
+        )
+        final = _publish(manifest, staging, out, old)
+        report(f"wrote {out / NAME}")
+        return final
+
+
+def clear_leftovers(out: Path) -> None:
+    """Take away the staging folder of a run that was killed after its manifest was written.
+
+    Raises:
+        LockedError: Another run holds the folder.
+    """
+    if (out / STAGING).exists():
+        with locked(out):
+            shutil.rmtree(out / STAGING, ignore_errors=True)
+
+
+def _clear(staging: Path) -> None:
+    """Take away what a killed run left, but not what says whose folder this is and what it held."""
+    for path in staging.glob("*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in {CONFIG, REPLACED}:
+            path.unlink()
+
+
+def _contact(corpus: Corpus) -> dict[str, Any]:
+    contact = corpus.manifest.details.get("contact")
+    return {"contact": contact} if contact else {}
+
+
+def _source_names(selection: Selection) -> set[str]:
+    return {str(part["part"]).partition("/")[0] for part in selection.parts if part["found"]}
+
+
+def mix_schema(recipe: MixRecipe) -> pa.Schema:
+    """The columns of a mix: those of a record, and `messages` where the recipe asks for them."""
+    schema = arrow_schema()
+    if recipe.format != "messages":
+        return schema
+    import pyarrow as pa
+
+    return schema.append(pa.field("messages", _messages_type()))
+
+
+def _rows(
+    corpus: Corpus, selection: Selection, split: str, recipe: MixRecipe
+) -> Iterator[pa.Table]:
+    """The rows of one split, slice by slice, in the order of the corpus."""
+    wanted = np.where(selection.validation == (split == "validation"), selection.copies, 0)
+    start = 0
+    for table in corpus.iter_tables():
+        copies = wanted[start : start + table.num_rows]
+        start += table.num_rows
+        rows = np.repeat(np.arange(table.num_rows), copies)
+        for begin in range(0, len(rows), SLICE_ROWS):
+            part = table.take(rows[begin : begin + SLICE_ROWS]).select(arrow_schema().names)
+            yield with_messages(part) if recipe.format == "messages" else part
+
+
+def with_messages(table: pa.Table) -> pa.Table:
+    """Add the chat form: the instruction and, after a blank line, the input; then the output."""
+    import pyarrow as pa
+
+    columns = [table[name].to_pylist() for name in ("instruction", "input", "output")]
+    messages = [
+        [
+            {"role": "user", "content": f"{instruction}\n\n{text}" if text else instruction},
+            {"role": "assistant", "content": output},
+        ]
+        for instruction, text, output in zip(*columns, strict=True)
+    ]
+    return table.append_column("messages", pa.array(messages, _messages_type()))
+
+
+def _messages_type() -> pa.DataType:
+    import pyarrow as pa
+
+    message = pa.struct([("role", pa.string()), ("content", pa.string())])
+    return pa.list_(pa.field("element", message))
+
+
+def _ledgers(selection: Selection) -> Iterator[tuple[str, pa.Table]]:
+    yield CONTAMINATION, selection.contamination.to_arrow()
+    yield DUPLICATES, selection.duplicates.to_arrow()
+    yield CLUSTERS, selection.clusters.to_arrow()
+
+
+def _ledger(folder: Path, name: str, table: pa.Table) -> NamedFile:
+    """Write a ledger with plain string columns, which every reader knows."""
+    import pyarrow as pa
+
+    kept = (pa.float64(), pa.bool_())
+    fields = [(f.name, f.type if f.type in kept else pa.string()) for f in table.schema]
+    write_parquet(table.cast(pa.schema(fields)), folder / name)
+    return NamedFile.of(folder / name, name)
+
+
+def _publish(
+    manifest: Manifest, staging: Path, out: Path, old: Mapping[str, tuple[int, str]]
+) -> Manifest:
+    """Move everything into place; the manifest is taken away first and written last."""
+    documents = render_documents(manifest, lambda name: staging / name)
+    files = [
+        NamedFile(name, len(data), hashlib.sha256(data).hexdigest())
+        for name, data in documents.items()
+    ]
+    final = replace(manifest, files=(*manifest.files, *files))
+    replaced = note_replaced(staging, [*old, *final.named()])
+    (out / NAME).unlink(missing_ok=True)
+    fsync_folder(out)
+    staged: list[Shard | NamedFile] = [*manifest.shards(), *manifest.files]
+    for item in staged:
+        target = out / item.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (staging / item.path).replace(target)
+        fsync_folder(target.parent)
+    for name, data in documents.items():
+        write_bytes(out / name, data)
+    for name in replaced - final.named().keys():
+        (out / name).unlink(missing_ok=True)
+    final.write(out)
+    shutil.rmtree(staging, ignore_errors=True)  # committed: what stays, the next run takes away
+    return final

@@ -1,0 +1,231 @@
+"""The Hub client as this house uses it: retries, errors that a user can act on, and no secrets.
+
+huggingface_hub reads HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_DISABLE_XET from the environment
+when it is imported; nothing here sets or prints them. It retries uploads of content by itself, but
+neither a commit nor a failed GET of a file: those are retried here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from meadow.errors import CheckError, MeadowError, NetworkError, RefusedError
+from meadow.net.http import clean_address
+from meadow.net.redaction import redact
+from meadow.net.retry import RETRY_STATUS, Attempts, Clock, Patience, parse_retry_after
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+Result = TypeVar("Result")
+
+
+class HeadMovedError(MeadowError):
+    """Somebody else has committed to the branch since it was read."""
+
+
+@dataclass(slots=True)
+class HubClient:
+    """huggingface_hub's `HfApi` with patience.
+
+    Args:
+        patience: How often a failed request is sent again.
+        clock: The time.
+    """
+
+    patience: Patience = field(default_factory=lambda: Patience(tries=5, longest_wait=20.0))
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def api(self) -> HfApi:
+        """The client; its token comes from the environment or the login store alone."""
+        from huggingface_hub import HfApi
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
+        disable_progress_bars()
+        return HfApi(library_name="medical-meadow")
+
+    @property
+    def endpoint(self) -> str:
+        """Which Hub is meant."""
+        from huggingface_hub import constants
+
+        return clean_address(constants.ENDPOINT)
+
+    def call(
+        self, where: str, action: Callable[[], Result], *, settled: Callable[[], bool] | None = None
+    ) -> Result | None:
+        """Run `action`, again after a fault that may pass.
+
+        Args:
+            where: What the request is about, for messages.
+            action: One request, or several that may be repeated.
+            settled: Asked before another try whether the last one succeeded after all.
+
+        Returns:
+            What `action` returns; None where `settled` found that nothing is left to do.
+        """
+        attempts = Attempts(where, self.patience, self.clock)
+        while True:
+            try:
+                return action()
+            except MeadowError:
+                raise
+            except Exception as error:
+                passing = _may_pass(error)
+                if passing is None:
+                    raise explain(error, where) from error
+                attempts.failed(redact(passing), retry_after=_asked_wait(error))
+            if settled is not None and settled():
+                return None
+
+    def get(self, where: str, action: Callable[[], Result]) -> Result:
+        """`call` for a request that always has an answer."""
+        found: list[Result] = []
+        self.call(where, lambda: found.append(action()))
+        return found[0]
+
+
+def _status(error: BaseException) -> int | None:
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def network_cause(error: BaseException) -> Exception | None:
+    """The failed request behind an error of a library on top of the client, or None.
+
+    A file that is not there (404) is no failure: such libraries look for many files that need not
+    exist.
+    """
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        if isinstance(link, Exception) and (
+            _may_pass(link) is not None or _status(link) not in {None, 404}
+        ):
+            return link
+        link = link.__cause__ or link.__context__
+    return None
+
+
+def _asked_wait(error: BaseException) -> float | None:
+    response = getattr(error, "response", None)
+    return parse_retry_after(response.headers.get("retry-after")) if response is not None else None
+
+
+def _may_pass(error: BaseException) -> str | None:
+    """What happened, where another try may help; None where it cannot."""
+    import httpx2
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        FileMetadataError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
+
+    if _without_xet(error) or isinstance(error, OfflineModeIsEnabled):
+        return None
+    status = _status(error)
+    if status is not None:
+        return f"the Hub answers {status}" if status in RETRY_STATUS else None
+    if isinstance(error, LocalEntryNotFoundError):
+        # Raised for any failed HEAD; the reason is its cause.
+        cause = error.__cause__
+        return _may_pass(cause) if cause is not None else "the Hub cannot be reached"
+    if isinstance(error, EntryNotFoundError):
+        return None
+    if isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError):
+        return f"{type(error).__name__}: {error}".rstrip(": ")
+    if isinstance(error, FileMetadataError):
+        return "the Hub's answer misses its headers"
+    if isinstance(error, RuntimeError) and type(error).__module__ == "builtins":
+        # hf_xet, which is written in Rust, raises plain RuntimeErrors.
+        return f"the transfer failed: {error}"
+    if isinstance(error, OSError) and "Consistency check failed" in str(error):
+        return "a file came in another size than stated"
+    return None
+
+
+def _without_xet(error: BaseException) -> bool:
+    """Whether the client wanted Xet from a Hub that has none."""
+    return "xet-write-token" in str(error) and _status(error) in {None, 400, 404, 405, 501}
+
+
+def explain(error: BaseException, where: str) -> MeadowError:
+    """An expected fault for what huggingface_hub raises."""
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    text = redact(" ".join(str(error).split()))
+    kind = "Space" if where.startswith("spaces/") else "data set"
+    if _without_xet(error):
+        return NetworkError(
+            "this Hub has no Xet storage",
+            where=where,
+            fix="set HF_HUB_DISABLE_XET=1 and run the same command again",
+        )
+    if isinstance(error, OfflineModeIsEnabled):
+        return NetworkError(
+            "HF_HUB_OFFLINE is set: nothing is asked of the Hub", where=where, fix="unset it"
+        )
+    if isinstance(error, GatedRepoError):
+        return RefusedError(
+            "access to this data set has to be granted first",
+            where=where,
+            fix="ask for it on the data set's page, then log in with `hf auth login`",
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return NetworkError(
+            f"no such {kind} on the Hub, or no right to see it",
+            where=where,
+            fix="look at the name; a private one needs `hf auth login`",
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return NetworkError(
+            "the data set has no such revision", where=where, fix="name a tag, branch or commit"
+        )
+    if isinstance(error, EntryNotFoundError):
+        return NetworkError(
+            "the data set has no such file at this revision",
+            where=where,
+            fix="look at the files on the data set's page",
+        )
+    status = _status(error)
+    if status == 412:
+        return HeadMovedError(
+            "somebody else has committed to the repository meanwhile; nothing was changed",
+            where=where,
+            fix="look at that commit, then publish again",
+        )
+    if status == 401:
+        return NetworkError(
+            "the Hub knows no valid token here", where=where, fix="log in with `hf auth login`"
+        )
+    if status == 403:
+        return NetworkError(
+            f"the token has no right to do this: {text[:300]}",
+            where=where,
+            fix="use a token with write access to this organisation",
+        )
+    if isinstance(error, ValueError) and "Invalid metadata in README.md" in str(error):
+        return CheckError(
+            f"the Hub refuses the card: {text[:500]}",
+            where=where,
+            fix="render the card again with `meadow card`",
+        )
+    if status is not None:
+        return NetworkError(
+            f"the Hub answers {status}: {text[:300]}",
+            where=where,
+            fix="look at the message; the Hub may have changed",
+        )
+    raise error

@@ -1,0 +1,1 @@
+"""What one asks of a finished folder: check, diff, report, search, browse."""

@@ -1,0 +1,261 @@
+"""The browse page: a folder of static files, and a local server for a corpus on this machine.
+
+The same files serve three places: `meadow browse` (this server: the page, ranges of the shards, and
+full-text search), a static Space that reads the tagged shards of a published corpus, and the tests.
+The page shows whatever the shards hold as text and may fetch from its own origin and the shard
+origin alone; its content security policy says so, and a test watches its requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from meadow.atomic import write_bytes, write_text
+from meadow.corpus.folder import Corpus
+from meadow.corpus.manifest import NAME as MANIFEST
+from meadow.errors import MeadowError, UsageError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+SITE = Path(__file__).parent / "site"
+REPORT = "report/report.json"
+_BASE = '<meta name="meadow-base" content="corpus/">'
+_SEARCH = '<meta name="meadow-search" content="">'
+_CONNECT = "connect-src 'self'"
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+HUB_REDIRECTS = ("https://*.hf.co", "https://*.huggingface.co")
+"""Where the Hub sends a request for a file's bytes."""
+
+
+def site_files() -> list[str]:
+    """The files of the page, relative to its folder; the rebuild recipe is not among them."""
+    kept = [path.name for path in SITE.iterdir() if path.suffix in {".html", ".css", ".js", ".svg"}]
+    return sorted([*kept, "vendor/parquet.js", "vendor/LICENSES.txt"])
+
+
+def index_html(
+    *, base: str = "corpus/", search: str = "", title: str = "Medical Meadow", connect: str = ""
+) -> str:
+    """The page's document, told where its shards are.
+
+    Args:
+        base: The address of the corpus folder, ending with a slash; relative or absolute.
+        search: The address of the search service; "" for none: the page then scans.
+        title: What stands at the top.
+        connect: Further origins that the page may fetch from, separated by spaces.
+    """
+    page = (SITE / "index.html").read_text(encoding="utf-8")
+    for known, replacement in (
+        (_BASE, _BASE.replace("corpus/", html.escape(base))),
+        (_SEARCH, _SEARCH.replace('""', f'"{html.escape(search)}"')),
+        (_CONNECT, f"{_CONNECT} {html.escape(connect)}".rstrip()),
+        ("<title>Medical Meadow<", f"<title>{html.escape(title)}<"),
+        ('id="title">Medical Meadow<', f'id="title">{html.escape(title)}<'),
+    ):
+        assert page.count(known) == 1, f"index.html holds {known!r} once"
+        page = page.replace(known, replacement)
+    return page
+
+
+def write_site(
+    folder: Path,
+    *,
+    shard_origin: str = "corpus/",
+    title: str = "Medical Meadow",
+    redirects: tuple[str, ...] | None = None,
+) -> list[Path]:
+    """Write the page as static files that any web server or a static Space can hold.
+
+    Args:
+        folder: Where to.
+        shard_origin: The address of the corpus folder: relative ("corpus/"), or absolute, such as
+            `https://huggingface.co/datasets/OWNER/NAME/resolve/TAG/`.
+        title: What stands at the top.
+        redirects: Origins that the shard origin redirects to; None: the Hub's own for the Hub.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UsageError: The address is neither relative nor http(s), or holds more than an address.
+    """
+    base = shard_origin if shard_origin.endswith("/") else shard_origin + "/"
+    parts = urlsplit(base)
+    if any(c in base for c in " \t\r\n;,'\"<>") or parts.query or parts.fragment:
+        raise UsageError(f"not the address of a folder: {shard_origin[:80]!r}")
+    if parts.scheme not in {"", "http", "https"} or "@" in parts.netloc:
+        raise UsageError(
+            f"shards are read over http(s), not {parts.scheme or parts.netloc!r}",
+            fix="give the https address of the published folder, or a relative one",
+        )
+    origins: list[str] = []
+    if parts.netloc:
+        origins.append(f"{parts.scheme}://{parts.netloc}")
+        if redirects is None and parts.netloc == "huggingface.co":
+            redirects = HUB_REDIRECTS
+        origins += redirects or ()
+    written = []
+    for name in site_files():
+        path = folder / name
+        if name == "index.html":
+            write_text(path, index_html(base=base, title=title, connect=" ".join(origins)))
+        else:
+            write_bytes(path, (SITE / name).read_bytes())
+        written.append(path)
+    return written
+
+
+def write_space(folder: Path, *, shard_origin: str, title: str, repository: str) -> list[Path]:
+    """Write the page as a static Space: its files, and the README.md that says so to the Hub."""
+    import yaml
+
+    front = yaml.safe_dump(
+        {
+            "title": title,
+            "sdk": "static",
+            "pinned": False,
+            "license": "apache-2.0",
+            "datasets": [repository],
+            "short_description": "Read and search the rows of a medical instruction corpus.",
+        },
+        sort_keys=False,
+        allow_unicode=True,
+    )
+    written = write_site(folder, shard_origin=shard_origin, title=title)
+    body = (
+        f"The browse page of `{repository}`. It reads the published Parquet shards by HTTP ranges; "
+        "nothing is stored here. vendor/LICENSES.txt has the licences of the Parquet reader.\n"
+    )
+    write_text(folder / "README.md", f"---\n{front}---\n\n{body}")
+    return [*written, folder / "README.md"]
+
+
+def application(corpus: Corpus, *, title: str = "Medical Meadow") -> Starlette:
+    """The local server: the page, the corpus folder's named files by ranges, and the search.
+
+    Only loopback names are answered (a foreign page cannot reach it by a name of its own), and only
+    files that the manifest names.
+    """
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse
+    from starlette.routing import Route
+
+    from meadow.quality.search import Query, Search
+
+    search = Search(corpus)
+    named = set(corpus.manifest.named()) | {MANIFEST}
+    files = set(site_files()) - {"index.html"}
+    document = index_html(search="api/search", title=title)
+    report = _fresh_report(corpus)
+
+    async def index(request: Request) -> Response:
+        return HTMLResponse(document, headers=_HEADERS)
+
+    async def page_file(request: Request) -> Response:
+        name = request.path_params["path"]
+        if name not in files:
+            return PlainTextResponse("not found", status_code=404, headers=_HEADERS)
+        return FileResponse(SITE / name, headers=_HEADERS)
+
+    async def corpus_file(request: Request) -> Response:
+        name = request.path_params["path"]
+        if name == REPORT:
+            document = await run_in_threadpool(report)
+            return JSONResponse(document, headers=_HEADERS)
+        path = corpus.folder / name
+        if name not in named or not path.is_file():
+            return PlainTextResponse("not found", status_code=404, headers=_HEADERS)
+        return FileResponse(path, headers=_HEADERS)
+
+    async def find(request: Request) -> Response:
+        parameters = dict(request.query_params)
+        source, split = parameters.pop("source", ""), parameters.pop("split", "train")
+        try:
+            query = Query.of(parameters)
+            rows, total = await run_in_threadpool(search.rows, source, split, query)
+        except MeadowError as error:
+            return JSONResponse({"error": error.what}, status_code=400, headers=_HEADERS)
+        return JSONResponse({"rows": rows, "total": total}, headers=_HEADERS)
+
+    return Starlette(
+        routes=[
+            Route("/", index),
+            Route("/api/search", find),
+            Route("/corpus/{path:path}", corpus_file),
+            Route("/{path:path}", page_file),
+        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])],
+    )
+
+
+def _fresh_report(corpus: Corpus) -> Callable[[], dict[str, Any]]:
+    """The report in the folder where it speaks of this very manifest; else it is made once."""
+    import functools
+
+    @functools.cache
+    def report() -> dict[str, Any]:
+        from meadow.quality.report import build_report, subject
+
+        path = corpus.folder / REPORT
+        try:
+            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return build_report(corpus)
+        fresh = document.get("subject") == subject(corpus.manifest)
+        return document if fresh else build_report(corpus)
+
+    return report
+
+
+def serve(
+    corpus: Corpus, *, port: int = 0, title: str = "Medical Meadow", ready: Callable[[str], None]
+) -> None:
+    """Serve a corpus on loopback until interrupted.
+
+    Args:
+        corpus: What to show.
+        port: 0 takes a free one.
+        title: What stands at the top of the page.
+        ready: Called with the page's address once the port is bound.
+
+    Raises:
+        UsageError: The port is taken.
+    """
+    import socket
+
+    import uvicorn
+
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        listener.close()
+        raise UsageError(
+            f"port {port} cannot be used: {error.strerror}", fix="choose another with --port"
+        ) from error
+    listener.listen()
+    ready(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+    settings = uvicorn.Config(
+        application(corpus, title=title), log_level="warning", lifespan="off", access_log=False
+    )
+    # Ctrl-C is how a server is meant to end.
+    with listener, contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(settings).run(sockets=[listener])

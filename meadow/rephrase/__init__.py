@@ -1,0 +1,1 @@
+"""Rows rewritten by a language model, cached, checked and audited."""

@@ -1,0 +1,319 @@
+"""One model behind an OpenAI-compatible endpoint: asked within limits, retried with patience.
+
+On this machine first: an address elsewhere has to be allowed. The key comes from the environment,
+goes into the one header that needs it, and is taken out of everything that is kept or printed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from meadow.errors import MeadowError, NetworkError, RefusedError, UsageError
+from meadow.net.http import clean_address, is_loopback
+from meadow.net.retry import RETRY_STATUS, Patience, parse_retry_after
+from meadow.rephrase.cache import Answer
+
+if TYPE_CHECKING:
+    import openai
+
+KEY_VARIABLES = ("MEADOW_API_KEY", "OPENAI_API_KEY")
+DEFAULT_URL = "http://127.0.0.1:8000/v1"
+PRICES = Path(__file__).parent / "prices.toml"
+CHARACTERS_PER_TOKEN = 3.0
+"""Low on purpose: an estimate that is too high stops too early, not too late."""
+FRAME_TOKENS = 16
+
+
+class LimitReached(Exception):
+    """No further request may be sent: `--max-requests` or `--budget-usd`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the model is and how it is asked.
+
+    Args:
+        base_url: The address that ends in /v1.
+        model: As the server names it.
+        api_key: Never printed.
+        timeout: Seconds for one answer.
+        concurrency: Requests at a time.
+        patience: Tries and waits.
+    """
+
+    base_url: str
+    model: str
+    api_key: str = field(default="", repr=False)
+    timeout: float = 120.0
+    concurrency: int = 4
+    patience: Patience = field(default_factory=Patience)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether texts stay on this machine."""
+        return is_loopback(urlsplit(self.base_url).hostname)
+
+    @property
+    def address(self) -> str:
+        """The address without credentials."""
+        return clean_address(self.base_url)
+
+
+def make_endpoint(base_url: str, model: str, *, allow_remote: bool, **more: Any) -> Endpoint:
+    """An endpoint with the key of the environment.
+
+    Raises:
+        UsageError: The address is none, or holds a password.
+        RefusedError: The address is elsewhere and that was not allowed.
+    """
+    parts = urlsplit(base_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise UsageError(f"not an http(s) address: {clean_address(base_url)}", fix="--base-url")
+    if parts.username or parts.password or parts.query:
+        raise UsageError(
+            "the address holds a user, a password or a query",
+            where=clean_address(base_url),
+            fix=f"set {KEY_VARIABLES[0]} instead",
+        )
+    key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), "")
+    endpoint = Endpoint(base_url, model, key, **more)
+    if not endpoint.is_local and not allow_remote:
+        raise RefusedError(
+            "the texts would leave this machine",
+            where=endpoint.address,
+            fix="--allow-remote, if their licences and your rules permit it",
+        )
+    if not endpoint.is_local and parts.scheme != "https":
+        raise RefusedError("texts leave this machine over https only", where=endpoint.address)
+    return endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars for a token."""
+
+    prompt: float
+    completion: float
+
+    def of(self, answer: Answer) -> float:
+        """What an answer cost."""
+        return answer.prompt_tokens * self.prompt + answer.completion_tokens * self.completion
+
+
+def read_price(model: str, path: Path = PRICES) -> Price | None:
+    """The price of a model; None where the table does not list it.
+
+    Raises:
+        UsageError: The table cannot be read.
+    """
+    try:
+        entry = tomllib.loads(path.read_text(encoding="utf-8"))["models"].get(model)
+        if entry is None:
+            return None
+        return Price(float(entry["input"]) / 1e6, float(entry["output"]) / 1e6)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"the price table cannot be read: {error}", where=str(path)) from error
+
+
+def estimate_tokens(request: Mapping[str, Any]) -> tuple[int, int]:
+    """Prompt and completion tokens at most, from the number of characters."""
+    characters = sum(len(message["content"]) for message in request["messages"])
+    return math.ceil(characters / CHARACTERS_PER_TOKEN) + FRAME_TOKENS, int(request["max_tokens"])
+
+
+@dataclass(slots=True)
+class Meter:
+    """What has been sent and spent, and when to stop.
+
+    Args:
+        price: None: nothing is charged, or nobody knows.
+        max_requests: The most requests that may be sent; None for any number.
+        budget: US dollars that may be spent; None for any.
+    """
+
+    price: Price | None = None
+    max_requests: int | None = None
+    budget: float | None = None
+    sent: int = 0
+    spent: float = 0.0
+    reserved: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def reserve(self, request: Mapping[str, Any]) -> float:
+        """Set aside what a request can cost at most, or say that it is too much.
+
+        Raises:
+            LimitReached: It would pass a limit.
+        """
+        if self.max_requests is not None and self.sent >= self.max_requests:
+            raise LimitReached("max_requests")
+        cost = 0.0
+        if self.price is not None:
+            prompt, completion = estimate_tokens(request)
+            cost = prompt * self.price.prompt + completion * self.price.completion
+        if self.budget is not None and self.spent + self.reserved + cost > self.budget:
+            raise LimitReached("budget")
+        self.sent += 1
+        self.reserved += cost
+        return cost
+
+    def settle(self, reserved: float, answer: Answer | None, *, lost: bool = False) -> None:
+        """Replace what was set aside by what was charged; a lost answer counts in full."""
+        self.reserved -= reserved
+        if answer is None:
+            self.spent += reserved if lost else 0.0
+            return
+        self.prompt_tokens += answer.prompt_tokens
+        self.completion_tokens += answer.completion_tokens
+        self.spent += self.price.of(answer) if self.price is not None else 0.0
+
+
+class BadAnswerError(Exception):
+    """The server refuses this request and will again: too long, or not to its liking."""
+
+
+class Client:
+    """Asks one endpoint; use as an asynchronous context."""
+
+    def __init__(self, endpoint: Endpoint, meter: Meter) -> None:
+        self.endpoint = endpoint
+        self.meter = meter
+        self._slots = asyncio.Semaphore(endpoint.concurrency)
+        self._client: openai.AsyncOpenAI | None = None
+
+    async def __aenter__(self) -> Client:
+        try:
+            import openai
+        except ModuleNotFoundError as error:
+            raise MeadowError(
+                "rephrasing needs the openai package",
+                fix="pip install 'medical-meadow[rephrase]'",
+            ) from error
+        # The environment's OPENAI_* addresses and organisations are not meant for this server.
+        self._client = openai.AsyncOpenAI(
+            base_url=self.endpoint.base_url,
+            api_key=self.endpoint.api_key or "none",
+            organization="",
+            project="",
+            max_retries=0,
+            timeout=self.endpoint.timeout,
+            # Texts go where the user said and nowhere else: no redirect is followed, and what is
+            # for this machine passes no proxy.
+            http_client=openai.DefaultAsyncHttpxClient(
+                timeout=self.endpoint.timeout,
+                follow_redirects=False,
+                trust_env=not self.endpoint.is_local,
+            ),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def ask(self, request: Mapping[str, Any]) -> Answer:
+        """The answer to one request.
+
+        Raises:
+            LimitReached: No further request may be sent.
+            BadAnswerError: The server will not answer this request.
+            NetworkError: The server is gone, or refuses everybody.
+        """
+        patience = self.endpoint.patience
+        failures = 0
+        async with self._slots:
+            while True:
+                why, wait = await self._try(request)
+                if isinstance(why, Answer):
+                    return why
+                failures += 1
+                if failures >= patience.tries:
+                    raise NetworkError(
+                        f"{why}; given up after {failures} tries",
+                        where=self.endpoint.address,
+                        fix="run the same command again later; every answer so far is kept",
+                    )
+                if wait is not None and wait > patience.longest_retry_after:
+                    raise NetworkError(
+                        f"{why}; the server asks to wait for {wait:.0f} seconds",
+                        where=self.endpoint.address,
+                        fix="run the same command again after that time",
+                    )
+                backoff = min(patience.first_wait * 2 ** (failures - 1), patience.longest_wait)
+                await asyncio.sleep(max(backoff, wait or 0.0))
+
+    async def _try(self, request: Mapping[str, Any]) -> tuple[Answer | str, float | None]:
+        """One request: the answer, or why there is none and how long the server wants a pause."""
+        import openai
+
+        if self._client is None:
+            raise RuntimeError("use the client as a context")
+        reserved = self.meter.reserve(request)
+        answer: Answer | None = None
+        lost = True  # until the server says that it did not answer, it may charge for it
+        try:
+            raw = await self._client.chat.completions.with_raw_response.create(**request)
+            answer = self._read(request, raw.http_response.text)
+        except openai.APIStatusError as error:
+            lost = False
+            return self._status(error)
+        except openai.APITimeoutError:
+            return f"no answer within {self.endpoint.timeout:g} seconds", None
+        except openai.APIConnectionError as error:
+            cause = type(error.__cause__ or error).__name__
+            return self.clean(f"the connection failed ({cause})"), None
+        finally:
+            self.meter.settle(reserved, answer, lost=lost)
+        return (answer, None) if answer is not None else ("the answer is no chat completion", None)
+
+    def _status(self, error: openai.APIStatusError) -> tuple[str, float | None]:
+        status = error.status_code
+        said = self.clean(" ".join(error.message.split()))[:300]
+        if status in RETRY_STATUS or status >= 500:
+            return f"the server answers {status}", parse_retry_after(
+                error.response.headers.get("retry-after")
+            )
+        if status in {400, 413, 422}:
+            raise BadAnswerError(f"the server answers {status}: {said}") from None
+        fixes = {401: f"set {KEY_VARIABLES[0]} to a valid key", 403: "the key does not permit it",
+                 404: "check --base-url (it ends in /v1) and --model"}  # fmt: skip
+        raise NetworkError(
+            f"the server answers {status}: {said}",
+            where=self.endpoint.address,
+            fix=fixes.get(status, "see what the server's log says"),
+        ) from None
+
+    def _read(self, request: Mapping[str, Any], body: str) -> Answer | None:
+        """The answer in a body; None where it is no chat completion."""
+        try:
+            # all of it: a server can repeat the key in any field, and the cache keeps several
+            document = json.loads(self.clean(body))
+            choice = document["choices"][0]
+            text = choice["message"]["content"]
+            usage = document.get("usage") or {}
+            prompt, completion = estimate_tokens(request)
+            return Answer(
+                text=self.clean(text if isinstance(text, str) else "").replace("\x00", ""),
+                finish_reason=str(choice.get("finish_reason") or "stop"),
+                model=self.clean(str(document.get("model") or request["model"])),
+                prompt_tokens=int(usage.get("prompt_tokens") or prompt),
+                completion_tokens=int(usage.get("completion_tokens") or completion),
+            )
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+            return None
+
+    def clean(self, text: str) -> str:
+        """The text without the key, should a server repeat it, and fit to be written as UTF-8."""
+        key = self.endpoint.api_key
+        cleaned = text.replace(key, "[key]") if key else text
+        return cleaned.encode("utf-8", "replace").decode("utf-8")

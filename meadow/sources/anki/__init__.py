@@ -1,0 +1,1 @@
+"""Anki decks: packages, collections and text exports to question and answer."""

@@ -1,0 +1,1 @@
+"""Stack Exchange data dumps: questions with their answers."""

@@ -1,0 +1,1 @@
+"""WikiDoc: the living textbook and the patient information, from HTML pages and XML exports."""

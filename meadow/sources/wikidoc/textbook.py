@@ -1,0 +1,139 @@
+"""WikiDoc, the living textbook: a section of a page, and the question that its heading asks.
+
+In 2023 a language model turned headings into questions, and the release says itself that about
+30 % came out unsatisfactory. Here a fixed rule asks for each common heading (`section_headings`);
+the others are rejected as `no_heading_rule`, with what `meadow rephrase wikidoc` needs to ask a
+model. The answer is the section's own text, never a model's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from meadow.schema import Author, Fact, Raw, Reason, Record, Reject, Style, Task, make_record
+from meadow.source import File, Options, Origin, Source, Wanted
+from meadow.sources.published import REPHRASED_BY, published_origin, question_converter
+from meadow.sources.wikidoc import pages as mediawiki
+from meadow.sources.wikidoc.section_headings import is_apparatus, page_question, page_topic
+
+NAME = "wikidoc"
+HOMEPAGE = "https://www.wikidoc.org"
+API = f"{HOMEPAGE}/api.php"
+LICENSE = "cc-by-sa"
+INSTRUCTION_2023 = "Answer this question truthfully"
+INSTRUCTION = "Answer this question truthfully."
+CONTRIBUTORS = "WikiDoc contributors"
+PATIENT_PAGE = "patient information"
+MIN_CHARACTERS = 40
+"""An answer below this is a fragment: a lone link or a caption."""
+
+
+def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+    """A section of a page: a record where its heading has a rule, else a reject."""
+    if PATIENT_PAGE in str(raw["title"]).lower():
+        yield _reject(raw, Reason.NOT_A_TARGET, "belongs to wikidoc_patient_information")
+        return
+    question = page_question(str(raw["heading"]), str(raw["title"]))
+    yield section_record(raw, question, options, NAME)
+
+
+def section_record(
+    raw: Raw, question: str | None, options: Options, source: str
+) -> Record | Reject:
+    """The record of a section, or why it is none.
+
+    Args:
+        raw: As `meadow.sources.wikidoc.pages` gives it.
+        question: What to ask; None where the heading has no rule.
+        options: The style.
+        source: The source's name.
+    """
+    heading, text = str(raw["heading"]), str(raw["text"])
+    if is_apparatus(heading):
+        return _reject(raw, Reason.NOT_A_TARGET, "references, links or pictures")
+    if not text.strip():
+        return _reject(raw, Reason.EMPTY_OUTPUT, "a heading without text of its own")
+    if len(text) < MIN_CHARACTERS:
+        return _reject(raw, Reason.TOO_SHORT, f"under {MIN_CHARACTERS} characters")
+    if question is None:
+        return _reject(raw, Reason.NO_HEADING_RULE, "for `meadow rephrase`, or nobody")
+    as_published = options.style is Style.PUBLISHED_2023
+    title, anchor, address = str(raw["title"]), str(raw["anchor"]), str(raw["url"])
+    page = address or f"{HOMEPAGE}/index.php/{title.replace(' ', '_')}"
+    meta = {
+        "topic": page_topic(title),
+        "heading": heading,
+        "parents": list(raw["parents"]),
+        "revision": raw["revision"],
+        "timestamp": raw["timestamp"],
+    }
+    return make_record(
+        source=source,
+        source_id=f"{title}#{anchor}" if anchor else title,
+        instruction=INSTRUCTION_2023 if as_published else INSTRUCTION,
+        input=question,
+        output=text,
+        task=Task.OPEN_QA,
+        license=LICENSE,
+        url=f"{page}#{anchor}" if anchor else page,
+        authors=(Author(_contributors(raw), page, "author"),),
+        meta={name: value for name, value in meta.items() if value},
+    )
+
+
+_published = question_converter(NAME, INSTRUCTION, license=LICENSE, rephrased_by=REPHRASED_BY)
+
+
+def convert_published(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+    """A row of the 2023 release, which names no page: the wiki itself has to be the attribution."""
+    for item in _published(raw, options):
+        if isinstance(item, Record):
+            yield replace(item, url=HOMEPAGE, authors=(Author(CONTRIBUTORS, HOMEPAGE, "author"),))
+        elif not isinstance(item, Fact):
+            yield item
+
+
+def _contributors(raw: Raw) -> str:
+    site = str(raw["site"])
+    return CONTRIBUTORS if "wikidoc" in site.lower() or not site else f"{site} contributors"
+
+
+def _reject(raw: Raw, reason: Reason, detail: str) -> Reject:
+    title, heading = raw["title"], raw["heading"]
+    return Reject(str(raw["_where"]), reason, f"{title} / {heading}: {detail}", str(raw["text"]))
+
+
+PAGE_FILES = (
+    File("pages.jsonl", optional=True, by_hand="`meadow fetch wikidoc` crawls it, politely"),
+    File("*.html", optional=True, by_hand="pages saved in a browser"),
+    File("*.xml", optional=True, by_hand="an export made with Special:Export"),
+    File("*.xml.bz2", optional=True, by_hand="a database dump"),
+    File("*.xml.gz", optional=True, by_hand="a database dump"),
+)
+
+CRAWLS: dict[str, Wanted] = {
+    NAME: Wanted(API),
+    "wikidoc_patient_information": Wanted(API, category="Patient information"),
+}
+"""What `meadow fetch` crawls for each of the two sources, unless it is told otherwise."""
+
+SOURCE = Source(
+    name=NAME,
+    title="WikiDoc, the living textbook of medicine",
+    homepage=HOMEPAGE,
+    citation="WikiDoc contributors. WikiDoc, the living textbook of medicine. wikidoc.org",
+    license=LICENSE,
+    license_note=(
+        "WikiDoc states CC BY-SA; the version was not verified, so rows carry the key without one."
+    ),
+    upstream=Origin(files=PAGE_FILES, read=mediawiki.read, convert=convert),
+    published=published_origin(
+        "medical_meadow_wikidoc",
+        "medical_meadow_wikidoc.json",
+        convert_published,
+        rows=10_000,
+    ),
+    published_rows=10_000,
+    notes=("Origin published holds a model's questions, about 30 % of which are bad.",),
+)

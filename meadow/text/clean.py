@@ -1,0 +1,311 @@
+"""Cleaning: what is repaired in a record, what is refused, each under a name. Idempotent.
+
+Rules are conservative and each names the sources that it is for: an exam item with lab tables is
+not a forum post. Personal data, greetings and language are the business of free text alone. In
+style "2023" the published text is left as it is, except for what cannot be written at all. What is
+seen but not repaired stands in `meta` under "flags": mojibake is counted, not guessed at.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+from meadow.schema import Reason, Record, Reject, Style, dump_meta, has_lone_surrogate, printable
+from meadow.text.language import is_foreign
+from meadow.text.privacy import scrub, suspects
+from meadow.text.render import normalise_characters, normalise_whitespace
+
+FREE_TEXT = frozenset({"stack_exchange", "chatdoctor", "openassistant", "anki"})
+"""Sources whose texts are written by their users: personal data is looked for in these."""
+MIXED_LANGUAGES = frozenset({"stack_exchange", "openassistant"})
+PLAIN_TEXT = frozenset({"chatdoctor"})
+"""Sources whose texts should hold no markup at all."""
+MAX_CHARACTERS = 200_000
+
+
+def is_free_text(source: str) -> bool:
+    """Whether personal data may stand in the texts of the source."""
+    return source in FREE_TEXT or source.startswith("wikidoc")
+
+
+def clean_record(record: Record, style: Style) -> Record | Reject:
+    """The record repaired, or why it cannot be used.
+
+    Args:
+        record: As its converter made it.
+        style: In "2023" only what cannot be written is touched.
+    """
+    return clean_records([record], style)[0]
+
+
+def clean_records(records: Sequence[Record], style: Style) -> list[Record | Reject]:
+    """`clean_record` for each; far cheaper for many than one at a time.
+
+    Args:
+        records: As their converters made them.
+        style: In "2023" only what cannot be written is touched.
+    """
+    drafts = [_Draft(record) for record in records]
+    touched = style is not Style.PUBLISHED_2023
+    if touched:
+        for draft in drafts:
+            draft.normalise()
+        free = [draft for draft in drafts if draft.writable and is_free_text(draft.record.source)]
+        marks = iter(suspects([text for draft in free for text in draft.texts]))
+        for draft in free:
+            draft.scrub([next(marks) for _ in draft.texts])
+    return [draft.decide(touched) for draft in drafts]
+
+
+class _Draft:
+    """A record on its way through the rules: its texts, and what was done to them."""
+
+    __slots__ = ("flags", "record", "repairs", "texts", "writable")
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.texts = [record.instruction, record.input, record.output]
+        self.repairs: list[str] = []
+        self.flags: list[str] = []
+        self.writable = not any(map(has_lone_surrogate, self.texts))
+        """Whether every text can be encoded."""
+        if not self.writable:
+            _repair(self.texts, self.repairs, "joined_surrogates", _join_surrogates)
+            self.writable = not any(map(has_lone_surrogate, self.texts))
+
+    def normalise(self) -> None:
+        """Markup, characters, white space, and the greetings of doctors."""
+        source, texts, repairs = self.record.source, self.texts, self.repairs
+        if not self.writable:
+            return
+        if any(map(_is_mojibake, texts)):
+            self.flags.append("mojibake")
+        if source in PLAIN_TEXT:
+            _repair(texts, repairs, "unescaped_entities", _unescape)
+            _repair(texts, repairs, "removed_markup", _remove_markup)
+        _repair(texts, repairs, "normalised_characters", normalise_characters)
+        _repair(texts, repairs, "normalised_whitespace", normalise_whitespace)
+        if source == "chatdoctor":
+            answer = [texts[2]]
+            _repair(answer, repairs, "removed_greeting", _remove_greeting)
+            _repair(answer, repairs, "removed_signature", _remove_signature)
+            texts[2] = answer[0]
+
+    def scrub(self, marks: Sequence[bool]) -> None:
+        """Placeholders for personal data in the texts that are suspected of it."""
+        found: set[str] = set()
+        for index, marked in enumerate(marks):
+            if marked:
+                self.texts[index], counts = _scrub(self.texts[index])
+                found.update(counts)
+        self.repairs.extend(f"scrubbed_{kind}" for kind in sorted(found))
+
+    def decide(self, touched: bool) -> Record | Reject:
+        """The record with its new texts, or why it cannot be used."""
+        record, texts = self.record, self.texts
+        if not self.writable:
+            return _reject(record, Reason.LONE_SURROGATE, "half of a surrogate pair")
+        if touched and (refused := _refuse(record.source, texts)):
+            return _reject(record, *refused)
+        if not texts[2].strip():
+            return _reject(record, Reason.EMPTY_OUTPUT, "nothing to learn from")
+        if not texts[0].strip() and not texts[1].strip():
+            return _reject(record, Reason.EMPTY_INPUT, "nothing to answer")
+        cleaned = record
+        if self.repairs:
+            if touched and not self.flags and any(map(_is_mojibake, texts)):
+                self.flags.append("mojibake")  # a repair can bring it to light
+            cleaned = record.with_text(
+                instruction=texts[0], input=texts[1], output=texts[2], repairs=self.repairs
+            )
+        return _flag(cleaned, self.flags) if self.flags else cleaned
+
+
+@lru_cache(maxsize=256)
+def _scrub(text: str) -> tuple[str, dict[str, int]]:
+    """`scrub`, remembered: instructions are all the same, and many answers share a question."""
+    return scrub(text)
+
+
+def _repair(
+    texts: list[str], repairs: list[str], name: str, function: Callable[[str], str]
+) -> None:
+    """Apply one repair to all texts, and note it where it changed any."""
+    repaired = list(map(function, texts))
+    if repaired != texts:
+        texts[:] = repaired
+        repairs.append(name)
+
+
+def _refuse(source: str, texts: list[str]) -> tuple[Reason, str] | None:
+    """Why the cleaned texts are no example; None where they are one."""
+    _, question, answer = texts
+    longest = max(map(len, texts))
+    if longest > MAX_CHARACTERS:
+        return Reason.TOO_LONG, f"{longest:,} characters; at most {MAX_CHARACTERS:,}"
+    if not is_free_text(source):
+        return None
+    if _TRUNCATED.search(answer[-60:]):
+        return Reason.TRUNCATED, "the answer says that it goes on elsewhere"
+    if source in FREE_TEXT - {"anki"} and answer and not _WORD.search(answer):
+        return Reason.TOO_SHORT, "no letter and no digit in the answer"
+    if source == "stack_exchange" and _is_link_only(answer):
+        return Reason.LINK_ONLY, "the answer is a link"
+    if source in PLAIN_TEXT and len(_MARKUP.findall(answer)) > 0:
+        return Reason.HTML_RESIDUE, "markup is left after the repair"
+    if source in MIXED_LANGUAGES and is_foreign(f"{question[:1000]}\n{answer[:1000]}"):
+        return Reason.LANGUAGE, "not English"
+    return None
+
+
+def _join_surrogates(text: str) -> str:
+    """UTF-16 pairs that came as two halves, as the one character that they are."""
+    if not has_lone_surrogate(text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
+
+_ENTITY = re.compile(r"&(?:nbsp|amp|lt|gt|quot|apos|#\d{1,6}|#x[0-9A-Fa-f]{1,5});")
+
+
+def _unescape(text: str) -> str:
+    """Entities as characters, also where they were escaped more than once."""
+    for _ in range(4):
+        if "&" not in text or not _ENTITY.search(text):
+            break
+        text = _ENTITY.sub(lambda match: html.unescape(match.group(0)), text)
+    return text
+
+
+_BREAKING = re.compile(r"</?(?:p|br|div|li|ul|ol|tr|table|h[1-6])\b[^<>]{0,200}>", re.IGNORECASE)
+_INLINE = re.compile(
+    r"</?(?:b|i|u|em|strong|span|font|a|td|th|tbody)\b[^<>]{0,500}>", re.IGNORECASE
+)
+_MARKUP = re.compile(
+    r"</?(?:script|style|iframe|img|html|body|form|input)\b[^<>]{0,500}>", re.IGNORECASE
+)
+
+
+def _remove_markup(text: str) -> str:
+    """Tags of running text gone, a line break where they broke the line."""
+    while "<" in text:
+        bare = _INLINE.sub("", _BREAKING.sub("\n", text))
+        if bare == text:
+            break
+        text = bare
+    return text
+
+
+_GREETING = re.compile(
+    r"\A(?:(?:hi|hello|hey|hallo|greetings?|namaste|good (?:morning|afternoon|evening|day)"
+    r"|dear (?:user|sir|madam|patient|friend|questioner|customer|member)s?)"
+    r"(?:[ ](?:there|dear|friend|sir|madam|user))?[ ]?[,.!:-]{1,3}\s*"
+    r"|(?:thanks?|thank you)(?: you)?(?: very much)?(?: so much)? for "
+    r"(?:using|posting|choosing|contacting|writing|asking|consulting"
+    r"|your (?:query|question|consult|trust)|the (?:query|question))"
+    r"[^.!?\n]{0,100}[.!]\s*"
+    r"|welcome (?:back )?to (?:chat ?doctor|health ?care ?magic|our)[^.!?\n]{0,80}[.!]\s*)",
+    re.IGNORECASE,
+)
+_SIGNATURE = re.compile(
+    r"(?:(?<=[.!?])|(?<=\n)|(?<=,))\s*(?:"
+    r"(?:(?:thanks (?:and|&) |kind |warm |best )?regards|sincerely|best wishes|take care"
+    r"|(?:i )?wish(?:ing)? you (?:good|a good|a healthy|all the best|the best|speedy|a speedy)"
+    r"[^.!?\n]{0,60}"
+    r"|get well soon|thank(?:s| you)(?: again)?)[ ]?[,.!-]{0,3}"
+    r"(?:\s*-?(?:dr\.? ?[A-Za-z.]{1,30}(?: [A-Za-z.]{1,30}){0,2}|chat ?doctor|health ?care ?magic)"
+    r"[ ]?[.,!]{0,2})?"
+    r"|(?:i )?hope (?:this|it|that|i have|i've|my)[^.!?\n]{0,40}"
+    r"(?:help|answer|useful|query|question|information)[^.!?\n]{0,80}[.!]"
+    r"|-?(?:chat ?doctor|health ?care ?magic)[.!]?"
+    r")\s*\Z",
+    re.IGNORECASE,
+)
+_LEAST_TEXT = 20
+
+
+def _remove_greeting(text: str) -> str:
+    shorter = _strip_repeatedly(text, lambda current: _GREETING.sub("", current, count=1))
+    return shorter if shorter == text else shorter[0].upper() + shorter[1:]
+
+
+def _remove_signature(text: str) -> str:
+    def shorten(current: str) -> str:
+        # only the end can hold one: the cost does not grow with the text
+        kept, end = current[:-300], current[-300:]
+        return (kept + _SIGNATURE.sub("", end)).rstrip()
+
+    return _strip_repeatedly(text, shorten)
+
+
+def _strip_repeatedly(text: str, shorten: Callable[[str], str]) -> str:
+    """Shorten until nothing changes, and keep what was left before too little remained."""
+    while True:
+        shorter = shorten(text)
+        if shorter == text or len(shorter.strip()) < _LEAST_TEXT:
+            return text
+        text = shorter
+
+
+_LINK = re.compile(
+    r"\[([^\]\n]{0,300})\]\([^()\s]{1,2000}(?:\([^()\s]{0,200}\)[^()\s]{0,500})*\)"
+    r"|https?://\S+"
+)
+_POINTER = re.compile(
+    r"(?i)\A(?:here|this|link|this (?:link|page|post|answer|question|site)|see here)\Z"
+)
+_MOST_SPACES = 100
+"""A text with more has words of its own, whatever it links to."""
+_FOUND_ELSEWHERE = re.compile(r"(?i)\bcan be found (?:here|at)\b")
+_WORD = re.compile(r"[^\W_]")
+
+
+def _is_link_only(answer: str) -> bool:
+    """Whether the answer only points elsewhere."""
+    if "](" not in answer and "://" not in answer:
+        return False
+    if answer.count(" ") > _MOST_SPACES:
+        return False
+
+    def label(match: re.Match[str]) -> str:
+        shown = match.group(1) or ""
+        return "" if _POINTER.match(shown.strip("*_ ")) else shown
+
+    rest = _LINK.sub(label, answer)
+    length = len(_WORD.findall(rest))
+    return length < 15 or (length < 60 and _FOUND_ELSEWHERE.search(rest) is not None)
+
+
+_TRUNCATED = re.compile(
+    r"(?i)(?:\[(?:\.{3}|…|truncated|continued)\]"
+    r"|(?:\.{3}|…)\s*(?:read|see|show|view) more)\W{0,3}\Z"
+)
+_MOJIBAKE = re.compile(
+    r"Ã[\x80-\xbf]|â€|Â[\xa0°±·]|ï»¿|\ufffd|[A-Za-z]\?\?(?:ve|re|ll|[dlmste])(?![A-Za-z])"
+)
+
+
+_MOJIBAKE_CUES = ("??", "Ã", "â€", "Â", "ï»¿", "\ufffd")
+
+
+def _is_mojibake(text: str) -> bool:
+    # the search costs more than all other cleaning: plain text is told first
+    if text.isascii() and "??" not in text:
+        return False
+    return any(cue in text for cue in _MOJIBAKE_CUES) and _MOJIBAKE.search(text) is not None
+
+
+def _flag(record: Record, flags: list[str]) -> Record:
+    meta = json.loads(record.meta)
+    meta["flags"] = list(dict.fromkeys((*meta.get("flags", ()), *flags)))
+    return replace(record, meta=dump_meta(meta))
+
+
+def _reject(record: Record, reason: Reason, detail: str) -> Reject:
+    where = record.source_id or record.id
+    return Reject(where, reason, detail, printable(record.output or record.input)[:500])

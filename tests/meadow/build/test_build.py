@@ -1,0 +1,369 @@
+"""The main job: raw files in, a verified folder out; and every way in which input can be bad."""
+
+import gzip
+import hashlib
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.command import run_meadow
+
+from meadow.atomic import locked
+from meadow.corpus.folder import open_corpus
+from meadow.fetch.lockfile import NAME, LockEntry, record
+from meadow.corpus.manifest import read_manifest
+from meadow.samples import FOLDER
+
+SIX = {
+    "medqa": "medqa/questions_US_dev.jsonl",
+    "mmmlu": "mmlu",
+    "pubmed_causal": "pubmed_causal/data/pubmed_causal_language_use.csv",
+    "health_advice": "health_advice/data",
+    "wikidoc_patient_information": "wikidoc/medical_meadow_wikidoc_patient_info.json",
+    "chatdoctor": "chatdoctor/chatdoctor5k.json",
+}
+EXPECTED = {
+    "medqa": (1272, {}),
+    "mmmlu": (1089, {"duplicate": 78}),
+    "pubmed_causal": (3061, {"duplicate": 7, "conflict": 2}),
+    "health_advice": (10848, {"duplicate": 18, "conflict": 4}),
+    "chatdoctor": (5452, {}),
+}
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Every file of a corpus but the lock, by its hash."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".meadow.lock"
+    }
+
+
+@pytest.fixture(scope="module")
+def real(upstream: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The six sources from the real files."""
+    out = tmp_path_factory.mktemp("real") / "corpus"
+    ran = run_meadow("build", *file_options(upstream), "--out", out)
+    assert ran.code == 0, ran.err
+    return out
+
+
+def file_options(upstream: Path) -> list[str]:
+    return [word for name, path in SIX.items() for word in ("--file", f"{name}={upstream / path}")]
+
+
+@pytest.mark.realdata
+def test_the_six_sources_on_the_real_files(real: Path) -> None:
+    sources = read_manifest(real).sources
+    for name, (rows_in, rejected) in EXPECTED.items():
+        assert sources[name].rows_in == rows_in
+        assert sources[name].rejected == rejected
+    assert sources["wikidoc_patient_information"].rows_in == 5942
+    for entry in sources.values():
+        assert entry.rows_in == entry.rows_out + sum(entry.rejected.values())
+    assert run_meadow("check", real).code == 0
+
+
+@pytest.mark.realdata
+def test_two_workers_and_another_folder_give_the_same_bytes(
+    real: Path, upstream: Path, tmp_path: Path
+) -> None:
+    ran = run_meadow("build", *file_options(upstream), "--workers", 2, "--out", tmp_path / "b")
+    assert ran.code == 0, ran.err
+    assert hashes(tmp_path / "b") == hashes(real)
+
+
+@pytest.mark.parametrize("source", ["medquad", "wikidoc_patient_information"])
+def test_workers_share_one_source_and_its_bytes_stay(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of three rows, in this process and in two others; and a limit inside a batch."""
+    monkeypatch.setattr("meadow.build.transform.BATCH_ROWS", 3)
+    options = ["build", "--raw", FOLDER, "--only", source]
+    for name, more in {
+        "one": ["--workers", 1],
+        "two": ["--workers", 2],
+        "limit": ["--limit", 7],
+    }.items():
+        assert run_meadow(*options, *more, "--out", tmp_path / name).code == 0
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
+    entry = read_manifest(tmp_path / "limit").sources[source]
+    assert entry.rows_in == 7
+    whole = read_manifest(tmp_path / "one").sources[source]
+    assert whole.rows_in > 9
+
+
+@pytest.mark.realdata
+@pytest.mark.filterwarnings("ignore")
+def test_every_config_loads_with_datasets_polars_and_pandas(
+    real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    corpus = open_corpus(real)
+    for config in ["all", *corpus.configs]:
+        own = None if config == "all" else config
+        loaded = datasets.load_dataset(str(real), name=config, cache_dir=str(tmp_path / "cache"))
+        frame, table = corpus.to_pandas(own), corpus.to_polars(own)
+        texts = loaded["train"]["output"]
+        assert loaded["train"].num_rows == len(frame) == table.height
+        assert sorted(texts) == sorted(frame["output"]) == sorted(table["output"])
+    assert corpus.to_datasets("medqa")["train"].num_rows == 1272
+
+
+@pytest.mark.realdata
+def test_a_rerun_builds_nothing_and_changes_nothing(real: Path, upstream: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in real.rglob("*.parquet")}
+    listing = hashes(real)
+    ran = run_meadow("build", *file_options(upstream), "--out", real)
+    assert ran.code == 0
+    assert ran.err.count("unchanged") == len(SIX)
+    assert hashes(real) == listing
+    assert {path: path.stat().st_mtime_ns for path in real.rglob("*.parquet")} == before
+
+
+@pytest.mark.realdata
+def test_style_2023_leaves_published_text_as_it_is(upstream: Path, tmp_path: Path) -> None:
+    path = upstream / SIX["wikidoc_patient_information"]
+    option = f"wikidoc_patient_information={path}"
+    ran = run_meadow("build", "--file", option, "--style", "2023", "--out", tmp_path / "old")
+    assert ran.code == 0, ran.err
+    published = {(r["instruction"], r["input"], r["output"]) for r in json.loads(path.read_text())}
+    rows = open_corpus(tmp_path / "old").to_arrow().to_pylist()
+    assert {(r["instruction"], r["input"], r["output"]) for r in rows} <= published
+
+
+# bad input ---------------------------------------------------------------------------------------
+
+
+def build(tmp_path: Path, *options: object):
+    return run_meadow("build", *options, "--out", tmp_path / "out")
+
+
+def medqa_row(n: int, **changes: object) -> str:
+    row = {
+        "question": f"Question {n}?",
+        "answer": "yes",
+        "options": {"A": "yes", "B": "no"},
+        "answer_idx": "A",
+        "meta_info": "step1",
+    }
+    return json.dumps({**row, **changes})
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    ran = build(tmp_path, "--file", f"medqa={tmp_path / 'none.jsonl'}")
+    assert ran.code == 1
+    assert "none.jsonl" in ran.err
+
+
+def test_a_missing_raw_file_prints_the_expected_names(tmp_path: Path) -> None:
+    ran = build(tmp_path, "--raw", tmp_path, "--only", "medqa,mmmlu")
+    assert ran.code == 1
+    assert "medqa/data_clean.zip" in ran.err
+    assert "mmmlu/data.tar" in ran.err
+
+
+def test_a_wrong_checksum_is_an_upstream_change(tmp_path: Path) -> None:
+    raw = tmp_path / "raw" / "pubmed_causal"
+    raw.mkdir(parents=True)
+    (raw / "pubmed_causal_language_use.csv").write_text("sentence,label\nA b.,0\n")
+    (tmp_path / "meadow.toml").write_text('raw = "raw"\n')
+    known = LockEntry("https://example.org/x.csv", "0" * 64, 23)
+    record(tmp_path / NAME, "pubmed_causal/pubmed_causal_language_use.csv", known)
+    config = tmp_path / "meadow.toml"
+    ran = build(tmp_path, "--config", config, "--only", "pubmed_causal")
+    assert ran.code == 5, ran.err
+    assert "checksum" in ran.err
+
+
+def test_a_truncated_gzip_is_a_clear_error(tmp_path: Path) -> None:
+    data = gzip.compress("\n".join(map(medqa_row, range(200))).encode())
+    path = tmp_path / "train.jsonl.gz"
+    path.write_bytes(data[: len(data) // 2])
+    ran = build(tmp_path, "--file", f"medqa={path}")
+    assert ran.code == 1
+    assert "truncated" in ran.err
+    assert not (tmp_path / "out" / "MANIFEST.json").exists()
+
+
+def test_an_open_quote_names_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text('sentence,label\nfine,0\n"open,1\nnext,2\n')
+    ran = build(tmp_path, "--file", f"pubmed_causal={path}")
+    assert ran.code == 1
+    assert "x.csv:3" in ran.err
+
+
+def test_bad_lines_are_rejects_and_end_with_exit_code_3(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    lines = [medqa_row(n) for n in range(10)]
+    lines[3:3] = ["{", '{"question": "\\ud800"}', medqa_row(99, answer_idx="Z")]
+    path.write_bytes("\n".join(lines).encode() + b'\n{"question": "\xff"}\n')
+    ran = build(tmp_path, "--file", f"medqa={path}")
+    assert ran.code == 3
+    entry = read_manifest(tmp_path / "out").sources["medqa"]
+    assert (entry.rows_in, entry.rows_out) == (14, 10)
+    assert entry.rejected == {
+        "bad_json": 1,
+        "lone_surrogate": 1,
+        "answer_not_in_options": 1,
+        "bad_encoding": 1,
+    }
+    quarantine = (tmp_path / "out/quarantine/medqa.jsonl").read_text().splitlines()
+    assert [json.loads(line)["where"] for line in quarantine] == [
+        "train.jsonl:4",
+        "train.jsonl:5",
+        "train.jsonl:6",
+        "train.jsonl:14",
+    ]
+
+
+def test_duplicates_and_conflicts_do_not_count_as_malformed(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    rows = [medqa_row(1), medqa_row(1), medqa_row(2), medqa_row(2, answer="no", answer_idx="B")]
+    path.write_text("\n".join(rows) + "\n")
+    ran = build(tmp_path, "--file", f"medqa={path}")
+    assert ran.code == 0
+    entry = read_manifest(tmp_path / "out").sources["medqa"]
+    assert entry.rejected == {"duplicate": 1, "conflict": 2}
+
+
+def test_one_upstream_id_with_two_contents_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "Posts.xml"
+    question = (
+        '<row Id="1" PostTypeId="1" Score="5" Title="T" Body="&lt;p&gt;Why is it so?&lt;/p&gt;" '
+        'CreationDate="2020-01-01T00:00:00.000" OwnerUserId="7" Tags="&lt;a&gt;" />'
+    )
+    answer = (
+        '<row Id="2" PostTypeId="2" ParentId="1" Score="9" '
+        'Body="&lt;p&gt;Because {} it is.&lt;/p&gt;" '
+        'CreationDate="2020-01-02T00:00:00.000" OwnerUserId="8" />'
+    )
+    rows = [question, answer.format("once"), answer.format("twice")]
+    path.write_text('<?xml version="1.0"?>\n<posts>\n' + "\n".join(rows) + "\n</posts>\n")
+    ran = build(tmp_path, "--file", f"stack_exchange:biology={path}")
+    assert ran.code == 5, ran.err
+    assert "two contents" in ran.err
+
+
+def test_an_unknown_source_names_the_nearest(tmp_path: Path) -> None:
+    ran = build(tmp_path, "--only", "chatdocter")
+    assert ran.code == 2
+    assert "chatdoctor" in ran.err
+
+
+def test_an_unknown_recipe_key_names_file_key_and_nearest(tmp_path: Path) -> None:
+    recipe = tmp_path / "my.toml"
+    recipe.write_text('[build]\nsources = ["medqa"]\nstlye = "meadow"\n')
+    ran = build(tmp_path, "--recipe", recipe)
+    assert ran.code == 2
+    assert "my.toml" in ran.err
+    assert "stlye" in ran.err
+    assert "style" in ran.err
+
+
+def test_a_folder_of_another_recipe_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text(medqa_row(1) + "\n")
+    assert build(tmp_path, "--file", f"medqa={path}").code == 0
+    before = hashes(tmp_path / "out")
+    ran = build(tmp_path, "--file", f"medqa={path}", "--style", "2023")
+    assert ran.code == 2
+    assert "another recipe" in ran.err
+    assert hashes(tmp_path / "out") == before
+
+
+def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    path = tmp_path / "train.jsonl"
+    path.write_text(medqa_row(1) + "\n")
+    assert build(tmp_path, "--file", f"medqa={path}").code == 2
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_second_run_on_the_same_folder_ends_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text(medqa_row(1) + "\n")
+    with locked(tmp_path / "out"):
+        command = [sys.executable, "-m", "meadow", "build", "--file", f"medqa={path}"]
+        ran = subprocess.run(
+            [*command, "--out", tmp_path / "out"], capture_output=True, text=True, check=False
+        )
+    assert ran.returncode == 4
+    assert f"pid {os.getpid()}" in ran.stderr
+
+
+def test_changed_input_rebuilds_only_its_source(tmp_path: Path) -> None:
+    one, two = tmp_path / "train.jsonl", tmp_path / "x.csv"
+    one.write_text(medqa_row(1) + "\n")
+    two.write_text("sentence,label\nA b c.,0\n")
+    options = ("--file", f"medqa={one}", "--file", f"pubmed_causal={two}")
+    assert build(tmp_path, *options).code == 0
+    one.write_text(medqa_row(1) + "\n" + medqa_row(2) + "\n")
+    ran = build(tmp_path, *options)
+    assert ran.code == 0
+    assert "pubmed_causal: unchanged" in ran.err
+    assert "medqa: in 2, out 2" in ran.err
+    assert run_meadow("check", tmp_path / "out").code == 0
+
+
+def test_limit_counts_candidates(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text("\n".join(map(medqa_row, range(10))))
+    assert build(tmp_path, "--file", f"medqa={path}", "--limit", 3).code == 0
+    assert read_manifest(tmp_path / "out").sources["medqa"].rows_in == 3
+
+
+def test_excluded_ids_are_taken_down(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text("\n".join(map(medqa_row, range(3))))
+    assert build(tmp_path, "--file", f"medqa={path}").code == 0
+    taken = open_corpus(tmp_path / "out").to_polars()["id"][1]
+    (tmp_path / "exclude_ids.txt").write_text(f"# by request\n{taken}  # the second row\n")
+    (tmp_path / "meadow.toml").write_text("")
+    ran = run_meadow(
+        "build", "--file", f"medqa={path}", "--config", tmp_path / "meadow.toml",
+        "--out", tmp_path / "again",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert read_manifest(tmp_path / "again").sources["medqa"].rejected == {"excluded": 1}
+    assert taken not in open_corpus(tmp_path / "again").to_polars()["id"]
+
+
+def _build_samples(folder: str) -> None:
+    run_meadow("build", "--raw", FOLDER, "--only", "chatdoctor,health_advice", "--out", folder)
+
+
+def test_a_killed_build_continues_to_the_same_bytes(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    _build_samples(str(whole))
+    context = multiprocessing.get_context("forkserver")
+    for delay in (0.0, 0.2, 0.5, 0.9):
+        process = context.Process(target=_build_samples, args=(str(cut),))
+        process.start()
+        time.sleep(delay)
+        process.kill()
+        process.join()
+        if (cut / "MANIFEST.json").exists():
+            assert run_meadow("check", cut).code == 0
+    _build_samples(str(cut))
+    assert hashes(cut) == hashes(whole)
+
+
+def test_dry_run_writes_nothing(tmp_path: Path) -> None:
+    ran = build(tmp_path, "--raw", FOLDER, "--only", "medqa", "--dry-run")
+    assert ran.code == 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_json_is_one_document_on_stdout(tmp_path: Path) -> None:
+    ran = build(tmp_path, "--raw", FOLDER, "--only", "pubmed_causal", "--json")
+    assert json.loads(ran.out)["sources"]["pubmed_causal"]["rows_in"] == 31

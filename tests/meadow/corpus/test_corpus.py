@@ -1,0 +1,223 @@
+"""Shards, manifest, corpus, check and card on one small corpus, whole and then damaged."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.command import run_meadow
+
+from meadow import open_corpus
+from meadow.cards.card_lint import lint_card
+from meadow.corpus.manifest import is_safe_path, read_manifest
+from meadow.corpus.shards import cut_shards, read_parquet, write_parquet, write_shards
+from meadow.errors import CheckError, FileError, UpstreamChangedError, UsageError
+from meadow.quality.check import check_corpus, leftovers
+from meadow.samples import FOLDER
+from meadow.schema import arrow_schema
+from meadow.text.markdown import escape_cell
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("corpus") / "c"
+    ran = run_meadow("build", "--raw", FOLDER, "--only", "health_advice,mmmlu", "--out", out)
+    assert ran.code == 0, ran.err
+    return out
+
+
+@pytest.fixture
+def corpus(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "c"))
+
+
+def kinds(folder: Path) -> set[str]:
+    return {finding.kind for finding in check_corpus(folder)}
+
+
+def test_a_whole_corpus_has_no_finding(whole: Path) -> None:
+    assert check_corpus(whole) == []
+    assert leftovers(whole) == []
+
+
+def test_a_corpus_opens_as_what_users_use(whole: Path) -> None:
+    corpus = open_corpus(whole, verify=True)
+    assert corpus.configs == ["health_advice", "mmmlu"]
+    assert corpus.to_polars().height == len(corpus.to_pandas()) == corpus.rows()
+    assert corpus.to_datasets("mmmlu")["train"].num_rows == corpus.rows("mmmlu")
+    html = corpus._repr_html_()
+    assert "health_advice" in html
+    assert "<script" not in html
+    with pytest.raises(UsageError, match="no config"):
+        corpus.to_polars("medqa")
+    with pytest.raises(UsageError, match="no split"):
+        corpus.files("mmmlu", "test")
+
+
+def test_a_shard_has_what_the_hub_and_a_browser_need(whole: Path) -> None:
+    path = open_corpus(whole).files("mmmlu")[0]
+    metadata = pq.read_metadata(path)
+    assert metadata.num_row_groups == 1
+    column = metadata.row_group(0).column(1)
+    assert column.compression == "ZSTD"
+    assert column.has_offset_index
+    assert column.has_column_index
+
+
+def test_a_flipped_page_is_noticed(tmp_path: Path) -> None:
+    table = pa.table({"text": [f"row {n} " * 20 for n in range(2000)]})
+    path = tmp_path / "x.parquet"
+    write_parquet(table, path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    path.write_bytes(bytes(data))
+    with pytest.raises(FileError, match="cannot be read"):
+        read_parquet(path)
+
+
+def test_a_changed_shard_is_found(corpus: Path) -> None:
+    shard = next((corpus / "data").rglob("*.parquet"))
+    shard.write_bytes(shard.read_bytes() + b"x")
+    assert kinds(corpus) == {"changed_file"}
+    with pytest.raises(CheckError):
+        open_corpus(corpus, verify=True)
+    ran = run_meadow("check", corpus)
+    assert ran.code == 1
+    assert "changed_file" in ran.err
+
+
+def test_a_missing_and_an_unnamed_file_are_found(corpus: Path) -> None:
+    shutil.copy(next((corpus / "data").rglob("*.parquet")), corpus / "data" / "extra.parquet")
+    assert kinds(corpus) == {"unnamed_file"}
+    (corpus / "quarantine" / "mmmlu.jsonl").unlink()
+    assert kinds(corpus) == {"unnamed_file", "missing_file"}
+
+
+def test_a_number_changed_in_the_card_is_found(corpus: Path) -> None:
+    card = corpus / "README.md"
+    expected = card.read_text()
+    rows = f"{open_corpus(corpus).rows('mmmlu'):,}"
+    assert lint_card(expected, expected) == []
+    changed = expected.replace(f"| {rows} |", "| 9,999 |", 1)
+    assert any("generated part" in line for line in lint_card(changed, expected))
+    assert lint_card(expected + "[More Information Needed]", expected)
+    assert lint_card(expected.replace("num_examples", "examples"), expected)
+    assert lint_card(expected.replace("pretty_name: ", "pretty_name: ["), expected)
+    assert lint_card(expected.replace("<!-- generated:losses -->", ""), expected)
+
+
+def test_the_card_is_rendered_again(corpus: Path) -> None:
+    card = corpus / "README.md"
+    text = card.read_text()
+    card.write_text(text.replace("Not medical advice", "Medical advice"))
+    assert run_meadow("card", corpus, "--dry-run").code == 0
+    assert card.read_text() != text
+    assert run_meadow("card", corpus).code == 0
+    assert card.read_text() == text
+    assert check_corpus(corpus) == []
+
+
+def rewrite(corpus: Path, **columns: object) -> None:
+    """Change columns of the mmmlu shard and bring hashes and card up to date, as a forger would."""
+    from meadow.atomic import sha256_file
+
+    path = open_corpus(corpus).files("mmmlu")[0]
+    table = read_parquet(path)
+    for name, value in columns.items():
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, name, pa.array([value] * table.num_rows, pa.string()))
+    write_parquet(table, path)
+    manifest = json.loads((corpus / "MANIFEST.json").read_text())
+    shard = manifest["sources"]["mmmlu"]["shards"][0]
+    shard |= {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+    (corpus / "MANIFEST.json").write_text(json.dumps(manifest))
+    assert run_meadow("card", corpus).code == 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "kind"),
+    [
+        ({"output": ""}, "empty_field"),
+        ({"license": "mine"}, "unknown_license"),
+        ({"task": "poetry"}, "unknown_task"),
+        ({"id": "0" * 32}, "duplicate_id"),
+        ({"meta": "{"}, "bad_meta"),
+        ({"meta": '{"options":{"A":"x"},"answer":"B"}'}, "answer_not_in_options"),
+        ({"source": "stack_exchange"}, "missing_attribution"),
+    ],
+)
+def test_bad_rows_are_found_behind_right_hashes(corpus: Path, columns, kind: str) -> None:
+    rewrite(corpus, **columns)
+    assert kind in kinds(corpus)
+
+
+def test_a_folder_without_manifest_holds_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="not a finished folder"):
+        open_corpus(tmp_path)
+    assert run_meadow("check", tmp_path).code == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda d: d.update(schema_version=99), UpstreamChangedError),
+        (lambda d: d.pop("sources"), FileError),
+        (lambda d: d["files"].append({"path": "../x", "bytes": 1, "sha256": ""}), FileError),
+        (lambda d: d["files"].append({"path": "/etc/passwd", "bytes": 1, "sha256": ""}), FileError),
+    ],
+)
+def test_a_hostile_or_newer_manifest_is_refused(corpus: Path, change, error) -> None:
+    document = json.loads((corpus / "MANIFEST.json").read_text())
+    change(document)
+    (corpus / "MANIFEST.json").write_text(json.dumps(document))
+    with pytest.raises(error):
+        read_manifest(corpus)
+
+
+@pytest.mark.parametrize("name", ["a/../b", "..", "a//b", "/a", "a\\b", "a b", "", ".", 3])
+def test_paths_that_leave_their_folder_are_unsafe(name: object) -> None:
+    assert not is_safe_path(name)
+
+
+def test_shards_are_cut_by_size_and_named_by_count(tmp_path: Path) -> None:
+    schema = arrow_schema()
+    rows = [{name: None if name == "authors" else "x" * 50 for name in schema.names}] * 100
+    table = pa.Table.from_pylist(rows, schema=schema)
+    assert [part.num_rows for part in cut_shards([table] * 3, table.nbytes)] == [100, 100, 100]
+    shards = write_shards(iter([]), tmp_path, "empty")
+    assert [shard.rows for shard in shards] == [0]
+    assert shards[0].path == "data/empty/train-00000-of-00001.parquet"
+
+
+def test_show_draws_the_same_rows_and_finds_by_id(whole: Path) -> None:
+    one, two = run_meadow("show", whole, "-n", 3), run_meadow("show", whole, "-n", 3)
+    assert one.out == two.out
+    rows = json.loads(run_meadow("show", whole, "--source", "mmmlu", "--json").out)["rows"]
+    assert {row["source"] for row in rows} == {"mmmlu"}
+    found = json.loads(run_meadow("show", whole, "--id", rows[0]["id"][:12], "--json").out)
+    assert found["rows"] == [rows[0]]
+    assert run_meadow("show", whole, "--id", "zz").code == 2
+    assert run_meadow("show", whole, "--source", "medqa").code == 2
+
+
+def test_cells_hold_no_markup() -> None:
+    assert escape_cell("a|b\n<script>[x](y)") == "a\\|b \\<script\\>\\[x\\](y)"
+
+
+def test_light_import() -> None:
+    code = (
+        "import sys, meadow, meadow.cli.app\n"
+        "heavy = {'torch','transformers','datasets','pandas','polars','pyarrow','pydantic'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    code = code.replace(
+        "import sys, meadow, meadow.cli.app\n",
+        "import sys\nfrom meadow.cli.app import cli\n"
+        "try: cli.main(['--help'])\nexcept SystemExit: pass\n",
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

@@ -1,0 +1,154 @@
+"""One member out of an arriving archive."""
+
+import gzip
+import io
+import random
+import tarfile
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meadow.errors import FileError
+from meadow.fetch.tar_stream import is_archive, member_blocks
+
+LONG = "folder/" + "x" * 150 + "/metadata.csv"
+
+
+def archive(members: dict[str, bytes], *, form: int = tarfile.PAX_FORMAT) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def cut(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[i : i + size] for i in range(0, len(data), size))
+
+
+def read(data: bytes, member: str, *, size: int = 1000, cap: int = 10**6) -> bytes:
+    return b"".join(member_blocks(cut(data, size), member, cap=cap, where="a.tar"))
+
+
+@given(
+    bodies=st.lists(st.binary(max_size=3000), min_size=1, max_size=5),
+    wanted=st.integers(0, 4),
+    size=st.integers(1, 2000),
+    form=st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT]),
+    packed=st.booleans(),
+)
+def test_what_the_standard_library_writes_is_read_back(
+    bodies: list[bytes], wanted: int, size: int, form: int, packed: bool
+) -> None:
+    members = {f"f/{i}.csv": body for i, body in enumerate(bodies)}
+    data = archive(members, form=form)
+    name = f"f/{min(wanted, len(bodies) - 1)}.csv"
+    assert read(gzip.compress(data) if packed else data, name, size=size) == members[name]
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_long_names(form: int) -> None:
+    data = archive({"a": b"1" * 700, LONG: b"wanted", "b": b"2"}, form=form)
+    assert read(data, LONG) == b"wanted"
+
+
+def test_names_that_are_not_ascii() -> None:
+    assert read(archive({"daten/größe.csv": b"x"}), "daten/größe.csv") == b"x"
+
+
+def test_nothing_is_read_beyond_the_member() -> None:
+    data = archive({"a.csv": b"x" * 2000, "b": random.Random(1).randbytes(10**6)})
+    asked = 0
+
+    def blocks() -> Iterator[bytes]:
+        nonlocal asked
+        for block in cut(data, 512):
+            asked += 1
+            yield block
+
+    assert b"".join(member_blocks(blocks(), "a.csv", cap=10**6, where="")) == b"x" * 2000
+    assert asked <= 6
+
+
+def test_folders_and_links_before_the_member_have_no_data() -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        folder = tarfile.TarInfo("./2022-06-02")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        link = tarfile.TarInfo("./2022-06-02/link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+        info = tarfile.TarInfo("./2022-06-02/metadata.csv")
+        info.size = 3
+        tar.addfile(info, io.BytesIO(b"abc"))
+    data = buffer.getvalue()
+    assert read(data, "2022-06-02/metadata.csv") == b"abc"
+    with pytest.raises(FileError, match="not a plain file"):
+        read(data, "2022-06-02/link")
+
+
+def test_a_missing_member() -> None:
+    with pytest.raises(FileError, match="no member b"):
+        read(archive({"a": b"x"}), "b")
+
+
+def test_a_member_above_the_cap_is_refused_before_its_first_byte() -> None:
+    with pytest.raises(FileError, match="more than the cap"):
+        read(archive({"a": b"x" * 5000}), "a", cap=4999)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_truncated_archive_is_an_error(packed: bool) -> None:
+    data = archive({"a": random.Random(2).randbytes(5000)})
+    data = gzip.compress(data) if packed else data
+    for end in (100, 600, 3000):
+        with pytest.raises(FileError):
+            read(data[:end], "a")
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"\x1f\x8bnot gzip at all", b"x" * 2000])
+def test_what_is_no_archive_is_an_error(data: bytes) -> None:
+    with pytest.raises(FileError):
+        read(data, "a")
+
+
+def test_a_gzip_bomb_before_the_member_takes_no_memory() -> None:
+    import tracemalloc
+
+    data = gzip.compress(archive({"zeros": bytes(200 * 2**20), "a": b"wanted"}), 6)
+    assert len(data) < 10**6
+    tracemalloc.start()
+    assert read(data, "a", size=64 * 1024) == b"wanted"
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 * 2**20
+
+
+def test_a_header_that_claims_any_length_is_refused() -> None:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, 10**10
+    data = info.tobuf(tarfile.USTAR_FORMAT if info.size < 8**11 else tarfile.GNU_FORMAT)
+    with pytest.raises(FileError, match="a header of"):
+        read(data + bytes(5000), "a")
+
+
+@given(flips=st.lists(st.tuples(st.integers(0, 4000), st.integers(1, 255)), max_size=4))
+def test_damage_is_an_error_or_changes_nothing_but_bytes(flips: list[tuple[int, int]]) -> None:
+    data = bytearray(archive({"b": b"1" * 700, LONG: b"wanted" * 50}))
+    for place, value in flips:
+        data[place % len(data)] ^= value
+    try:
+        read(bytes(data), LONG)
+    except FileError:
+        return
+
+
+def test_which_names_are_archives() -> None:
+    assert is_archive("https://x/cord-19_2022.tar.gz")
+    assert is_archive("data.TAR")
+    assert not is_archive("data_clean.zip")

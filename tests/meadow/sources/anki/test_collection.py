@@ -1,0 +1,185 @@
+"""The database inside a deck: whose notes are bad, and what a hostile one can do."""
+
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+from support.anki_deck import BASIC, Deck, Note, collection
+
+from meadow.errors import FileError, MeadowError, UpstreamChangedError
+from meadow.schema import Reason, Reject
+from meadow.sources.anki import collection as anki_collection
+from meadow.sources.anki.collection import read_database
+
+
+def write(path: Path, deck: Deck, *statements: str) -> Path:
+    path.write_bytes(collection(deck))
+    connection = sqlite3.connect(path)
+    connection.create_collation("unicase", lambda a, b: (a > b) - (a < b))
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+    return path
+
+
+def read(path: Path, time_limit: float = 30.0) -> list:
+    return list(read_database(path, "deck", time_limit))
+
+
+TWO = [Note(BASIC, ("one", "1")), Note(BASIC, ("two", "2"))]
+
+
+def test_one_bad_note_is_one_reject(tmp_path: Path) -> None:
+    notes = [
+        Note(BASIC, ("good", "1")),
+        Note(BASIC, ("bad", ""), raw_fields=b"caf\xe9\x1flatin"),
+        Note(BASIC, ("no type", ""), type_id=77),
+        Note(BASIC, ("good", "2")),
+    ]
+    found = read(write(tmp_path / "c", Deck(notes)))
+    reasons = [row.reason if isinstance(row, Reject) else None for row in found]
+    assert reasons == [None, Reason.BAD_ENCODING, Reason.ORPHAN, None]
+    assert found[1].where == "deck:note 1700000000002"
+
+
+def test_a_number_where_text_was_due(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "c",
+        Deck(TWO),
+        "ALTER TABLE notes RENAME TO old",
+        "CREATE TABLE notes (id, guid, mid, tags, flds)",
+        "INSERT INTO notes SELECT id, guid, mid, tags, 42 FROM old",
+    )
+    assert [row.reason for row in read(path)] == [Reason.BAD_VALUE] * 2
+
+
+def test_an_endless_note_is_a_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(anki_collection, "MAX_FIELDS", 100)
+    found = read(write(tmp_path / "c", Deck([Note(BASIC, ("x" * 101, "")), *TWO])))
+    assert [getattr(row, "reason", None) for row in found] == [Reason.TOO_LARGE, None, None]
+
+
+@pytest.mark.parametrize("table", ["col", "notes", "cards"])
+def test_a_missing_table(table: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "c", Deck(TWO), f"DROP TABLE {table}")
+    with pytest.raises(FileError, match=f"no table {table}"):
+        read(path)
+
+
+def test_a_view_in_place_of_the_notes_is_refused(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "c",
+        Deck(TWO),
+        "DROP TABLE notes",
+        "CREATE VIEW notes AS WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n)"
+        " SELECT id, '' AS guid, 1001 AS mid, '' AS tags, 'a' AS flds FROM n",
+    )
+    started = time.process_time()
+    with pytest.raises(FileError, match="no table notes"):
+        read(path)
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE col SET models = '{'",
+        'UPDATE col SET models = \'{"1001": {"name": "x"}}\'',
+        "UPDATE col SET models = '[1]'",
+        "UPDATE col SET models = NULL",
+    ],
+)
+def test_note_types_that_cannot_be_read(statement: str, tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="note types cannot be read"):
+        read(write(tmp_path / "c", Deck(TWO), statement))
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM col", "UPDATE col SET ver = 'eleven'"])
+def test_no_version(statement: str, tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="has no version"):
+        read(write(tmp_path / "c", Deck(TWO), statement))
+
+
+def test_decks_that_cannot_be_read_cost_only_their_names(tmp_path: Path) -> None:
+    found = read(write(tmp_path / "c", Deck(TWO), "UPDATE col SET decks = '?'"))
+    assert [row["deck"] for row in found] == ["", ""]
+
+
+def test_a_slow_database_is_stopped(tmp_path: Path) -> None:
+    # without its index, each note looks through all cards
+    notes = [Note(BASIC, (str(number), "")) for number in range(6_000)]
+    path = write(tmp_path / "c", Deck(notes), "DROP INDEX ix_cards_nid")
+    started = time.process_time()
+    with pytest.raises(FileError, match="takes more than"):
+        read(path, time_limit=0.02)
+    assert time.process_time() - started < 2
+
+
+def test_time_between_notes_is_not_counted(tmp_path: Path) -> None:
+    notes = [Note(BASIC, (str(number), "")) for number in range(1_200)]
+    found = 0
+    for row in read_database(write(tmp_path / "c", Deck(notes)), "deck", 0.5):
+        if found % 400 == 0:
+            time.sleep(0.3)
+        found += "fields" in row
+    assert found == 1_200
+
+
+def test_the_file_is_not_touched(tmp_path: Path) -> None:
+    path = write(tmp_path / "c", Deck(TWO))
+    before = path.read_bytes()
+    path.chmod(0o400)
+    read(path)
+    assert path.read_bytes() == before
+    assert [item.name for item in tmp_path.iterdir()] == ["c"]
+
+
+def test_flipped_bytes_end_soon(tmp_path: Path) -> None:
+    check_mutants(tmp_path, 300)
+
+
+@pytest.mark.slow
+def test_many_flipped_bytes_end_soon(tmp_path: Path) -> None:
+    check_mutants(tmp_path, 10_000)
+
+
+def check_mutants(folder: Path, count: int) -> None:
+    """SQLite has no checksums: a flip is an error, or other text; never a crash or a hang."""
+    import hashlib
+
+    path = folder / "c"
+    good = collection(Deck(TWO * 20, 18))
+    errors = 0
+    for number in range(count):
+        digest = hashlib.sha256(str(number).encode()).digest()
+        mutant = bytearray(good)
+        for offset in range(0, 4 * (1 + number % 4), 4):
+            place = int.from_bytes(digest[offset : offset + 4], "big") % len(good)
+            mutant[place] ^= digest[16 + offset // 4] or 1
+        if number % 10 == 0:
+            del mutant[int.from_bytes(digest[20:24], "big") % len(good) :]
+        path.write_bytes(mutant)
+        started = time.process_time()
+        try:
+            list(read_database(path, "deck", 5.0))
+        except MeadowError:
+            errors += 1
+        assert time.process_time() - started < 2, number
+    assert errors > count // 10
+
+
+@pytest.mark.realdata
+def test_real_collections(upstream: Path) -> None:
+    folder = upstream / "anki"
+    assert len(read(folder / "mcat_exports/collection_schema18.anki2")) == 65
+    assert read(folder / "ankidroid/initial_version_2_12_1.anki2") == []
+    # healthy, though quick_check fails on it without Anki's own collation
+    assert read(folder / "ankidroid/schema16.anki2") == []
+    with pytest.raises(FileError, match="damaged"):
+        read(folder / "ankidroid/initial_version_2_12_1_corrupt_regular.anki2")
+    with pytest.raises(UpstreamChangedError, match="schema 250 is newer"):
+        read(folder / "ankidroid/schema250.anki2")
+    with pytest.raises(UpstreamChangedError, match="schema 1 is older"):
+        read(folder / "ankitects_tests/anki2-alpha.anki2")

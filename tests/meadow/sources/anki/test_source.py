@@ -1,0 +1,155 @@
+"""Flashcards: one deck in five forms, rules for fields, media and clozes."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from support.anki_deck import BASIC, CLOZE, MUSCLE, NOTICE, Deck, Note, collection, sample_package
+
+from meadow.schema import Reason, Record, Reject, Style
+from meadow.source import Input, Options
+from meadow.sources.anki import source as anki
+
+OPTIONS = Options()
+
+
+def convert(path: Path, options: Options = OPTIONS) -> list[Record | Reject]:
+    items = []
+    for raw in anki.read([Input(path, path.name)], options):
+        items.extend([raw] if isinstance(raw, Reject) else anki.convert(raw, options))
+    return items
+
+
+def records(path: Path, options: Options = OPTIONS) -> list[Record]:
+    return [item for item in convert(path, options) if isinstance(item, Record)]
+
+
+def deck(folder: Path, *notes: Note) -> Path:
+    path = folder / "collection.anki2"
+    path.write_bytes(collection(Deck(list(notes))))
+    return path
+
+
+def one(folder: Path, *fields: str, note_type: tuple = BASIC, options: Options = OPTIONS):
+    (item,) = convert(deck(folder, Note(note_type, fields)), options)
+    return item
+
+
+def test_an_ordinary_note(tmp_path: Path) -> None:
+    record = one(tmp_path, "<div>What is <b>x</b>?</div>", "a<br>b &lt; c<sup>2</sup>")
+    assert (record.input, record.output) == ("What is x?", "a\nb < c²")
+    assert record.instruction == anki.INSTRUCTION_QUESTION
+    assert (record.source_id, record.license) == ("guid-0001", "user-supplied")
+
+
+def test_style_2023_has_the_instruction_of_2023(tmp_path: Path) -> None:
+    old = Options(style=Style.PUBLISHED_2023)
+    record = one(tmp_path, "Term", "Meaning", options=old)
+    assert record.instruction == "Answer this question truthfully"
+    assert record.id == one(tmp_path, "Term", "Meaning").id
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        (("<img src=a.png>", "b"), Reason.MEDIA),
+        (("a", "[sound:b.mp3]"), Reason.MEDIA),
+        (("a", "<video src=b>"), Reason.MEDIA),
+        (("", "b"), Reason.EMPTY_INPUT),
+        (("a", "<br>"), Reason.EMPTY_OUTPUT),
+        (("a", "<div>" * 700), Reason.TOO_DEEP),
+        (("a", "x" * 1_000_000 + "<p>"), Reason.TOO_LARGE),
+    ],
+)
+def test_what_makes_no_card(fields: tuple, reason: Reason, tmp_path: Path) -> None:
+    assert one(tmp_path, *fields).reason is reason
+
+
+def test_media_in_a_field_that_is_not_used_is_ignored(tmp_path: Path) -> None:
+    found = records(deck(tmp_path, Note(CLOZE, ("{{c1::a}} b", "<img src=x.png>"))))
+    assert [record.output for record in found] == ["a"]
+
+
+def test_cloze_numbers_have_ids_of_their_own(tmp_path: Path) -> None:
+    found = records(deck(tmp_path, Note(CLOZE, ("{{c1::a}} is {{c2::b::hint}}", ""))))
+    assert [(r.source_id, r.input, r.output) for r in found] == [
+        ("guid-0001#c1", "[...] is b", "a"),
+        ("guid-0001#c2", "a is [hint]", "b"),
+    ]
+
+
+def test_a_cloze_with_an_image_rejects_every_number(tmp_path: Path) -> None:
+    found = convert(deck(tmp_path, Note(CLOZE, ("{{c1::a}} <img src=x> {{c2::b}}", ""))))
+    assert [item.reason for item in found] == [Reason.MEDIA, Reason.MEDIA]
+
+
+def test_deletions_in_an_ordinary_note_are_deletions(tmp_path: Path) -> None:
+    """A text export does not tell the kinds apart, so the text must."""
+    record = one(tmp_path, "the {{c1::x}}", "")
+    assert (record.input, record.output) == ("the [...]", "x")
+
+
+def test_a_mapping_names_the_fields(tmp_path: Path) -> None:
+    options = Options(note_types={"Muscle": ("Name", "Origin", "Insertion")})
+    fields = ("<img src=x>", "Biceps", "Scapula", "Radius")
+    record = one(tmp_path, *fields, note_type=MUSCLE, options=options)
+    assert (record.input, record.output) == ("Biceps", "Origin: Scapula\nInsertion: Radius")
+    two = Options(note_types={"Muscle": ("Name", "Origin")})
+    assert one(tmp_path, *fields, note_type=MUSCLE, options=two).output == "Scapula"
+    wrong = Options(note_types={"Muscle": ("Name", "Nerve")})
+    assert one(tmp_path, *fields, note_type=MUSCLE, options=wrong).reason is Reason.MISSING_FIELD
+
+
+def test_the_sample_deck(tmp_path: Path) -> None:
+    path = tmp_path / "sample.apkg"
+    path.write_bytes(sample_package())
+    items = convert(path)
+    reasons = Counter(item.reason for item in items if isinstance(item, Reject))
+    assert reasons == {
+        Reason.MEDIA: 7,
+        Reason.EMPTY_OUTPUT: 2,
+        Reason.EMPTY_INPUT: 1,
+        Reason.NOT_A_TARGET: 1,
+    }
+
+
+MCAT = (
+    "MCAT_High_Yield.apkg",
+    "mcat_exports/mcat_legacy.apkg",
+    "mcat_exports/mcat_modern.apkg",
+    "mcat_exports/collection_schema18.anki2",
+    "mcat_exports/notes_html_True.txt",
+)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("style", list(Style))
+def test_five_forms_of_one_deck_give_identical_records(upstream: Path, style: Style) -> None:
+    options = Options(style=style)
+    forms = [convert(upstream / "anki" / name, options) for name in MCAT]
+    expected = [item for item in forms[0] if isinstance(item, Record)]
+    assert len(forms[0]) == 73
+    assert len(expected) == 53
+    for form in forms[1:]:
+        assert [item for item in form if isinstance(item, Record)] == expected
+        assert [i.reason for i in form if isinstance(i, Reject)] == [Reason.MEDIA] * 20
+    assert len({record.id for record in expected}) == 53
+    for record in expected:
+        text = record.input + record.output
+        assert "<" not in text.replace("<=", "")
+        assert NOTICE not in text
+
+
+@pytest.mark.realdata
+def test_the_other_exports_read_cleanly(upstream: Path) -> None:
+    folder = upstream / "anki/mcat_exports"
+    for name, expected in (
+        ("notes_html_False.txt", 66),
+        ("cards_html_False.txt", 66),
+        ("cards_html_True.txt", 48),
+    ):
+        found = convert(folder / name)
+        assert len(found) == 73
+        kept = [item for item in found if isinstance(item, Record)]
+        assert len(kept) == expected
+        assert len({record.id for record in kept}) == expected

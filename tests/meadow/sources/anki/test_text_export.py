@@ -1,0 +1,165 @@
+"""Text exports: headers, separators, quotes, comments, and what breaks."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meadow.errors import FileError
+from meadow.schema import Reason, Reject
+from meadow.source import Input
+from meadow.sources.anki.text_export import is_text_export, read_text_export
+
+
+def read(text: str | bytes, folder: Path) -> list:
+    path = folder / "deck.txt"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return list(read_text_export(Input(path, "deck.txt")))
+
+
+def fields(found: list) -> list:
+    return [row["fields"] for row in found]
+
+
+def test_columns_of_the_header_are_taken_out(tmp_path: Path) -> None:
+    text = (
+        "#separator:tab\n#html:true\n#guid column:1\n#notetype column:2\n#deck column:3\n"
+        "#tags column:6\nabc\tBasic+\tA::B\tfront\tback\tx y\n"
+    )
+    assert read(text, tmp_path) == [
+        {
+            "_where": "deck.txt:7",
+            "guid": "abc",
+            "note_type": "Basic+",
+            "cloze": False,
+            "deck": "A::B",
+            "tags": ["x", "y"],
+            "field_names": [],
+            "fields": ["front", "back"],
+        }
+    ]
+
+
+def test_values_for_the_whole_file(tmp_path: Path) -> None:
+    text = (
+        "#separator:;\n#columns:Name;Origin\n#notetype:Muscle\n#deck:Anatomy\n#tags:a b\n"
+        "Biceps;Scapula\n"
+    )
+    (row,) = read(text, tmp_path)
+    assert (row["note_type"], row["deck"], row["tags"]) == ("Muscle", "Anatomy", ["a", "b"])
+    assert (row["field_names"], row["fields"]) == (["Name", "Origin"], ["Biceps", "Scapula"])
+
+
+@pytest.mark.parametrize(
+    ("name", "mark"),
+    [("tab", "\t"), ("Comma", ","), ("pipe", "|"), ("semicolon", ";"), ("colon", ":"), ("|", "|")],
+)
+def test_separators(name: str, mark: str, tmp_path: Path) -> None:
+    assert fields(read(f"#separator:{name}\na{mark}b\n", tmp_path)) == [["a", "b"]]
+
+
+@pytest.mark.parametrize("mark", ["\t", "|", ";", ":", ",", " "])
+def test_without_a_header_the_first_row_tells_the_separator(mark: str, tmp_path: Path) -> None:
+    assert fields(read(f"# a comment\n\na{mark}b\nc{mark}d\n", tmp_path)) == [
+        ["a", "b"],
+        ["c", "d"],
+    ]
+
+
+def test_a_separator_that_cannot_be_one_is_guessed(tmp_path: Path) -> None:
+    for name in ('"', ""):
+        assert fields(read(f"#separator:{name}\na\tb\n", tmp_path)) == [["a", "b"]]
+
+
+def test_quoted_fields_hold_lines_and_quotes(tmp_path: Path) -> None:
+    text = (
+        '#separator:tab\n#html:true\n"one\ntwo"\t"say ""a"""\n"#no comment"\tb\n# comment\nc\td\n'
+    )
+    found = read(text, tmp_path)
+    assert fields(found) == [["one\ntwo", 'say "a"'], ["#no comment", "b"], ["c", "d"]]
+    assert [row["_where"] for row in found] == ["deck.txt:3", "deck.txt:5", "deck.txt:7"]
+
+
+def test_a_line_inside_quotes_is_no_comment(tmp_path: Path) -> None:
+    assert fields(read('#separator:tab\na\t"x\n# y\nz"\n', tmp_path)) == [["a", "x\n# y\nz"]]
+
+
+def test_plain_text_is_escaped_so_that_it_survives_as_html(tmp_path: Path) -> None:
+    text = "#separator:tab\n#html:false\np < 0.05 & q\t<b>\n"
+    assert fields(read(text, tmp_path)) == [["p &lt; 0.05 &amp; q", "&lt;b&gt;"]]
+
+
+def test_without_a_word_on_html_the_row_tells(tmp_path: Path) -> None:
+    found = fields(read("p < 0.05\tyes\nx<br>y\tp &lt; 1\n", tmp_path))
+    assert found == [["p &lt; 0.05", "yes"], ["x<br>y", "p &lt; 1"]]
+
+
+def test_bom_carriage_returns_and_blank_lines(tmp_path: Path) -> None:
+    text = b"\xef\xbb\xbf#separator:tab\r\n#html:true\r\na\tb\r\n\r\nc\td\r\n"
+    assert fields(read(text, tmp_path)) == [["a", "b"], ["c", "d"]]
+
+
+def test_a_bad_byte_is_one_reject(tmp_path: Path) -> None:
+    found = read(b"#separator:tab\na\tcaf\xe9\nb\tc\n", tmp_path)
+    assert isinstance(found[0], Reject)
+    assert found[0].reason is Reason.BAD_ENCODING
+    assert found[1]["fields"] == ["b", "c"]
+
+
+@pytest.mark.parametrize("text", ['a\t"open\nb\tc\n', '#separator:tab\nx\ty\na\t"stray"quote\n'])
+def test_an_open_quote_is_an_error_with_its_line(text: str, tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="breaks in the row that begins at line"):
+        read(text, tmp_path)
+
+
+def test_an_empty_file_has_no_notes(tmp_path: Path) -> None:
+    assert read("", tmp_path) == read("#separator:tab\n#html:true\n", tmp_path) == []
+
+
+cells = st.text(
+    st.characters(blacklist_categories=("Cs",), blacklist_characters="\x00\r"), max_size=12
+)
+
+
+@given(st.lists(st.tuples(cells, cells), max_size=8))
+def test_what_a_strict_writer_writes_is_read_back(rows: list) -> None:
+    import tempfile
+
+    kept = [row for row in rows if any(row)]
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter="\t", quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(kept)
+    with tempfile.TemporaryDirectory() as folder:
+        found = read("#separator:tab\n#html:true\n" + buffer.getvalue(), Path(folder))
+    assert fields(found) == [list(row) for row in kept]
+
+
+def test_detection(tmp_path: Path) -> None:
+    for name, data, expected in (
+        ("notes.txt", b"a\tb", True),
+        ("notes.txt.gz", b"a\tb", True),
+        ("export", b"#separator:tab\na\tb", True),
+        ("data.json", b"[]", False),
+        ("deck.txt", b"SQLite format 3\x00", False),
+    ):
+        (tmp_path / name).write_bytes(data)
+        assert is_text_export(tmp_path / name) is expected, name
+
+
+@pytest.mark.realdata
+def test_real_exports(upstream: Path) -> None:
+    counts = {}
+    for path in sorted((upstream / "anki").rglob("*.txt")):
+        found = list(read_text_export(Input(path, path.name)))
+        assert not any(isinstance(row, Reject) for row in found)
+        counts[path.name] = len(found)
+    assert counts == {
+        "cards_html_False.txt": 73,
+        "cards_html_True.txt": 73,
+        "notes_html_False.txt": 65,
+        "notes_html_True.txt": 65,
+        "text-2fields.txt": 9,
+        "text-tags.txt": 2,
+    }

@@ -1,0 +1,400 @@
+"""MediaWiki pages: every real page of the fixtures, the forms of one page, and hostile input."""
+
+import bz2
+import gzip
+import json
+import re
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meadow.errors import FileError
+from meadow.schema import Fact, Reason, Reject
+from meadow.source import Input, Options
+from meadow.sources.wikidoc.html_pages import NotAnArticleError, Section, read_page
+from meadow.sources.wikidoc.page_tables import Cell, rectangular
+from meadow.sources.wikidoc.pages import anchored, read
+from meadow.sources.wikidoc.wikitext import read_sections
+from meadow.sources.wikidoc.xml_export import read_pages
+from meadow.text.render import HtmlLimitError
+
+RESIDUE = re.compile(
+    r"\[\d{1,3}\]|\[edit|\[Bearbeiten|\[hide\]|\[show\]|Jump to navigation|From Wikipedia, the free"
+    r"|\[citation needed\]|Retrieved from \"|^\s*Contents\s*$|^\d+\.\d+ [A-Z]|mw-parser"
+    r"|Log in|Navigation menu|Meine Werkzeuge|Categories:|\.mw-",
+    re.MULTILINE,
+)
+
+
+def rows_of(path: Path) -> list[object]:
+    return list(read([Input(path, path.name)], Options()))
+
+
+def sections_of(path: Path) -> list[dict[str, object]]:
+    return [row for row in rows_of(path) if isinstance(row, dict)]
+
+
+@pytest.fixture(scope="module")
+def pages(upstream: Path) -> dict[str, list[object]]:
+    folder = upstream / "mediawiki/html"
+    return {path.stem: rows_of(path) for path in sorted(folder.glob("*.html"))}
+
+
+def test_every_real_page_splits_into_sections_without_residue(pages) -> None:
+    split = {name: [row for row in rows if isinstance(row, dict)] for name, rows in pages.items()}
+    assert {name: len(rows) for name, rows in split.items()} == {
+        "readability_wikipedia": 37,
+        "readability_wikipedia-2": 30,
+        "readability_wikipedia-4": 3,
+        "trafilatura_piratenwiki": 1,
+        "trafilatura_wikimediafoundation": 0,
+    }
+    for name, rows in split.items():
+        for row in rows:
+            found = RESIDUE.search(str(row["text"]))
+            assert not found, (name, row["heading"], found)
+            assert not re.search(r"</?(?:a|span|sup|div|table)\b", str(row["text"]))
+
+
+def test_the_page_of_another_system_is_rejected_with_a_reason(pages) -> None:
+    rejects = [row for row in pages["trafilatura_wikimediafoundation"] if isinstance(row, Reject)]
+    assert [reject.reason for reject in rejects] == [Reason.NOT_AN_ARTICLE]
+    assert "not a MediaWiki page" in rejects[0].detail
+    for name, rows in pages.items():
+        if name != "trafilatura_wikimediafoundation":
+            assert not any(isinstance(row, Reject) for row in rows)
+
+
+def test_headings_levels_and_texts_of_a_real_page(pages) -> None:
+    rows = {row["anchor"]: row for row in pages["readability_wikipedia"] if isinstance(row, dict)}
+    assert rows["NSS"]["parents"] == ("Software", "Components")
+    assert rows["NSS"]["level"] == 4
+    assert rows[""]["text"].startswith("Mozilla is a free-software community, created in 1998")
+    assert rows["Firefox"]["url"] == "https://en.wikipedia.org/wiki/Mozilla"
+    assert rows["Firefox"]["revision"] == "746574460"
+    assert rows["Software"]["text"] == ""
+
+
+def test_every_heading_of_the_real_pages_is_found(upstream: Path, pages) -> None:
+    """Against a count by regular expression: no section is lost, none is invented."""
+    for name in ("readability_wikipedia", "readability_wikipedia-2"):
+        html = (upstream / f"mediawiki/html/{name}.html").read_text("utf-8")
+        expected = re.findall(r'class="mw-headline" id="([^"]+)"', html)
+        rows = [row for row in pages[name] if isinstance(row, dict) and row["heading"]]
+        assert len(rows) == len(expected)
+
+
+def test_real_exports_leave_no_markup(upstream: Path) -> None:
+    found = 0
+    for path in sorted((upstream / "mediawiki/xml").glob("*.bz2")):
+        for row in rows_of(path):
+            if not isinstance(row, dict):
+                continue
+            found += 1
+            # braces stand in formulas only
+            text = re.sub(r"\$[^$]+\$", "", str(row["text"]))
+            residue = re.search(
+                r"\[\[|\]\]|'''|<ref|</?(?:td|tr|table|div|span|br|small)\b|\{\||\|\}|&nbsp;"
+                r"|__[A-Z]{3,}__|\[https?:|\{\{cite",
+                text,
+            )
+            assert not residue, (row["title"], row["heading"], residue)
+    assert found > 2000
+
+
+def test_redirects_are_rejects_and_pages_are_counted(upstream: Path) -> None:
+    path = upstream / "mediawiki/xml"
+    name = "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
+    rows = rows_of(path / name)
+    text = bz2.decompress((path / name).read_bytes()).decode()
+    rejects = [row for row in rows if isinstance(row, Reject)]
+    assert len(rejects) == text.count("<redirect ") > 50
+    assert {reject.reason for reject in rejects} == {Reason.NOT_A_TARGET}
+    assert Fact("pages_read", "XML export", text.count("<page>")) in rows
+
+
+FLAT = (
+    '<h2><span class="mw-headline" id="A">Causes</span>'
+    '<span class="mw-editsection">[<a>edit</a>]</span></h2>'
+    '<p>Dust.<sup class="reference">[1]</sup></p>'
+    '<h3><span class="mw-headline" id="B">Rare causes</span></h3><ul><li>Hay</li></ul>'
+)
+WRAPPED = (
+    '<div class="mw-heading mw-heading2"><h2 id="A">Causes</h2>'
+    '<span class="mw-editsection">[edit]</span></div>'
+    '<p>Dust.<sup class="mw-ref reference">[1]</sup></p>'
+    '<div class="mw-heading mw-heading3"><h3 id="B">Rare causes</h3></div><ul><li>Hay</li></ul>'
+)
+PARSOID = (
+    '<section data-mw-section-id="1"><h2 id="A">Causes</h2>'
+    '<p>Dust.<sup class="mw-ref">[1]</sup></p>'
+    '<section data-mw-section-id="2"><h3 id="B">Rare causes</h3>'
+    "<ul><li>Hay</li></ul></section></section>"
+)
+MOBILE = (
+    '<h2 class="section-heading"><span class="mw-headline" id="A">Causes</span></h2>'
+    '<section class="collapsible-block">'
+    '<p>Dust.</p><h3><span class="mw-headline">Rare causes</span>'
+    "</h3><ul><li>Hay</li></ul></section>"
+)
+WIKITEXT = "==Causes==\nDust.<ref>x</ref>\n===Rare causes===\n* Hay\n"
+EXPECTED = [("Causes", 2, (), "Dust."), ("Rare causes", 3, ("Causes",), "- Hay")]
+
+
+@pytest.mark.parametrize("html", [FLAT, WRAPPED, PARSOID, MOBILE])
+def test_every_generation_of_markup_gives_the_same_sections(html: str) -> None:
+    for container in (
+        f'<div class="mw-parser-output">{html}</div>',
+        '<body class="mediawiki ns-0"><h1 id="firstHeading">T</h1>'
+        f'<div id="mw-content-text">{html}',
+        f'<div id="bodyContent">{html}</div>',
+    ):
+        page = read_page(container, title="T")
+        assert [
+            (s.heading, s.level, s.parents, s.text) for s in page.sections if s.heading
+        ] == EXPECTED
+
+
+def test_wikitext_gives_the_same_sections() -> None:
+    found = [(s.heading, s.level, s.parents, s.text) for s in read_sections(WIKITEXT) if s.heading]
+    assert found == EXPECTED
+
+
+def test_bylines_boxes_and_captions_go() -> None:
+    page = read_page(
+        '<div class="mw-parser-output"><p><b>Editor-In-Chief:</b> A. Nobody, M.D. [1]</p>'
+        "<p>Synonyms and keywords: Hay; straw</p><p>For patient information click here</p>"
+        "<table><tr><td>Gout Microchapters</td></tr><tr><td>Home</td></tr></table>"
+        '<table class="infobox"><tr><td>box</td></tr></table><div class="thumb"><img>caption</div>'
+        '<figure><img><figcaption>caption</figcaption></figure><p style="display: none">hidden</p>'
+        "<p>Text that stays, with x<sup>2</sup> &lt; 4.</p></div>",
+        title="T",
+    )
+    assert page.sections[0].text == "Text that stays, with x² < 4."
+    assert page.sections[0].images == 2
+
+
+@pytest.mark.parametrize("classes", ["ns-1", "ns-2", "ns-6", "ns-10", "ns-14", "ns--1"])
+def test_pages_outside_the_articles_are_refused(classes: str) -> None:
+    html = f'<body class="mediawiki {classes}"><div id="mw-content-text"><p>x</p></div></body>'
+    with pytest.raises(NotAnArticleError, match="namespace"):
+        read_page(html, title="T")
+
+
+def test_a_repeated_heading_gets_its_own_anchor() -> None:
+    sections = [Section(heading, 2, (), "x") for heading in ("A b", "A b", "a B", "C")]
+    assert [anchor for _, anchor in anchored(sections)] == ["A_b", "A_b_2", "a_B_3", "C"]
+
+
+def test_the_forms_are_told_apart_by_content(tmp_path: Path) -> None:
+    export = (
+        '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/"><siteinfo>'
+        "<sitename>S</sitename>"
+        "<base>https://w.example/wiki/Main</base></siteinfo><page><title>T</title><ns>0</ns>"
+        "<id>1</id><revision><id>5</id><timestamp>2026</timestamp>"
+        f"<text>{WIKITEXT.replace('<', '&lt;')}</text>"
+        "</revision></page></mediawiki>"
+    )
+    page = {"title": "T", "page_id": 1, "url": "https://w.example/wiki/T", "revision": "5"}
+    line = json.dumps(page | {"html": f'<div class="mw-parser-output">{FLAT}</div>'})
+    saved = (
+        '<html><head><link rel="canonical" href="https://w.example/wiki/T"></head>'
+        f'<body class="ns-0"><h1 id="firstHeading">T</h1><div id="mw-content-text">{FLAT}</div>'
+    )
+    (tmp_path / "a.txt").write_text(line + "\n")
+    (tmp_path / "b.txt").write_text(saved)
+    (tmp_path / "c.txt").write_text('<?xml version="1.0"?>\n' + export)
+    (tmp_path / "d.gz").write_bytes(gzip.compress(export.encode()))
+    forms = [sections_of(path) for path in sorted(tmp_path.iterdir())]
+    for rows in forms:
+        assert [(r["title"], r["anchor"], r["text"], r["url"]) for r in rows] == [
+            ("T", "Causes", "Dust.", "https://w.example/wiki/T"),
+            ("T", "Rare_causes", "- Hay", "https://w.example/wiki/T"),
+        ]
+
+
+def test_bytes_that_are_no_utf8(tmp_path: Path) -> None:
+    page = (
+        '<meta charset="{}"><div class="mw-parser-output"><h1 id="firstHeading">T</h1>'
+        "<p>caf\xe9</p>"
+    )
+    path = tmp_path / "page.html"
+    path.write_bytes(page.format("iso-8859-1").encode("latin-1"))
+    assert "café" in str(sections_of(path)[-1]["text"])
+    path.write_bytes(page.format("utf-8").encode("latin-1"))
+    assert [r.reason for r in rows_of(path) if isinstance(r, Reject)] == [Reason.BAD_ENCODING]
+
+
+def test_a_store_line_alone_is_lost(tmp_path: Path) -> None:
+    html = f'<div class="mw-parser-output">{FLAT}</div>'
+    good, other = (json.dumps({"title": title, "html": html}) for title in ("T", "V"))
+    path = tmp_path / "pages.jsonl"
+    path.write_text(f'{good}\n{{"title": "U"}}\n[1]\n{{"title": "torn\n{other}\n')
+    rows = rows_of(path)
+    assert [r.reason for r in rows if isinstance(r, Reject)] == [
+        Reason.MISSING_FIELD,
+        Reason.NOT_AN_OBJECT,
+        Reason.BAD_JSON,
+    ]
+    assert sum(isinstance(row, dict) for row in rows) == 4
+
+
+@pytest.mark.parametrize(
+    ("html", "reason"),
+    [
+        ("<div>" * 100_000, Reason.TOO_DEEP),
+        ("<b>" * 300_000, Reason.TOO_DEEP),
+        ("x" * 4_000_001, Reason.TOO_LARGE),
+        ("<script>" + "x" * 100_000, Reason.NOT_AN_ARTICLE),
+        ("", Reason.NOT_AN_ARTICLE),
+    ],
+)
+def test_hostile_html_is_one_reject_in_no_time(html: str, reason: Reason, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(html)
+    started = time.perf_counter()
+    rows = [row for row in rows_of(path) if isinstance(row, Reject)]
+    assert time.perf_counter() - started < 2
+    assert [row.reason for row in rows] == [reason]
+
+
+def test_scripts_are_no_text() -> None:
+    page = read_page(
+        '<div class="mw-parser-output"><script>alert(1)</script><style>.a{}</style><p>Hay'
+        "<!-- no --> &lt;script&gt;</p><noscript>no</noscript></div>",
+        title="T",
+    )
+    assert page.sections[0].text == "Hay `<script>`"
+
+
+def xml(body: bytes, tmp_path: Path) -> Iterator[object]:
+    path = tmp_path / "export.xml"
+    path.write_bytes(body)
+    with path.open("rb") as file:
+        return list(read_pages(file, "export.xml"))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"<mediawiki><page><title>A", "XML breaks"),
+        (b"<mediawiki><page><title>A\x0b</title></page></mediawiki>", "XML breaks"),
+        (b"<mediawiki><page><title>A\xff</title></page></mediawiki>", "XML breaks"),
+        (b"<mediawiki>" + b"<a>" * 200_000, "XML breaks"),
+        (b"<mediawiki><page x='" + b"y" * 30_000_000 + b"'/></mediawiki>", "XML breaks"),
+        (
+            b'<!DOCTYPE m [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><mediawiki>&b;</mediawiki>',
+            "declares a DTD",
+        ),
+        (
+            b'<!DOCTYPE m [<!ENTITY x SYSTEM "file:///etc/passwd">]><mediawiki>&x;</mediawiki>',
+            "declares a DTD",
+        ),
+        (b"<mediawiki><page><title>&unknown;</title></page></mediawiki>", "XML breaks"),
+        (b"<rss/>", "not a MediaWiki export"),
+        (b"", "not a MediaWiki export"),
+    ],
+)
+def test_hostile_xml_is_a_file_error_in_little_time_and_memory(
+    body: bytes, message: str, tmp_path: Path
+) -> None:
+    started = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(FileError, match=message) as caught:
+        xml(body, tmp_path)
+    assert time.perf_counter() - started < 2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+    assert "export.xml" in caught.value.where
+
+
+def test_of_several_revisions_the_last_counts(tmp_path: Path) -> None:
+    found = xml(
+        b"<mediawiki><page><title>T</title><ns>0</ns><revision><id>2</id>"
+        b"<timestamp>2025-01-01</timestamp><text>new</text></revision><revision><id>1</id><timestamp>2024-01-01</timestamp>"
+        b"<text>old</text></revision></page></mediawiki>",
+        tmp_path,
+    )
+    assert [(page.revision, page.text) for page in found] == [("2", "new")]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("'''Bold''' and ''italic''", "Bold and italic"),
+        ("[[Link]] and [[target|label]]s", "Link and labels"),
+        ("[http://x.org the site] [http://x.org]", "the site"),
+        ("[[File:a.png|thumb|A [[nested]] caption]]Text[[Category:C]]", "Text"),
+        ("A{{cite|{{nested}}}} b", "A b"),
+        ("{{convert|5|to|10|mg|oz}} of it", "5 to 10 mg of it"),
+        ("H<sub>2</sub>O, 10<sup>3</sup>, p<0.05", "H₂O, 10³, p<0.05"),
+        ("a<ref name='x'>one</ref>b<ref name='x'/>c<ref>two {{cite}}</ref>", "abc"),
+        ("a<ref>never closed\nb", "a b"),
+        ("<math>x^2 < 3</math>", "$x^2 < 3$"),
+        ("<nowiki>[[as it is]]</nowiki>", "[[as it is]]"),
+        ("<!-- hidden -->shown<!-- never closed", "shown"),
+        ("{{never closed", "never closed"),
+        ("* a\n** b\n* c\n# d", "- a\n  - b\n- c\n1. d"),
+        ("{| class='wikitable'\n! A !! B\n|-\n| 1 || 2\n|}", "| A | B |\n| --- | --- |\n| 1 | 2 |"),
+        ("{| class='infobox'\n| 1\n|}after", ""),
+        ("__NOTOC__Text &amp; more &nbsp;x", "Text & more x"),
+    ],
+)
+def test_wikitext(markup: str, text: str) -> None:
+    assert next(read_sections(markup)).text == text
+
+
+def test_hostile_wikitext() -> None:
+    started = time.perf_counter()
+    with pytest.raises(HtmlLimitError):
+        list(read_sections("{{" * 100_000))
+    for text in ("[[" * 150, "<ref>" * 50_000, "{|\n" * 5_000, "'" * 100_000, "<!--" * 100_000,
+                 "=" * 100_000, "*" * 300 + " x", "[http://" * 20_000):  # fmt: skip
+        list(read_sections(text))
+    assert time.perf_counter() - started < 20
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(alphabet="[]{}|='*#:;<>!-\n ab/ref&", max_size=120))
+def test_any_wikitext_gives_sections(text: str) -> None:
+    sections = list(read_sections(text))
+    assert sections
+    assert sections[0].heading == ""
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            ["<p>", "</p>", "<h2>", "</h2>", "<div>", "</div>", "<table>", "<tr>", "<td>", "text",
+             "<ul>", "<li>", "&lt;", "<sup class='reference'>", "</table>", "<!--", "-->", "<h3>"]
+        ),
+        max_size=40,
+    )
+)  # fmt: skip
+def test_any_html_gives_sections_without_tags(parts: list[str]) -> None:
+    page = read_page('<div class="mw-parser-output">' + "".join(parts) + "</div>", title="T")
+    assert page.sections
+    for section in page.sections:
+        assert "<p>" not in section.text
+        assert "reference" not in section.text
+
+
+def test_rectangular_tables() -> None:
+    html = rectangular(
+        [
+            [Cell("A", True), Cell("B", True, columns=2)],
+            [Cell("1", rows=2), Cell("2"), Cell("3")],
+            [Cell("4")],
+        ]
+    )
+    assert html == (
+        "<table><tr><th>A</th><th>B</th><th></th></tr><tr><td>1</td><td>2</td><td>3</td></tr>"
+        "<tr><td>1</td><td>4</td><td></td></tr></table>"
+    )
+    assert rectangular([[Cell("")]]) == ""
+    assert len(rectangular([[Cell("x", columns=9999, rows=9999)]] * 3)) < 10_000

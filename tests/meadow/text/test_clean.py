@@ -1,0 +1,251 @@
+"""Cleaning: each repair and each reject under its name, idempotent, and nothing lost unnamed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meadow.schema import Reason, Record, Reject, Style, Task, has_lone_surrogate, make_record
+from meadow.text.clean import FREE_TEXT, clean_record
+from meadow.text.language import is_foreign
+
+SOURCES = ["stack_exchange", "chatdoctor", "openassistant", "anki", "wikidoc", "medqa", "cord19"]
+GERMAN = (
+    "Die Behandlung der Hypertonie umfasst Änderungen des Lebensstils und Medikamente, die den "
+    "Blutdruck senken. Patienten sollten regelmäßig kontrolliert werden, damit die Dosis stimmt."
+)
+
+
+def record(output: str = "An answer.", source: str = "medqa", question: str = "Why?") -> Record:
+    return make_record(
+        source=source,
+        source_id="1",
+        instruction="Answer.",
+        input=question,
+        output=output,
+        task=Task.OPEN_QA,
+        license="mit",
+    )
+
+
+def cleaned(output: str, source: str = "medqa", style: Style = Style.MEADOW) -> Record:
+    result = clean_record(record(output, source), style)
+    assert isinstance(result, Record), result
+    return result
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "expected", "repairs"),
+    [
+        ("medqa", "clean", "clean", ()),
+        ("medqa", "a\u00a0b ", "a b", ("normalised_whitespace",)),
+        ("medqa", "a\x07b\u200b", "ab", ("normalised_characters",)),
+        ("medqa", "e\u0301\r\nx", "é\nx", ("normalised_characters",)),
+        ("medqa", "\ud83d\ude00", "😀", ("joined_surrogates",)),
+        ("medqa", "mail me@x.example", "mail me@x.example", ()),
+        ("anki", "mail me@x.example", "mail [EMAIL]", ("scrubbed_email",)),
+        ("wikidoc", "call 555-123-4567", "call [PHONE]", ("scrubbed_phone",)),
+        (
+            "chatdoctor",
+            "a &amp;lt; b<br>c &nbsp;d <b>e</b>",
+            "a < b\nc  d e",
+            ("unescaped_entities", "removed_markup", "normalised_whitespace"),
+        ),
+        (
+            "chatdoctor",
+            "Hello. Thank you for your query. rest the knee for a week.",
+            "Rest the knee for a week.",
+            ("removed_greeting",),
+        ),
+        (
+            "chatdoctor",
+            "Rest the knee for a week. Hope I have answered your query. Regards, Dr. Naveen Kumar.",
+            "Rest the knee for a week.",
+            ("removed_signature",),
+        ),
+        (
+            "chatdoctor",
+            "Rest the knee for a week. Wish you good health. Chat Doctor.",
+            "Rest the knee for a week.",
+            ("removed_signature",),
+        ),
+        ("chatdoctor", "Hello. Yes.", "Hello. Yes.", ()),
+        ("chatdoctor", "Rest it. Take care of the wound.", "Rest it. Take care of the wound.", ()),
+        ("medqa", "Hello. Thank you for your query.", "Hello. Thank you for your query.", ()),
+    ],
+)
+def test_repairs_have_names(source: str, output: str, expected: str, repairs: tuple) -> None:
+    result = cleaned(output, source)
+    assert result.output == expected
+    assert result.repairs == repairs
+    assert result.id == record(output, source).id
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "reason"),
+    [
+        ("medqa", "a\ud800b", Reason.LONE_SURROGATE),
+        ("medqa", " \u00a0\n", Reason.EMPTY_OUTPUT),
+        ("medqa", "\x00\x07", Reason.EMPTY_OUTPUT),
+        ("medqa", "x" * 200_001, Reason.TOO_LONG),
+        ("stack_exchange", "[here](https://a.example/b)", Reason.LINK_ONLY),
+        ("stack_exchange", "See https://a.example/long/path/of/a/page", Reason.LINK_ONLY),
+        (
+            "stack_exchange",
+            "The answer can be found here: [this page](https://a.example/b)",
+            Reason.LINK_ONLY,
+        ),
+        ("stack_exchange", "...", Reason.TOO_SHORT),
+        ("chatdoctor", "It may be … read more", Reason.TRUNCATED),
+        ("chatdoctor", "It begins so [truncated]", Reason.TRUNCATED),
+        ("chatdoctor", "Look <img src='x.png'> there", Reason.HTML_RESIDUE),
+        ("openassistant", GERMAN * 2, Reason.LANGUAGE),
+    ],
+)
+def test_rejects_have_reasons(source: str, output: str, reason: Reason) -> None:
+    question = GERMAN if reason is Reason.LANGUAGE else "Why?"
+    result = clean_record(record(output, source, question), Style.MEADOW)
+    assert isinstance(result, Reject)
+    assert result.reason is reason
+    assert len(result.excerpt) <= 500
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("stack_exchange", "Yes, it is: see [the trial of 2014](https://a.example/b) for details."),
+        ("stack_exchange", "In India - Tuborg, Kingfisher, Haywards"),
+        ("anki", "↑"),
+        ("medqa", "..."),
+        ("medqa", GERMAN),
+        ("openassistant", "Beers: Tuborg pils, Hansa pils, Ringnes pils"),
+    ],
+)
+def test_short_and_odd_answers_stay(source: str, output: str) -> None:
+    assert cleaned(output, source).output == output
+
+
+def test_neither_instruction_nor_input_is_a_reject() -> None:
+    empty = record().with_text(instruction=" ", input="", output="x")
+    result = clean_record(empty, Style.MEADOW)
+    assert isinstance(result, Reject)
+    assert result.reason is Reason.EMPTY_INPUT
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_style_2023_touches_only_what_cannot_be_written(source: str) -> None:
+    published = "Hello,  me@x.example\u00a0 &amp; Â° ... read more\r\n"
+    assert cleaned(published, source, Style.PUBLISHED_2023) == record(published, source)
+    assert cleaned("\ud83d\ude00", source, Style.PUBLISHED_2023).output == "😀"
+    half = clean_record(record("\ud83d"), Style.PUBLISHED_2023)
+    assert isinstance(half, Reject)
+
+
+@pytest.mark.parametrize(
+    "text", ["Itâ€™s sore", "100Â\u00a0°F", "I??ve a cough", "a \ufffd b", "Ã©"]
+)
+def test_mojibake_is_flagged_and_not_guessed(text: str) -> None:
+    result = cleaned(text)
+    assert json.loads(result.meta)["flags"] == ["mojibake"]
+    assert "flags" not in cleaned("Is it? Really??").meta
+
+
+texts = st.text(
+    st.characters() | st.sampled_from("\r\n\t\u00a0\u200b\ud83d\ude00&<>@."), max_size=80
+)
+snippets = st.sampled_from(
+    [
+        "Hi, ",
+        "Hello. ",
+        "&amp;amp;",
+        "<br>",
+        "me@x.example",
+        " Regards, Dr. Ann Lee.",
+        "\nThanks,\nBo",
+    ]
+)
+
+
+@settings(deadline=None, max_examples=250)
+@given(st.sampled_from(SOURCES), st.lists(texts | snippets, min_size=1, max_size=5))
+def test_cleaning_twice_changes_nothing(source: str, parts: list[str]) -> None:
+    once = clean_record(record("".join(parts), source), Style.MEADOW)
+    if isinstance(once, Reject):
+        assert once.reason in set(Reason)
+        return
+    assert not has_lone_surrogate(once.output)
+    again = clean_record(once, Style.MEADOW)
+    assert isinstance(again, Record)
+    assert (again.instruction, again.input, again.output) == (
+        once.instruction,
+        once.input,
+        once.output,
+    )
+    assert again.repairs == once.repairs
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GERMAN,
+        "Le traitement de l'hypertension comprend des changements du mode de vie et des "
+        "médicaments qui abaissent la pression. Les patients doivent être suivis.",
+        "El tratamiento de la hipertensión incluye cambios en el estilo de vida y medicamentos "
+        "que reducen la presión arterial. Los pacientes deben ser controlados.",
+        "O tratamento da hipertensão inclui mudanças no estilo de vida e medicamentos que reduzem "
+        "a pressão arterial. Os pacientes devem ser acompanhados.",
+        "Лечение гипертонии включает изменение образа жизни и лекарства.",
+        "高血压的治疗包括改变生活方式和服用降低血压的药物，患者应定期复查。",
+    ],
+)
+def test_foreign_texts_are_seen(text: str) -> None:
+    assert is_foreign(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Tuborg",
+        "123 456",
+        "Acetylsalicylic acid, ibuprofen, naproxen",
+        "$\\alpha$ `code`",
+        "是",
+    ],
+)
+def test_short_texts_are_not_decided(text: str) -> None:
+    assert not is_foreign(text)
+
+
+def test_no_real_english_text_is_called_foreign(upstream: Path) -> None:
+    """Medical texts full of drug names, where smaller identifiers fail."""
+    count = 0
+    for name in (
+        "wikidoc/medical_meadow_wikidoc_patient_info.json",
+        "chatdoctor/chatdoctor5k.json",
+    ):
+        for row in json.loads((upstream / name).read_text(encoding="utf-8")):
+            assert not is_foreign(row["output"]), row["output"]
+            count += 1
+    assert count > 11_000
+
+
+def test_real_dialogues_all_stay(upstream: Path) -> None:
+    rows = json.loads((upstream / "chatdoctor/chatdoctor5k.json").read_text())
+    kept = {
+        (result.input, result.output)
+        for row in rows
+        if isinstance(
+            result := clean_record(record(row["output"], "chatdoctor", row["input"]), Style.MEADOW),
+            Record,
+        )
+    }
+    assert len(rows) == len(kept) == 5452
+
+
+def test_free_text_sources_exist() -> None:
+    from meadow.sources import SOURCES as KNOWN
+
+    assert not FREE_TEXT - set(KNOWN)
