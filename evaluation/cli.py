@@ -314,7 +314,7 @@ def paper_command(
 def rescore_command(folder: Path, dry_run: bool, as_json: bool) -> None:
     """Parse a run's responses again with the present parser."""
     finish = Finish(as_json=as_json)
-    from evaluation.rescore import rescore
+    from evaluation.results import rescore
 
     document = rescore(folder, dry_run=dry_run)
     for change in document["changed"]:

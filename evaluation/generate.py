@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from evaluation import legacy
 from evaluation.backend import Backend, Response, Sampling
 from evaluation.modes import prediction
 from evaluation.parse import Parsed, Status, parse
@@ -91,15 +92,15 @@ def _legacy(backend: Backend, question: Question, *, seed: int, tokens: int) -> 
     while True:
         sampling = Sampling(
             tokens,
-            temperature=float(legacy.SAMPLING["temperature"]),
-            top_k=int(legacy.SAMPLING["top_k"]),
-            top_p=float(legacy.SAMPLING["top_p"]),
+            temperature=float(SAMPLING["temperature"]),
+            top_k=int(SAMPLING["top_k"]),
+            top_p=float(SAMPLING["top_p"]),
             seed=seed_of(seed, question.item.item_id, "medalpaca_legacy", tries),
         )
         response = backend.generate([question.context], [sampling])[0]
         tries += 1
-        answer = legacy.read(response.text)
-        if answer.accepted or tries == legacy.TRIES:
+        answer = read(response.text)
+        if answer.accepted or tries == TRIES:
             return {"text": response.text, "tries": tries, "accepted": answer.accepted}
 
 
@@ -142,7 +143,7 @@ def _majority(
 
 
 def _legacy_row(question: Question, value: Mapping[str, Any]) -> dict[str, Any]:
-    answer = legacy.read(value["text"])
+    answer = read(value["text"])
     strict = parse(value["text"], question.options)
     row = prediction(
         "medalpaca_legacy",
@@ -153,6 +154,52 @@ def _legacy_row(question: Question, value: Mapping[str, Any]) -> dict[str, Any]:
         text=value["text"],
         retries=value["tries"] - 1,
     )
-    row["correct"] = legacy.is_correct(value["text"], question.gold)
+    row["correct"] = is_correct(value["text"], question.gold)
     row["strict_pred"] = strict.letter
     return row
+
+
+# The 2023 scoring, faults included, so that old numbers can be understood.
+#
+# A response is stripped of everything but letters and digits at both ends, accepted if it then
+# looks
+# like "X: text" (any capital letter; a colon, a full stop or nothing; a space; more), drawn again
+# up
+# to five times otherwise, and right if it begins with the right letter, accepted or not. So
+# "A 67-year-old woman" is option A, a bare "C" is never accepted, "(C) text" neither, and
+# "Because ..." is right where B is.
+
+
+TRIES = 5
+SAMPLING = {"do_sample": True, "temperature": 0.4, "top_k": 50, "top_p": 0.9}
+"""As the 2023 script drew, without a seed; ours is seeded per question and try."""
+MAX_NEW_TOKENS = 128
+
+_EDGES = re.compile(r"^[^a-zA-Z0-9]+|[^a-zA-Z0-9]+$")
+_ACCEPTED = re.compile(r"^[A-Z](:|\.|) .+")
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyAnswer:
+    """How the 2023 code treats a response.
+
+    Args:
+        text: The response, stripped at both ends.
+        accepted: Whether it stops the drawing.
+        letter: What it is scored as: its first character.
+    """
+
+    text: str
+    accepted: bool
+    letter: str
+
+
+def read(response: str) -> LegacyAnswer:
+    """The 2023 reading of a response."""
+    text = _EDGES.sub("", response.strip())
+    return LegacyAnswer(text, _ACCEPTED.match(text) is not None, text[:1])
+
+
+def is_correct(response: str, gold: str) -> bool:
+    """The 2023 scoring of the last response drawn."""
+    return read(response).text.startswith(gold)

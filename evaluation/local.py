@@ -14,7 +14,7 @@ import torch
 from evaluation.backend import Batches, Response, Sampling
 from evaluation.questions import Unit
 from evaluation.scorer import Scorer, choose
-from evaluation.sequences import Group, Score, cut_left, encode
+from evaluation.trie import Group, Score, cut_left, encode
 from meadow.atomic import sha256_file
 from meadow.corpus.manifest import hash_json
 from meadow.errors import FileError, UsageError

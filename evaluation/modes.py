@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from evaluation.questions import Question
-from evaluation.sequences import Score
+from evaluation.trie import Score
 from meadow.errors import UsageError
 
 SCORED = ("letter", "option", "text", "text_per_token", "text_per_byte", "text_pmi")

@@ -15,8 +15,8 @@ from typing import Any
 
 from evaluation.images import README_2023
 from evaluation.run import RUN, SUMMARY
+from meadow.charts import wilson
 from meadow.errors import FileError, UsageError
-from meadow.intervals import wilson
 
 STEPS = tuple(README_2023)
 MODES = "letter,generate,medalpaca_legacy"

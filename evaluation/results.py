@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from evaluation import generate
+from evaluation.journal import Journal
+from evaluation.modes import GENERATED
+from evaluation.questions import Question
 from evaluation.run import ITEMS, PREDICTIONS, RUN, SUMMARY
-from meadow.corpus.shards import read_parquet
-from meadow.errors import FileError
+from evaluation.summary import summarise
+from meadow.atomic import locked, write_json
+from meadow.corpus.shards import read_parquet, write_parquet
+from meadow.errors import FileError, UsageError
+from meadow.exams.items import ExamItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +97,158 @@ def read_runs(folders: list[Path]) -> list[Finished]:
 
 def _unique(run: Finished, names: list[str]) -> str:
     return run.name if names.count(run.name) == 1 else f"{run.name} ({run.folder.name})"
+
+
+# The tables of a run: predictions and items, with fixed columns.
+
+
+def predictions_table(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """The rows as an Arrow table: one per item, mode and variant."""
+    schema = pa.schema(
+        [
+            ("item_id", pa.string()),
+            ("mode", pa.string()),
+            ("variant", pa.string()),
+            ("sample", pa.int32()),
+            ("labels", pa.list_(pa.string())),
+            ("order", pa.list_(pa.string())),
+            ("logliks", pa.list_(pa.float64())),
+            ("pred", pa.string()),
+            ("gold", pa.string()),
+            ("correct", pa.bool_()),
+            ("status", pa.string()),
+            ("rule", pa.string()),
+            ("text", pa.string()),
+            ("retries", pa.int32()),
+            ("strict_pred", pa.string()),
+            ("n_tokens", pa.int32()),
+            ("truncated", pa.bool_()),
+            ("lost", pa.string()),
+            ("scorable", pa.bool_()),
+            ("step", pa.string()),
+            ("discipline", pa.string()),
+            ("n_options", pa.int32()),
+        ]
+    )
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+
+
+def items_table(items: Sequence[ExamItem], levels: Mapping[str, str] | None) -> Any:
+    """Every item of the exam, left-out ones with their reason."""
+    return pa.Table.from_pylist(
+        [
+            {
+                "item_id": item.item_id,
+                "exam": item.exam,
+                "number": item.number,
+                "question": item.question,
+                "labels": list(item.labels),
+                "options": [text for _, text in item.options],
+                "answer": item.answer,
+                "n_options": len(item.options),
+                "step": item.step,
+                "discipline": item.discipline,
+                "has_image": item.has_image,
+                "exclusion_reason": item.exclusion_reason,
+                "contamination": None if levels is None else levels.get(item.item_id, "none"),
+            }
+            for item in items
+        ],
+        schema=pa.schema(
+            [
+                ("item_id", pa.string()),
+                ("exam", pa.string()),
+                ("number", pa.string()),
+                ("question", pa.string()),
+                ("labels", pa.list_(pa.string())),
+                ("options", pa.list_(pa.string())),
+                ("answer", pa.string()),
+                ("n_options", pa.int32()),
+                ("step", pa.string()),
+                ("discipline", pa.string()),
+                ("has_image", pa.bool_()),
+                ("exclusion_reason", pa.string()),
+                ("contamination", pa.string()),
+            ]
+        ),
+    )
+
+
+# Read a run's responses again with the present parser; no model is needed.
+
+
+def rescore(folder: Path, *, dry_run: bool = False) -> dict[str, Any]:
+    """Parse all responses again and rewrite predictions and summary.
+
+    Returns:
+        How many responses were read, and those whose letter or status changed.
+
+    Raises:
+        UsageError: The run has no responses.
+    """
+    run = read_run(folder)
+    if not any(row["mode"] in GENERATED for row in run.rows):
+        raise UsageError(
+            "the run has no responses to read again",
+            where=str(folder),
+            fix=f"run one of {', '.join(GENERATED)}",
+        )
+    journal = Journal(folder, run.run["key"][:16])
+    journal.load()
+    changed = []
+    rows = []
+    read = 0
+    for row in run.rows:
+        if row["mode"] not in GENERATED or row["status"] == "unscorable":
+            rows.append(row)
+            continue
+        question = _question(run, row)
+        value = journal.done[generate.unit_key(row["mode"], question)]
+        (fresh,) = generate.rows(row["mode"], question, value)
+        read += 1
+        if (fresh["pred"], fresh["status"], fresh["strict_pred"]) != (
+            row["pred"],
+            row["status"],
+            row["strict_pred"],
+        ):
+            changed.append(
+                {
+                    "item_id": row["item_id"],
+                    "mode": row["mode"],
+                    "before": [row["pred"], row["status"]],
+                    "after": [fresh["pred"], fresh["status"]],
+                }
+            )
+        rows.append(fresh)
+    if changed and not dry_run:
+        with locked(folder):
+            levels = {k: i["contamination"] for k, i in run.items.items() if i["contamination"]}
+            write_parquet(predictions_table(rows), folder / PREDICTIONS)
+            summary = summarise(
+                run.summary["exam"], rows, levels=levels or None, excluded=run.summary["excluded"]
+            )
+            write_json(folder / SUMMARY, summary)
+    return {"responses": read, "changed": changed}
+
+
+def _question(run: Finished, row: dict[str, Any]) -> Question:
+    stored = run.items[row["item_id"]]
+    item = ExamItem(
+        exam=stored["exam"],
+        item_id=row["item_id"],
+        question=stored["question"],
+        options=tuple(zip(stored["labels"], stored["options"], strict=True)),
+        answer=stored["answer"],
+        step=stored["step"],
+        discipline=stored["discipline"],
+        number=stored["number"],
+    )
+    return Question(
+        item,
+        "",
+        tuple(range(len(item.options))),
+        "",
+        lost=row["lost"],
+        scorable=row["scorable"],
+        n_tokens=row["n_tokens"],
+    )

@@ -8,23 +8,24 @@ the same log-likelihoods to the last bit on the same machine with the same numbe
 from __future__ import annotations
 
 import contextlib
+import os
+import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from evaluation import generate, strata
-from evaluation.backend import Backend
+from evaluation.backend import Backend, World
 from evaluation.journal import Journal
-from evaluation.machine import machine, versions
 from evaluation.modes import GENERATED, kinds_of, parse_modes, scored_rows
 from evaluation.questions import Framing, Question, Unit, ask, fit, units
-from evaluation.sequences import Score
+from evaluation.results import items_table, predictions_table
 from evaluation.summary import summarise
-from evaluation.tables import items_table, predictions_table
-from evaluation.world import World
+from evaluation.trie import Score
 from meadow.atomic import locked, write_json
 from meadow.corpus.manifest import hash_json
 from meadow.corpus.shards import write_parquet
@@ -32,6 +33,35 @@ from meadow.errors import FileError, UsageError
 from meadow.exams.items import ExamItem, eligible
 from meadow.net.redaction import hide_secrets
 from meadow.prompt import EXAM_CUE, EXAM_INSTRUCTION, exam_prompt
+
+# What a number can depend on beside the model and the exam: libraries and machine.
+
+
+LIBRARIES = ("medical-meadow", "torch", "transformers", "tokenizers", "peft", "numpy", "pyarrow")
+
+
+def versions() -> dict[str, str]:
+    """The libraries at hand."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What the last bits of a log-likelihood can depend on."""
+    import torch
+
+    capability = str(getattr(torch.backends.cpu, "get_cpu_capability", lambda: "unknown")())
+    return {
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+        "architecture": platform.machine(),
+        "cpu_capability": capability,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
 
 RUN = "run.json"
 PREDICTIONS = "predictions.parquet"

@@ -17,8 +17,7 @@ from typing import Any
 
 import torch
 
-from evaluation.sequences import Group, Score
-from evaluation.trie import Batch, Plan, Row, build_row, layout, make_plan, split
+from evaluation.trie import Batch, Group, Plan, Row, Score, build_row, layout, make_plan, split
 
 TOLERANCE = {"float32": 1e-3, "float64": 1e-3}
 """Largest difference of a log-likelihood between the two scorers; other types get `LOOSE`."""

@@ -25,7 +25,7 @@ import httpx
 from evaluation.backend import Batches, Response, Sampling
 from evaluation.modes import GENERATED, kinds_of
 from evaluation.questions import Part, Unit
-from evaluation.sequences import Score
+from evaluation.trie import Score
 from meadow.errors import NetworkError, RefusedError, UsageError
 from meadow.net.http import is_loopback, plain_address
 from meadow.net.redaction import redact, without_values

@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from meadow.intervals import CONFIDENCE, wilson
+from meadow.charts import CONFIDENCE, wilson
 
 ALPHA = 0.05
 RESAMPLES = 10_000

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.stats import newcombe
+from meadow.charts import wilson
 from meadow.corpus.manifest import NAME as MANIFEST
 from meadow.corpus.manifest import read_manifest
 from meadow.corpus.shards import read_parquet
 from meadow.errors import FileError
 from meadow.exams.contamination import remaining
-from meadow.intervals import wilson
 
 LEVELS = ("none", "stem", "stem+answer")
 """From clean to worst, as `contamination.parquet` of a mix has them."""

@@ -23,9 +23,9 @@ from meadow.errors import FileError, MeadowError, NetworkError, RefusedError, Us
 from meadow.models.weights import adapter_folder, check_model
 from meadow.net.redaction import redact
 from training import checkpoints, run_manifest
-from training.card import model_card
 from training.config import Dtype, Recipe, parse_recipe
 from training.methods import DTYPES, base_location, load_base, quiet
+from training.run_manifest import model_card
 
 CONVERTER = "convert_hf_to_gguf.py"
 GGUF = "model.gguf"

@@ -7,9 +7,11 @@ which step), rejects.jsonl, metrics.jsonl, exams.jsonl, loss.svg, checkpoint-N/ 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,19 +21,263 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
-from meadow.atomic import fsync_file, locked, write_text
+from meadow.atomic import fsync_file, locked, sha256_file, write_text
+from meadow.corpus.manifest import hash_json
+from meadow.errors import UsageError
 from training import checkpoints, metrics, run_manifest
-from training.arguments import training_arguments
-from training.card import model_card
+from training.batches import PlannedBatches
 from training.config import Recipe
-from training.methods import DTYPES, capabilities, count_parameters, load_config, load_model
-from training.packing import write_plan
+from training.data import check_contamination, has_split, mix_facts, open_mix, read_rows
+from training.methods import (
+    DTYPES,
+    base_location,
+    capabilities,
+    count_parameters,
+    load_config,
+    load_model,
+    load_tokenizer,
+    make_base,
+    quiet,
+    texts_of,
+)
+from training.packing import Plan, make_plan, write_plan
 from training.plan import check_memory, device_gb
 from training.plot import loss_plot
-from training.prepare import Prepared, barrier, prepare
+from training.run_manifest import model_card
 from training.selfcheck import check_packing
-from training.tokens import TokenRows
+from training.tokens import TokenRows, check_tokenizer, pad_token, tokenize
 from training.trainer import Exam, Interludes, PlanTrainer, world_size
+
+# A recipe as Trainer's arguments; those of the plan are fixed.
+
+
+TRACKER_PACKAGES = {
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "trackio": "trackio",
+    "mlflow": "mlflow",
+}
+
+
+def training_arguments(recipe: Recipe, out: Path, *, micro_batches: int) -> TrainingArguments:
+    """Trainer's arguments for a recipe.
+
+    Args:
+        recipe: The recipe.
+        out: The run folder.
+        micro_batches: Of each step, over all processes.
+
+    Raises:
+        UsageError: Devices, processes or trackers are not what the recipe needs.
+    """
+    run, optimizer, schedule = recipe.run, recipe.optimizer, recipe.schedule
+    processes = world_size()
+    if run.fsdp and processes == 1:
+        raise UsageError(
+            "FSDP shards over several processes; this is one",
+            where="run.fsdp",
+            fix="start with torchrun --nproc-per-node N -m training, or set run.fsdp = false",
+        )
+    if (
+        processes == 1
+        and torch.cuda.device_count() > 1
+        and "CUDA_VISIBLE_DEVICES" not in os.environ
+    ):
+        raise UsageError(
+            f"{torch.cuda.device_count()} GPUs are visible to one process",
+            fix="start with torchrun --nproc-per-node N -m training, or set CUDA_VISIBLE_DEVICES=0",
+        )
+    for tracker in run.trackers:
+        if importlib.util.find_spec(TRACKER_PACKAGES[tracker]) is None:
+            raise UsageError(
+                f"the tracker {tracker} is not installed",
+                where="run.trackers",
+                fix=f"pip install {TRACKER_PACKAGES[tracker]}, or leave it out",
+            )
+    quiet()
+    kinds = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+    sharding: dict[str, Any] = {}
+    if run.fsdp:
+        sharding = {
+            "fsdp": True,
+            "fsdp_config": {
+                "version": 2,
+                "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+                "state_dict_type": "FULL_STATE_DICT",
+                "reshard_after_forward": True,
+                "activation_checkpointing": run.activation_checkpointing,
+            },
+        }
+    return TrainingArguments(
+        output_dir=str(out),
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=max(1, micro_batches // processes),
+        num_train_epochs=1,
+        learning_rate=optimizer.learning_rate,
+        weight_decay=optimizer.weight_decay,
+        adam_beta1=optimizer.beta1,
+        adam_beta2=optimizer.beta2,
+        adam_epsilon=optimizer.epsilon,
+        max_grad_norm=optimizer.max_grad_norm,
+        optim={"adamw": "adamw_torch", "adamw_8bit": "adamw_bnb_8bit"}[optimizer.name],
+        lr_scheduler_type=kinds[schedule.kind],
+        warmup_steps=schedule.warmup if schedule.warmup < 1 else int(schedule.warmup),
+        bf16=run.mixed_precision == "bfloat16",
+        fp16=run.mixed_precision == "float16",
+        activation_checkpointing=run.activation_checkpointing and not run.fsdp,
+        activation_checkpointing_kwargs={"use_reentrant": False},
+        save_strategy="steps" if run.save_steps else "no",
+        save_steps=run.save_steps or 500,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to=list(run.trackers) or "none",
+        seed=run.seed,
+        use_cpu=not torch.cuda.is_available(),
+        ddp_backend="gloo" if processes > 1 and not torch.cuda.is_available() else None,
+        ddp_timeout=7200,
+        ddp_find_unused_parameters=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=not sys.stderr.isatty(),
+        remove_unused_columns=False,
+        use_cache=False,
+        **sharding,
+    )
+
+
+# Everything a run knows before a model is loaded: rows, plan, micro-batches, identity.
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run before its model.
+
+    Args:
+        base: Where the base is: as given, or made by the run.
+        tokenizer: Of the base.
+        rows: The examples.
+        plan: Their steps.
+        batches: Their micro-batches.
+        validation: Held-out micro-batches, or None.
+        identity: What makes two starts the same run.
+        manifest: The run manifest so far.
+    """
+
+    base: str | Path | None
+    tokenizer: Any
+    rows: TokenRows
+    plan: Plan
+    batches: PlannedBatches
+    validation: PlannedBatches | None
+    identity: dict[str, Any]
+    manifest: dict[str, Any]
+
+
+def prepare(
+    recipe: Recipe,
+    mix: str | Path,
+    out: Path,
+    base: str | Path | None,
+    *,
+    allow_contaminated: bool,
+    first: bool,
+) -> Prepared:
+    """Read the mix, hold it to its gate, tokenise it and plan the run."""
+    corpus = open_mix(mix)
+    contamination = check_contamination(corpus, allow=allow_contaminated)
+    if base is None and recipe.base.repository == "random":
+        base = out / "base"
+        if first:
+            make_base(recipe, texts_of(read_rows(corpus, "train")), base)
+        barrier()
+    config = load_config(recipe, base)
+    longest = getattr(config, "max_position_embeddings", recipe.data.length)
+    if recipe.data.length > longest:
+        raise UsageError(
+            f"data.length {recipe.data.length} is above the model's max_position_embeddings "
+            f"{longest}",
+            where=str(base or recipe.base.repository),
+            fix=f"--set data.length={longest}",
+        )
+    tokenizer = load_tokenizer(recipe, base)
+    check_tokenizer(tokenizer, recipe)
+    rows = tokenize(read_rows(corpus, "train", recipe.mix.repeat), tokenizer, recipe.data)
+    plan = make_plan(
+        rows,
+        recipe.batch,
+        epochs=recipe.schedule.epochs,
+        seed=recipe.run.seed,
+        row_tokens=recipe.row_tokens,
+        devices=world_size(),
+        max_steps=recipe.schedule.max_steps,
+    )
+    batches = _batches(rows, plan, recipe, tokenizer)
+    validation = None
+    if has_split(corpus, "validation"):
+        held = tokenize(read_rows(corpus, "validation"), tokenizer, recipe.data)
+        if len(held):
+            once = recipe.batch.model_copy(update={"loss_mean": "tokens", "tail": "short"})
+            # Held-out rows are seen by every process in the same order: no device count here.
+            one = make_plan(held, once, epochs=1, seed=0, row_tokens=recipe.row_tokens)
+            validation = _batches(held, one, recipe, tokenizer)
+    name, pinned = base_location(recipe, base)
+    own = recipe.base.repository == "random" and base == out / "base"
+    identity = {
+        "recipe_hash": recipe.hash(),
+        "plan_hash": plan.hash(rows),
+        "base": {
+            "name": "random" if own else name,
+            "revision": pinned.get("revision") or _commit(config) or _weights_hash(Path(name)),
+        },
+    }
+    manifest = {
+        "status": "started",
+        "recipe": recipe.to_json(),
+        **identity,
+        "mix": mix_facts(corpus),
+        "contamination": contamination,
+        "data": rows.facts(),
+        "steps": len(plan.steps),
+        "micro_batches_per_step": plan.micro_batches,
+        "short_steps": plan.short_steps,
+        "fill": plan.fill,
+        "seeds": {"run": recipe.run.seed},
+        "versions": run_manifest.versions(),
+        "hardware": run_manifest.hardware(world_size()),
+        "tokenizer": {
+            "class": type(tokenizer).__name__,
+            "vocabulary": len(tokenizer),
+            "hash": hash_json(sorted(tokenizer.get_vocab().items())),
+        },
+    }
+    return Prepared(base, tokenizer, rows, plan, batches, validation, identity, manifest)
+
+
+def _commit(config: Any) -> str:
+    return str(getattr(config, "_commit_hash", None) or "")
+
+
+def _weights_hash(folder: Path) -> str:
+    """Identifies a local base by its configuration and weights."""
+    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+    return "sha256:" + hash_json({path.name: sha256_file(path) for path in files})
+
+
+def _batches(rows: TokenRows, plan: Plan, recipe: Recipe, tokenizer: Any) -> PlannedBatches:
+    packed = plan.layout == "packed"
+    return PlannedBatches(
+        rows,
+        plan,
+        recipe.batch,
+        pad=int(tokenizer.eos_token_id) if packed else pad_token(tokenizer, recipe.data),
+        left=recipe.data.padding_side == "left",
+    )
+
+
+def barrier() -> None:
+    """Wait for the other processes, where there are any."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
 
 MODEL = "model"
 PLAN = "plan.parquet"

@@ -246,7 +246,7 @@ def find_tokenizer(recipe: Recipe, base: str | Path | None, rows: Any) -> Any:
     if base is not None and Path(base).is_dir():
         return load_tokenizer(recipe, base)
     if base is None and recipe.base.repository == "random":
-        from training.scratch import make_tokenizer, texts_of
+        from training.methods import make_tokenizer, texts_of
 
         sizes = recipe.base.dimensions
         return make_tokenizer(texts_of(rows()), sizes.vocab_size, sizes.max_position_embeddings)

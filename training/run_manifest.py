@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from meadow.atomic import write_json
 from meadow.errors import FileError, UsageError
@@ -108,3 +109,96 @@ def check_same_run(folder: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | 
             fix="choose another --out, or remove the folder",
         )
     return found
+
+
+# The card of a trained model: every figure comes from its run manifest.
+
+
+_METHODS = {
+    "full": "all weights",
+    "lora": "low-rank adapters on the base as it is",
+    "lora_int8": "low-rank adapters on a base in int8",
+    "qlora_nf4": "low-rank adapters on a base in nf4",
+}
+
+
+def model_card(document: dict[str, Any], *, merged: bool = False) -> str:
+    """README.md for a model folder.
+
+    Args:
+        document: The run manifest.
+        merged: Whether adapters were merged into the weights.
+    """
+    recipe = document["recipe"]
+    adapters = recipe["method"] != "full" and not merged
+    head: dict[str, Any] = {
+        "library_name": "peft" if adapters else "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["medical", "instruction-tuning", "medical-meadow"],
+    }
+    name = document["base"]["name"]
+    if name != "random" and name.count("/") == 1 and not name.startswith((".", "/")):
+        head["base_model"] = name
+    shown = document.get("result", {})
+    data = document["data"]
+    contamination = document["contamination"]
+    lines = [
+        "---",
+        yaml.safe_dump(head, sort_keys=True).strip(),
+        "---",
+        "",
+        f"# {recipe['name']}",
+        "",
+        "Not for clinical use: a language model's answer is not medical advice.",
+        "",
+        recipe["note"],
+        "",
+        "| | |",
+        "|---|---|",
+        f"| trained | {_METHODS[recipe['method']]}{', merged' if merged else ''} |",
+        f"| base | {'a local folder' if name.startswith(('/', '.')) else name} "
+        f"{document['base']['revision']} |",
+        f"| parameters, trained | {document.get('parameters', 0):,}, "
+        f"{document.get('trainable_parameters', 0):,} |",
+        f"| mix | {recipe['mix']['name'] or document['mix']['stage']}, manifest "
+        f"{document['mix']['manifest_sha256'][:16]} |",
+        f"| rows in, trained on | {data['rows_in']:,}, {data['rows_out']:,} |",
+        f"| rows left out | {_counts(data['rejected'])} |",
+        f"| rows cut to {recipe['data']['length']} tokens | {data['cut']:,} |",
+        f"| examples per step, steps | {recipe['batch']['examples']:,}, {document['steps']:,} |",
+        f"| learning rate | {recipe['optimizer']['learning_rate']:g}, "
+        f"{recipe['schedule']['kind']} |",
+        f"| template | {recipe['data']['template'].splitlines()[0]} |",
+        f"| loss, first and last step | {_number(shown.get('first_loss'))}, "
+        f"{_number(shown.get('last_loss'))} |",
+        f"| held-out loss | {_number(shown.get('validation_loss'))} |",
+        f"| exam items in the mix | {_contamination(contamination)} |",
+        f"| plan | {document['plan_hash'][:16]} |",
+        f"| recipe | {document['recipe_hash'][:16]} |",
+        "",
+        "Rows per source: "
+        + ", ".join(f"{source} {n:,}" for source, n in data["rows_per_source"].items())
+        + ".",
+        "",
+        "`run_manifest.json` holds the whole recipe, the shards with their hashes, the library "
+        "versions and the hardware.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {n:,}" for name, n in counts.items()) or "none"
+
+
+def _number(value: float | None) -> str:
+    return f"{value:.4f}" if value is not None else "not measured"
+
+
+def _contamination(found: dict[str, Any]) -> str:
+    if not found["checked"]:
+        return "not checked"
+    if not found["rows"]:
+        return "none found"
+    listed = "; ".join(f"{exam}: {_counts(levels)}" for exam, levels in found["rows"].items())
+    return f"yes, by override: {listed}"

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 
 from meadow.errors import CheckError
-from training.batches import MicroBatchTensors, pack_row
-from training.loss import token_losses
+from training.batches import MicroBatchTensors, pack_row, token_losses
 from training.tokens import IGNORED, TokenRows
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-1, "float16": 2e-2}

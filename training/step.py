@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from training.batches import PlannedBatches
-from training.loss import token_losses, weighted_loss
+from training.batches import PlannedBatches, token_losses, weighted_loss
 
 
 def shard(model: Any) -> Any:

@@ -24,8 +24,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from meadow.atomic import fsync_file
 from meadow.errors import MeadowError
 from training import checkpoints, metrics
-from training.batches import PlannedBatches, only_item
-from training.loss import sums_per_source, token_losses, weighted_loss
+from training.batches import PlannedBatches, only_item, sums_per_source, token_losses, weighted_loss
 from training.run_manifest import NAME as MANIFEST_NAME
 
 Exam = Callable[[Any, Any], Mapping[str, Any]]

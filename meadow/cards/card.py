@@ -23,7 +23,6 @@ from meadow.cards.header import (
     license_counts,
     pretty_name,
 )
-from meadow.cards.rephrase_card import rephrase_section
 from meadow.corpus.manifest import Manifest, SourceEntry
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.licenses import LICENSES
@@ -33,6 +32,60 @@ from meadow.text.markdown import Markdown, plain_cell
 
 if TYPE_CHECKING:
     import jinja2
+
+# The card's section on rewritten rows: which model, which prompt, how many, how good.
+
+
+def rephrase_section(manifest: Manifest) -> str:
+    """Markdown, or "" where no row was rewritten."""
+    jobs: dict[str, dict[str, Any]] = manifest.details.get("rephrase", {})
+    if not jobs:
+        return ""
+    lines = [
+        "## Rewritten by a language model",
+        "",
+        "Every rewritten row names the model in `rephrased_by`, and the prompt, its hash and the "
+        "hash of the request in `meta`. The untouched originals are in the config `raw_pairs`, "
+        "under the same ids. A rewrite that lost a number, unit, drug-like word or negation, or "
+        "failed another check, was not used: the row kept its text (a section stayed out).",
+        "",
+        "| source | model | prompt | offered | rewritten | kept | error rate by review |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for source, job in sorted(jobs.items()):
+        kept = {
+            name.removeprefix("kept_"): count
+            for name, count in job.items()
+            if name.startswith("kept_")
+        }
+        reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(kept.items())) or "none"
+        cells = (
+            plain_cell(source),
+            plain_cell(job["model"]),
+            f"{plain_cell(job['prompt'])} ({_digest(job['prompt_sha256'])})",
+            f"{job['items']:,}",
+            f"{job['rewritten']:,}",
+            plain_cell(reasons),
+            _review(job.get("review")),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _review(review: dict[str, Any] | None) -> str:
+    if review is None:
+        return "not reviewed"
+    low, high = review["interval_95"]
+    return (
+        f"{review['error_rate']:.1%} ({review['bad']:,} of {review['marked']:,} marked bad; "
+        f"95 % interval {low:.1%} to {high:.1%})"
+    )
+
+
+def _digest(sha256: str) -> str:
+    digits = sha256[:12]
+    return f"`{digits}`" if digits.isalnum() else plain_cell(digits)
+
 
 CARD = "README.md"
 
@@ -220,8 +273,7 @@ def _composition(manifest: Manifest, locate: Locate) -> str:
 
 
 def _example(manifest: Manifest, locate: Locate) -> str:
-    from meadow.corpus.shard_rows import check_rows
-    from meadow.corpus.shards import read_parquet
+    from meadow.corpus.shards import check_rows, read_parquet
 
     for shard in manifest.shards():
         if shard.rows:
@@ -364,3 +416,47 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [" | ".join(map(plain_cell, head)), " | ".join("---" for _ in head)]
     lines += [" | ".join(map(plain_cell, row)) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
+
+
+# Is a card still what the manifest says? Its YAML and each generated part are rendered again.
+
+
+_BLOCK = re.compile(r"<!-- generated:([\w-]+) -->\n(.*?)\n<!-- /generated -->", re.DOTALL)
+
+
+def lint_card(text: str, expected: str) -> list[str]:
+    """What is wrong with a card, given the card that the manifest would give.
+
+    Args:
+        text: The card as it stands.
+        expected: What `render_card` gives for the folder.
+    """
+    import yaml
+
+    findings = []
+    if "[More Information" in text:
+        findings.append("the card has a placeholder: [More Information")
+    head, body = _split_card(text)
+    expected_head, expected_body = _split_card(expected)
+    try:
+        values = yaml.safe_load(head)
+        if yaml.safe_load(yaml.safe_dump(values)) != values:
+            findings.append("the card's YAML does not round-trip")
+        if values != yaml.safe_load(expected_head):
+            findings.append("the card's YAML is not what the files give")
+    except yaml.YAMLError as error:
+        findings.append(f"the card's YAML cannot be read: {error}")
+    blocks, wanted = dict(_BLOCK.findall(body)), dict(_BLOCK.findall(expected_body))
+    for name, content in wanted.items():
+        if name not in blocks:
+            findings.append(f"the card lacks its generated part {name}")
+        elif blocks[name] != content:
+            findings.append(f"the card's generated part {name} is not what the manifest says")
+    return findings
+
+
+def _split_card(text: str) -> tuple[str, str]:
+    if not text.startswith("---\n"):
+        return "", text
+    head, _, body = text[4:].partition("\n---\n")
+    return head, body

@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from meadow.cards.header import Locate
-from meadow.cards.provenance_facts import PAIRS, SourceRows, rows_by_source
+from meadow.cards.provenance import PAIRS, SourceRows, rows_by_source
 from meadow.corpus.manifest import Manifest
 from meadow.schema import COLUMNS, SCHEMA_VERSION
 

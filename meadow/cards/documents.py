@@ -15,8 +15,7 @@ from meadow.cards.header import Locate
 from meadow.cards.provenance import NAME as PROVENANCE
 from meadow.cards.provenance import render_provenance
 from meadow.corpus.manifest import Manifest, NamedFile
-from meadow.corpus.shard_rows import check_rows
-from meadow.corpus.shards import read_parquet
+from meadow.corpus.shards import check_rows, read_parquet
 from meadow.errors import FileError
 
 _COUNTED = ["source", "license", "task", "rephrased_by"]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from meadow.cli.app import Finish, json_option
-from meadow.errors import UsageError
+from meadow.cli.app import Finish, dry_run_option, json_option, log
+from meadow.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from meadow.quality.diff import Difference
 
 
 @click.command()
@@ -96,3 +100,244 @@ def _page(row: dict[str, Any]) -> str:
 def _visible(text: str) -> str:
     """Text without control characters: a row must not steer the terminal."""
     return "".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text)
+
+
+# `meadow check`.
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--privacy",
+    "sample",
+    is_flag=False,
+    flag_value=2000,
+    type=click.IntRange(1),
+    metavar="ROWS",
+    help="Also look for personal data in a sample of rows (2,000) with presidio; extra pii.",
+)
+@json_option
+@click.pass_context
+def check(ctx: click.Context, /, folder: Path, sample: int | None, as_json: bool) -> None:
+    """Verify a corpus folder.
+
+    Hashes, schema, counts, duplicates, empty fields, licences and the card are held to the
+    manifest; a finding ends with exit code 1. What --privacy sees is a rate with its interval and
+    no finding: its patterns mistake numbers for personal data.
+    """
+    from meadow.corpus.folder import open_corpus
+    from meadow.quality.audit import require_presidio
+    from meadow.quality.check import check_corpus
+
+    finish = Finish(as_json=as_json)
+    if sample is not None:
+        require_presidio()
+    findings = check_corpus(folder)
+    for finding in findings:
+        log(f"{finding.kind}: {finding.where}: {finding.detail}")
+    rows = open_corpus(folder).rows()
+    verdict = f"{len(findings)} findings" if findings else "no finding"
+    log(f"checked {rows:,} rows in {folder}: {verdict}")
+    document: dict[str, Any] = {
+        "rows": rows,
+        "findings": [asdict(finding) for finding in findings],
+    }
+    if sample is not None:
+        document["privacy"] = _privacy(folder, sample)
+    finish(document, rows_in=rows)
+    if findings:
+        ctx.exit(ExitCode.FAILED)
+
+
+def _privacy(folder: Path, sample: int) -> dict[str, Any]:
+    """Audit a sample of rows, say what was found, and give it as JSON."""
+    from meadow.corpus.folder import open_corpus
+    from meadow.quality.audit import audit, row_texts
+
+    found = audit(row_texts(open_corpus(folder)), size=sample)
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in found.kinds.items()) or "nothing"
+    log(
+        f"privacy: {found.hits:,} of {found.rows:,} sampled rows ({found.rate:.2%}, 95 % interval "
+        f"{found.low:.2%} to {found.high:.2%}) hold what presidio takes for personal data: {kinds}"
+    )
+    return {**asdict(found), "rate": found.rate}
+
+
+# `meadow diff`.
+
+
+@click.command()
+@click.argument("old")
+@click.argument("new")
+@click.option(
+    "--examples", type=click.IntRange(min=0), default=3, show_default=True, help="Rows per kind."
+)
+@click.option(
+    "--freeze", is_flag=True, help="End with exit code 5 if a row was removed, changed or renamed."
+)
+@json_option
+@click.pass_context
+def diff(
+    ctx: click.Context, /, old: str, new: str, examples: int, freeze: bool, as_json: bool
+) -> None:
+    """Compare two corpora row by row.
+
+    OLD and NEW are folders, or hf://OWNER/NAME@REVISION. Rows are added, removed, changed (same id,
+    other content) or renamed (same texts, other id). A missing column ends with exit code 5.
+    """
+    from meadow.corpus.folder import open_corpus
+    from meadow.quality.diff import diff_corpora
+
+    finish = Finish(as_json=as_json)
+    one, other = open_corpus(old), open_corpus(new)
+    found = diff_corpora(one, other, examples=examples)
+    if not as_json:
+        for line in describe(found):
+            click.echo(line)
+    finish(found.to_json(), rows_in=one.rows(), rows_out=other.rows())
+    total = found.total
+    if freeze and (broken := {k: total[k] for k in ("removed", "changed", "renamed") if total[k]}):
+        counts = ", ".join(f"{rows:,} {kind}" for kind, rows in broken.items())
+        log(f"frozen, and not the same: {counts}")
+        ctx.exit(ExitCode.UPSTREAM_CHANGED)
+
+
+def describe(found: Difference) -> list[str]:
+    """The comparison as lines for a terminal."""
+    from meadow.quality.diff import KINDS
+
+    lines = [f"{'source':<28}" + "".join(f"{kind:>11}" for kind in KINDS)]
+    for name, counts in [*found.sources.items(), ("all", found.total)]:
+        lines.append(f"{name:<28}" + "".join(f"{counts[kind]:>11,}" for kind in KINDS))
+    if found.columns:
+        columns = ", ".join(f"{name} {rows:,}" for name, rows in found.columns.items())
+        lines.append(f"changed columns: {columns}")
+    for name, changes in found.inputs.items():
+        lines += [f"raw file of {name}: {change}" for change in changes]
+    for kind, rows in found.examples.items():
+        for row in rows:
+            lines.append(f"{kind} {row['source']} {row['id']}")
+            lines += [
+                f"  {name}: {_short(value['old'])} -> {_short(value['new'])}"
+                for name, value in row.items()
+                if isinstance(value, dict)
+            ]
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split()) if value is not None else "(none)"
+    return text if len(text) <= 100 else f"{text[:99]}…"
+
+
+# `meadow card`.
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@dry_run_option
+@json_option
+def card(folder: Path, dry_run: bool, as_json: bool) -> None:
+    """Render the dataset card again.
+
+    The card and the other documents are rendered from the manifest, the files and the prose in
+    data_cards/, and the manifest is brought up to date.
+    """
+    from meadow.atomic import locked
+    from meadow.cards.documents import changed_documents, render_documents, replace_documents
+    from meadow.corpus.manifest import read_manifest
+
+    finish = Finish(as_json=as_json)
+    with locked(folder):
+        manifest = read_manifest(folder)
+        documents = render_documents(manifest, lambda path: folder / path)
+        update = changed_documents if dry_run else replace_documents
+        changed = update(folder, manifest, documents)
+        for name in changed:
+            log(f"{'would render' if dry_run else 'rendered'} {folder / name}")
+    finish({"changed": changed})
+
+
+# `meadow report`.
+
+
+@click.command("report")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Where to; default: DIR/report.")
+@click.option(
+    "--corpus",
+    type=click.Path(path_type=Path),
+    help="The build that a mix was drawn from: it knows the sources of dropped duplicates.",
+)
+@click.option("--page", default="", metavar="URL", help="A browse page to link example rows to.")
+@dry_run_option
+@json_option
+def report(
+    folder: Path,
+    out: Path | None,
+    corpus: Path | None,
+    page: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Write the quality report.
+
+    One self-contained HTML page, a Markdown twin and report.json, which the browse page shows as
+    its Overview. Without --out they go to DIR/report and the manifest names them.
+    """
+    import contextlib
+
+    from meadow.atomic import locked
+    from meadow.corpus.folder import open_corpus
+    from meadow.quality.page import verdict
+    from meadow.quality.report import FOLDER, build_report, write_report
+
+    finish = Finish(as_json=as_json)
+    origin = open_corpus(corpus) if corpus is not None else None
+    target = out or folder / FOLDER
+    opened = open_corpus(folder)
+    if dry_run:
+        document = build_report(opened, origin)
+        log(f"would write report.json, report.html and report.md to {target}")
+    else:
+        with locked(folder) if out is None else contextlib.nullcontext():
+            document = write_report(open_corpus(folder), out, origin=origin, page=page)
+        log(f"wrote report.json, report.html and report.md to {target}")
+    log(verdict(document))
+    finish(document, rows_in=opened.rows(), rows_out=document["rows"])
+
+
+# `meadow browse`: read a corpus in the browser, from this machine.
+
+
+@click.command("browse")
+@click.argument("corpus", metavar="DIR|REPO@REV")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free port.")
+@click.option("--no-open", is_flag=True, help="Print the address; open no browser.")
+@json_option
+def browse(corpus: str, port: int, no_open: bool, as_json: bool) -> None:
+    """Browse a corpus in the browser.
+
+    DIR is a built or mixed corpus; OWNER/NAME@REVISION a published one, which is pulled first. The
+    page is served on loopback alone until you press Ctrl-C. Rows are read by HTTP ranges and found
+    by a full-text search.
+    """
+    from pathlib import Path
+
+    from meadow.corpus.folder import HUB_PREFIX, open_corpus
+    from meadow.quality.browse import serve
+
+    finish = Finish(as_json=as_json)
+    published = "@" in corpus and not Path(corpus).is_dir()
+    prefix = HUB_PREFIX if published and not corpus.startswith(HUB_PREFIX) else ""
+    opened = open_corpus(prefix + corpus)
+
+    def ready(address: str) -> None:
+        log(f"{opened.rows():,} rows at {address} (Ctrl-C ends)")
+        finish({"address": address, "rows": opened.rows()}, rows_out=opened.rows())
+        if not no_open:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    serve(opened, port=port, title=corpus if published else "Medical Meadow", ready=ready)

@@ -84,8 +84,7 @@ def demo_rephrase(out: Path) -> int | None:
     import importlib.util
 
     from meadow.corpus.folder import open_corpus
-    from meadow.rephrase.cache import Cache
-    from meadow.rephrase.client import Meter, make_endpoint
+    from meadow.rephrase.client import Cache, Meter, make_endpoint
     from meadow.rephrase.items import rephrase_items, rewritten
     from meadow.rephrase.prompts import latest_prompt
     from meadow.rephrase.scripted_chat import MODEL, scripted_chat

@@ -110,8 +110,7 @@ def pull(name: str, out: Path | None, dry_run: bool, as_json: bool) -> None:
     """
     from meadow.hub.files import read_remote_manifest
     from meadow.hub.pull import pull as pull_corpus
-    from meadow.net.hub import HubClient
-    from meadow.net.reference import parse_reference
+    from meadow.net.hub import HubClient, parse_reference
 
     finish = Finish(as_json=as_json)
     reference = parse_reference(name)
@@ -149,7 +148,7 @@ def verify(ctx: click.Context, /, name: str, content: bool, as_json: bool) -> No
     ends with exit code 1.
     """
     from meadow.hub.verify import verify as verify_corpus
-    from meadow.net.reference import parse_reference
+    from meadow.net.hub import parse_reference
 
     finish = Finish(as_json=as_json)
     found = verify_corpus(parse_reference(name), content=content)

@@ -70,8 +70,7 @@ def _rewrite(
 ) -> dict[str, Any]:
     """Plan, ask, check and write; what was done."""
     from meadow.net.retry import Patience
-    from meadow.rephrase.cache import Cache
-    from meadow.rephrase.client import DEFAULT_URL, Meter, make_endpoint, read_price
+    from meadow.rephrase.client import DEFAULT_URL, Cache, Meter, make_endpoint, read_price
     from meadow.rephrase.items import estimate, fault_counts, rephrase_items, rewritten
     from meadow.rephrase.prompts import latest_prompt, read_prompt
     from meadow.rephrase.write import Job, collect_items, write_rephrased

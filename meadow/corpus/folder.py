@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from meadow.atomic import sha256_file
 from meadow.corpus.manifest import Manifest, Shard, read_manifest
-from meadow.corpus.shard_rows import check_rows
-from meadow.corpus.shards import read_parquet
+from meadow.corpus.shards import check_rows, read_parquet
 from meadow.errors import CheckError, UsageError
 from meadow.net.stores import is_remote
 

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 from meadow.atomic import locked, sha256_file
 from meadow.errors import NetworkError, UpstreamChangedError, UsageError
 from meadow.fetch.lockfile import LockEntry, read_lock, record
-from meadow.fetch.members import download_member
-from meadow.fetch.tar_stream import is_archive
+from meadow.fetch.members import download_member, is_archive
 from meadow.net.download import (
     Commit,
     Expected,
@@ -200,8 +199,7 @@ class Fetcher:
 
     def _from_hub(self, item: Item, expected: Expected) -> Fetched:
         from meadow.hub.files import fetch_to, look_up
-        from meadow.net.hub import HubClient
-        from meadow.net.reference import parse_file_address
+        from meadow.net.hub import HubClient, parse_file_address
 
         reference = parse_file_address(item.file.url or "")
         if item.revision and not reference.pinned:

@@ -10,8 +10,7 @@ from pathlib import Path
 from meadow.corpus import manifest as manifests
 from meadow.corpus.manifest import Manifest, read_manifest
 from meadow.errors import FileError
-from meadow.net.hub import HubClient
-from meadow.net.reference import Reference
+from meadow.net.hub import HubClient, Reference
 
 MAX_DOCUMENT = 64 * 1024**2
 """The largest manifest or card that is read."""

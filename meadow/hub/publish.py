@@ -7,22 +7,217 @@ release comes last, since its page reads the tag.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
 from meadow.atomic import locked, sha256_file, write_json
 from meadow.corpus.manifest import Manifest, library_versions, read_manifest
+from meadow.corpus.shards import read_parquet
 from meadow.errors import CheckError, MeadowError, RefusedError, UsageError
-from meadow.hub.committing import commit_plan, compare
-from meadow.hub.gate import CARD, check_publishable, config_rows, front_matter
-from meadow.hub.loading import load_counts
-from meadow.hub.plan import Plan, commit_of, make_plan
+from meadow.hub.plan import Plan, commit_of, commit_plan, compare, make_plan
 from meadow.hub.space import Space, SpacePublication, closed, plan_space, publish_space
-from meadow.net.hub import HubClient
-from meadow.net.reference import parse_reference
+from meadow.licenses import LICENSES
+from meadow.net.hub import HubClient, network_cause, parse_reference
+from meadow.net.redaction import redact
+
+# Load a published data set as its users do, with `datasets`, and count.
+
+
+def load_counts(
+    client: HubClient, repository: str, commit: str, configs: list[str]
+) -> dict[str, dict[str, int]]:
+    """Config -> split -> rows, loaded from the Hub; the tables are thrown away.
+
+    Raises:
+        CheckError: A config does not load.
+        NetworkError: The Hub does not answer as it should.
+    """
+    import datasets
+
+    datasets.disable_progress_bars()
+    found: dict[str, dict[str, int]] = {}
+    with tempfile.TemporaryDirectory(prefix="meadow-load-") as cache:
+        for config in configs:
+
+            def load(config: str = config) -> dict[str, int]:
+                try:
+                    loaded = datasets.load_dataset(
+                        repository, config, revision=commit, cache_dir=cache
+                    )
+                    return {str(split): len(rows) for split, rows in loaded.items()}
+                except Exception as error:
+                    # `datasets` says "file not found" for any request that failed.
+                    failed = network_cause(error) or error
+                raise failed
+
+            where = f"{repository}@{commit}"
+            try:
+                found[config] = client.get(where, load)
+            except MeadowError:
+                raise
+            except Exception as error:
+                text = redact(" ".join(f"{type(error).__name__}: {error}".split()))
+                raise CheckError(
+                    f"the config {config} does not load: {text[:400]}",
+                    where=where,
+                    fix="build the corpus again; nothing was tagged",
+                ) from error
+    return found
+
+
+# What a corpus has to be before anything of it is sent: whole, checked and allowed.
+
+
+CARD = "README.md"
+LICENSE_FOLDER = "LICENSES/"
+MAX_NAMED = 5
+
+
+def check_publishable(folder: Path, manifest: Manifest) -> None:
+    """Raise where a folder must not be published.
+
+    Raises:
+        RefusedError: A row's licence does not allow it.
+        CheckError: `meadow check` has a finding, the card says something else than the files, or
+            the licence texts are missing.
+    """
+    from meadow.quality.check import check_corpus
+
+    # Licences come first: they are the gate that no repair of the folder opens.
+    check_licenses(folder, manifest)
+    findings = [f"{found.kind}: {found.where}: {found.detail}" for found in check_corpus(folder)]
+    if not any(name.startswith(LICENSE_FOLDER) for name in manifest.named()):
+        findings.append(f"missing_file: {LICENSE_FOLDER}: no licence texts")
+    card = folder / CARD
+    if card.is_file():
+        findings += card_findings(card.read_text(encoding="utf-8"), manifest)
+    if findings:
+        shown = "; ".join(findings[:MAX_NAMED])
+        raise CheckError(
+            f"{len(findings)} findings, so nothing is published: {shown}",
+            where=str(folder),
+            fix=f"see all of them with `meadow check {folder}`, and build or render again",
+        )
+
+
+def check_licenses(folder: Path, manifest: Manifest) -> None:
+    """Read the licence of every row; a single one that does not allow publishing stops it.
+
+    Raises:
+        RefusedError: Rows whose licence forbids publishing, does not say, or is missing.
+    """
+    refused: Counter[tuple[str, str]] = Counter()
+    for shard in manifest.shards():
+        path = folder / shard.path
+        if not path.is_file():
+            continue  # a finding of the check
+        table = read_parquet(path, ["license", "source"])
+        counts = table.group_by(["license", "source"]).aggregate([([], "count_all")])
+        for row in counts.to_pylist():
+            known = LICENSES.get(row["license"])
+            if known is None or known.redistribute != "yes":
+                refused[str(row["source"]), row["license"] or "none stated"] += row["count_all"]
+    if refused:
+        listed = "; ".join(
+            f"{source}: {count:,} rows under {name}"
+            for (source, name), count in sorted(refused.items())
+        )
+        raise RefusedError(
+            f"{sum(refused.values()):,} rows may not be published: {listed}",
+            where=str(folder),
+            fix="build a corpus without these sources; others rebuild them with the same recipe",
+        )
+
+
+def front_matter(text: str) -> dict[str, Any]:
+    """The YAML block at the head of a card.
+
+    Raises:
+        ValueError: There is none, or it is not a YAML mapping.
+    """
+    import yaml
+
+    _, opened, rest = text.partition("---\n")
+    block, closed, _ = rest.partition("\n---")
+    try:
+        value = yaml.safe_load(block) if opened and closed else None
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(value, dict):
+        raise ValueError("no YAML block at its head")
+    return value
+
+
+def card_findings(text: str, manifest: Manifest) -> list[str]:
+    """Where a card promises other rows than the manifest: `load_dataset` would refuse to load.
+
+    Each config's globs are resolved against the manifest's shards, and the number of examples in
+    dataset_info is held to the rows of those shards.
+    """
+    try:
+        values = front_matter(text)
+    except ValueError as error:
+        return [f"card: {CARD}: its YAML cannot be read: {error}"]
+    findings = []
+    rows = config_rows(values, manifest)
+    shards = {shard.path for shard in manifest.shards()}
+    covered = {
+        path
+        for config in _listed(values.get("configs"))
+        for entry in _listed(config.get("data_files"))
+        for path in shards
+        if _matches(path, entry)
+    }
+    findings += [f"card: {CARD}: no config has {path}" for path in sorted(shards - covered)]
+    for info in _listed(values.get("dataset_info")):
+        name = info.get("config_name", "default")
+        stated = {split["name"]: split["num_examples"] for split in _listed(info.get("splits"))}
+        if stated != rows.get(name):
+            findings.append(f"card: {CARD}: {name} has {rows.get(name)} rows, not {stated}")
+    return findings
+
+
+def config_rows(values: Mapping[str, Any], manifest: Manifest) -> dict[str, dict[str, int]]:
+    """Config -> split -> rows: what the card's globs give with the manifest's shards."""
+    found: dict[str, dict[str, int]] = {}
+    for config in _listed(values.get("configs")):
+        splits: dict[str, int] = {}
+        for entry in _listed(config.get("data_files")):
+            matching = [s.rows for s in manifest.shards() if _matches(s.path, entry)]
+            splits[str(entry.get("split", "train"))] = sum(matching)
+        found[str(config.get("config_name", "default"))] = splits
+    return found
+
+
+def default_config(values: Mapping[str, Any]) -> str | None:
+    """The config that `load_dataset` takes when none is named."""
+    for config in _listed(values.get("configs")):
+        if config.get("default"):
+            return str(config["config_name"])
+    return None
+
+
+def _listed(value: object) -> list[dict[str, Any]]:
+    values = value if isinstance(value, list) else [value]
+    return [item for item in values if isinstance(item, dict)]
+
+
+def _matches(path: str, entry: Mapping[str, Any]) -> bool:
+    """Whether a glob of the card names the shard; `*` stays within one folder."""
+    globs = entry.get("path", ())
+    parts = path.split("/")
+    for glob in [globs] if isinstance(globs, str) else globs:
+        patterns = str(glob).split("/")
+        if len(patterns) == len(parts) and all(map(fnmatchcase, parts, patterns)):
+            return True
+    return False
+
 
 RECEIPT = "publish.json"
 _TAG = re.compile(r"v\d+\.\d+\.\d+(?:[-+.][\w.]+)?")

@@ -15,8 +15,7 @@ from meadow.errors import CheckError, FileError, UsageError
 from meadow.hub.files import MAX_DOCUMENT, HubFile, fetch_to, look_up
 from meadow.hub.plan import QUARANTINE, head_of, read_tree
 from meadow.net.download import publish as publish_file
-from meadow.net.hub import HubClient
-from meadow.net.reference import Reference, parse_reference
+from meadow.net.hub import HubClient, Reference, parse_reference
 
 RECEIPT = "pull.json"
 STAGING = ".pull"

@@ -17,10 +17,8 @@ from urllib.parse import quote
 
 from meadow.atomic import sha256_file
 from meadow.errors import UsageError
-from meadow.hub.committing import commit_plan, compare
-from meadow.hub.plan import Plan, PlannedFile, named, read_tree
-from meadow.net.hub import HubClient
-from meadow.net.reference import parse_reference
+from meadow.hub.plan import Plan, PlannedFile, commit_plan, compare, named, read_tree
+from meadow.net.hub import HubClient, parse_reference
 
 if TYPE_CHECKING:
     from huggingface_hub import SpaceInfo

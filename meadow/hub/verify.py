@@ -12,11 +12,10 @@ from meadow.atomic import sha256_file
 from meadow.corpus.manifest import Manifest, Shard
 from meadow.errors import MeadowError
 from meadow.hub.files import HubFile, fetch_to, read_remote_manifest, read_remote_text
-from meadow.hub.gate import CARD, card_findings
 from meadow.hub.plan import DATA, QUARANTINE, RemoteFile, head_of, read_tree
+from meadow.hub.publish import CARD, card_findings
 from meadow.licenses import LICENSES
-from meadow.net.hub import HubClient
-from meadow.net.reference import Reference
+from meadow.net.hub import HubClient, Reference
 from meadow.quality.check import Finding
 
 

@@ -22,9 +22,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from meadow.licenses import LICENSES, License
-from meadow.mix.minhash import join_minhash
-from meadow.mix.pruning import possible_rows
-from meadow.mix.similarity import POSTING_BOUND, Grams, Join, gather, join_exact
+from meadow.mix.similarity import (
+    POSTING_BOUND,
+    Grams,
+    Join,
+    gather,
+    join_exact,
+    join_minhash,
+    possible_rows,
+)
 from meadow.text.ngrams import Hashes, Integers, Ragged, distinct, mixed, ngram_hashes
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from meadow.charts import wilson
 from meadow.errors import UsageError
-from meadow.intervals import wilson
 
 if TYPE_CHECKING:
     from meadow.corpus.folder import Corpus

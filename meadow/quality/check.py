@@ -14,8 +14,7 @@ from meadow.cards.documents import render_documents
 from meadow.corpus import manifest as manifests
 from meadow.corpus.folder import Corpus, open_corpus
 from meadow.corpus.manifest import Manifest
-from meadow.corpus.shard_rows import check_rows
-from meadow.corpus.shards import read_parquet
+from meadow.corpus.shards import check_rows, read_parquet
 from meadow.errors import CheckError, MeadowError
 from meadow.licenses import LICENSES
 from meadow.schema import COLUMNS, Reason, Task, arrow_schema
@@ -165,8 +164,7 @@ def _row(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _documents(corpus: Corpus) -> Iterator[Finding]:
-    from meadow.cards.card import CARD
-    from meadow.cards.card_lint import lint_card
+    from meadow.cards.card import CARD, lint_card
 
     path = corpus.folder / CARD
     if not path.is_file():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from meadow.errors import FileError
 from meadow.readers.archives import open_binary, open_input
-from meadow.readers.json_value import DECODER, MAX_ROW_BYTES, check_object
+from meadow.readers.json_rows import DECODER, MAX_ROW_BYTES, check_object
 from meadow.schema import Raw, Reason, Reject, has_lone_surrogate, printable
 from meadow.source import Input, Options
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from meadow.errors import UsageError
-from meadow.rephrase.cache import Answer, Cache, request_key
 from meadow.rephrase.checks import (
     FaultError,
     Rewrite,
@@ -26,12 +25,15 @@ from meadow.rephrase.checks import (
     parse_rewrite,
 )
 from meadow.rephrase.client import (
+    Answer,
     BadAnswerError,
+    Cache,
     Client,
     Endpoint,
     LimitReached,
     Meter,
     estimate_tokens,
+    request_key,
 )
 from meadow.rephrase.prompts import Prompt
 from meadow.schema import Record, dump_meta

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from meadow.atomic import locked, write_text
+from meadow.charts import wilson
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Manifest
 from meadow.corpus.shards import read_parquet
 from meadow.errors import FileError, UsageError
-from meadow.intervals import wilson
 from meadow.rephrase.write import ORIGINAL, RAW_PAIRS, write_documents
 
 COLUMNS = ("id", "original_question", "original_answer", "question", "answer", "mark", "note")

@@ -16,7 +16,7 @@ from typing import Any
 
 from meadow.errors import FileError
 from meadow.readers.archives import open_input
-from meadow.readers.json_value import parse_object
+from meadow.readers.json_rows import parse_object
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import File, Input, Options, Origin, Source
 from meadow.sources.published import published_origin, published_row, repair_spacing

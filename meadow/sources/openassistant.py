@@ -10,9 +10,128 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from meadow.readers import json_rows as json_lines
+from meadow.readers.parquet import is_parquet, read_rows
 from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import File, Input, Options, Origin, Source
-from meadow.sources.message_trees import ASSISTANT, PROMPTER, read_messages
+
+# Conversation trees, as OpenAssistant publishes them: nested JSON lines, flat JSON lines, Parquet.
+#
+# Whatever the form, what comes out is one row for every prompter message that has a reply: the
+# message, the messages before it, and its replies. A flat file is held in memory (the columns that
+# are needed: some hundred megabytes for the largest release), since nothing promises that a parent
+# stands before its replies.
+
+
+REQUIRED = ("message_id", "parent_id", "text", "role")
+OPTIONAL = ("lang", "rank", "deleted", "review_result", "message_tree_id", "synthetic")
+PROMPTER, ASSISTANT = "prompter", "assistant"
+MAX_DEPTH = 200
+
+
+def read_messages(item: Input) -> Iterator[Raw | Reject]:
+    """Yield every prompter message with a reply: `message`, `history` and `replies`.
+
+    `history` is the messages from the root on, without the message; each message is a mapping of
+    the documented columns. A line that is malformed is a reject, and so is a message whose parent
+    is not in the file.
+
+    Raises:
+        FileError: The file is damaged.
+        UpstreamChangedError: A needed column is missing.
+    """
+    if is_parquet(item.path):
+        yield from _from_flat(read_rows(item, REQUIRED, OPTIONAL))
+        return
+    flat: list[Raw] = []
+    for raw in json_lines.read([item], Options()):
+        if isinstance(raw, Reject):
+            yield raw
+        elif "prompt" in raw:
+            yield from _from_tree(raw)
+        elif "message_id" in raw:
+            flat.append({name: raw.get(name) for name in (*REQUIRED, *OPTIONAL, "_where")})
+        else:
+            where = str(raw["_where"])
+            yield Reject(
+                where, Reason.MISSING_FIELD, "neither a tree nor a message", str(raw)[:500]
+            )
+    yield from _from_flat(iter(flat))
+
+
+def _from_tree(raw: Raw) -> Iterator[Raw | Reject]:
+    """The rows of one nested tree, in depth-first order, without recursion."""
+    where = str(raw["_where"])
+    waiting: list[tuple[Any, tuple[Mapping[str, Any], ...]]] = [(raw["prompt"], ())]
+    while waiting:
+        node, history = waiting.pop()
+        if not isinstance(node, Mapping) or not isinstance(node.get("replies", []), list):
+            yield Reject(where, Reason.BAD_VALUE, "a message is no object", str(node)[:500])
+            continue
+        if len(history) > MAX_DEPTH:
+            yield Reject(where, Reason.TOO_DEEP, f"more than {MAX_DEPTH} turns")
+            continue
+        message = {name: node.get(name) for name in (*REQUIRED, *OPTIONAL)}
+        replies = node.get("replies", [])
+        here = f"{where}#{message['message_id']}"
+        if fault := _fault(message):
+            yield Reject(here, Reason.MISSING_FIELD, fault, str(message)[:500])
+            continue
+        if message["role"] == PROMPTER and replies:
+            known = [reply for reply in replies if isinstance(reply, Mapping)]
+            yield {"_where": here, "message": message, "history": history, "replies": known}
+        waiting.extend((reply, (*history, message)) for reply in reversed(replies))
+
+
+def _from_flat(rows: Iterator[Raw | Reject]) -> Iterator[Raw | Reject]:
+    """The rows of flat messages, in the order of the file."""
+    messages: dict[str, Raw] = {}
+    replies: dict[str, list[Raw]] = {}
+    for row in rows:
+        if isinstance(row, Reject):
+            yield row
+        elif fault := _fault(row):
+            yield Reject(str(row["_where"]), Reason.MISSING_FIELD, fault, str(row)[:500])
+        elif row["message_id"] in messages:
+            detail = "a message of that id stands above"
+            yield Reject(str(row["_where"]), Reason.DUPLICATE, detail, str(row["text"]))
+        else:
+            messages[row["message_id"]] = row
+            if row["parent_id"]:
+                replies.setdefault(row["parent_id"], []).append(row)
+    for message in messages.values():
+        where = str(message["_where"])
+        history = _history(message, messages)
+        if history is None:
+            detail = f"its parent {message['parent_id']} is not in the file"
+            yield Reject(where, Reason.ORPHAN, detail, str(message["text"]))
+        elif message["role"] == PROMPTER and message["message_id"] in replies:
+            found = replies[message["message_id"]]
+            yield {"_where": where, "message": message, "history": history, "replies": found}
+
+
+def _history(message: Raw, messages: Mapping[str, Raw]) -> tuple[Raw, ...] | None:
+    """The messages before one, from the root on; None where its parent is missing.
+
+    Only the direct parent counts as missing: what is above it is that message's own fault.
+    """
+    history: list[Raw] = []
+    parent_id = message["parent_id"]
+    while parent_id and len(history) <= MAX_DEPTH:
+        parent = messages.get(parent_id)
+        if parent is None:
+            return None if not history else tuple(reversed(history))
+        history.append(parent)
+        parent_id = parent["parent_id"]
+    return tuple(reversed(history))
+
+
+def _fault(message: Mapping[str, Any]) -> str:
+    for name in ("message_id", "text", "role"):
+        if not isinstance(message.get(name), str):
+            return f"{name} is no text"
+    return ""
+
 
 NAME = "openassistant"
 HOMEPAGE = "https://huggingface.co/datasets/OpenAssistant/oasst1"

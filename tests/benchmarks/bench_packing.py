@@ -26,9 +26,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, Trainer
 
 from training.batches import PlannedBatches
 from training.config import Batch
-from training.methods import quiet
+from training.methods import make_tokenizer, quiet
 from training.packing import make_plan
-from training.scratch import make_tokenizer
 from training.step import run_steps
 from training.tokens import TokenRows
 from training.trainer import Interludes, PlanTrainer

@@ -125,7 +125,7 @@ def ours(
 ) -> list[float]:
     """Log-likelihoods of all modes from one pass."""
     from evaluation.scorer import Scorer
-    from evaluation.sequences import encode
+    from evaluation.trie import encode
 
     groups = encode(tokenizer, contexts, [[t for mode in own for t in mode] for own in tails])
     return [score.loglik for scores in Scorer(model).score(groups) for score in scores]

@@ -23,8 +23,7 @@ from evaluation.modes import parse_modes
 from evaluation.paper import CHECKPOINTS
 from evaluation.questions import Framing
 from evaluation.report import write_report
-from evaluation.rescore import rescore
-from evaluation.results import read_run, read_runs
+from evaluation.results import read_run, read_runs, rescore
 from evaluation.run import Settings, run
 from meadow.corpus.shards import read_parquet, write_parquet
 from meadow.errors import FileError, UsageError

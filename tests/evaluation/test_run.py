@@ -320,7 +320,7 @@ class Indifferent:
     def score(self, batches: Any, index: int) -> Any:
         import hashlib
 
-        from evaluation.sequences import Score
+        from evaluation.trie import Score
 
         return [[
             [Score(-hashlib.sha256(text.encode()).digest()[0] / 7, False, 1) for text in part.texts]

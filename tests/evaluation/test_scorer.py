@@ -19,8 +19,17 @@ from transformers import (
 
 from evaluation.questions import KINDS, continuations
 from evaluation.scorer import Scorer, choose, obstacle, self_check
-from evaluation.sequences import Sequence, cut_left, encode, longest_input
-from evaluation.trie import build_row, layout, make_plan, shared_prefix, split
+from evaluation.trie import (
+    Sequence,
+    build_row,
+    cut_left,
+    encode,
+    layout,
+    longest_input,
+    make_plan,
+    shared_prefix,
+    split,
+)
 from meadow.exams.items import ExamItem
 from meadow.prompt import exam_prompt
 

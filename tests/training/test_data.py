@@ -17,7 +17,7 @@ from meadow.errors import FileError, RefusedError, UsageError
 from meadow.prompt import complete, render
 from training.config import Data
 from training.data import check_contamination, open_mix, read_rows
-from training.scratch import make_tokenizer, texts_of
+from training.methods import make_tokenizer, texts_of
 from training.tokens import (
     IGNORED,
     NO_TARGET,

@@ -15,10 +15,9 @@ import pytest
 import torch
 
 from meadow.prompt import complete, render
-from training.batches import PlannedBatches, pack_row
+from training.batches import PlannedBatches, pack_row, token_losses
 from training.config import Data, Recipe
 from training.loop import train
-from training.loss import token_losses
 from training.methods import load_model
 from training.packing import make_plan
 from training.tokens import tokenize

@@ -12,8 +12,8 @@ from meadow.errors import UsageError
 from training.config import RECIPES, load_recipe
 from training.data import open_mix, read_rows
 from training.loop import train
+from training.methods import make_base, texts_of
 from training.plan import plan_run
-from training.scratch import make_base, texts_of
 
 CHAT = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}\n{% endfor %}"

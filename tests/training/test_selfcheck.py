@@ -11,10 +11,9 @@ import torch
 
 from meadow.errors import CheckError
 from training import loss
-from training.batches import pack_row, pad_rows
+from training.batches import pack_row, pad_rows, token_losses, weighted_loss
 from training.config import Recipe
 from training.data import open_mix, read_rows
-from training.loss import token_losses, weighted_loss
 from training.methods import load_model, load_tokenizer
 from training.selfcheck import check_packing, pick_two
 from training.tokens import TokenRows, tokenize

@@ -13,8 +13,7 @@ import string
 from collections.abc import Callable, Iterator
 
 from meadow.schema import Reason
-from meadow.sources.wikidoc.html_pages import MAX_CHARACTERS, MAX_DEPTH, Section
-from meadow.sources.wikidoc.page_tables import Cell, rectangular
+from meadow.sources.wikidoc.html_pages import MAX_CHARACTERS, MAX_DEPTH, Cell, Section, rectangular
 from meadow.text.render import HtmlLimitError, render_html
 
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)

@@ -12,7 +12,7 @@ import pytest
 from support.command import run_meadow
 
 from meadow import open_corpus
-from meadow.cards.card_lint import lint_card
+from meadow.cards.card import lint_card
 from meadow.corpus.manifest import is_safe_path, read_manifest
 from meadow.corpus.shards import cut_shards, read_parquet, write_parquet, write_shards
 from meadow.errors import CheckError, FileError, UpstreamChangedError, UsageError

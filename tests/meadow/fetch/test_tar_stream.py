@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meadow.errors import FileError
-from meadow.fetch.tar_stream import is_archive, member_blocks
+from meadow.fetch.members import is_archive, member_blocks
 
 LONG = "folder/" + "x" * 150 + "/metadata.csv"
 

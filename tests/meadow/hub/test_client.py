@@ -6,8 +6,14 @@ from hypothesis import strategies as st
 from support.faulty_server import FakeClock
 
 from meadow.errors import NetworkError, UsageError
-from meadow.net.hub import HubClient, network_cause, redact
-from meadow.net.reference import Reference, parse_file_address, parse_reference
+from meadow.net.hub import (
+    HubClient,
+    Reference,
+    network_cause,
+    parse_file_address,
+    parse_reference,
+    redact,
+)
 from meadow.net.retry import Clock, Patience
 
 SECRET = "hf_" + "a1B2" * 8

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.corpora import record, write_corpus
 
-from meadow.cli.diff import diff
+from meadow.cli.corpus import diff
 from meadow.corpus.manifest import NamedFile
 from meadow.corpus.shards import write_parquet
 from meadow.errors import ExitCode, UpstreamChangedError

@@ -21,8 +21,16 @@ from meadow.corpus.folder import open_corpus
 from meadow.errors import FileError, NetworkError, RefusedError, UsageError
 from meadow.net.retry import Patience
 from meadow.quality.check import check_corpus
-from meadow.rephrase.cache import Answer, Cache, request_key
-from meadow.rephrase.client import Endpoint, Meter, Price, make_endpoint, read_price
+from meadow.rephrase.client import (
+    Answer,
+    Cache,
+    Endpoint,
+    Meter,
+    Price,
+    make_endpoint,
+    read_price,
+    request_key,
+)
 from meadow.rephrase.items import Item, flashcard_item, rephrase_items
 from meadow.rephrase.prompts import latest_prompt, read_prompt
 from meadow.rephrase.scripted_chat import (
@@ -429,7 +437,7 @@ def test_a_key_appears_nowhere(corpus: Path, tmp_path: Path) -> None:
 def test_review_gives_an_error_rate_with_an_interval(corpus: Path, tmp_path: Path) -> None:
     import csv
 
-    from meadow.intervals import wilson
+    from meadow.charts import wilson
     from meadow.rephrase.review import mark_pairs, sample_pairs
 
     with scripted_chat() as server:

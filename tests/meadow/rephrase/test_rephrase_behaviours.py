@@ -15,9 +15,8 @@ from support.chat_server import says
 
 from meadow.errors import NetworkError
 from meadow.net.retry import Patience
-from meadow.rephrase.cache import Cache
 from meadow.rephrase.checks import refuses
-from meadow.rephrase.client import Endpoint, Meter
+from meadow.rephrase.client import Cache, Endpoint, Meter
 from meadow.rephrase.items import Item, flashcard_item, rephrase_items
 from meadow.rephrase.prompts import latest_prompt
 from meadow.rephrase.scripted_chat import (

@@ -19,8 +19,7 @@ import pytest
 
 from meadow.errors import NetworkError
 from meadow.net.retry import Patience
-from meadow.rephrase.cache import Cache
-from meadow.rephrase.client import Endpoint, Meter
+from meadow.rephrase.client import Cache, Endpoint, Meter
 from meadow.rephrase.items import Item, flashcard_item, rephrase_items
 from meadow.rephrase.prompts import latest_prompt
 from meadow.rephrase.scripted_chat import Reply, scripted_chat

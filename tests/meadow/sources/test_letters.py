@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meadow.sources.letters import strip_courtesies
+from meadow.sources.chatdoctor import strip_courtesies
 
 BODY = "Take the tablets with food for one week."
 

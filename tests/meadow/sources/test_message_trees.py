@@ -10,7 +10,7 @@ import pytest
 
 from meadow.schema import Reason, Reject
 from meadow.source import Input
-from meadow.sources.message_trees import MAX_DEPTH, read_messages
+from meadow.sources.openassistant import MAX_DEPTH, read_messages
 
 
 def message(name: str, role: str, *replies: dict, **more: object) -> dict:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from meadow.schema import Reason, Reject
 from meadow.sources.stack_exchange import dump as stack_dump
-from meadow.sources.stack_exchange.stack_rows import POSTS, parse_row, scan
+from meadow.sources.stack_exchange.dump import POSTS, parse_row, scan
 from meadow.text.render import (
     MAX_CHARACTERS,
     HtmlLimitError,

@@ -31,7 +31,7 @@ def functions() -> dict[str, Callable[[str], Any]]:
     from meadow.sources import SOURCES
     from meadow.sources.anki.cloze import parse_cloze
     from meadow.sources.anki.source import _to_text
-    from meadow.sources.letters import strip_courtesies
+    from meadow.sources.chatdoctor import strip_courtesies
     from meadow.sources.medquad import repair_answer, repair_question
     from meadow.sources.stack_exchange.source import drop_duplicate_notice
     from meadow.sources.wikidoc.headings import (

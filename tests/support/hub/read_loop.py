@@ -16,7 +16,7 @@ from typing import Any
 def perform(task: dict[str, Any]) -> dict[str, Any]:
     from meadow.hub.pull import pull, pull_to_cache
     from meadow.hub.verify import verify
-    from meadow.net.reference import parse_reference
+    from meadow.net.hub import parse_reference
 
     match task["do"]:
         case "pull":

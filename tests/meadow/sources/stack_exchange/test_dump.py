@@ -20,7 +20,7 @@ from meadow.readers.sevenzip import member_names
 from meadow.schema import Fact, Reason, Reject
 from meadow.source import Input, Options
 from meadow.sources.stack_exchange import dump as stack_dump
-from meadow.sources.stack_exchange.stack_rows import BLOCK_BYTES, parse_row, parse_strictly
+from meadow.sources.stack_exchange.dump import BLOCK_BYTES, parse_row, parse_strictly
 
 HEAD = '<?xml version="1.0" encoding="utf-8"?>\n'
 

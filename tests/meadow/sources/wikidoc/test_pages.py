@@ -16,8 +16,13 @@ from hypothesis import strategies as st
 from meadow.errors import FileError
 from meadow.schema import Fact, Reason, Reject
 from meadow.source import Input, Options
-from meadow.sources.wikidoc.html_pages import NotAnArticleError, Section, read_page
-from meadow.sources.wikidoc.page_tables import Cell, rectangular
+from meadow.sources.wikidoc.html_pages import (
+    Cell,
+    NotAnArticleError,
+    Section,
+    read_page,
+    rectangular,
+)
 from meadow.sources.wikidoc.pages import anchored, read
 from meadow.sources.wikidoc.wikitext import read_sections
 from meadow.sources.wikidoc.xml_export import read_pages

@@ -18,8 +18,7 @@ from support.corpora import record, write_corpus
 from support.fuzz.kinds.texts import text_of
 from support.fuzz.mutate import encodable, odd_text
 
-from meadow.cards.card import render_card
-from meadow.cards.card_lint import lint_card
+from meadow.cards.card import lint_card, render_card
 from meadow.cards.documents import render_documents
 from meadow.cards.header import front_matter
 from meadow.corpus.folder import open_corpus

@@ -12,7 +12,7 @@ from support.fuzz.kinds.zips import MEMBERS
 from support.fuzz.mutate import mutant
 
 from meadow.errors import FileError
-from meadow.fetch.tar_stream import member_blocks
+from meadow.fetch.members import member_blocks
 from meadow.readers.archives import members
 
 TOKENS = (

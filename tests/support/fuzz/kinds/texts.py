@@ -13,7 +13,7 @@ from evaluation.parse import Status, parse
 from meadow.samples import FOLDER
 from meadow.schema import Style, has_lone_surrogate, normalise_key, printable, record_id
 from meadow.sources.anki.cloze import parse_cloze
-from meadow.sources.letters import strip_courtesies
+from meadow.sources.chatdoctor import strip_courtesies
 from meadow.sources.wikidoc.headings import (
     STOCK_HEADINGS,
     is_link_only,
