@@ -56,7 +56,7 @@ Dataset.from_pandas(out, preserve_index=False).to_parquet(target)
 OURS = """
 import sys
 from pathlib import Path
-from meadow.build import BuildSettings, build_corpus
+from meadow.build.build import BuildSettings, build_corpus
 from meadow.source import Input
 source, target = map(Path, sys.argv[1:])
 inputs = {"cord19": [Input(source, "metadata.csv")]}

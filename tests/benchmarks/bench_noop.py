@@ -22,8 +22,8 @@ LIMITS = {"seconds beyond the interpreter's start": 2}
 BUILD = """
 import sys
 from pathlib import Path
-from meadow.build import BuildSettings, build_corpus
-from meadow.inputs import find_inputs
+from meadow.build.build import BuildSettings, build_corpus
+from meadow.build.plan import find_inputs
 from meadow.samples import FOLDER, sampled_sources
 from meadow.source import OriginName
 from meadow.sources import SOURCES

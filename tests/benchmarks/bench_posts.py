@@ -49,7 +49,7 @@ datasets.Dataset.from_pandas(out, preserve_index=False).to_parquet(sys.argv[2])
 OURS = """
 import sys
 from pathlib import Path
-from meadow.build import BuildSettings, build_corpus
+from meadow.build.build import BuildSettings, build_corpus
 from meadow.source import Input
 workers, out, *dumps = sys.argv[1:]
 posts = [Input(Path(dump), "Posts.xml", f"site{n}") for n, dump in enumerate(dumps)]

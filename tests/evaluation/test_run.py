@@ -134,7 +134,7 @@ from evaluation.journal import Journal
 from evaluation.local import load
 from evaluation.modes import parse_modes
 from evaluation.run import Settings, run
-from meadow.exams import eligible, load_exam
+from meadow.exams.items import eligible, load_exam
 model, exam, out, point = sys.argv[1:5]
 point = int(point)
 plain, calls = Journal.append, [0]

@@ -15,7 +15,7 @@ from support.faulty_server import FaultyServer, Reply, Request, faulty_server, p
 DATA = b"question,answer\n" * 900
 SCRIPT = """
 import os, sys
-from meadow.cli import main
+from meadow.cli.app import main
 from meadow.source import File, Origin, Source
 import meadow.sources
 

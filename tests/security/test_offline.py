@@ -73,8 +73,8 @@ def watch(frame, event, argument):
     if event == "call" and "/meadow/readers/" in frame.f_code.co_filename:
         if frame.f_code.co_name != "<module>":
             called.add(Path(frame.f_code.co_filename).stem)
-from meadow.build import BuildSettings, build_corpus
-from meadow.inputs import find_inputs
+from meadow.build.build import BuildSettings, build_corpus
+from meadow.build.plan import find_inputs
 from meadow.samples import FOLDER, sampled_sources
 from meadow.source import OriginName
 from meadow.sources import SOURCES

@@ -169,7 +169,7 @@ def test_errors_are_those_of_the_local_engine(tmp_path: Path) -> None:
 
 DIES = """
 import os
-from meadow.engine import run_tasks
+from meadow.build.engine import run_tasks
 from meadow.errors import MeadowError
 def die(number): os._exit(1)
 try:

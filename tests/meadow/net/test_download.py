@@ -525,9 +525,9 @@ def test_a_killed_run_continues_and_the_version_is_compared(
     script = textwrap.dedent(
         f"""
         from pathlib import Path
-        from meadow.download import Expected, download
-        from meadow.remote_file import make_client
-        from meadow.retry import Attempts
+        from meadow.net.download import Expected, download
+        from meadow.net.http import make_client
+        from meadow.net.retry import Attempts
         download(make_client(), {url!r}, Path({str(tmp_path / "file")!r}),
                  Expected(None, None, 10**8), Attempts(""))
         """

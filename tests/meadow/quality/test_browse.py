@@ -69,7 +69,7 @@ def test_ranges_and_head(client: TestClient, folder: Path) -> None:
         "/corpus/../secret.txt",
         "/corpus/%2e%2e/secret.txt",
         "/corpus//etc/passwd",
-        "/../meadow/cli.py",
+        "/../meadow/cli/app.py",
         "/vendor/package.json",
         "/nothing.js",
         "/corpus/",

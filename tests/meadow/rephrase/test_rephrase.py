@@ -470,7 +470,7 @@ def test_review_gives_an_error_rate_with_an_interval(corpus: Path, tmp_path: Pat
 KILLED = """
 import sys
 sys.argv = ["meadow", *sys.argv[1:]]
-from meadow.cli import main
+from meadow.cli.app import main
 main()
 """
 

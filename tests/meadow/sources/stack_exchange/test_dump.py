@@ -219,7 +219,7 @@ def test_utf_16_is_refused(tmp_path: Path) -> None:
 HOSTILE = """
 import resource, sys, time
 from pathlib import Path
-from meadow.readers import stack_dump
+from meadow.sources.stack_exchange import dump as stack_dump
 from meadow.schema import Fact, Reject
 from meadow.source import Input, Options
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

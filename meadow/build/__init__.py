@@ -1,0 +1,1 @@
+"""Raw files to a corpus: plan, read, convert, clean, sort, shard; here or on Ray."""
