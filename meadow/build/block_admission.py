@@ -11,8 +11,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from meadow.build.transform import Admission, Rules, decide, to_arrow
-from meadow.text.clean import MAX_CHARACTERS, is_free_text
 from meadow.schema import Block, Record, Reject, Style, from_row
+from meadow.text.clean import MAX_CHARACTERS, is_free_text
 
 if TYPE_CHECKING:
     import numpy as np

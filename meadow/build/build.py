@@ -18,13 +18,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from meadow.corpus import manifest as manifests
-from meadow.atomic import LOCK_NAME, fsync_folder, locked, write_bytes, write_json
-from meadow.build.worker import ENTRY, SourceTask, build_source, measure_inputs, task_key
+from meadow.atomic import LOCK_NAME, fsync_folder, locked, sha256_file, write_bytes, write_json
 from meadow.build.engine import LOCAL, run_tasks
-from meadow.errors import FileError, UsageError
+from meadow.build.worker import ENTRY, SourceTask, build_source, measure_inputs, task_key
+from meadow.corpus import manifest as manifests
 from meadow.corpus.manifest import Manifest, NamedFile, SourceEntry, hash_json
-from meadow.atomic import sha256_file
+from meadow.errors import FileError, UsageError
 from meadow.schema import Reason
 from meadow.source import Input, Options, OriginName
 

@@ -28,8 +28,8 @@ from typing import Any, TypeVar
 
 from meadow.atomic import TEMPORARY
 from meadow.build.engine import AUTO, RAY
-from meadow.errors import FileError, MeadowError, NetworkError
 from meadow.corpus.manifest import library_versions
+from meadow.errors import FileError, MeadowError, NetworkError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meadow.build.transform import Admission, spool_schema
 from meadow.atomic import naming
+from meadow.build.transform import Admission, spool_schema
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.schema import Reason, Reject, arrow_schema
 

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from meadow.text.clean import clean_records
 from meadow.schema import (
     Author,
     Block,
@@ -27,6 +26,7 @@ from meadow.schema import (
     order_key,
 )
 from meadow.source import Options, OriginName
+from meadow.text.clean import clean_records
 
 if TYPE_CHECKING:
     import pyarrow as pa

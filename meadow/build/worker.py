@@ -16,16 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from meadow.corpus import manifest as manifests
-from meadow.build.transform import Admission, Rules, admit, batches
 from meadow.atomic import replacing, write_json
 from meadow.build.engine import run_stream
-from meadow.errors import FileError, UpstreamChangedError
-from meadow.corpus.manifest import NamedFile, SourceEntry, hash_json
-from meadow.schema import SCHEMA_VERSION, Reject
-from meadow.corpus.shards import write_shards
-from meadow.source import CONVERTER_VERSION, Input, Options, OriginName
 from meadow.build.sort import Spool
+from meadow.build.transform import Admission, Rules, admit, batches
+from meadow.corpus import manifest as manifests
+from meadow.corpus.manifest import NamedFile, SourceEntry, hash_json
+from meadow.corpus.shards import write_shards
+from meadow.errors import FileError, UpstreamChangedError
+from meadow.schema import SCHEMA_VERSION, Reject
+from meadow.source import CONVERTER_VERSION, Input, Options, OriginName
 
 if TYPE_CHECKING:
     import pyarrow as pa

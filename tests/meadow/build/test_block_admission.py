@@ -5,8 +5,8 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meadow.build.transform import Rules, decide, to_arrow
 from meadow.build.block_admission import admit_block
+from meadow.build.transform import Rules, decide, to_arrow
 from meadow.schema import Block, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import Options, OriginName
 

@@ -15,8 +15,8 @@ from support.command import run_meadow
 
 from meadow.atomic import locked
 from meadow.corpus.folder import open_corpus
-from meadow.fetch.lockfile import NAME, LockEntry, record
 from meadow.corpus.manifest import read_manifest
+from meadow.fetch.lockfile import NAME, LockEntry, record
 from meadow.samples import FOLDER
 
 SIX = {

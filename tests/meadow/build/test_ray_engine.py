@@ -21,9 +21,9 @@ import pytest
 from support.command import run_meadow
 
 from meadow.build.engine import check_engine, run_tasks
-from meadow.errors import FileError, MeadowError, UsageError
-from meadow.corpus.manifest import library_versions
 from meadow.build.ray import Parcel, check_node
+from meadow.corpus.manifest import library_versions
+from meadow.errors import FileError, MeadowError, UsageError
 from meadow.samples import FOLDER
 from meadow.sources import SOURCES
 

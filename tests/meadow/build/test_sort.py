@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meadow.build.sort import Spool
 from meadow.build.transform import Admission, batches, to_arrow
 from meadow.errors import UpstreamChangedError
 from meadow.schema import Reason, Record, Task, make_record, natural_key, order_key
-from meadow.build.sort import Spool
 
 
 def row(upstream_id: str | None, text: str, answer: str = "an answer") -> Record:
