@@ -1,11 +1,18 @@
-"""meadow.toml: the few settings of a machine or a project. An unknown key is an error."""
+"""Config is data: TOML read into pydantic models, for every room; and meadow.toml itself.
+
+An unknown key is an error that names the file, the key and the nearest known one; nothing in a
+settings file is ever imported or executed.
+"""
 
 from __future__ import annotations
 
 import difflib
 import tomllib
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from meadow.errors import FileError, UsageError
 
@@ -13,26 +20,112 @@ NAME = "meadow.toml"
 DEFAULT_RAW = Path("~/.cache/medical-meadow/raw")
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
-    """The settings.
+class Settings(BaseModel):
+    """A table of a settings file: frozen, and with no key that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+ModelType = TypeVar("ModelType", bound=BaseModel)
+
+
+def read_settings(path: Path, model: type[ModelType]) -> ModelType:
+    """Read a TOML file into a pydantic model whose unknown keys are forbidden.
+
+    Raises:
+        UsageError: It is not TOML, or a key or value is wrong; with the nearest known key.
+        FileError: The file cannot be read.
+    """
+    return parse_settings(read_toml(path), model, where=str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as it stands, for what is changed before it is validated.
+
+    Raises:
+        UsageError: It is not TOML.
+        FileError: The file cannot be read.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(
+            f"the file cannot be read: {error.strerror}", where=str(path), fix="check the path"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"not TOML: {error}", where=str(path), fix="mend the line") from error
+
+
+def parse_settings(
+    document: Mapping[str, Any], model: type[ModelType], *, where: str, fix: str = "mend the value"
+) -> ModelType:
+    """Validate a document; `where` and, for a wrong value, `fix` stand in the message.
+
+    Raises:
+        UsageError: The first thing that is wrong, as key and what to write instead.
+    """
+    try:
+        return model.model_validate(dict(document))
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        # A misspelt key often shows up as a missing one too: the spelling is the cause.
+        first = min(found, key=lambda entry: entry["type"] != "extra_forbidden")
+        location = first["loc"]
+        key = ".".join(str(part) for part in location)
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        if first["type"] == "extra_forbidden":
+            known = _keys_at(model, location[:-1])
+            what = f"unknown key {key!r}"
+            fix = did_you_mean(str(location[-1]), known) + f"known here: {', '.join(known)}"
+        else:
+            what = (f"{key}: " if key else "") + first["msg"].removeprefix("Value error, ")
+        raise UsageError(what + more, where=where, fix=fix) from error
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question that names the nearest of the known names, with a space behind it; or nothing.
+
+    >>> did_you_mean("biuld", ["fetch", "build"])
+    "did you mean 'build'? "
+    """
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
+def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that a table knows, given the way to it from the top."""
+    for part in location:
+        field = model.model_fields.get(str(part))
+        # A place in a list or a name in a table of tables is no field: the model stays.
+        model = (_model_in(field.annotation) if field is not None else None) or model
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation such as `tuple[Part, ...]` or `Build | None` holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)
+
+
+class Config(Settings):
+    """meadow.toml: the few settings of a machine or a project.
 
     Args:
         raw: The raw folder.
         contact: An address for the crawler's User-Agent and for takedown requests; never invented.
         exclude: The file of ids taken down.
-        path: Where the settings were read; None where there is no file.
     """
 
     raw: str = ""
     contact: str = ""
     exclude: str = "exclude_ids.txt"
-    path: Path | None = None
+    _folder: Path = PrivateAttr(default=Path())
 
     @property
     def folder(self) -> Path:
         """The folder that relative settings refer to."""
-        return self.path.parent if self.path else Path()
+        return self._folder
 
     def raw_folder(self, given: Path | None = None) -> Path:
         """`--raw`, else the key `raw`, else the cache of the user."""
@@ -45,10 +138,10 @@ class Config:
         path = self.folder / self.exclude
         if not path.is_file():
             return frozenset()
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return frozenset(filter(None, (line.partition(" #")[0].strip() for line in lines))) - {
-            line.strip() for line in lines if line.lstrip().startswith("#")
-        }
+        lines = map(str.strip, path.read_text(encoding="utf-8").splitlines())
+        # an id may hold a "#": only one at the line's beginning or behind a space is a comment
+        ids = (line.partition(" #")[0].strip() for line in lines if not line.startswith("#"))
+        return frozenset(filter(None, ids))
 
 
 def read_config(path: Path | None = None) -> Config:
@@ -63,19 +156,6 @@ def read_config(path: Path | None = None) -> Config:
         path = next((p / NAME for p in (here, *here.parents) if (p / NAME).is_file()), None)
         if path is None:
             return Config()
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileError(f"the settings cannot be read: {error.strerror}", where=str(path)) \
-            from error  # fmt: skip
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"not TOML: {error}", where=str(path)) from error
-    known = [field.name for field in fields(Config) if field.name != "path"]
-    for key, value in document.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
-            raise UsageError(f"unknown key {key!r}", where=str(path), fix=hint)
-        if not isinstance(value, str):
-            raise UsageError(f"{key} must be a string", where=str(path))
-    return Config(**document, path=path)
+    config = read_settings(path, Config)
+    config._folder = path.parent
+    return config

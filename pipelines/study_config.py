@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from meadow.config import Settings, read_settings
 from meadow.errors import UsageError
-from meadow.mix.recipe import MixRecipe, Settings, load_mix_recipe, read_settings
+from meadow.mix.recipe import MixRecipe, load_mix_recipe
 from meadow.schema import Style
 
 STUDIES = Path(__file__).parent / "studies"

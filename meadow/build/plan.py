@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from meadow.config import did_you_mean
 from meadow.errors import FileError, UsageError
 from meadow.source import File, Input, Origin, OriginName, Source
 
@@ -51,8 +51,7 @@ def check_sources(names: Iterable[str], known: Mapping[str, Source]) -> None:
     """
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            hint = did_you_mean(name, known)
             raise UsageError(
                 f"unknown source {name!r}", fix=f"{hint}`meadow sources` lists all of them"
             )

@@ -7,7 +7,6 @@ which ships `meadow` alone, can say in one line where they are.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import json
 import os
@@ -76,9 +75,10 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the nearest command where there is none of that name."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx=ctx)
+            from meadow.config import did_you_mean
+
+            hint = did_you_mean(args[0], COMMANDS).capitalize()
+            raise click.UsageError(f"No such command {args[0]!r}. {hint}".rstrip(), ctx=ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,21 +1,19 @@
 """Recipes as data: what is built, and what is mixed out of it.
 
 A recipe is one TOML file with a `[build]` table (sources, origins, style), a `[mix]` table (parts,
-quotas, weights, gates), or both. The files beside this module are known by their name; any other
-file is given by its path. Config is data: an unknown key is an error that names the file, the key
-and the nearest known one; nothing in a recipe is ever imported or executed.
+quotas, weights, gates), or both. The files in recipes/ are known by their name; any other file is
+given by its path.
 """
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
+from meadow.config import Settings, did_you_mean, parse_settings, read_settings
 from meadow.errors import FileError, UsageError
 from meadow.schema import Style
 from meadow.source import OriginName
@@ -26,14 +24,7 @@ DropLevel = Literal["none", "stem", "stem+answer"]
 """What decontamination removes: nothing, rows with an exam's stem, or only with its answer too."""
 Format = Literal["instruction", "messages"]
 Deduplication = Literal["none", "exact", "near"]
-ModelType = TypeVar("ModelType", bound=BaseModel)
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-
-
-class Settings(BaseModel):
-    """A table of a recipe: frozen, and with no key that it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class Expectation(Settings):
@@ -67,11 +58,11 @@ class BuildRecipe(Settings):
 
     sources: tuple[str, ...] = Field(min_length=1)
     origin: OriginName = OriginName.UPSTREAM
-    origins: dict[str, OriginName] = {}
+    origins: dict[str, OriginName] = Field(default={})
     style: Style = Style.MEADOW
     answers: Literal["all", "top", "accepted"] = "all"
-    note_types: dict[str, tuple[str, ...]] = {}
-    expectations: dict[str, Expectation] = {}
+    note_types: dict[str, tuple[str, ...]] = Field(default={})
+    expectations: dict[str, Expectation] = Field(default={})
     _name: str = PrivateAttr(default="")
 
     @property
@@ -113,7 +104,7 @@ class Part(Settings):
     subset: str | None = None
     quota: int | None = Field(default=None, ge=0)
     weight: float = Field(default=1.0, ge=0, le=100)
-    labels: dict[str, Annotated[float, Field(ge=0, le=100)]] = {}
+    labels: dict[str, Annotated[float, Field(ge=0, le=100)]] = Field(default={})
     expected: int | None = Field(default=None, ge=0)
     tolerance: float = Field(default=0.02, ge=0, le=1)
     published_2023: int | None = Field(default=None, ge=0)
@@ -241,75 +232,11 @@ def _find(name_or_path: str | Path) -> Path:
         return path
     if path.suffix == ".toml" or "/" in text:
         raise FileError("there is no such recipe file", where=text, fix="check the path")
-    near = difflib.get_close_matches(text, recipe_names(), n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    names = recipe_names()
     raise UsageError(
         f"unknown recipe {text!r}",
-        fix=f"{hint}one of {', '.join(recipe_names())}, or the path of a .toml file",
+        fix=f"{did_you_mean(text, names)}one of {', '.join(names)}, or the path of a .toml file",
     )
-
-
-def read_settings(path: Path, model: type[ModelType]) -> ModelType:
-    """Read a TOML file into a pydantic model whose unknown keys are forbidden.
-
-    Raises:
-        UsageError: It is not TOML, or a key or value is wrong; with the nearest known key.
-        FileError: The file cannot be read.
-    """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileError(
-            f"the file cannot be read: {error.strerror}", where=str(path), fix="check the path"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"not TOML: {error}", where=str(path), fix="mend the line") from error
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        raise _explain(error, path, model) from error
-
-
-def _explain(error: ValidationError, path: Path, model: type[BaseModel]) -> UsageError:
-    """The first thing that is wrong, as file, key and what to write instead."""
-    # A misspelt key often shows up as a missing one too: the spelling is the cause.
-    found = sorted(
-        error.errors(include_url=False), key=lambda entry: entry["type"] != "extra_forbidden"
-    )
-    first = found[0]
-    location = first["loc"]
-    key = ".".join(str(part) for part in location)
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        known = _keys_at(model, location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        return UsageError(
-            f"unknown key {key!r}{more}",
-            where=str(path),
-            fix=f"{hint}known here: {', '.join(known)}",
-        )
-    return UsageError(
-        f"{key or 'the recipe'}: {first['msg']}{more}", where=str(path), fix="mend the value"
-    )
-
-
-def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys that a table knows, given the way to it from the top."""
-    for part in location:
-        field = model.model_fields.get(str(part))
-        inner = _model_in(field.annotation) if field is not None else None
-        model = inner or model
-    return list(model.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in get_args(annotation):
-        if found := _model_in(inner):
-            return found
-    return None
 
 
 def changed(recipe: MixRecipe, **values: Any) -> MixRecipe:
@@ -319,11 +246,6 @@ def changed(recipe: MixRecipe, **values: Any) -> MixRecipe:
         UsageError: A value is not what the recipe's key takes.
     """
     given = {name: value for name, value in values.items() if value is not None}
-    try:
-        result = MixRecipe.model_validate(recipe.model_dump() | given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{key}: {first['msg']}", fix="mend the option") from error
+    result = parse_settings(recipe.model_dump() | given, MixRecipe, where="", fix="mend the option")
     result._name = recipe.name
     return result
