@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name == "open_corpus":
-        from meadow.corpus.folder import open_corpus
+        from meadow.api import open_corpus
 
         return open_corpus
     if name in {"Record", "Reject"}:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from meadow.api import open_corpus
 from meadow.cli.app import log
-from meadow.corpus.folder import Corpus, open_corpus
+from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Manifest
 from meadow.exams.items import ExamItem, eligible, load_exam
 from meadow.mix.recipe import load_mix_recipe

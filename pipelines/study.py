@@ -15,11 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from meadow.api import open_corpus
 from meadow.atomic import locked, sha256_file, write_json, write_text
 from meadow.build.build import BuildSettings, build_corpus
 from meadow.build.engine import run_tasks
 from meadow.build.plan import NamedInput, check_sources, detect_origin, named_inputs
-from meadow.corpus.folder import Corpus, open_corpus
+from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Manifest, hash_json
 from meadow.errors import FileError, UsageError
 from meadow.exams.items import ExamItem, load_exam

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from meadow.api import open_corpus
 from meadow.atomic import sha256_file
-from meadow.corpus.folder import HUB_PREFIX, Corpus, open_corpus
+from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import NAME
 from meadow.corpus.shards import read_parquet
 from meadow.errors import FileError, RefusedError, UsageError
+from meadow.net.hub import SCHEME
 
 REFUSED_LEVELS = frozenset({"stem", "stem+answer"})
 """Levels of overlap with an exam item that training refuses."""
@@ -29,10 +31,10 @@ def open_mix(location: str | Path) -> Corpus:
     path = Path(text)
     if path.exists():
         return open_corpus(path)
-    if text.startswith(HUB_PREFIX):
+    if text.startswith(SCHEME):
         return open_corpus(text)
     if "@" in text and text.partition("@")[0].count("/") == 1 and not text.startswith((".", "/")):
-        return open_corpus(HUB_PREFIX + text)
+        return open_corpus(SCHEME + text)
     raise UsageError(
         "no such mix",
         where=text,

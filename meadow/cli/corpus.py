@@ -30,7 +30,7 @@ def show(
 
     The rows are drawn by a hash of seed and id, so that the same command shows the same rows.
     """
-    from meadow.corpus.folder import open_corpus
+    from meadow.api import open_corpus
 
     finish = Finish(as_json=as_json)
     corpus = open_corpus(Path(folder) if "://" not in folder else folder)
@@ -125,7 +125,7 @@ def check(ctx: click.Context, /, folder: Path, sample: int | None, as_json: bool
     manifest; a finding ends with exit code 1. What --privacy sees is a rate with its interval and
     no finding: its patterns mistake numbers for personal data.
     """
-    from meadow.corpus.folder import open_corpus
+    from meadow.api import open_corpus
     from meadow.quality.audit import require_presidio
     from meadow.quality.check import check_corpus
 
@@ -151,7 +151,7 @@ def check(ctx: click.Context, /, folder: Path, sample: int | None, as_json: bool
 
 def _privacy(folder: Path, sample: int) -> dict[str, Any]:
     """Audit a sample of rows, say what was found, and give it as JSON."""
-    from meadow.corpus.folder import open_corpus
+    from meadow.api import open_corpus
     from meadow.quality.audit import audit, row_texts
 
     found = audit(row_texts(open_corpus(folder)), size=sample)
@@ -185,7 +185,7 @@ def diff(
     OLD and NEW are folders, or hf://OWNER/NAME@REVISION. Rows are added, removed, changed (same id,
     other content) or renamed (same texts, other id). A missing column ends with exit code 5.
     """
-    from meadow.corpus.folder import open_corpus
+    from meadow.api import open_corpus
     from meadow.quality.diff import diff_corpora
 
     finish = Finish(as_json=as_json)
@@ -287,8 +287,8 @@ def report(
     """
     import contextlib
 
+    from meadow.api import open_corpus
     from meadow.atomic import locked
-    from meadow.corpus.folder import open_corpus
     from meadow.quality.page import verdict
     from meadow.quality.report import FOLDER, build_report, write_report
 
@@ -324,12 +324,13 @@ def browse(corpus: str, port: int, no_open: bool, as_json: bool) -> None:
     """
     from pathlib import Path
 
-    from meadow.corpus.folder import HUB_PREFIX, open_corpus
+    from meadow.api import open_corpus
+    from meadow.net.hub import SCHEME
     from meadow.quality.browse import serve
 
     finish = Finish(as_json=as_json)
     published = "@" in corpus and not Path(corpus).is_dir()
-    prefix = HUB_PREFIX if published and not corpus.startswith(HUB_PREFIX) else ""
+    prefix = SCHEME if published and not corpus.startswith(SCHEME) else ""
     opened = open_corpus(prefix + corpus)
 
     def ready(address: str) -> None:

@@ -83,7 +83,7 @@ def demo_rephrase(out: Path) -> int | None:
     """Rewrite the sample's flashcards by an in-process script; how many, None without openai."""
     import importlib.util
 
-    from meadow.corpus.folder import open_corpus
+    from meadow.api import open_corpus
     from meadow.rephrase.client import Cache, Meter, make_endpoint
     from meadow.rephrase.items import rephrase_items, rewritten
     from meadow.rephrase.prompts import latest_prompt

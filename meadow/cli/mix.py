@@ -68,7 +68,7 @@ def mix(
     RECIPE is one of the project's recipes (clean is the one to publish, full, demo, paper-160k,
     medalpaca-2023) or a TOML file. Expected and found counts are printed; a miss is a warning.
     """
-    from meadow.corpus.folder import open_corpus
+    from meadow.api import open_corpus
     from meadow.exams.items import load_exam
     from meadow.mix.recipe import changed, load_mix_recipe
     from meadow.mix.select import select_rows

@@ -51,7 +51,7 @@ def rephrase(source: str, folder: Path, dry_run: bool, as_json: bool, **given: A
     where it was. The key of a remote server comes from MEADOW_API_KEY or OPENAI_API_KEY. With
     --review or --marked, CORPUS is the rewritten folder.
     """
-    from meadow.corpus.folder import open_corpus
+    from meadow.api import open_corpus
     from meadow.rephrase.items import kind_of
 
     finish = Finish(as_json=as_json)

@@ -1,4 +1,4 @@
-"""Open a built, mixed or published corpus: the way in from notebooks, training and reports."""
+"""A corpus folder, opened: its shards, its rows as tables, and whether it is whole."""
 
 from __future__ import annotations
 
@@ -12,15 +12,12 @@ from meadow.atomic import sha256_file
 from meadow.corpus.manifest import Manifest, Shard, read_manifest
 from meadow.corpus.shards import check_rows, read_parquet
 from meadow.errors import CheckError, UsageError
-from meadow.net.stores import is_remote
 
 if TYPE_CHECKING:
     import datasets
     import pandas as pd
     import polars as pl
     import pyarrow as pa
-
-HUB_PREFIX = "hf://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +31,23 @@ class Corpus:
 
     folder: Path
     manifest: Manifest
+
+    @classmethod
+    def open(cls, folder: Path, *, verify: bool = False) -> Corpus:
+        """Open a folder of this machine; `meadow.open_corpus` takes addresses too.
+
+        Args:
+            folder: One with a MANIFEST.json.
+            verify: Hold every shard to its hash first.
+
+        Raises:
+            FileError: The folder holds no finished corpus.
+            CheckError: A shard is not what the manifest says.
+        """
+        corpus = cls(folder, read_manifest(folder))
+        if verify:
+            corpus.verify()
+        return corpus
 
     @property
     def configs(self) -> list[str]:
@@ -198,31 +212,3 @@ class Corpus:
             f"<div><strong>{html.escape(repr(self))}</strong>"
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         )
-
-
-def open_corpus(location: str | Path, *, verify: bool = False) -> Corpus:
-    """Open a corpus folder, a published one as `hf://OWNER/NAME@REVISION`, or one in a store.
-
-    Args:
-        location: A folder with a MANIFEST.json, a Hub address, or an address such as `s3://...`.
-        verify: Hold every shard to its hash first.
-
-    Raises:
-        FileError: The folder holds no finished corpus.
-        CheckError: A shard is not what the manifest says.
-    """
-    text = str(location)
-    if text.startswith(HUB_PREFIX):
-        from meadow.hub import pull_to_cache
-
-        folder = pull_to_cache(text.removeprefix(HUB_PREFIX))
-    elif is_remote(text):
-        from meadow.corpus.stored import pull_corpus
-
-        folder = pull_corpus(text)
-    else:
-        folder = Path(location)
-    corpus = Corpus(folder, read_manifest(folder))
-    if verify:
-        corpus.verify()
-    return corpus

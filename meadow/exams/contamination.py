@@ -139,11 +139,11 @@ def remaining(folder: Path) -> pl.DataFrame:
     """
     import polars as pl
 
-    from meadow.corpus.folder import open_corpus
+    from meadow.corpus.folder import Corpus
 
     ids = {
         value
-        for table in open_corpus(folder).iter_tables(columns=["id"])
+        for table in Corpus.open(folder).iter_tables(columns=["id"])
         for value in table["id"].to_pylist()
     }
     table = pl.read_parquet(folder / FILE_NAME)

@@ -2,7 +2,3 @@
 
 One release is one commit with everything that MANIFEST.json names; a tag that names it never moves.
 """
-
-from meadow.hub.pull import pull_to_cache
-
-__all__ = ["pull_to_cache"]

@@ -12,7 +12,7 @@ from typing import Any
 from meadow.atomic import LOCK_NAME, sha256_file
 from meadow.cards.documents import render_documents
 from meadow.corpus import manifest as manifests
-from meadow.corpus.folder import Corpus, open_corpus
+from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Manifest
 from meadow.corpus.shards import check_rows, read_parquet
 from meadow.errors import CheckError, MeadowError
@@ -42,7 +42,7 @@ def check_corpus(folder: Path) -> list[Finding]:
     Raises:
         FileError: The folder holds no readable manifest.
     """
-    corpus = open_corpus(folder)
+    corpus = Corpus.open(folder)
     findings = list(_files(corpus))
     if any(finding.kind in {"missing_file", "changed_file"} for finding in findings):
         return findings

@@ -82,7 +82,7 @@ def compare(peer: Path, ours: Path) -> dict[str, Any]:
     """
     import pyarrow.parquet as pq
 
-    from meadow.corpus.folder import open_corpus
+    from meadow.api import open_corpus
 
     theirs = {row["id"]: row for row in pq.read_table(peer).to_pylist()}
     corpus = open_corpus(ours)

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import pytest
 from benchmarks.raw_files import METADATA_COLUMNS, write_metadata, write_posts
 
+from meadow.api import open_corpus
 from meadow.build.build import BuildSettings, build_corpus
-from meadow.corpus.folder import open_corpus
 from meadow.source import Input
 
 

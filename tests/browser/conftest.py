@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from meadow.corpus.folder import open_corpus
+from meadow.api import open_corpus
 from meadow.quality.browse import application
 
 

@@ -15,7 +15,7 @@ from support.hub.corpora import build
 from support.hub.server import running
 from support.hub.session import Session
 
-from meadow.corpus.folder import open_corpus
+from meadow.api import open_corpus
 from meadow.quality.report import write_report
 
 pytestmark = pytest.mark.browser

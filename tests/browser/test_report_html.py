@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.page_corpora import HOSTILE, hostile_records, plain_records, source_entry, write_build
 
-from meadow.corpus.folder import open_corpus
+from meadow.api import open_corpus
 from meadow.quality.report import write_report
 
 pytestmark = pytest.mark.browser

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from meadow.api import open_corpus
 from meadow.build.build import BuildSettings, build_corpus
 from meadow.build.plan import find_inputs
 from meadow.cards.card import render_prose
-from meadow.corpus.folder import open_corpus
 from meadow.licenses import LICENSES
 from meadow.samples import FOLDER, sampled_sources
 from meadow.schema import Reason, Style, Task, from_row

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.corpora import record, write_corpus
 
+from meadow.api import open_corpus
 from meadow.cli.mix import mix
-from meadow.corpus.folder import Corpus, open_corpus
+from meadow.corpus.folder import Corpus
 from meadow.errors import ExitCode, UsageError
 from meadow.exams.contamination import remaining
 from meadow.exams.items import load_exam

@@ -9,8 +9,9 @@ import pytest
 from click.testing import CliRunner
 from support.corpora import write_tables
 
+from meadow.api import open_corpus
 from meadow.cli.mix import mix
-from meadow.corpus.folder import Corpus, open_corpus
+from meadow.corpus.folder import Corpus
 from meadow.schema import arrow_schema
 from meadow.sources import SOURCES
 

@@ -10,7 +10,7 @@ import pytest
 from support.hub.server import running
 from support.hub.session import Session
 
-from meadow.corpus.folder import open_corpus
+from meadow.api import open_corpus
 from meadow.sources import SOURCES
 
 SIZES = {"anki": 33_955, "wikidoc": 10_000, "wikidoc_patient_information": 5_942}

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from meadow.corpus.folder import Corpus, open_corpus
+from meadow.api import open_corpus
+from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Manifest, NamedFile, SourceEntry, library_versions
 from meadow.corpus.shards import write_shards
 from meadow.schema import Author, Record, Task, arrow_schema, make_record, to_rows

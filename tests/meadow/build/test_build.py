@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from support.command import run_meadow
 
+from meadow.api import open_corpus
 from meadow.atomic import locked
-from meadow.corpus.folder import open_corpus
 from meadow.corpus.manifest import read_manifest
 from meadow.fetch.lockfile import NAME, LockEntry, record
 from meadow.samples import FOLDER

@@ -10,8 +10,8 @@ from support.hub.corpora import build, invented_questions, write_medqa
 from support.hub.server import LoopbackHub, running
 from support.hub.session import Session
 
+from meadow.api import open_corpus
 from meadow.atomic import sha256_file
-from meadow.corpus.folder import open_corpus
 from meadow.corpus.manifest import read_manifest
 
 CLIENTS = Path(clients.__file__)

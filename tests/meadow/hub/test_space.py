@@ -12,7 +12,7 @@ from support.hub.corpora import build
 from support.hub.server import Fault, LoopbackHub
 from support.hub.session import Loop, Session
 
-from meadow.corpus.folder import open_corpus
+from meadow.api import open_corpus
 from meadow.errors import ExitCode
 from meadow.hub.space import Space
 from meadow.quality.browse import SITE, site_files

@@ -20,7 +20,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 from support.command import run_meadow
 
-from meadow.corpus.folder import open_corpus
+from meadow.api import open_corpus
 from meadow.corpus.manifest import NAME, read_manifest
 from meadow.corpus.stored import JOURNAL, copy_corpus, pull_corpus
 from meadow.errors import (

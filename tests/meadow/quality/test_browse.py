@@ -24,7 +24,7 @@ from support.page_corpora import (
     write_mix,
 )
 
-from meadow.corpus.folder import open_corpus
+from meadow.api import open_corpus
 from meadow.errors import UsageError
 from meadow.quality.browse import SITE, application, index_html, site_files, write_site, write_space
 from meadow.quality.report import write_report

@@ -9,8 +9,8 @@ import pytest
 from support.command import run_meadow
 from support.corpora import record, write_corpus
 
+from meadow.api import open_corpus
 from meadow.charts import wilson
-from meadow.corpus.folder import open_corpus
 from meadow.quality.audit import audit, row_texts
 
 

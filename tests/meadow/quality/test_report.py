@@ -23,8 +23,8 @@ from support.page_corpora import (
 )
 
 from meadow import charts as svg
+from meadow.api import open_corpus
 from meadow.cli.app import cli
-from meadow.corpus.folder import open_corpus
 from meadow.corpus.manifest import Step, read_manifest
 from meadow.errors import UsageError
 from meadow.quality.flags import FLAGS

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.page_corpora import HOSTILE, hostile_records, plain_records, write_mix
 
-from meadow.corpus.folder import open_corpus
+from meadow.api import open_corpus
 from meadow.errors import UsageError
 from meadow.quality.search import Query, Search, terms
 from meadow.schema import Record

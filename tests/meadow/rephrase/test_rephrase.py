@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner
 from support.chat_server import always, card_where, first_then, says
 
+from meadow.api import open_corpus
 from meadow.build.build import BuildSettings, build_corpus
 from meadow.build.plan import find_inputs
 from meadow.cli.app import cli
-from meadow.corpus.folder import open_corpus
 from meadow.errors import FileError, NetworkError, RefusedError, UsageError
 from meadow.net.retry import Patience
 from meadow.quality.check import check_corpus

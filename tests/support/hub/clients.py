@@ -20,8 +20,8 @@ def main(folder: Path, repository: str, revision: str) -> dict[str, Any]:
     from huggingface_hub import HfApi, HfFileSystem, snapshot_download
 
     import meadow
+    from meadow.api import open_corpus
     from meadow.atomic import sha256_file
-    from meadow.corpus.folder import open_corpus
 
     local = open_corpus(folder)
     found: dict[str, Any] = {}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from meadow.api import open_corpus
 from meadow.build.build import BuildSettings, build_corpus
-from meadow.corpus.folder import open_corpus
 from meadow.schema import Fact, Reason, Record, Reject, Style
 from meadow.source import Input, Options
 from meadow.sources.stack_exchange.source import (

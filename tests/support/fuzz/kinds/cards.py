@@ -18,10 +18,10 @@ from support.corpora import record, write_corpus
 from support.fuzz.kinds.texts import text_of
 from support.fuzz.mutate import encodable, odd_text
 
+from meadow.api import open_corpus
 from meadow.cards.card import lint_card, render_card
 from meadow.cards.documents import render_documents
 from meadow.cards.header import front_matter
-from meadow.corpus.folder import open_corpus
 from meadow.corpus.manifest import Manifest, Step
 from meadow.schema import Author
 

@@ -11,8 +11,8 @@ from typing import Any
 from support.corpora import record, write_corpus
 from support.fuzz.mutate import mutant, mutate_value
 
+from meadow.api import open_corpus
 from meadow.cards.documents import render_documents
-from meadow.corpus.folder import open_corpus
 from meadow.errors import MeadowError
 from meadow.quality.browse import index_html
 from meadow.quality.check import check_corpus

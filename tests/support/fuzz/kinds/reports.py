@@ -13,7 +13,7 @@ from typing import Any
 from support.fuzz.kinds import cards
 from support.fuzz.mutate import encodable, odd_text
 
-from meadow.corpus.folder import open_corpus
+from meadow.api import open_corpus
 from meadow.errors import UsageError
 from meadow.quality.browse import index_html, write_site
 from meadow.quality.page import render_html, render_markdown

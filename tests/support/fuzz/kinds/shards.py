@@ -12,7 +12,7 @@ from support.corpora import write_corpus
 from support.fuzz.engine import SilentDifferenceError
 from support.fuzz.mutate import mutant
 
-from meadow.corpus.folder import open_corpus
+from meadow.api import open_corpus
 from meadow.errors import MeadowError
 from meadow.quality.check import check_corpus
 from meadow.samples import FOLDER
