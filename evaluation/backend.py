@@ -1,4 +1,4 @@
-"""What a run needs of whatever computes: a local model or a server."""
+"""What a run needs of whatever computes (a local model, a server), and who shares the work."""
 
 from __future__ import annotations
 
@@ -86,12 +86,9 @@ class Backend(Protocol):
         """A response per prompt; each with its own sampling (and seed)."""
 
 
-# How many processes share a run, as torchrun and accelerate launch say it.
-
-
 @dataclass(frozen=True, slots=True)
 class World:
-    """This process among all of a run.
+    """This process among all of a run, as torchrun and accelerate launch say it.
 
     Args:
         rank: Its number.

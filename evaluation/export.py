@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.modes import SCORED
-from evaluation.results import Finished
-from evaluation.run import RUN
+from evaluation.results import RUN, Finished
 from meadow.atomic import write_text
 
 

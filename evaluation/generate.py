@@ -1,4 +1,12 @@
-"""Generated answers: greedy, self-consistent, reasoned, and as the 2023 script drew them."""
+"""Generated answers: greedy, self-consistent, reasoned, and as the 2023 script drew them.
+
+The 2023 protocol is kept with its faults, so that old numbers can be understood. A response is
+stripped of everything but letters and digits at both ends; it is accepted if it then looks like
+"X: text" (any capital letter; a colon, a full stop or nothing; a space; more), and drawn again
+otherwise, up to five times; it is right if it begins with the right letter, accepted or not. So
+"A 67-year-old woman" is option A, a bare "C" is never accepted, "(C) text" neither, and
+"Because ..." is right where B is.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +15,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from evaluation.backend import Backend, Response, Sampling
@@ -22,6 +29,9 @@ STOP = ("\n###", "\n\nBelow is an instruction")
 REASON = 'Let us think step by step, and end with "The answer is" and a letter.\n'
 SC_TEMPERATURE = 0.7
 NEW_TOKENS = {"generate": 128, "generate_sc": 128, "cot": 512, "medalpaca_legacy": 128}
+TRIES_2023 = 5
+_EDGES_2023 = re.compile(r"^[^a-zA-Z0-9]+|[^a-zA-Z0-9]+$")
+_ACCEPTED_2023 = re.compile(r"^[A-Z](:|\.|) .+")
 
 
 def seed_of(seed: int, item_id: str, mode: str, draw: int) -> int:
@@ -90,18 +100,14 @@ def _value(response: Response) -> dict[str, Any]:
 def _legacy(backend: Backend, question: Question, *, seed: int, tokens: int) -> dict[str, Any]:
     tries = 0
     while True:
-        sampling = Sampling(
-            tokens,
-            temperature=float(SAMPLING["temperature"]),
-            top_k=int(SAMPLING["top_k"]),
-            top_p=float(SAMPLING["top_p"]),
-            seed=seed_of(seed, question.item.item_id, "medalpaca_legacy", tries),
-        )
+        # as the 2023 script drew, which had no seed; ours is seeded per question and try
+        draw_seed = seed_of(seed, question.item.item_id, "medalpaca_legacy", tries)
+        sampling = Sampling(tokens, temperature=0.4, top_k=50, top_p=0.9, seed=draw_seed)
         response = backend.generate([question.context], [sampling])[0]
         tries += 1
-        answer = read(response.text)
-        if answer.accepted or tries == TRIES:
-            return {"text": response.text, "tries": tries, "accepted": answer.accepted}
+        accepted = accepted_2023(response.text)
+        if accepted or tries == TRIES_2023:
+            return {"text": response.text, "tries": tries, "accepted": accepted}
 
 
 def rows(mode: str, question: Question, value: Any) -> list[dict[str, Any]]:
@@ -143,63 +149,31 @@ def _majority(
 
 
 def _legacy_row(question: Question, value: Mapping[str, Any]) -> dict[str, Any]:
-    answer = read(value["text"])
-    strict = parse(value["text"], question.options)
+    letter = stripped_2023(value["text"])[:1]
     row = prediction(
         "medalpaca_legacy",
         question,
-        pred=answer.letter if answer.letter in question.item.labels else None,
+        pred=letter if letter in question.item.labels else None,
         status="accepted" if value["accepted"] else "not accepted",
         rule="first character",
         text=value["text"],
         retries=value["tries"] - 1,
     )
-    row["correct"] = is_correct(value["text"], question.gold)
-    row["strict_pred"] = strict.letter
+    row["correct"] = right_2023(value["text"], question.gold)
+    row["strict_pred"] = parse(value["text"], question.options).letter
     return row
 
 
-# The 2023 scoring, faults included, so that old numbers can be understood.
-#
-# A response is stripped of everything but letters and digits at both ends, accepted if it then
-# looks
-# like "X: text" (any capital letter; a colon, a full stop or nothing; a space; more), drawn again
-# up
-# to five times otherwise, and right if it begins with the right letter, accepted or not. So
-# "A 67-year-old woman" is option A, a bare "C" is never accepted, "(C) text" neither, and
-# "Because ..." is right where B is.
+def stripped_2023(response: str) -> str:
+    """What the 2023 code looks at: the response without other characters at its ends."""
+    return _EDGES_2023.sub("", response.strip())
 
 
-TRIES = 5
-SAMPLING = {"do_sample": True, "temperature": 0.4, "top_k": 50, "top_p": 0.9}
-"""As the 2023 script drew, without a seed; ours is seeded per question and try."""
-MAX_NEW_TOKENS = 128
-
-_EDGES = re.compile(r"^[^a-zA-Z0-9]+|[^a-zA-Z0-9]+$")
-_ACCEPTED = re.compile(r"^[A-Z](:|\.|) .+")
+def accepted_2023(response: str) -> bool:
+    """Whether the 2023 code draws no further."""
+    return _ACCEPTED_2023.match(stripped_2023(response)) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class LegacyAnswer:
-    """How the 2023 code treats a response.
-
-    Args:
-        text: The response, stripped at both ends.
-        accepted: Whether it stops the drawing.
-        letter: What it is scored as: its first character.
-    """
-
-    text: str
-    accepted: bool
-    letter: str
-
-
-def read(response: str) -> LegacyAnswer:
-    """The 2023 reading of a response."""
-    text = _EDGES.sub("", response.strip())
-    return LegacyAnswer(text, _ACCEPTED.match(text) is not None, text[:1])
-
-
-def is_correct(response: str, gold: str) -> bool:
+def right_2023(response: str, gold: str) -> bool:
     """The 2023 scoring of the last response drawn."""
-    return read(response).text.startswith(gold)
+    return stripped_2023(response).startswith(gold)

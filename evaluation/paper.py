@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.images import README_2023
-from evaluation.run import RUN, SUMMARY
+from evaluation.results import RUN, SUMMARY
 from meadow.charts import wilson
 from meadow.errors import FileError, UsageError
 

@@ -1,4 +1,9 @@
-"""Finished runs, read back."""
+"""The folder of a finished run: its files, their columns, reading it back, parsing it again.
+
+`run.json` says what was computed and on what, `predictions.parquet` holds one row per item, mode
+and variant, `items.parquet` the exam (left-out items with their reason), `summary.json` the
+numbers. run.json is written last: a folder with it is whole.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +19,61 @@ from evaluation import generate
 from evaluation.journal import Journal
 from evaluation.modes import GENERATED
 from evaluation.questions import Question
-from evaluation.run import ITEMS, PREDICTIONS, RUN, SUMMARY
 from evaluation.summary import summarise
 from meadow.atomic import locked, write_json
 from meadow.corpus.shards import read_parquet, write_parquet
 from meadow.errors import FileError, UsageError
 from meadow.exams.items import ExamItem
+
+RUN = "run.json"
+PREDICTIONS = "predictions.parquet"
+SUMMARY = "summary.json"
+ITEMS = "items.parquet"
+
+PREDICTION_COLUMNS = pa.schema(
+    {
+        "item_id": pa.string(),
+        "mode": pa.string(),
+        "variant": pa.string(),
+        "sample": pa.int32(),
+        "labels": pa.list_(pa.string()),
+        "order": pa.list_(pa.string()),
+        "logliks": pa.list_(pa.float64()),
+        "pred": pa.string(),
+        "gold": pa.string(),
+        "correct": pa.bool_(),
+        "status": pa.string(),
+        "rule": pa.string(),
+        "text": pa.string(),
+        "retries": pa.int32(),
+        "strict_pred": pa.string(),
+        "n_tokens": pa.int32(),
+        "truncated": pa.bool_(),
+        "lost": pa.string(),
+        "scorable": pa.bool_(),
+        "step": pa.string(),
+        "discipline": pa.string(),
+        "n_options": pa.int32(),
+    }
+)
+"""Of predictions.parquet; `evaluation.modes.prediction` makes its rows."""
+ITEM_COLUMNS = pa.schema(
+    {
+        "item_id": pa.string(),
+        "exam": pa.string(),
+        "number": pa.string(),
+        "question": pa.string(),
+        "labels": pa.list_(pa.string()),
+        "options": pa.list_(pa.string()),
+        "answer": pa.string(),
+        "n_options": pa.int32(),
+        "step": pa.string(),
+        "discipline": pa.string(),
+        "has_image": pa.bool_(),
+        "exclusion_reason": pa.string(),
+        "contamination": pa.string(),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,86 +153,30 @@ def _unique(run: Finished, names: list[str]) -> str:
     return run.name if names.count(run.name) == 1 else f"{run.name} ({run.folder.name})"
 
 
-# The tables of a run: predictions and items, with fixed columns.
-
-
 def predictions_table(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """The rows as an Arrow table: one per item, mode and variant."""
-    schema = pa.schema(
-        [
-            ("item_id", pa.string()),
-            ("mode", pa.string()),
-            ("variant", pa.string()),
-            ("sample", pa.int32()),
-            ("labels", pa.list_(pa.string())),
-            ("order", pa.list_(pa.string())),
-            ("logliks", pa.list_(pa.float64())),
-            ("pred", pa.string()),
-            ("gold", pa.string()),
-            ("correct", pa.bool_()),
-            ("status", pa.string()),
-            ("rule", pa.string()),
-            ("text", pa.string()),
-            ("retries", pa.int32()),
-            ("strict_pred", pa.string()),
-            ("n_tokens", pa.int32()),
-            ("truncated", pa.bool_()),
-            ("lost", pa.string()),
-            ("scorable", pa.bool_()),
-            ("step", pa.string()),
-            ("discipline", pa.string()),
-            ("n_options", pa.int32()),
-        ]
-    )
-    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    """Predictions as an Arrow table: one row per item, mode and variant."""
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=PREDICTION_COLUMNS)
 
 
 def items_table(items: Sequence[ExamItem], levels: Mapping[str, str] | None) -> Any:
     """Every item of the exam, left-out ones with their reason."""
-    return pa.Table.from_pylist(
-        [
-            {
-                "item_id": item.item_id,
-                "exam": item.exam,
-                "number": item.number,
-                "question": item.question,
-                "labels": list(item.labels),
-                "options": [text for _, text in item.options],
-                "answer": item.answer,
-                "n_options": len(item.options),
-                "step": item.step,
-                "discipline": item.discipline,
-                "has_image": item.has_image,
-                "exclusion_reason": item.exclusion_reason,
-                "contamination": None if levels is None else levels.get(item.item_id, "none"),
-            }
-            for item in items
-        ],
-        schema=pa.schema(
-            [
-                ("item_id", pa.string()),
-                ("exam", pa.string()),
-                ("number", pa.string()),
-                ("question", pa.string()),
-                ("labels", pa.list_(pa.string())),
-                ("options", pa.list_(pa.string())),
-                ("answer", pa.string()),
-                ("n_options", pa.int32()),
-                ("step", pa.string()),
-                ("discipline", pa.string()),
-                ("has_image", pa.bool_()),
-                ("exclusion_reason", pa.string()),
-                ("contamination", pa.string()),
-            ]
-        ),
-    )
-
-
-# Read a run's responses again with the present parser; no model is needed.
+    rows = [
+        {
+            **{name: getattr(item, name, None) for name in ITEM_COLUMNS.names},
+            "labels": list(item.labels),
+            "options": [text for _, text in item.options],
+            "n_options": len(item.options),
+            "contamination": None if levels is None else levels.get(item.item_id, "none"),
+        }
+        for item in items
+    ]
+    return pa.Table.from_pylist(rows, schema=ITEM_COLUMNS)
 
 
 def rescore(folder: Path, *, dry_run: bool = False) -> dict[str, Any]:
-    """Parse all responses again and rewrite predictions and summary.
+    """Parse all responses again with the present parser; rewrite predictions and summary.
+
+    The journal holds the responses, so that no model is needed.
 
     Returns:
         How many responses were read, and those whose letter or status changed.
@@ -195,9 +193,7 @@ def rescore(folder: Path, *, dry_run: bool = False) -> dict[str, Any]:
         )
     journal = Journal(folder, run.run["key"][:16])
     journal.load()
-    changed = []
-    rows = []
-    read = 0
+    rows, changed, read = [], [], 0
     for row in run.rows:
         if row["mode"] not in GENERATED or row["status"] == "unscorable":
             rows.append(row)
@@ -206,11 +202,7 @@ def rescore(folder: Path, *, dry_run: bool = False) -> dict[str, Any]:
         value = journal.done[generate.unit_key(row["mode"], question)]
         (fresh,) = generate.rows(row["mode"], question, value)
         read += 1
-        if (fresh["pred"], fresh["status"], fresh["strict_pred"]) != (
-            row["pred"],
-            row["status"],
-            row["strict_pred"],
-        ):
+        if any(fresh[key] != row[key] for key in ("pred", "status", "strict_pred")):
             changed.append(
                 {
                     "item_id": row["item_id"],
@@ -231,24 +223,11 @@ def rescore(folder: Path, *, dry_run: bool = False) -> dict[str, Any]:
     return {"responses": read, "changed": changed}
 
 
-def _question(run: Finished, row: dict[str, Any]) -> Question:
+def _question(run: Finished, row: Mapping[str, Any]) -> Question:
+    """What a prediction was asked, as far as its response can be read: all but the prompt."""
     stored = run.items[row["item_id"]]
-    item = ExamItem(
-        exam=stored["exam"],
-        item_id=row["item_id"],
-        question=stored["question"],
-        options=tuple(zip(stored["labels"], stored["options"], strict=True)),
-        answer=stored["answer"],
-        step=stored["step"],
-        discipline=stored["discipline"],
-        number=stored["number"],
-    )
-    return Question(
-        item,
-        "",
-        tuple(range(len(item.options))),
-        "",
-        lost=row["lost"],
-        scorable=row["scorable"],
-        n_tokens=row["n_tokens"],
-    )
+    options = tuple(zip(stored["labels"], stored["options"], strict=True))
+    same = ("exam", "item_id", "question", "answer", "step", "discipline", "number")
+    item = ExamItem(options=options, **{name: stored[name] for name in same})
+    facts = {name: row[name] for name in ("lost", "scorable", "n_tokens")}
+    return Question(item, "", tuple(range(len(options))), "", **facts)

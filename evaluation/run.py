@@ -18,13 +18,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evaluation import generate, strata
+from evaluation import generate
 from evaluation.backend import Backend, World
 from evaluation.journal import Journal
 from evaluation.modes import GENERATED, kinds_of, parse_modes, scored_rows
 from evaluation.questions import Framing, Question, Unit, ask, fit, units
-from evaluation.results import items_table, predictions_table
-from evaluation.summary import summarise
+from evaluation.results import ITEMS, PREDICTIONS, RUN, SUMMARY, items_table, predictions_table
+from evaluation.summary import read_contamination, summarise
 from evaluation.trie import Score
 from meadow.atomic import locked, write_json
 from meadow.corpus.manifest import hash_json
@@ -34,14 +34,11 @@ from meadow.exams.items import ExamItem, eligible
 from meadow.net.redaction import hide_secrets
 from meadow.prompt import EXAM_CUE, EXAM_INSTRUCTION, exam_prompt
 
-# What a number can depend on beside the model and the exam: libraries and machine.
-
-
 LIBRARIES = ("medical-meadow", "torch", "transformers", "tokenizers", "peft", "numpy", "pyarrow")
 
 
 def versions() -> dict[str, str]:
-    """The libraries at hand."""
+    """The libraries at hand, on which a number can depend."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -63,13 +60,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-RUN = "run.json"
-PREDICTIONS = "predictions.parquet"
-SUMMARY = "summary.json"
-ITEMS = "items.parquet"
 FORMAT = 1
-
-__all__ = ["RUN", "Settings", "evaluate", "letter_accuracy", "machine", "run"]
 
 Progress = Callable[[str, int, int], None]
 """Told (what, done, of)."""
@@ -231,7 +222,7 @@ def run(
     chosen = eligible(items)[:limit]
     if not chosen:
         raise UsageError(f"no item of exam {settings.exam} can be scored", fix="check --file")
-    levels = strata.read_contamination(contamination, settings.exam) if contamination else None
+    levels = read_contamination(contamination, settings.exam) if contamination else None
     description = backend.describe()
     key = hash_json(
         {

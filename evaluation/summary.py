@@ -1,13 +1,17 @@
-"""What a run found, as numbers: the content of summary.json."""
+"""What a run found, as numbers: the content of summary.json.
+
+A cell is an accuracy with its interval, over rows of one mode with one row per item; strata are
+cells of parts of the exam (step, discipline, whole or cut, contamination against a training mix).
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from evaluation import strata
 from evaluation.modes import GENERATED, SCORED
 from evaluation.parse import accuracies
 from evaluation.stats import (
@@ -15,11 +19,60 @@ from evaluation.stats import (
     calibration,
     chance_level,
     clustered,
+    newcombe,
     position_bias,
     softmax,
 )
+from meadow.charts import wilson
+from meadow.corpus.manifest import NAME as MANIFEST
+from meadow.corpus.manifest import read_manifest
+from meadow.corpus.shards import read_parquet
+from meadow.errors import FileError
+from meadow.exams.contamination import FILE_NAME, remaining
+from meadow.exams.overlap import Level
 
 Row = Mapping[str, Any]
+"""A row of predictions.parquet."""
+LEVELS = tuple(level.value for level in Level)
+"""From clean to worst, as `contamination.parquet` of a mix has them."""
+
+
+def read_contamination(folder: Path, exam: str) -> dict[str, str]:
+    """The worst level of each item against the rows of the mix; items not named are "none".
+
+    Args:
+        folder: A mix, or a ledger of matches by itself.
+        exam: The exam's name.
+
+    Raises:
+        FileError: The folder has no contamination.parquet, or the mix was held against other exams.
+    """
+    if (folder / MANIFEST).exists():
+        held = read_manifest(folder).details.get("contamination", {})
+        if exam not in held:
+            raise FileError(
+                f"the mix was not held against exam {exam}",
+                where=str(folder),
+                fix=f"it knows {', '.join(sorted(held)) or 'no exam'}; mix again with --exam",
+            )
+    path = folder / FILE_NAME if folder.is_dir() else folder
+    if not path.exists():
+        raise FileError(
+            "no contamination.parquet: the mix was not held against any exam",
+            where=str(folder),
+            fix="build the mix with --exam NAME=PATH",
+        )
+    whole = path.parent == folder and (folder / MANIFEST).exists()
+    # the ledger tells what was found; rows that the mix dropped taught nothing
+    table = remaining(folder).to_arrow() if whole else read_parquet(path)
+    levels: dict[str, str] = {}
+    for row in table.select(["exam", "item_id", "level"]).to_pylist():
+        if row["exam"] != exam:
+            continue
+        level = row["level"] if row["level"] in LEVELS else "none"
+        old = levels.get(row["item_id"], "none")
+        levels[row["item_id"]] = max(old, level, key=LEVELS.index)
+    return levels
 
 
 def summarise(
@@ -61,14 +114,54 @@ def summarise(
     return document
 
 
+def cell(rows: Sequence[Row]) -> dict[str, Any]:
+    """Accuracy with its interval over rows of one mode, one per item."""
+    right = sum(bool(row["correct"]) for row in rows)
+    low, high = wilson(right, len(rows))
+    return {
+        "accuracy": right / len(rows) if rows else None,
+        "ci95": [low, high],
+        "n": len(rows),
+        "correct": right,
+    }
+
+
+def by(rows: Sequence[Row], key: Callable[[Row], str | None]) -> dict[str, dict[str, Any]]:
+    """A cell per stratum; rows without one are left out."""
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        name = key(row)
+        if name is not None:
+            groups[name].append(row)
+    return {name: cell(groups[name]) for name in sorted(groups)}
+
+
+def _step_and_discipline(row: Row) -> str | None:
+    """Step and discipline, as in "step1 | anatomy", where the item has both."""
+    both = [row["step"], row["discipline"]]
+    return " | ".join(both) if all(both) else None
+
+
+def contamination(rows: Sequence[Row], levels: Mapping[str, str]) -> dict[str, Any]:
+    """Accuracy per level, and the difference of each to the clean items with its interval."""
+    cells = by(rows, lambda row: levels.get(row["item_id"], "none"))
+    clean = cells.get("none", {"correct": 0, "n": 0})
+    for level, value in cells.items():
+        if level != "none" and clean["n"]:
+            low, high = newcombe(value["correct"], value["n"], clean["correct"], clean["n"])
+            value["difference"] = value["accuracy"] - clean["accuracy"]
+            value["difference_ci95"] = [low, high]
+    return {level: cells[level] for level in LEVELS if level in cells}
+
+
 def _mode(mode: str, rows: Sequence[Row], levels: Mapping[str, str] | None) -> dict[str, Any]:
-    value = strata.cell(rows)
+    value = cell(rows)
     options = [row["n_options"] for row in rows]
     value["beats_chance_p"] = beats_chance(value["correct"], options) if rows else 1.0
-    value["steps"] = strata.by(rows, lambda row: row["step"])
-    value["disciplines"] = strata.by(rows, lambda row: row["discipline"])
-    value["step_discipline"] = strata.step_by_discipline(rows)
-    value["length"] = strata.by(
+    value["steps"] = by(rows, lambda row: row["step"])
+    value["disciplines"] = by(rows, lambda row: row["discipline"])
+    value["step_discipline"] = by(rows, _step_and_discipline)
+    value["length"] = by(
         rows,
         lambda row: "unscorable" if not row["scorable"] else "cut" if row["truncated"] else "whole",
     )
@@ -78,7 +171,7 @@ def _mode(mode: str, rows: Sequence[Row], levels: Mapping[str, str] | None) -> d
         bias = position_bias([r["pred"] for r in answered], [r["gold"] for r in answered])
         value["position"] = asdict(bias)
     if levels is not None:
-        value["contamination"] = strata.contamination(rows, levels)
+        value["contamination"] = contamination(rows, levels)
     if mode in SCORED:
         value["calibration"] = _calibration(rows)
     if mode in GENERATED:
@@ -143,7 +236,7 @@ def _variants(rows: Sequence[Row], modes: Sequence[str]) -> dict[str, Any]:
             }
         blind = [row for row in own if row["variant"] == "stem_blind"]
         if blind:
-            value["stem_blind"] = strata.cell(blind)
+            value["stem_blind"] = cell(blind)
             value["stem_blind"]["beats_chance_p"] = beats_chance(
                 value["stem_blind"]["correct"], [row["n_options"] for row in blind]
             )

@@ -1,4 +1,9 @@
-"""Token tries: all continuations of a question as one row, and the plan of batches.
+"""From texts to token tries: all continuations of a question as one row, and the plan of batches.
+
+A context and its continuations are tokenised together and split where the context alone would end,
+as lm-evaluation-harness does, so that scores can be compared: spaces at the end of the context
+belong to the continuation, and special tokens are those that the tokenizer adds by itself, once, in
+front.
 
 Sequences that share a beginning share its nodes, so a question's stem is computed once however many
 options it has; a prefix that (nearly) all questions share is computed once per run. A node sees its
@@ -18,13 +23,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-# Text to token sequences, encoded as lm-evaluation-harness does, so that scores can be compared.
-#
-# A context and its continuations are tokenised together and split where the context alone would
-# end;
-# spaces at the end of the context belong to the continuation. Special tokens are those that the
-# tokenizer adds by itself, once, in front.
 
 
 @dataclass(frozen=True, slots=True)

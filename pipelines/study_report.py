@@ -111,7 +111,7 @@ def _machine(machine: Mapping[str, Any]) -> str:
 def _strata(study: Study, out: Path, modes: Mapping[str, str]) -> list[dict[str, Any]]:
     """Accuracy by source of the items, for every arm and exam."""
     from evaluation.results import read_run
-    from evaluation.strata import by
+    from evaluation.summary import by
 
     rows = []
     for arm in study.arms:
@@ -161,7 +161,7 @@ def _ablation(study: Study, out: Path, modes: Mapping[str, str]) -> dict[str, An
         return None
     from evaluation.results import read_run
     from evaluation.stats import newcombe
-    from evaluation.strata import read_contamination
+    from evaluation.summary import read_contamination
 
     asked = study.ablation
     mix = next(arm.mix for arm in study.arms if arm.name == asked.arm)

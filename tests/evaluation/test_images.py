@@ -19,7 +19,7 @@ COUNTS = {"step1": 119, "step2": 120, "step3": 135}
 @pytest.fixture
 def write_usmle(root: Path) -> Any:
     """The writer of synthetic step files that the exams' own tests use."""
-    path = root / "tests" / "meadow" / "test_exams.py"
+    path = root / "tests" / "meadow" / "exams" / "test_items.py"
     spec = importlib.util.spec_from_file_location("exam_writer", path)
     assert spec is not None
     assert spec.loader is not None

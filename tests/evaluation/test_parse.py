@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation import legacy
+from evaluation.generate import accepted_2023, right_2023
 from evaluation.parse import FUZZY, RULES, Status, accuracies, parse
 
 OPTIONS = [
@@ -60,7 +60,7 @@ def test_there_are_thirty() -> None:
 
 @pytest.mark.parametrize(("response", "gold", "as_2023", "careful"), TABLE)
 def test_thirty_responses(response: str, gold: str, as_2023: bool, careful: str | None) -> None:
-    assert legacy.is_correct(response, gold) is as_2023
+    assert right_2023(response, gold) is as_2023
     assert parse(response, OPTIONS).letter == careful
 
 
@@ -86,7 +86,7 @@ def test_the_two_readings_differ_as_the_table_says() -> None:
     ],
 )
 def test_what_the_2023_format_check_accepts(response: str, accepted: bool) -> None:
-    assert legacy.read(response).accepted is accepted
+    assert accepted_2023(response) is accepted
 
 
 @pytest.mark.parametrize(

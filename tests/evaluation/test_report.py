@@ -14,7 +14,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from evaluation import legacy
 from evaluation.cli import compare as compare_command
 from evaluation.cli import evaluate as eval_group
 from evaluation.compare import compare
@@ -283,7 +282,7 @@ def test_the_report_tells_the_two_parsers_apart(tmp_path: Path) -> None:
         stem = f"case {number}"
         item = ExamItem("table", item_id(stem, options), stem, options, gold)
         question = Question(item, "", tuple(range(len(options))), "")
-        value = {"text": response, "tries": 1, "accepted": legacy.read(response).accepted}
+        value = {"text": response, "tries": 1, "accepted": generate.accepted_2023(response)}
         rows += generate.rows("medalpaca_legacy", question, value)
     cell = summarise("table", rows)["modes"]["medalpaca_legacy"]
     assert cell["correct"] == sum(row[2] for row in module.TABLE) == 17
