@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,19 @@ from evaluation.scorer import Scorer, choose
 from evaluation.trie import Group, Score, cut_left, encode
 from meadow.atomic import sha256_file
 from meadow.corpus.manifest import hash_json
-from meadow.errors import FileError, UsageError
-from meadow.models.weights import adapter_folder, check_model
-from meadow.net.redaction import redact
+from meadow.errors import FileError
+from meadow.models.loading import (
+    Checkpoint,
+    choose_precision,
+    default_device,
+    load_adapter,
+    load_config,
+    load_model,
+    load_tokenizer,
+    quiet,
+)
 
 DEFAULT_CONTEXT = 2048
-LOADS = ("float32", "bfloat16", "float16", "int8", "nf4")
 UNLIMITED = 10**9
 """Tokenizers without a limit name one above this."""
 
@@ -255,13 +261,13 @@ def load(
 ) -> LocalBackend:
     """Load a checkpoint folder or a Hub repository, with an adapter where one is named.
 
-    Safetensors only, and no code of a repository: `meadow.models.weights` looks before
-    anything is loaded.
+    By `meadow.models.loading`, as training loads: an adapter of this project finds the base that
+    it learned on, bit for bit.
 
     Args:
         model: A folder, or OWNER/NAME on the Hub.
         adapter: A PEFT adapter, folder or repository.
-        dtype: "auto" (float32 on a processor, bfloat16 on a GPU), or one of `LOADS`.
+        dtype: As `choose_precision` takes it.
         revision: Of the Hub repository.
         device: By default a GPU (of this process's local rank) where there is one.
         attention: Attention implementation; by default the model's.
@@ -269,58 +275,22 @@ def load(
         max_length: Context to use.
         method: Scorer to use.
     """
-    import transformers
-
-    library: Any = transformers
-    library.utils.logging.disable_progress_bar()
-    if dtype not in {"auto", *LOADS}:
-        raise UsageError(f"unknown dtype {dtype!r}", fix=f"auto, {', '.join(LOADS)}")
+    quiet()
     if model.startswith(("/", ".", "~")) and not Path(model).is_dir():
         raise FileError("no such checkpoint folder", where=model, fix="check --model")
-    rank = os.environ.get("LOCAL_RANK", "0")
-    device = device or (f"cuda:{rank}" if torch.cuda.is_available() else "cpu")
-    if dtype == "auto":
-        dtype = "float32" if device == "cpu" else "bfloat16"
-    # said aloud: without it transformers asks at a terminal whether to run the repository's code
-    arguments: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
-    if attention:
-        arguments["attn_implementation"] = attention
-    if dtype in {"int8", "nf4"}:
-        arguments["quantization_config"] = _quantisation(dtype)
-        arguments["device_map"] = {"": device}
-        arguments["dtype"] = torch.float32 if device == "cpu" else torch.bfloat16
-    else:
-        arguments["dtype"] = getattr(torch, dtype)
-    try:
-        commit = check_model(model, revision) or revision
-        if commit:
-            arguments["revision"] = commit
-        tokenizer = library.AutoTokenizer.from_pretrained(
-            model, revision=commit or "main", trust_remote_code=False
-        )
-        loaded: Any = library.AutoModelForCausalLM.from_pretrained(model, **arguments)
-    except (OSError, ValueError) as error:
-        first = redact(str(error).strip().partition("\n")[0])
-        raise FileError(
-            f"the model cannot be loaded: {first}",
-            where=model,
-            fix="name a folder with config.json, weights and tokenizer, or a Hub repository",
-        ) from error
-    if dtype not in {"int8", "nf4"}:
-        loaded = loaded.to(device)
-    if dtype == "nf4":
-        _keep_weights(loaded)
-    identity = {"name": model, "load": dtype, **_origin(model, commit)}
+    device = device or default_device()
+    precision = choose_precision(dtype, device=device, adapter=adapter)
+    checkpoint = Checkpoint(model, revision)
+    if not Path(model).is_dir():
+        # one commit for weights and tokenizer, also while somebody pushes to the branch
+        checkpoint = Checkpoint(model, load_config(checkpoint)._commit_hash or revision)
+    loaded = load_model(checkpoint, precision, device=device, attention=attention)
+    tokenizer = load_tokenizer(checkpoint)
+    identity = {"name": model, "load": precision.kind, **_origin(checkpoint)}
+    if precision.quantisation:
+        identity["precision"] = precision.to_json()
     if adapter:
-        from peft import PeftModel
-
-        try:
-            loaded = PeftModel.from_pretrained(loaded, str(adapter_folder(adapter)))
-        except (OSError, ValueError) as error:
-            raise FileError(
-                f"the adapter cannot be loaded: {redact(str(error).strip().partition(chr(10))[0])}",
-                where=adapter,
-            ) from error
+        loaded = load_adapter(loaded, adapter)
         identity["adapter"] = adapter
         if Path(adapter).is_dir():
             identity["adapter_weights"] = weights_hash(Path(adapter))
@@ -334,23 +304,8 @@ def load(
     )
 
 
-def _origin(model: str, commit: str | None) -> dict[str, Any]:
-    if Path(model).is_dir():
-        return {"name": Path(model).name, "weights": weights_hash(Path(model))}
-    return {"revision": commit}
-
-
-def _quantisation(dtype: str) -> Any:
-    import transformers
-
-    library: Any = transformers
-    if dtype == "int8":
-        return library.BitsAndBytesConfig(load_in_8bit=True)
-    return library.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
-
-
-def _keep_weights(model: Any) -> None:
-    """Keep bitsandbytes from repacking nf4 weights in place, which fails at some widths."""
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+def _origin(checkpoint: Checkpoint) -> dict[str, Any]:
+    folder = Path(checkpoint.name)
+    if folder.is_dir():
+        return {"name": folder.name, "weights": weights_hash(folder)}
+    return {"revision": checkpoint.revision}

@@ -16,15 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from meadow.atomic import write_text
 from meadow.errors import FileError, MeadowError, NetworkError, RefusedError, UsageError
-from meadow.models.weights import adapter_folder, check_model
+from meadow.models.loading import (
+    Checkpoint,
+    Precision,
+    dequantise,
+    load_adapter,
+    load_model,
+    load_tokenizer,
+    precision_trained_on,
+    quiet,
+    torch_dtype,
+)
 from meadow.net.redaction import redact
 from training import checkpoints, run_manifest
 from training.config import Dtype, Recipe, parse_recipe
-from training.methods import DTYPES, base_location, load_base, quiet
+from training.methods import base_checkpoint, precision
 from training.run_manifest import model_card
 
 CONVERTER = "convert_hf_to_gguf.py"
@@ -56,43 +65,6 @@ def find_model(folder: Path) -> Path:
     )
 
 
-def dequantize(model: Any) -> Any:
-    """The same model with every quantised linear layer as plain float32 numbers.
-
-    Args:
-        model: Loaded by `load_base`; it is changed in place and returned.
-    """
-    import bitsandbytes
-
-    functional: Any = bitsandbytes.functional
-    for name, module in list(model.named_modules()):
-        kind = type(module).__name__
-        if kind == "Linear4bit":
-            values = functional.dequantize_4bit(module.weight.data, module.weight.quant_state)
-        elif kind == "Linear8bitLt":
-            scales = module.weight.SCB if module.weight.SCB is not None else module.state.SCB
-            values = functional.int8_vectorwise_dequant(module.weight.data, scales)
-        else:
-            continue
-        plain = torch.nn.Linear(
-            module.in_features, module.out_features, bias=module.bias is not None, device="meta"
-        )
-        plain.weight = torch.nn.Parameter(values.to(torch.float32), requires_grad=False)
-        if module.bias is not None:
-            plain.bias = torch.nn.Parameter(module.bias.data.float(), requires_grad=False)
-        parent, _, last = name.rpartition(".")
-        setattr(model.get_submodule(parent), last, plain)
-    for attribute in ("is_loaded_in_4bit", "is_loaded_in_8bit", "is_quantized"):
-        if hasattr(model, attribute):
-            setattr(model, attribute, False)
-    for attribute in ("hf_quantizer", "quantization_method"):
-        if hasattr(model, attribute):
-            delattr(model, attribute)
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    return model.float()
-
-
 def merge(source: Path, recipe: Recipe, base: str | Path | None) -> tuple[Any, dict[str, float]]:
     """Merge a run's adapters into its base, in float32.
 
@@ -105,21 +77,16 @@ def merge(source: Path, recipe: Recipe, base: str | Path | None) -> tuple[Any, d
         The merged model, and how far its logits are from the adapters' on a probe: against the
         dequantised base, and against the base as it was quantised during training.
     """
-    from peft import PeftModel
-
-    name, pinned = base_location(recipe, base)
-    probe = probe_tokens(recipe.base.dimensions.vocab_size)
+    where = base_checkpoint(recipe, base)
+    held = precision_trained_on(str(source)) or precision(recipe)
     figures: dict[str, float] = {}
     trained_on = None
-    if recipe.method in ("lora_int8", "qlora_nf4"):
-        quantised = load_base(name, recipe.method, recipe.base.dtype, pinned)
-        probe = probe_tokens(int(quantised.config.vocab_size))
-        adapted: Any = PeftModel.from_pretrained(quantised, str(adapter_folder(str(source))))
-        trained_on = logits(adapted, probe)
-        del adapted
-    plain = load_base(name, recipe.method, recipe.base.dtype, pinned)
+    plain = load_model(where, held)
     probe = probe_tokens(int(plain.config.vocab_size))
-    model: Any = PeftModel.from_pretrained(dequantize(plain), str(adapter_folder(str(source))))
+    if held.quantisation:
+        trained_on = logits(load_adapter(plain, str(source)), probe)
+        plain = load_model(where, held)
+    model = load_adapter(dequantise(plain), str(source))
     before = logits(model, probe)
     merged = model.merge_and_unload(safe_merge=True)
     after = logits(merged, probe)
@@ -179,19 +146,15 @@ def export(
     program = find_converter(converter) if gguf else None
     figures: dict[str, float] = {}
     if recipe.method == "full":
-        loader: Any = AutoModelForCausalLM
-        check_model(str(source))
-        model = loader.from_pretrained(
-            str(source), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-        )
+        model = load_model(Checkpoint(str(source)), Precision())
     else:
         model, figures = merge(source, recipe, base or trained_base(source, document))
     model.config.use_cache = True
-    model = model.to(DTYPES[dtype])
+    model = model.to(torch_dtype(dtype))
     staging = out.with_name(f".{out.name}.part")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
+    tokenizer = load_tokenizer(Checkpoint(str(source)))
     try:
         with checkpoints.saving(out):
             model.save_pretrained(staging)

@@ -24,20 +24,19 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 from meadow.atomic import fsync_file, locked, sha256_file, write_text
 from meadow.corpus.manifest import hash_json
 from meadow.errors import UsageError
+from meadow.models.loading import load_config, load_tokenizer, quiet, torch_dtype
 from training import checkpoints, metrics, run_manifest
 from training.batches import PlannedBatches
 from training.config import Recipe
 from training.data import check_contamination, has_split, mix_facts, open_mix, read_rows
 from training.methods import (
-    DTYPES,
-    base_location,
+    apply_method,
+    base_checkpoint,
     capabilities,
     count_parameters,
-    load_config,
-    load_model,
-    load_tokenizer,
+    load_trainable,
     make_base,
-    quiet,
+    precision,
     texts_of,
 )
 from training.packing import Plan, make_plan, write_plan
@@ -189,7 +188,8 @@ def prepare(
         if first:
             make_base(recipe, texts_of(read_rows(corpus, "train")), base)
         barrier()
-    config = load_config(recipe, base)
+    checkpoint = base_checkpoint(recipe, base)
+    config = load_config(checkpoint)
     longest = getattr(config, "max_position_embeddings", recipe.data.length)
     if recipe.data.length > longest:
         raise UsageError(
@@ -198,7 +198,7 @@ def prepare(
             where=str(base or recipe.base.repository),
             fix=f"--set data.length={longest}",
         )
-    tokenizer = load_tokenizer(recipe, base)
+    tokenizer = load_tokenizer(checkpoint, slow=recipe.base.slow_tokenizer)
     check_tokenizer(tokenizer, recipe)
     rows = tokenize(read_rows(corpus, "train", recipe.mix.repeat), tokenizer, recipe.data)
     plan = make_plan(
@@ -219,20 +219,22 @@ def prepare(
             # Held-out rows are seen by every process in the same order: no device count here.
             one = make_plan(held, once, epochs=1, seed=0, row_tokens=recipe.row_tokens)
             validation = _batches(held, one, recipe, tokenizer)
-    name, pinned = base_location(recipe, base)
     own = recipe.base.repository == "random" and base == out / "base"
     identity = {
         "recipe_hash": recipe.hash(),
         "plan_hash": plan.hash(rows),
         "base": {
-            "name": "random" if own else name,
-            "revision": pinned.get("revision") or _commit(config) or _weights_hash(Path(name)),
+            "name": "random" if own else checkpoint.name,
+            "revision": checkpoint.revision
+            or _commit(config)
+            or _weights_hash(Path(checkpoint.name)),
         },
     }
     manifest = {
         "status": "started",
         "recipe": recipe.to_json(),
         **identity,
+        "precision": precision(recipe).to_json(),
         "mix": mix_facts(corpus),
         "contamination": contamination,
         "data": rows.facts(),
@@ -341,7 +343,7 @@ def train(
         MeadowError: The loss is not finite, or sharding was asked for and did not happen.
     """
     if recipe.method == "none":
-        load_model(recipe, base)
+        apply_method(None, recipe)
     arguments = training_arguments(recipe, out, micro_batches=1)
     first = int(os.environ.get("RANK", "0")) == 0
     with locked(out) if first else contextlib.nullcontext(), checkpoints.saving(out):
@@ -355,7 +357,7 @@ def train(
         resumed = checkpoints.last_complete(out)
         memory = check_memory(
             recipe,
-            load_config(recipe, prepared.base),
+            load_config(base_checkpoint(recipe, prepared.base)),
             devices=world_size(),
             available_gb=available_gb or device_gb(_local_processes())[0],
             device=device_gb()[1],
@@ -375,7 +377,7 @@ def train(
                 metrics.cut_after(out / name, resumed[0] if resumed else 0)
         barrier()
         arguments = training_arguments(recipe, out, micro_batches=prepared.plan.micro_batches)
-        model = load_model(recipe, prepared.base, device=str(arguments.device))
+        model = load_trainable(recipe, prepared.base, device=str(arguments.device))
         total, trainable = count_parameters(model)
         document |= {
             "parameters": total,
@@ -418,7 +420,7 @@ def _self_check(
     if recipe.method in ("full", "lora"):
         model.to(arguments.device)
     with torch.autocast(
-        arguments.device.type, dtype=DTYPES[dtype], enabled=mixed != "no"
+        arguments.device.type, dtype=torch_dtype(dtype), enabled=mixed != "no"
     ):  # fmt: skip
         return check_packing(
             model,

@@ -4,45 +4,17 @@ from __future__ import annotations
 
 import platform
 import shutil
-import sys
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    PreTrainedTokenizerFast,
-    set_seed,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast, set_seed
 
 from meadow.atomic import fsync_file, fsync_folder
-from meadow.errors import FileError, UsageError
-from meadow.models.weights import check_model
-from meadow.net.redaction import redact
-from training.config import ALL_LINEAR, Base, Dtype, Lora, Method, Recipe
-
-DTYPES: dict[Dtype, torch.dtype] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-
-
-def quiet() -> None:
-    """Leave the terminal to this program: no library's remarks, and bars only on a terminal."""
-    from transformers.utils import logging as transformers_logging
-
-    library: Any = transformers_logging
-    library.set_verbosity_error()
-    # Trainer and peft use names of transformers that it deprecates itself.
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers(\.|$)")
-    if not sys.stderr.isatty():
-        library.disable_progress_bar()
+from meadow.errors import UsageError
+from meadow.models.loading import Checkpoint, Precision, load_model, quantised_layers
+from training.config import ALL_LINEAR, Base, Lora, Recipe
 
 
 def dimensions_config(base: Base) -> Any:
@@ -55,146 +27,31 @@ def dimensions_config(base: Base) -> Any:
     )
 
 
-def base_location(recipe: Recipe, base: str | Path | None) -> tuple[str, dict[str, Any]]:
-    """Where the base's files are, and the arguments that pin them.
-
-    Args:
-        recipe: Names repository and revision.
-        base: Another folder or `REPO[@REVISION]`; it replaces the recipe's.
-    """
-    if base is None:
-        name, revision = recipe.base.repository, recipe.base.revision
-    elif Path(base).is_dir():
-        return str(base), {"trust_remote_code": False}
-    else:
-        name, _, revision = str(base).partition("@")
-    arguments: dict[str, Any] = {"trust_remote_code": False}
-    return name, arguments | ({"revision": revision} if revision else {})
+def base_checkpoint(recipe: Recipe, base: str | Path | None) -> Checkpoint:
+    """Where the base is: `base` (a folder or `REPO[@REVISION]`), else as the recipe says."""
+    if base is not None:
+        return Checkpoint.parse(base)
+    return Checkpoint(recipe.base.repository, recipe.base.revision or None)
 
 
-def load_tokenizer(recipe: Recipe, base: str | Path | None = None) -> Any:
-    """The tokenizer of the base.
-
-    Raises:
-        FileError: It is not there, or cannot be read.
-    """
-    name, arguments = base_location(recipe, base)
-    try:
-        return AutoTokenizer.from_pretrained(
-            name, use_fast=not recipe.base.slow_tokenizer, **arguments
-        )
-    except (OSError, ValueError) as error:
-        raise _unreadable("tokenizer", name, error) from error
-
-
-def load_config(recipe: Recipe, base: str | Path | None = None) -> Any:
-    """The base's own configuration.
-
-    Raises:
-        FileError: It is not there, or cannot be read.
-    """
-    name, arguments = base_location(recipe, base)
-    try:
-        return AutoConfig.from_pretrained(name, **arguments)
-    except (OSError, ValueError) as error:
-        raise _unreadable("model configuration", name, error) from error
-
-
-def _unreadable(what: str, name: str, error: Exception) -> FileError:
-    first = (redact(str(error)).strip().splitlines() or [type(error).__name__])[0][:200]
-    return FileError(
-        f"the {what} cannot be loaded: {first}",
-        where=name,
-        fix="name a local folder or another repository with --base PATH|REPO",
-    )
-
-
-def quantization(method: Method, dtype: Dtype) -> Any:
-    """How the frozen base is quantised, or None."""
-    make: Any = BitsAndBytesConfig
-    if method == "lora_int8":
-        return make(load_in_8bit=True)
-    if method == "qlora_nf4":
-        return make(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=DTYPES[dtype],
-        )
-    return None
-
-
-def load_base(
-    name: str, method: Method, dtype: Dtype, arguments: dict[str, Any], *, device: str = "cpu"
-) -> Any:
-    """Load a base as the method holds it: safetensors or nothing.
-
-    Args:
-        name: A folder or a repository.
-        method: Decides on quantisation.
-        dtype: Of the weights that are not quantised.
-        arguments: Revision and trust, from `base_location`.
-        device: Where a quantised model is put; others are moved later.
-
-    Raises:
-        FileError: The weights are not there, or cannot be read.
-        RefusedError: They are in a format that can run code.
-    """
-    quantised = quantization(method, dtype)
-    extra: dict[str, Any] = {}
-    if quantised is not None:
-        extra = {"quantization_config": quantised, "device_map": {"": device}}
-    try:
-        commit = check_model(name, arguments.get("revision"))
-        if commit:
-            arguments = arguments | {"revision": commit}
-        model = AutoModelForCausalLM.from_pretrained(
-            name,
-            dtype=DTYPES[dtype],
-            use_safetensors=True,
-            attn_implementation="sdpa",
-            **extra,
-            **arguments,
-        )
-    except (OSError, ValueError) as error:
-        raise _unreadable("base model", name, error) from error
-    keep_nf4_weights(model)
-    return model
-
-
-def keep_nf4_weights(model: Any) -> int:
-    """Stop bitsandbytes from repacking nf4 weights; returns how many layers there are.
-
-    On processors with AVX512-BF16, bitsandbytes 0.50.2 repacks a Linear4bit weight in place at the
-    first forward in evaluation mode. Gradients through it are exactly zero afterwards, and a merge
-    is wrong: after one exam the model would stop learning, silently.
-    """
-    linear_4bit = _bitsandbytes().nn.Linear4bit
-    found = 0
-    for module in model.modules():
-        if isinstance(module, linear_4bit):
-            module.support_avx512bf16_for_cpu = False
-            found += 1
-    return found
-
-
-def _bitsandbytes() -> Any:
-    """The library, whose modules say nothing of types."""
-    import bitsandbytes
-
-    return bitsandbytes
+def precision(recipe: Recipe) -> Precision:
+    """How the base is held while the recipe trains."""
+    kind = {"lora_int8": "int8", "qlora_nf4": "nf4"}.get(recipe.method, "")
+    return Precision.of(kind, recipe.base.dtype)
 
 
 def capabilities(model: Any) -> dict[str, Any]:
     """What of this machine can change a quantised run, for the run manifest."""
-    bnb = _bitsandbytes()
-    layers = [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
+    import bitsandbytes
+
+    functional: Any = bitsandbytes.functional
+    layers = quantised_layers(model)
     return {
         "machine": platform.machine(),
-        "avx512_bf16": bool(bnb.functional.has_avx512bf16()),
-        "nf4_layers": len(layers),
-        "nf4_repacking": any(layer.support_avx512bf16_for_cpu for layer in layers),
-        "int8_layers": sum(isinstance(m, bnb.nn.Linear8bitLt) for m in model.modules()),
+        "avx512_bf16": bool(functional.has_avx512bf16()),
+        "nf4_layers": len(layers["nf4"]),
+        "nf4_repacking": any(layer.support_avx512bf16_for_cpu for layer in layers["nf4"]),
+        "int8_layers": len(layers["int8"]),
     }
 
 
@@ -238,8 +95,8 @@ def apply_method(model: Any, recipe: Recipe) -> Any:
         ) from error
 
 
-def load_model(recipe: Recipe, base: str | Path | None = None, *, device: str = "cpu") -> Any:
-    """The model as it starts into training.
+def load_trainable(recipe: Recipe, base: str | Path | None = None, *, device: str = "cpu") -> Any:
+    """The model as it starts into training; `device` is that of a quantised base.
 
     Raises:
         FileError: The base is not there.
@@ -247,8 +104,10 @@ def load_model(recipe: Recipe, base: str | Path | None = None, *, device: str = 
     """
     if recipe.method == "none":
         return apply_method(None, recipe)
-    name, arguments = base_location(recipe, base)
-    model = load_base(name, recipe.method, recipe.base.dtype, arguments, device=device)
+    held = precision(recipe)
+    # Trainer moves what is not quantised: under FSDP only this device's share of it
+    where = device if held.quantisation else "cpu"
+    model = load_model(base_checkpoint(recipe, base), held, device=where, attention="sdpa")
     return apply_method(model, recipe)
 
 

@@ -31,17 +31,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from meadow.errors import FileError, RefusedError, UsageError
+from meadow.models.loading import load_config, load_tokenizer, quiet, torch_dtype
 from training.config import Recipe
 from training.data import check_contamination, open_mix, read_rows
-from training.methods import (
-    DTYPES,
-    adapter_config,
-    base_location,
-    dimensions_config,
-    load_config,
-    load_tokenizer,
-    quiet,
-)
+from training.methods import adapter_config, base_checkpoint, dimensions_config
 from training.packing import make_plan
 from training.tokens import CHARACTERS_PER_TOKEN, TokenRows, check_tokenizer, tokenize
 
@@ -112,7 +105,7 @@ def measure(recipe: Recipe, config: Any) -> Sizes:
 
 def weight_bytes(recipe: Recipe, sizes: Sizes) -> float:
     """Bytes of all weights, adapters included."""
-    width = DTYPES[recipe.base.dtype].itemsize
+    width: int = torch_dtype(recipe.base.dtype).itemsize
     rest = (sizes.parameters - sizes.linear) * width
     adapters = 0 if recipe.method in ("none", "full") else sizes.trainable * 4
     if recipe.method == "lora_int8":
@@ -127,7 +120,7 @@ def weight_bytes(recipe: Recipe, sizes: Sizes) -> float:
 def memory(recipe: Recipe, config: Any, sizes: Sizes) -> dict[str, float]:
     """GB by part on one device without sharding; the module's docstring states each formula."""
     full = recipe.method == "full"
-    width = DTYPES[recipe.base.dtype].itemsize
+    width: int = torch_dtype(recipe.base.dtype).itemsize
     trained_width = width if full else 4
     mixed = recipe.run.mixed_precision != "no"
     compute = 2 if mixed else width
@@ -243,21 +236,17 @@ def tokens_of_mix(
 
 def find_tokenizer(recipe: Recipe, base: str | Path | None, rows: Any) -> Any:
     """A tokenizer that needs no download: of `base`, of the cache, or learned; else None."""
+    slow = recipe.base.slow_tokenizer
     if base is not None and Path(base).is_dir():
-        return load_tokenizer(recipe, base)
+        return load_tokenizer(base_checkpoint(recipe, base), slow=slow)
     if base is None and recipe.base.repository == "random":
         from training.methods import make_tokenizer, texts_of
 
         sizes = recipe.base.dimensions
         return make_tokenizer(texts_of(rows()), sizes.vocab_size, sizes.max_position_embeddings)
-    from transformers import AutoTokenizer
-
-    name, arguments = base_location(recipe, base)
     try:
-        return AutoTokenizer.from_pretrained(
-            name, local_files_only=True, use_fast=not recipe.base.slow_tokenizer, **arguments
-        )
-    except (OSError, ValueError, FileError):
+        return load_tokenizer(base_checkpoint(recipe, base), slow=slow, local_only=True)
+    except FileError:
         return None
 
 
@@ -297,7 +286,7 @@ def plan_run(
     """
     quiet()
     local = base is not None and Path(base).is_dir()
-    config = load_config(recipe, base) if local else dimensions_config(recipe.base)
+    config = load_config(base_checkpoint(recipe, base)) if local else dimensions_config(recipe.base)
     sizes = measure(recipe, config)
     parts = memory(recipe, config, sizes)
     shared = per_device(recipe, parts, gpus or 1)

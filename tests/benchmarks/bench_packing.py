@@ -24,9 +24,10 @@ import torch
 from datasets import Dataset, disable_progress_bars
 from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, Trainer, TrainingArguments
 
+from meadow.models.loading import quiet
 from training.batches import PlannedBatches
 from training.config import Batch
-from training.methods import make_tokenizer, quiet
+from training.methods import make_tokenizer
 from training.packing import make_plan
 from training.step import run_steps
 from training.tokens import TokenRows

@@ -22,9 +22,10 @@ from support.hub.server import LoopbackHub, running
 
 from evaluation import local
 from meadow.errors import MeadowError, RefusedError
+from meadow.models.loading import Checkpoint, load_config, load_tokenizer
 from meadow.models.weights import INDEX, adapter_folder, check_model
 from training.config import load_recipe
-from training.methods import load_config, load_model, load_tokenizer
+from training.methods import load_trainable
 
 CODE = """
 from pathlib import Path
@@ -44,7 +45,7 @@ def executed(tmp_path: Path) -> bool:
 
 
 def load_for_training(folder: Path) -> Any:
-    return load_model(load_recipe("tiny", ["method=lora"]), folder)
+    return load_trainable(load_recipe("tiny", ["method=lora"]), folder)
 
 
 LOADERS: dict[str, Callable[[Path], Any]] = {
@@ -159,10 +160,9 @@ def test_the_code_of_a_model_is_not_run(
         settings["tokenizer_class"] = "EvilTokenizer"
     (model / "tokenizer_config.json").write_text(json.dumps(settings))
     (model / "evil.py").write_text(CODE.format(mark=str(tmp_path / "EXECUTED")))
-    recipe = load_recipe("tiny", ["method=lora"])
     load = LOADERS | {
-        "tokenizer": lambda folder: load_tokenizer(recipe, folder),
-        "configuration": lambda folder: load_config(recipe, folder),
+        "tokenizer": lambda folder: load_tokenizer(Checkpoint(str(folder))),
+        "configuration": lambda folder: load_config(Checkpoint(str(folder))),
     }
     if kind == "llama":
         assert load[loader](model)

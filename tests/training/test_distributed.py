@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import torch
 
+from meadow.models.loading import load_tokenizer
 from training import metrics
 from training.batches import PlannedBatches
 from training.config import Recipe
 from training.data import open_mix, read_rows
 from training.loop import train
-from training.methods import load_model, load_tokenizer
+from training.methods import base_checkpoint, load_trainable
 from training.packing import make_plan
 from training.step import run_steps
 from training.tokens import tokenize
@@ -79,7 +80,7 @@ def test_fsdp_that_is_not_is_an_error(mix: Path, tmp_path: Path, root: Path) -> 
 
 
 def prepare(recipe: Recipe, mix: str | Path, base: str | Path, devices: int) -> PlannedBatches:
-    tokenizer = load_tokenizer(recipe, base)
+    tokenizer = load_tokenizer(base_checkpoint(recipe, base))
     rows = tokenize(read_rows(open_mix(mix), "train"), tokenizer, recipe.data)
     plan = make_plan(
         rows, recipe.batch, epochs=1, seed=0, row_tokens=recipe.row_tokens, devices=devices,
@@ -93,7 +94,7 @@ import importlib.util, json, os, sys
 import torch
 import torch.distributed as dist
 from training.config import load_recipe
-from training.methods import load_model
+from training.methods import load_trainable
 from training.step import run_steps, shard
 from torch.distributed.fsdp import FSDPModule
 
@@ -104,7 +105,7 @@ torch.set_num_threads(1)
 dist.init_process_group("gloo")
 recipe = load_recipe("tiny", prepared.SETTINGS)
 batches = prepared.prepare(recipe, sys.argv[2], sys.argv[3], 2)
-model = shard(load_model(recipe, sys.argv[3]))
+model = shard(load_trainable(recipe, sys.argv[3]))
 assert isinstance(model, FSDPModule)
 local = sum(p.to_local().numel() for p in model.parameters())
 optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.0)
@@ -120,7 +121,7 @@ def test_fully_shard_over_two_processes_equals_one(
     tiny: LoadRecipe, mix: Path, tmp_path: Path, stories: Path, root: Path
 ) -> None:
     recipe = tiny(*SETTINGS)
-    model: Any = load_model(recipe, stories)
+    model: Any = load_trainable(recipe, stories)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.0)
     one = list(run_steps(model, prepare(recipe, mix, stories, 1), optimizer))
     script = tmp_path / "worker.py"

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from meadow.errors import CheckError, FileError, MeadowError, RefusedError, UsageError
-from training import checkpoints, loss, metrics
+from training import batches, checkpoints, metrics
 from training.config import Recipe
 from training.loop import train
 
@@ -73,7 +73,7 @@ def test_packed_equals_padded_at_every_step_and_under_any_row_cap(
 def test_the_self_check_sees_the_missing_guard(
     tiny: LoadRecipe, mix: Path, tmp_path: Path, stories: Path, monkeypatch: Any, hole: str
 ) -> None:
-    guarded = loss.model_inputs
+    guarded = batches.model_inputs
 
     def unguarded(batch: Any) -> dict[str, Any]:
         inputs = guarded(batch)
@@ -81,7 +81,7 @@ def test_the_self_check_sees_the_missing_guard(
             return inputs | {"attention_mask": torch.ones_like(batch["input_ids"])}
         return inputs | {"use_cache": True}
 
-    monkeypatch.setattr(loss, "model_inputs", unguarded)
+    monkeypatch.setattr(batches, "model_inputs", unguarded)
     for base in (None, stories):
         with pytest.raises(CheckError, match="packed examples see each other"):
             train(tiny(), mix, tmp_path / f"out-{base is None}", base=base)

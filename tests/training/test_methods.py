@@ -11,11 +11,11 @@ import torch
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 from meadow.errors import FileError, MeadowError, RefusedError, UsageError
-from training import methods
+from meadow.models import loading
+from meadow.models.loading import Checkpoint, Precision, dequantise, load_model
 from training.config import Recipe
 from training.export import (
     convert,
-    dequantize,
     export,
     find_converter,
     find_model,
@@ -24,7 +24,7 @@ from training.export import (
     push,
 )
 from training.loop import train
-from training.methods import load_base
+from training.methods import load_trainable
 
 LoadRecipe = Callable[..., Recipe]
 SMALL = (
@@ -78,7 +78,8 @@ def test_trains_saves_resumes_and_exports(
     # What lies on disk, against the adapters on the dequantised base.
     from peft import PeftModel
 
-    base = dequantize(load_base(str(stories), recipe.method, "float32", {}))
+    held = Precision(**result.manifest["precision"])
+    base = dequantise(load_model(Checkpoint(str(stories)), held))
     adapted = logits(PeftModel.from_pretrained(base, str(result.model)), probe_tokens(512))
     assert float((written - adapted).abs().max()) < 1e-4
     assert figures["merged_against_dequantised"] < 1e-4
@@ -120,8 +121,8 @@ def test_the_flag_is_what_keeps_nf4_learning_after_an_evaluation(
         pytest.skip("the trap exists on processors with AVX512-BF16 only")
     base = train(tiny("schedule.max_steps=1"), mix, tmp_path / "out").model
     if not kept:
-        monkeypatch.setattr(methods, "keep_nf4_weights", lambda model: 0)
-    model = methods.load_model(tiny("method=qlora_nf4", "lora.dropout=0.0"), base)
+        monkeypatch.setattr(loading, "keep_nf4_weights", lambda model: 0)
+    model = load_trainable(tiny("method=qlora_nf4", "lora.dropout=0.0"), base)
 
     def first_layer() -> float:
         """Largest gradient that reaches an adapter through the frozen layers above it."""

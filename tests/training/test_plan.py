@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from meadow.errors import UsageError
+from meadow.models.loading import Checkpoint, Precision, load_config, load_model
 from training.config import load_recipe
 from training.loop import train
-from training.methods import count_parameters, load_base, load_config, load_model
+from training.methods import count_parameters, load_trainable
 from training.plan import measure, plan_run, weight_bytes
 
 SEVEN, THIRTEEN = 6_738_415_616, 13_015_864_320
@@ -73,7 +74,8 @@ def test_weights_are_the_bytes_of_real_modules(
              "base.dimensions.vocab_size=320")  # fmt: skip
     result = train(tiny(*sizes, "schedule.max_steps=1"), mix, tmp_path / "out")
     recipe = tiny(*sizes, f"method={method}")
-    model = load_base(str(result.model), recipe.method, "float32", {})
+    kind = method.rpartition("_")[2]
+    model = load_model(Checkpoint(str(result.model)), Precision.of(kind, "float32"))
     held = 0
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
@@ -84,7 +86,7 @@ def test_weights_are_the_bytes_of_real_modules(
                 held += state.state2.absmax.numel() * state.state2.absmax.element_size()
             if getattr(parameter, "SCB", None) is not None:
                 held += parameter.SCB.numel() * parameter.SCB.element_size()
-    counted = measure(recipe, load_config(recipe, result.model))
+    counted = measure(recipe, load_config(Checkpoint(str(result.model))))
     adapters = counted.trainable * 4
     assert weight_bytes(recipe, counted) - adapters == pytest.approx(held, rel=0.002)
     assert count_parameters(model)[0] == counted.parameters
@@ -93,8 +95,8 @@ def test_weights_are_the_bytes_of_real_modules(
 def test_counts_equal_the_real_model_s(tiny: Any, stories: Path) -> None:
     for method in ("full", "lora", "lora_int8", "qlora_nf4"):
         recipe = tiny(f"method={method}")
-        sizes = measure(recipe, load_config(recipe, stories))
-        total, trainable = count_parameters(load_model(recipe, stories))
+        sizes = measure(recipe, load_config(Checkpoint(str(stories))))
+        total, trainable = count_parameters(load_trainable(recipe, stories))
         adapters = 0 if method == "full" else sizes.trainable
         assert (sizes.parameters + adapters, sizes.trainable) == (total, trainable)
 

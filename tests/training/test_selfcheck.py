@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from meadow.errors import CheckError
-from training import loss
+from meadow.models.loading import load_tokenizer
+from training import batches
 from training.batches import pack_row, pad_rows, token_losses, weighted_loss
 from training.config import Recipe
 from training.data import open_mix, read_rows
-from training.methods import load_model, load_tokenizer
+from training.methods import base_checkpoint, load_trainable
 from training.selfcheck import check_packing, pick_two
 from training.tokens import TokenRows, tokenize
 
@@ -22,7 +23,7 @@ from training.tokens import TokenRows, tokenize
 @pytest.fixture
 def rows(mix: Path, stories: Path, tiny: Callable[..., Recipe]) -> TokenRows:
     recipe = tiny("data.length=128")
-    tokenizer = load_tokenizer(recipe, stories)
+    tokenizer = load_tokenizer(base_checkpoint(recipe, stories))
     return tokenize(read_rows(open_mix(mix), "train"), tokenizer, recipe.data)
 
 
@@ -31,15 +32,15 @@ def rows(mix: Path, stories: Path, tiny: Callable[..., Recipe]) -> TokenRows:
 def test_guarded_passes_and_unguarded_fails_for_every_method(
     rows: TokenRows, stories: Path, tiny: Any, monkeypatch: Any, method: str, attention: str
 ) -> None:
-    model = load_model(tiny(f"method={method}"), stories)
+    model = load_trainable(tiny(f"method={method}"), stories)
     if method == "full":
         model.set_attn_implementation(attention)
     arguments = {"vocabulary": 512, "dtype": "float32", "int8": method == "lora_int8"}
     found = check_packing(model, rows, **arguments)
     assert found["leak"] == 0.0
-    guarded = loss.model_inputs
+    guarded = batches.model_inputs
     monkeypatch.setattr(
-        loss, "model_inputs",
+        batches, "model_inputs",
         lambda batch: guarded(batch) | {"attention_mask": torch.ones_like(batch["input_ids"])},
     )  # fmt: skip
     with pytest.raises(CheckError, match="see each other"):
@@ -47,7 +48,7 @@ def test_guarded_passes_and_unguarded_fails_for_every_method(
 
 
 def test_gradients_packed_equal_padded(rows: TokenRows, stories: Path, tiny: Any) -> None:
-    model = load_model(tiny(), stories)
+    model = load_trainable(tiny(), stories)
     examples = (*pick_two(rows), 9, 14)
     weight = torch.tensor(1.0 / int(rows.targets[list(examples)].sum()), dtype=torch.float64)
     gradients = []
@@ -65,7 +66,7 @@ def test_gradients_packed_equal_padded(rows: TokenRows, stories: Path, tiny: Any
 def test_losses_are_those_of_the_model_s_own_loss(
     rows: TokenRows, stories: Path, tiny: Any
 ) -> None:
-    model = load_model(tiny(), stories).eval()
+    model = load_trainable(tiny(), stories).eval()
     for index in range(6):
         batch = pack_row(rows, (index,), 0)
         with torch.no_grad():
@@ -76,7 +77,7 @@ def test_losses_are_those_of_the_model_s_own_loss(
 
 
 def test_a_row_without_examples_adds_nothing(rows: TokenRows, stories: Path, tiny: Any) -> None:
-    model = load_model(tiny(), stories)
+    model = load_trainable(tiny(), stories)
     for batch in (pack_row(rows, (), 2), pad_rows(rows, (), 2, left=False)):
         batch["weight"] = torch.tensor(0.0, dtype=torch.float64)
         model.zero_grad()

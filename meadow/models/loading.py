@@ -1,0 +1,328 @@
+"""The one way in which a model is loaded: by training, by export and by evaluation.
+
+An adapter is a difference to one base, in the numbers that this base had while the adapter
+learned. Quantised otherwise (other blocks, single quantisation, another dtype), most of the base's
+numbers are others, and a score is that of a model which nobody trained. So how a base is held is a
+value, `Precision`, which training writes into its run manifest and evaluation reads from there.
+
+Weights are safetensors and no code of a repository runs (`meadow.models.weights`). No torch at
+import: whoever asks which dtypes there are loads no library.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from meadow.errors import FileError, UsageError
+from meadow.models.weights import adapter_folder, check_model
+from meadow.net.redaction import redact
+
+DTYPES = ("float32", "bfloat16", "float16")
+QUANTISED = ("int8", "nf4")
+RUN_MANIFEST = "run_manifest.json"
+"""Stands in the folder of every model that this project trained."""
+_SETTINGS = frozenset(
+    {
+        "load_in_8bit",
+        "load_in_4bit",
+        "bnb_4bit_quant_type",
+        "bnb_4bit_use_double_quant",
+        "bnb_4bit_compute_dtype",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """How a model's weights are held.
+
+    Args:
+        dtype: Of the weights that are not quantised, and of those that are before they are.
+        quantisation: bitsandbytes' settings for the linear layers; empty: not quantised.
+    """
+
+    dtype: str = "float32"
+    quantisation: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, kind: str, dtype: str) -> Precision:
+        """The precision of "int8", "nf4" or, for any other `kind`, of plain weights in `dtype`."""
+        if kind == "int8":
+            return cls(dtype, {"load_in_8bit": True})
+        if kind == "nf4":
+            # QLoRA's settings (Dettmers et al. 2023, section 3)
+            settings = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+            return cls(dtype, {"load_in_4bit": True, **settings, "bnb_4bit_compute_dtype": dtype})
+        return cls(dtype)
+
+    @property
+    def kind(self) -> str:
+        """The quantisation's name, else the dtype's."""
+        if self.quantisation:
+            return "int8" if self.quantisation.get("load_in_8bit") else "nf4"
+        return self.dtype
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in a run manifest."""
+        return {"dtype": self.dtype, "quantisation": dict(self.quantisation)}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a model's files are.
+
+    Args:
+        name: A folder, or OWNER/NAME on the Hub.
+        revision: Of the repository; None: its newest.
+    """
+
+    name: str
+    revision: str | None = None
+
+    @classmethod
+    def parse(cls, text: str | Path) -> Checkpoint:
+        """A folder, or `OWNER/NAME[@REVISION]`."""
+        if Path(text).is_dir():
+            return cls(str(text))
+        name, _, revision = str(text).partition("@")
+        return cls(name, revision or None)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What every `from_pretrained` is told."""
+        # said aloud: without it transformers asks at a terminal whether to run a repository's code
+        pinned = {"revision": self.revision} if self.revision else {}
+        return {"trust_remote_code": False, **pinned}
+
+
+def quiet() -> None:
+    """Leave the terminal to this program: no library's remarks, and bars only on a terminal."""
+    from transformers.utils import logging as transformers_logging
+
+    library: Any = transformers_logging
+    library.set_verbosity_error()
+    # Trainer and peft use names of transformers that it deprecates itself
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers(\.|$)")
+    if not sys.stderr.isatty():
+        library.disable_progress_bar()
+
+
+def torch_dtype(name: str) -> Any:
+    """The dtype of that name."""
+    import torch
+
+    return getattr(torch, name)
+
+
+def load_config(checkpoint: Checkpoint) -> Any:
+    """The model's configuration; of a repository's, `_commit_hash` is the commit.
+
+    Raises:
+        FileError: It is not there, or cannot be read.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(checkpoint.name, **checkpoint.arguments)
+    except (OSError, ValueError) as error:
+        raise unreadable("model configuration", checkpoint.name, error) from error
+
+
+def load_tokenizer(checkpoint: Checkpoint, *, slow: bool = False, local_only: bool = False) -> Any:
+    """The model's tokenizer.
+
+    Args:
+        checkpoint: The model.
+        slow: Whether only its slow form is right.
+        local_only: Take it from the client's cache or not at all.
+
+    Raises:
+        FileError: It is not there, or cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            checkpoint.name,
+            use_fast=not slow,
+            local_files_only=local_only,
+            **checkpoint.arguments,
+        )
+    except (OSError, ValueError) as error:
+        raise unreadable("tokenizer", checkpoint.name, error) from error
+
+
+def load_model(
+    checkpoint: Checkpoint,
+    precision: Precision,
+    *,
+    device: str = "cpu",
+    attention: str | None = None,
+) -> Any:
+    """A causal language model with its weights.
+
+    Args:
+        checkpoint: The model.
+        precision: How its weights are held.
+        device: Where they are put.
+        attention: Attention implementation; None: the library's choice.
+
+    Raises:
+        FileError: The weights are not there, or cannot be read.
+        RefusedError: They are in a format that can run code.
+    """
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    extra: dict[str, Any] = {"attn_implementation": attention} if attention else {}
+    if precision.quantisation:
+        make: Any = BitsAndBytesConfig
+        extra |= {
+            "quantization_config": make(**precision.quantisation),
+            "device_map": {"": device},
+        }
+    try:
+        # the commit that was looked at is the one that is loaded
+        commit = check_model(checkpoint.name, checkpoint.revision) or checkpoint.revision
+        found: Any = AutoModelForCausalLM.from_pretrained(
+            checkpoint.name,
+            dtype=torch_dtype(precision.dtype),
+            use_safetensors=True,
+            output_loading_info=True,
+            **extra,
+            **Checkpoint(checkpoint.name, commit).arguments,
+        )
+    except (OSError, ValueError) as error:
+        raise unreadable("model", checkpoint.name, error) from error
+    model, told = found
+    if missing := sorted(told["missing_keys"]):
+        # transformers fills what a file lacks with random numbers and only remarks on it
+        raise FileError(
+            f"the weights lack {len(missing)} of the model's: {', '.join(missing[:3])}",
+            where=checkpoint.name,
+            fix="download the checkpoint again",
+        )
+    if precision.quantisation:
+        keep_nf4_weights(model)
+        return model
+    return model.to(device)
+
+
+def load_adapter(model: Any, adapter: str) -> Any:
+    """The model with a PEFT adapter on it: a folder's, or a repository's.
+
+    Raises:
+        FileError: There is no adapter, or it does not fit the model.
+        RefusedError: Its weights are in a format that can run code.
+    """
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, str(adapter_folder(adapter)))
+    except (OSError, ValueError) as error:
+        raise unreadable("adapter", adapter, error) from error
+
+
+def unreadable(what: str, where: str, error: Exception) -> FileError:
+    """The one error for whatever a library could not load."""
+    first = (redact(str(error)).strip().splitlines() or [type(error).__name__])[0][:200]
+    return FileError(
+        f"the {what} cannot be loaded: {first}",
+        where=where,
+        fix="name a folder with config.json, weights and tokenizer, or another repository",
+    )
+
+
+def precision_trained_on(adapter: str) -> Precision | None:
+    """How the base was held on which an adapter of this project learned; None where nobody says.
+
+    Args:
+        adapter: Its folder; of an adapter on the Hub nothing is known here.
+
+    Raises:
+        FileError: The run manifest beside the adapter says something that cannot be.
+    """
+    path = Path(adapter) / RUN_MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))["precision"]
+        found = Precision(said["dtype"], said["quantisation"])
+        known = found.dtype in DTYPES and set(found.quantisation) <= _SETTINGS
+    except KeyError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise FileError(f"the run manifest cannot be read: {error}", where=str(path)) from error
+    if not known:
+        raise FileError(
+            f"the run manifest names a precision that is not known here: {said}",
+            where=str(path),
+            fix="load the base with --dtype as the adapter's authors say",
+        )
+    return found
+
+
+def choose_precision(kind: str, *, device: str, adapter: str | None = None) -> Precision:
+    """The precision of a model that is to be evaluated.
+
+    Args:
+        kind: "auto": as an adapter's base was held in training, else float32 on a processor and
+            bfloat16 on a GPU; or one of `DTYPES` and `QUANTISED`.
+        device: Where the model is going to be.
+        adapter: On its base, "auto" and a quantisation mean what they meant in training.
+
+    Raises:
+        UsageError: There is no such kind.
+    """
+    if kind not in {"auto", *DTYPES, *QUANTISED}:
+        raise UsageError(f"unknown dtype {kind!r}", fix=f"auto, {', '.join(DTYPES + QUANTISED)}")
+    trained = precision_trained_on(adapter) if adapter else None
+    if trained is not None and kind in ("auto", trained.kind):
+        return trained
+    plain = "float32" if device == "cpu" else "bfloat16"
+    return Precision.of(kind, kind if kind in DTYPES else plain)
+
+
+def default_device() -> str:
+    """A GPU (of this process's local rank) where there is one, else the processor."""
+    import torch
+
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+
+
+def keep_nf4_weights(model: Any) -> int:
+    """Stop bitsandbytes from repacking nf4 weights; returns how many layers there are.
+
+    On processors with AVX512-BF16, bitsandbytes 0.50.2 repacks a Linear4bit weight in place at the
+    first forward in evaluation mode. Gradients through it are exactly zero afterwards, and a merge
+    is wrong: after one exam the model would stop learning, silently.
+    """
+    layers = quantised_layers(model)["nf4"]
+    for layer in layers:
+        layer.support_avx512bf16_for_cpu = False
+    return len(layers)
+
+
+def quantised_layers(model: Any) -> dict[str, list[Any]]:
+    """The layers of each kind that bitsandbytes has put into a model."""
+    import bitsandbytes
+
+    library: Any = bitsandbytes.nn
+    kinds = {"nf4": library.Linear4bit, "int8": library.Linear8bitLt}
+    return {
+        name: [module for module in model.modules() if isinstance(module, kind)]
+        for name, kind in kinds.items()
+    }
+
+
+def dequantise(model: Any) -> Any:
+    """The same model with every quantised layer as plain float32 numbers, changed in place."""
+    if getattr(model, "hf_quantizer", None) is not None:
+        model = model.dequantize(torch_dtype("float32"))
+    return model.float()
