@@ -75,7 +75,7 @@ def fetch(
     from meadow.config import read_config
     from meadow.fetch.fetch import Fetcher, State, by_hand_notice, is_fault, select
     from meadow.fetch.lockfile import NAME
-    from meadow.net.retry import Patience
+    from meadow.net.retry import RetryPolicy
     from meadow.sources import SOURCES
 
     finish = Finish(as_json=as_json)
@@ -83,7 +83,7 @@ def fetch(
     fetcher = Fetcher(
         raw=config.raw_folder(raw).expanduser(),
         lock=lock or config.folder / NAME,
-        patience=Patience(deadline=deadline),
+        policy=RetryPolicy(deadline=deadline),
     )
     chosen = select(SOURCES, names)
     if origin == OriginName.UPSTREAM.value:

@@ -69,7 +69,7 @@ def _rewrite(
     corpus: Corpus, source: str, kind: str, *, dry_run: bool, **given: Any
 ) -> dict[str, Any]:
     """Plan, ask, check and write; what was done."""
-    from meadow.net.retry import Patience
+    from meadow.net.retry import RetryPolicy
     from meadow.rephrase.client import DEFAULT_URL, Cache, Meter, make_endpoint, read_price
     from meadow.rephrase.items import estimate, fault_counts, rephrase_items, rewritten
     from meadow.rephrase.prompts import latest_prompt, read_prompt
@@ -83,7 +83,7 @@ def _rewrite(
         allow_remote=given["allow_remote"],
         timeout=given["timeout"],
         concurrency=given["concurrency"],
-        patience=Patience(tries=given["tries"]),
+        policy=RetryPolicy(tries=given["tries"]),
     )
     price = read_price(given["model"], *([given["prices"]] if given["prices"] else []))
     if given["budget_usd"] is not None and price is None and not endpoint.is_local:

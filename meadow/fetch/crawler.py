@@ -20,7 +20,7 @@ from urllib.parse import quote
 from meadow.atomic import disk_full, is_disk_full, locked, write_json
 from meadow.errors import FileError, NetworkError, UsageError
 from meadow.net.http import check_address, clean_address
-from meadow.net.retry import RETRY_STATUS, Attempts, Clock, Patience, parse_retry_after
+from meadow.net.retry import RETRY_STATUS, RetryPolicy, TryAgain, broken, parse_retry_after
 from meadow.source import Wanted
 
 if TYPE_CHECKING:
@@ -72,8 +72,7 @@ def crawl(
     *,
     contact: str,
     pause: float = PAUSE,
-    patience: Patience | None = None,
-    clock: Clock | None = None,
+    policy: RetryPolicy | None = None,
     progress: Callable[[int, str], None] = lambda stored, title: None,
 ) -> Crawled:
     """Fetch what `folder`'s store lacks, or continue to.
@@ -83,27 +82,27 @@ def crawl(
         folder: Where the store lies; held by one crawl at a time.
         contact: For the User-Agent.
         pause: Seconds between two requests.
-        patience: The limits of one request.
-        clock: The time.
+        policy: The limits of one request.
         progress: Told the number of pages in the store and the title, page by page.
 
     Raises:
         UsageError: No contact; or the store is for another crawl.
-        NetworkError: The wiki does not answer as a MediaWiki, or its patience is used up.
+        NetworkError: The wiki does not answer as a MediaWiki, or the tries are used up.
         FileError: The disk is full, or the store is damaged before its end.
     """
     import httpx
 
     agent = user_agent(contact)
     check_address(wanted.api, before=None)
+    policy = policy or RetryPolicy()
     with (
         locked(folder),
         httpx.Client(
-            timeout=httpx.Timeout((patience or Patience()).silence),
+            timeout=httpx.Timeout(policy.silence),
             headers={"User-Agent": agent, "Accept-Encoding": "gzip"},
         ) as client,
     ):
-        wiki = _Wiki(client, wanted.api, pause, patience or Patience(), clock or Clock())
+        wiki = _Wiki(client, wanted.api, pause, policy)
         return _Crawl(wanted, folder, wiki, progress).run()
 
 
@@ -114,37 +113,33 @@ class _Wiki:
     client: httpx.Client
     api: str
     pause: float
-    patience: Patience
-    clock: Clock
+    policy: RetryPolicy
     asked: int = 0
 
     def ask(self, **parameters: str) -> dict[str, Any]:
         """The answer to one question, which may hold an `error` of the question's own making."""
+        query = {"format": "json", "formatversion": "2", "maxlag": "5", **parameters}
+        return self.policy.call(clean_address(self.api), lambda: self._try(query))
+
+    def _try(self, query: dict[str, str]) -> dict[str, Any]:
         import httpx
 
-        attempts = Attempts(clean_address(self.api), self.patience, self.clock)
-        query = {"format": "json", "formatversion": "2", "maxlag": "5", **parameters}
-        while True:
-            if self.asked:
-                self.clock.sleep(self.pause)
-            self.asked += 1
-            try:
-                with self.client.stream("GET", self.api, params=query) as response:
-                    body = self._body(response)
-                    status, headers = response.status_code, response.headers
-            except httpx.TransportError as error:
-                attempts.failed(f"{type(error).__name__}: {error}".rstrip(": "))
-                continue
-            wait = parse_retry_after(headers.get("retry-after"))
-            if status in RETRY_STATUS:
-                attempts.failed(f"the wiki answers {status}", retry_after=wait)
-                continue
-            answer = self._parse(status, body)
-            code = answer.get("error", {}).get("code", "")
-            if code in _BUSY:
-                attempts.failed(f"the wiki is busy ({code})", retry_after=wait)
-                continue
-            return answer
+        if self.asked:
+            self.policy.sleep(self.pause)
+        self.asked += 1
+        try:
+            with self.client.stream("GET", self.api, params=query) as response:
+                body = self._body(response)
+        except httpx.TransportError as error:
+            raise broken(error) from error
+        wait = parse_retry_after(response.headers.get("retry-after"))
+        if response.status_code in RETRY_STATUS:
+            raise TryAgain(f"the wiki answers {response.status_code}", retry_after=wait)
+        answer = self._parse(response.status_code, body)
+        code = answer.get("error", {}).get("code", "")
+        if code in _BUSY:
+            raise TryAgain(f"the wiki is busy ({code})", retry_after=wait)
+        return answer
 
     def _body(self, response: httpx.Response) -> bytes:
         parts: list[bytes] = []

@@ -31,7 +31,7 @@ from meadow.net.download import (
     publish,
 )
 from meadow.net.http import clean_address, make_client
-from meadow.net.retry import Attempts, Clock, Patience
+from meadow.net.retry import Retries, RetryPolicy
 from meadow.source import File, OriginName, Source
 
 if TYPE_CHECKING:
@@ -98,19 +98,17 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Fetcher:
-    """Where raw files go, what is known of them, and how patient a transfer is.
+    """Where raw files go, what is known of them, and how long a transfer may take.
 
     Args:
         raw: The folder of raw files.
         lock: The lock file.
-        patience: The limits of a transfer.
-        clock: The time.
+        policy: The limits of a transfer.
     """
 
     raw: Path
     lock: Path
-    patience: Patience = field(default_factory=Patience)
-    clock: Clock = field(default_factory=Clock)
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
 
     def plan(self, source: Source, origin: OriginName = OriginName.UPSTREAM) -> Iterator[Item]:
         """What is to be done for each file of a source; nothing is sent, nothing is written."""
@@ -144,7 +142,7 @@ class Fetcher:
             FileError: A file is larger than its cap, or the disk is full.
             LockedError: Another run fetches into the same folder.
         """
-        with make_client(silence=self.patience.silence) as client:
+        with make_client(silence=self.policy.silence) as client:
             for item in items:
                 watch = progress(item) if progress is not None else no_progress
                 yield self.fetch_one(item, client, watch)
@@ -160,7 +158,7 @@ class Fetcher:
         with locked(self.raw / item.source):
             item.target.parent.mkdir(parents=True, exist_ok=True)
             check_room(item.target.parent, item.size or 0)
-            attempts = Attempts(clean_address(address), self.patience, self.clock)
+            retries = Retries(clean_address(address), self.policy)
             if address.startswith(HUB):
                 fetched = self._from_hub(item, expected)
             elif streams_member(item.file):
@@ -170,7 +168,7 @@ class Fetcher:
                     item.file.member or "",
                     item.target,
                     expected,
-                    attempts,
+                    retries,
                     progress=progress,
                     commit=self._recorder(item),
                 )
@@ -180,7 +178,7 @@ class Fetcher:
                     address,
                     item.target,
                     expected,
-                    attempts,
+                    retries,
                     progress=progress,
                     commit=self._recorder(item),
                 )
@@ -205,7 +203,7 @@ class Fetcher:
         if item.revision and not reference.pinned:
             # The first fetch saw this commit; the branch may have moved since.
             reference = replace(reference, revision=item.revision)
-        client = HubClient(self.patience, self.clock)
+        client = HubClient(self.policy)
         staging = _staging(item.target)
         for last in (False, True):
             file = look_up(client, reference)

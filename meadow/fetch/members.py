@@ -19,7 +19,7 @@ from meadow.atomic import naming
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.net.download import Commit, Expected, Fetched, Progress, check, no_progress, publish
 from meadow.net.http import RemoteFile
-from meadow.net.retry import Attempts
+from meadow.net.retry import Retries, TryAgain
 
 if TYPE_CHECKING:
     import httpx
@@ -220,7 +220,7 @@ def download_member(
     member: str,
     target: Path,
     expected: Expected,
-    attempts: Attempts,
+    retries: Retries,
     *,
     progress: Progress = no_progress,
     commit: Commit = lambda fetched: None,
@@ -235,7 +235,7 @@ def download_member(
     part = target.with_name(target.name + ".part")
     for last in (False, True):
         try:
-            fetched = _stream(client, url, member, part, expected, attempts, progress)
+            fetched = _stream(client, url, member, part, expected, retries, progress)
             check(fetched, expected, url)
         except UpstreamChangedError:
             if last:
@@ -259,16 +259,14 @@ def _stream(
     member: str,
     part: Path,
     expected: Expected,
-    attempts: Attempts,
+    retries: Retries,
     progress: Progress,
 ) -> Fetched:
     def restart() -> None:
         raise _StartedOver
 
     while True:
-        remote = RemoteFile(
-            client, url, attempts, cap=MAX_ARCHIVE, encoded=True, on_restart=restart
-        )
+        remote = RemoteFile(client, url, retries, cap=MAX_ARCHIVE, encoded=True, on_restart=restart)
         digest, size = hashlib.sha256(), 0
         blocks = remote.blocks()
         try:
@@ -279,7 +277,7 @@ def _stream(
                     size += len(block)
                     progress(remote.offset, remote.total)
         except _StartedOver:
-            attempts.failed("the server does not continue the archive where it was cut")
+            retries.failed(TryAgain("the server does not continue the archive where it was cut"))
             continue
         finally:
             # Ends the transfer: whatever follows the member is not wanted.

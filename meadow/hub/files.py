@@ -36,7 +36,7 @@ def look_up(client: HubClient, reference: Reference) -> HubFile:
     url = hf_hub_url(
         reference.repository, reference.path, repo_type="dataset", revision=reference.revision
     )
-    metadata = client.get(str(reference), lambda: get_hf_file_metadata(url))
+    metadata = client.call(str(reference), lambda: get_hf_file_metadata(url))
     commit = metadata.commit_hash or reference.revision
     return HubFile(Reference(reference.repository, commit, reference.path), metadata.size or 0)
 
@@ -75,7 +75,7 @@ def fetch_to(client: HubClient, file: HubFile, staging: Path, *, cap: int) -> Pa
         )
         return path
 
-    return Path(client.get(where, download))
+    return Path(client.call(where, download))
 
 
 def read_remote_manifest(client: HubClient, reference: Reference) -> Manifest:

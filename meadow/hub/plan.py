@@ -185,7 +185,7 @@ def commit_of(
             return None
         return info.sha
 
-    return client.get(f"{named(repository, kind)}@{revision}", look)
+    return client.call(f"{named(repository, kind)}@{revision}", look)
 
 
 def head_of(client: HubClient, repository: str, revision: str, kind: Kind = "dataset") -> str:
@@ -195,7 +195,7 @@ def head_of(client: HubClient, repository: str, revision: str, kind: Kind = "dat
         NetworkError: There is no such repository or revision, or no right to see it.
     """
     where = named(repository, kind)
-    found: str | None = client.get(
+    found: str | None = client.call(
         f"{where}@{revision}",
         lambda: client.api.repo_info(repository, revision=revision, repo_type=kind).sha,
     )
@@ -216,7 +216,7 @@ def read_tree(
         )
         return {e.path: RemoteFile.of(e) for e in entries if isinstance(e, RepoFile)}
 
-    return client.get(f"{named(repository, kind)}@{commit}", look)
+    return client.call(f"{named(repository, kind)}@{commit}", look)
 
 
 def git_blob_id(path: Path) -> str:
@@ -306,7 +306,7 @@ def commit_plan(client: HubClient, folder: Path, plan: Plan, message: str, repor
         return True
 
     try:
-        made = client.call(plan.where, commit, settled=settled)
+        made = client.call_once(plan.where, commit, settled)
     except HeadMovedError:
         # Also what a second try gets when the first one made the commit a moment too late.
         if not settled():

@@ -58,7 +58,7 @@ def load_counts(
 
             where = f"{repository}@{commit}"
             try:
-                found[config] = client.get(where, load)
+                found[config] = client.call(where, load)
             except MeadowError:
                 raise
             except Exception as error:
@@ -381,7 +381,7 @@ class Publisher:
 
     def _settings(self, repository: str) -> None:
         """Close what has to be closed, before there is anything to see."""
-        info = self.client.get(repository, lambda: self.client.api.dataset_info(repository))
+        info = self.client.call(repository, lambda: self.client.api.dataset_info(repository))
         private = True if self.private and not info.private else None
         gated = self.gated if self.gated is not None and info.gated != self.gated else None
         if private or gated:
@@ -425,12 +425,12 @@ class Publisher:
         if on_it():
             return
         try:
-            client.call(
+            client.call_once(
                 repository,
                 lambda: client.api.create_tag(
                     repository, tag=tag, revision=commit, repo_type="dataset"
                 ),
-                settled=on_it,
+                on_it,
             )
         except MeadowError:
             if not on_it():

@@ -182,7 +182,7 @@ def _look_up(client: HubClient, space: Space) -> SpaceInfo | None:
         except RepositoryNotFoundError:
             return None
 
-    return client.get(space.where, look)
+    return client.call(space.where, look)
 
 
 def _check_ours(client: HubClient, space: Space, info: SpaceInfo) -> None:
@@ -199,7 +199,7 @@ def _check_ours(client: HubClient, space: Space, info: SpaceInfo) -> None:
     shown = (info.card_data.get("datasets") if info.card_data else None) or []
     if shown == [space.corpus]:
         return
-    commits = client.get(
+    commits = client.call(
         space.where,
         lambda: client.api.list_repo_commits(space.repository, repo_type="space"),
     )
@@ -220,7 +220,7 @@ def _check_open(client: HubClient, space: Space) -> None:
             return False
         return bool(info.private or info.gated)
 
-    if client.get(space.corpus, is_closed):
+    if client.call(space.corpus, is_closed):
         raise closed(space)
 
 

@@ -121,7 +121,7 @@ def _shard(client: HubClient, pinned: Reference, shard: Shard) -> Iterator[Findi
             return parquet.metadata.num_rows, Counter(map(str, column.to_pylist()))
 
     try:
-        rows, licenses = client.get(str(pinned), read)
+        rows, licenses = client.call(str(pinned), read)
     except MeadowError:
         raise
     except (OSError, ValueError, KeyError) as error:

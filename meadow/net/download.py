@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from meadow.atomic import disk_full, fsync_file, fsync_folder, is_disk_full, naming, write_json
 from meadow.errors import FileError, NetworkError, UpstreamChangedError
 from meadow.net.http import RemoteFile, clean_address
-from meadow.net.retry import Attempts
+from meadow.net.retry import Retries
 
 if TYPE_CHECKING:
     import httpx
@@ -68,7 +68,7 @@ def download(
     url: str,
     target: Path,
     expected: Expected,
-    attempts: Attempts,
+    retries: Retries,
     *,
     progress: Progress = no_progress,
     commit: Commit = lambda fetched: None,
@@ -84,7 +84,7 @@ def download(
     part = _Part(target, clean_address(url))
     for last in (False, True):
         try:
-            fetched = _transfer(client, url, part, expected, attempts, progress)
+            fetched = _transfer(client, url, part, expected, retries, progress)
             check(fetched, expected, url)
         except UpstreamChangedError:
             if last:
@@ -149,7 +149,7 @@ def _transfer(
     url: str,
     part: _Part,
     expected: Expected,
-    attempts: Attempts,
+    retries: Retries,
     progress: Progress,
 ) -> Fetched:
     """Bring `part` to its end and hash it."""
@@ -169,7 +169,7 @@ def _transfer(
         remote = RemoteFile(
             client,
             url,
-            attempts,
+            retries,
             cap=expected.cap,
             html=part.target.name.lower().endswith(PAGES),
             encoded=part.target.name.lower().endswith(COMPRESSED),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from meadow.errors import FileError, NetworkError, UpstreamChangedError, UsageError
-from meadow.net.retry import RETRY_STATUS, Attempts, parse_retry_after
+from meadow.net.retry import RETRY_STATUS, Retries, TryAgain, broken, parse_retry_after
 
 if TYPE_CHECKING:
     import httpx
@@ -27,15 +27,6 @@ HEAD_BYTES = 512
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _HTML = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b", re.I | re.S)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-class _Again(Exception):
-    """This try failed in a way that another one may not."""
-
-    def __init__(self, why: str, *, retry_after: float | None = None) -> None:
-        super().__init__(why)
-        self.why = why
-        self.retry_after = retry_after
 
 
 def make_client(*, silence: float = 30.0) -> httpx.Client:
@@ -60,7 +51,7 @@ class RemoteFile:
     Args:
         client: Made with `make_client`.
         url: An http(s) address.
-        attempts: The tries of this transfer.
+        retries: The tries of this transfer.
         cap: The largest number of bytes that is accepted.
         html: Whether an HTML page is what is wanted.
         encoded: Whether the file is gzip itself, so that servers may call that its encoding.
@@ -75,7 +66,7 @@ class RemoteFile:
 
     client: httpx.Client
     url: str
-    attempts: Attempts
+    retries: Retries
     cap: int
     html: bool = False
     encoded: bool = False
@@ -107,11 +98,13 @@ class RemoteFile:
                 with self._response() as response:
                     yield from self._checked_head(response)
                 if self.total is not None and self.offset < self.total:
-                    raise _Again(f"the connection ended at {self.offset:,} of {self.total:,} bytes")
-            except _Again as again:
-                self.attempts.failed(again.why, retry_after=again.retry_after)
+                    raise TryAgain(
+                        f"the connection ended at {self.offset:,} of {self.total:,} bytes"
+                    )
+            except TryAgain as again:
+                self.retries.failed(again)
             except httpx.TransportError as error:
-                self.attempts.failed(f"{type(error).__name__}: {error}".rstrip(": "))
+                self.retries.failed(broken(error))
             else:
                 return
 
@@ -123,7 +116,7 @@ class RemoteFile:
         try:
             with self._send(headers) as response:
                 return response.status_code == 206 and bool(next(response.iter_raw(), b""))
-        except (httpx.TransportError, _Again):
+        except (httpx.TransportError, TryAgain):
             return False
 
     @contextlib.contextmanager
@@ -180,10 +173,10 @@ class RemoteFile:
             return
         if status == 416:
             self._restart()
-            raise _Again("the server refuses the rest of the file")
+            raise TryAgain("the server refuses the rest of the file")
         if status in RETRY_STATUS:
             wait = parse_retry_after(response.headers.get("retry-after"))
-            raise _Again(f"the server answers {status}", retry_after=wait)
+            raise TryAgain(f"the server answers {status}", retry_after=wait)
         fixes = {
             401: "the file needs a login: download it in a browser and put it in place by hand",
             403: "the server forbids it: download it in a browser and put it in place by hand",
@@ -217,7 +210,7 @@ class RemoteFile:
         ) and self.total in {None, total}
         if not self.offset or not match or int(match[1]) != self.offset or not same_version:
             self._restart()
-            raise _Again("the server sent another part than the one asked for")
+            raise TryAgain("the server sent another part than the one asked for")
         self.total = total
         self._check_total()
 
@@ -274,10 +267,10 @@ class RemoteFile:
 
     def _body(self, response: httpx.Response) -> Iterator[bytes]:
         """The bytes as they come, under the caps of size, time and speed."""
-        clock, patience = self.attempts.clock, self.attempts.patience
-        window_start, window_bytes = clock.now(), 0
+        policy = self.retries.policy
+        window_start, window_bytes = policy.now(), 0
         for block in response.iter_raw():
-            self.attempts.check_deadline()
+            self.retries.check_deadline()
             self.offset += len(block)
             if self.size is not None and self.offset > self.size:
                 raise UpstreamChangedError(
@@ -287,14 +280,14 @@ class RemoteFile:
                 )
             if self.offset > self.cap:
                 raise self._too_large()
-            self.attempts.advance(self.offset)
+            self.retries.advance(self.offset)
             yield block
             window_bytes += len(block)
-            elapsed = clock.now() - window_start
-            if elapsed >= patience.slow_window:
-                if window_bytes < patience.slow_rate * elapsed:
-                    raise _Again(f"only {window_bytes / elapsed:.0f} bytes a second")
-                window_start, window_bytes = clock.now(), 0
+            elapsed = policy.now() - window_start
+            if elapsed >= policy.slow_window:
+                if window_bytes < policy.slow_rate * elapsed:
+                    raise TryAgain(f"only {window_bytes / elapsed:.0f} bytes a second")
+                window_start, window_bytes = policy.now(), 0
 
     def _restart(self) -> None:
         self.offset = 0

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from meadow.errors import CheckError, MeadowError, NetworkError, RefusedError, UsageError
 from meadow.net.http import clean_address
 from meadow.net.redaction import redact
-from meadow.net.retry import RETRY_STATUS, Attempts, Clock, Patience, parse_retry_after
+from meadow.net.retry import RETRY_STATUS, RetryPolicy, TryAgain, parse_retry_after
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -28,17 +28,15 @@ class HeadMovedError(MeadowError):
     """Somebody else has committed to the branch since it was read."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class HubClient:
-    """huggingface_hub's `HfApi` with patience.
+    """huggingface_hub's `HfApi` under the one policy of retries.
 
     Args:
-        patience: How often a failed request is sent again.
-        clock: The time.
+        policy: How often a failed request is sent again.
     """
 
-    patience: Patience = field(default_factory=lambda: Patience(tries=5, longest_wait=20.0))
-    clock: Clock = field(default_factory=Clock)
+    policy: RetryPolicy = field(default_factory=lambda: RetryPolicy(tries=5, longest_wait=20.0))
 
     @property
     def api(self) -> HfApi:
@@ -56,21 +54,15 @@ class HubClient:
 
         return clean_address(constants.ENDPOINT)
 
-    def call(
-        self, where: str, action: Callable[[], Result], *, settled: Callable[[], bool] | None = None
-    ) -> Result | None:
+    def call(self, where: str, action: Callable[[], Result]) -> Result:
         """Run `action`, again after a fault that may pass.
 
         Args:
             where: What the request is about, for messages.
             action: One request, or several that may be repeated.
-            settled: Asked before another try whether the last one succeeded after all.
-
-        Returns:
-            What `action` returns; None where `settled` found that nothing is left to do.
         """
-        attempts = Attempts(where, self.patience, self.clock)
-        while True:
+
+        def attempt() -> Result:
             try:
                 return action()
             except MeadowError:
@@ -79,15 +71,28 @@ class HubClient:
                 passing = _may_pass(error)
                 if passing is None:
                     raise explain(error, where) from error
-                attempts.failed(redact(passing), retry_after=_asked_wait(error))
-            if settled is not None and settled():
-                return None
+                raise TryAgain(redact(passing), retry_after=_asked_wait(error)) from error
 
-    def get(self, where: str, action: Callable[[], Result]) -> Result:
-        """`call` for a request that always has an answer."""
-        found: list[Result] = []
-        self.call(where, lambda: found.append(action()))
-        return found[0]
+        return self.policy.call(where, attempt)
+
+    def call_once(
+        self, where: str, action: Callable[[], Result], settled: Callable[[], bool]
+    ) -> Result | None:
+        """`call` for what must not be done twice.
+
+        `settled` is asked before another try whether the last one, whose answer was lost, succeeded
+        after all; the result is then None.
+        """
+        tried = False
+
+        def attempt() -> Result | None:
+            nonlocal tried
+            if tried and settled():
+                return None
+            tried = True
+            return action()
+
+        return self.call(where, attempt)
 
 
 def _status(error: BaseException) -> int | None:

@@ -1,4 +1,4 @@
-"""One model behind an OpenAI-compatible endpoint: asked within limits, retried with patience.
+"""One model behind an OpenAI-compatible endpoint: asked within limits, retried by the one policy.
 
 On this machine first: an address elsewhere has to be allowed. The key comes from the environment,
 goes into the one header that needs it, and is taken out of everything that is kept or printed.
@@ -29,7 +29,7 @@ from meadow.errors import (
     UsageError,
 )
 from meadow.net.http import clean_address, is_loopback
-from meadow.net.retry import RETRY_STATUS, Patience, parse_retry_after
+from meadow.net.retry import RETRY_STATUS, RetryPolicy, TryAgain, parse_retry_after
 
 if TYPE_CHECKING:
     import openai
@@ -169,7 +169,7 @@ class Endpoint:
         api_key: Never printed.
         timeout: Seconds for one answer.
         concurrency: Requests at a time.
-        patience: Tries and waits.
+        policy: Tries and waits.
     """
 
     base_url: str
@@ -177,7 +177,7 @@ class Endpoint:
     api_key: str = field(default="", repr=False)
     timeout: float = 120.0
     concurrency: int = 4
-    patience: Patience = field(default_factory=Patience)
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
 
     @property
     def is_local(self) -> bool:
@@ -351,31 +351,19 @@ class Client:
             BadAnswerError: The server will not answer this request.
             NetworkError: The server is gone, or refuses everybody.
         """
-        patience = self.endpoint.patience
-        failures = 0
         async with self._slots:
-            while True:
-                why, wait = await self._try(request)
-                if isinstance(why, Answer):
-                    return why
-                failures += 1
-                if failures >= patience.tries:
-                    raise NetworkError(
-                        f"{why}; given up after {failures} tries",
-                        where=self.endpoint.address,
-                        fix="run the same command again later; every answer so far is kept",
-                    )
-                if wait is not None and wait > patience.longest_retry_after:
-                    raise NetworkError(
-                        f"{why}; the server asks to wait for {wait:.0f} seconds",
-                        where=self.endpoint.address,
-                        fix="run the same command again after that time",
-                    )
-                backoff = min(patience.first_wait * 2 ** (failures - 1), patience.longest_wait)
-                await asyncio.sleep(max(backoff, wait or 0.0))
+            return await self.endpoint.policy.call_async(
+                self.endpoint.address,
+                lambda: self._try(request),
+                fix="run the same command again later; every answer so far is kept",
+            )
 
-    async def _try(self, request: Mapping[str, Any]) -> tuple[Answer | str, float | None]:
-        """One request: the answer, or why there is none and how long the server wants a pause."""
+    async def _try(self, request: Mapping[str, Any]) -> Answer:
+        """One request.
+
+        Raises:
+            TryAgain: There is no answer, and there may be one later.
+        """
         import openai
 
         if self._client is None:
@@ -388,32 +376,34 @@ class Client:
             answer = self._read(request, raw.http_response.text)
         except openai.APIStatusError as error:
             lost = False
-            return self._status(error)
+            raise self._status(error) from None
         except openai.APITimeoutError:
-            return f"no answer within {self.endpoint.timeout:g} seconds", None
+            raise TryAgain(f"no answer within {self.endpoint.timeout:g} seconds") from None
         except openai.APIConnectionError as error:
             cause = type(error.__cause__ or error).__name__
-            return self.clean(f"the connection failed ({cause})"), None
+            raise TryAgain(self.clean(f"the connection failed ({cause})")) from None
         finally:
             self.meter.settle(reserved, answer, lost=lost)
-        return (answer, None) if answer is not None else ("the answer is no chat completion", None)
+        if answer is None:
+            raise TryAgain("the answer is no chat completion")
+        return answer
 
-    def _status(self, error: openai.APIStatusError) -> tuple[str, float | None]:
+    def _status(self, error: openai.APIStatusError) -> Exception:
+        """What an answer with this status means for the request."""
         status = error.status_code
         said = self.clean(" ".join(error.message.split()))[:300]
         if status in RETRY_STATUS or status >= 500:
-            return f"the server answers {status}", parse_retry_after(
-                error.response.headers.get("retry-after")
-            )
+            wait = parse_retry_after(error.response.headers.get("retry-after"))
+            return TryAgain(f"the server answers {status}", retry_after=wait)
         if status in {400, 413, 422}:
-            raise BadAnswerError(f"the server answers {status}: {said}") from None
+            return BadAnswerError(f"the server answers {status}: {said}")
         fixes = {401: f"set {KEY_VARIABLES[0]} to a valid key", 403: "the key does not permit it",
                  404: "check --base-url (it ends in /v1) and --model"}  # fmt: skip
-        raise NetworkError(
+        return NetworkError(
             f"the server answers {status}: {said}",
             where=self.endpoint.address,
             fix=fixes.get(status, "see what the server's log says"),
-        ) from None
+        )
 
     def _read(self, request: Mapping[str, Any], body: str) -> Answer | None:
         """The answer in a body; None where it is no chat completion."""

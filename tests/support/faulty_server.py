@@ -13,8 +13,10 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from meadow.net.retry import RetryPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,10 @@ class FakeClock:
     def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
         self.time += seconds
+
+    def policy(self, limits: RetryPolicy | None = None) -> RetryPolicy:
+        """A policy of retries by this clock, without chance."""
+        return replace(limits or RetryPolicy(), now=self.now, sleep=self.sleep, jitter=lambda: 1.0)
 
 
 def names(folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ from support.faulty_server import FakeClock, FaultyServer, Reply, Request, fault
 from meadow.cli.app import cli
 from meadow.errors import ExitCode, FileError, LockedError, NetworkError, UsageError
 from meadow.fetch.crawler import STATE, STORE, crawl, repair_store, user_agent
-from meadow.net.retry import Clock, Patience
+from meadow.net.retry import RetryPolicy
 from meadow.source import Wanted
 
 CONTACT = "meadow@example.org"
@@ -79,11 +79,10 @@ def wiki():
 
 
 def run(wiki: FakeWiki, folder: Path, *, clock: FakeClock | None = None, **options: object):
-    found = clock or FakeClock()
-    timing = Clock(now=found.now, sleep=found.sleep, jitter=lambda: 1.0)
+    policy = (clock or FakeClock()).policy(options.pop("policy", None))  # type: ignore[arg-type]
     limit = options.pop("max_pages", None)
     wanted = Wanted(wiki.api, max_pages=limit)  # type: ignore[arg-type]
-    return crawl(wanted, folder, contact=CONTACT, clock=timing, **options)  # type: ignore[arg-type]
+    return crawl(wanted, folder, contact=CONTACT, policy=policy, **options)  # type: ignore[arg-type]
 
 
 def stored(folder: Path) -> list[dict[str, object]]:
@@ -177,7 +176,7 @@ def test_what_is_no_mediawiki_is_an_error(
 ) -> None:
     wiki.faults = [reply]
     with pytest.raises(NetworkError, match=message):
-        run(wiki, tmp_path, patience=Patience(tries=2))
+        run(wiki, tmp_path, policy=RetryPolicy(tries=2))
     assert stored(tmp_path) == []
 
 

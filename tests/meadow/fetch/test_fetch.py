@@ -32,7 +32,6 @@ from meadow.errors import (
 )
 from meadow.fetch.fetch import Fetcher, Item, State, select
 from meadow.fetch.lockfile import NAME, LockEntry, read_lock
-from meadow.net.retry import Clock
 from meadow.source import File, Origin, OriginName, Source
 
 CSV = b"question,answer\n" * 900
@@ -53,9 +52,7 @@ def server() -> Iterator[FaultyServer]:
 
 @pytest.fixture
 def fetcher(tmp_path: Path) -> Fetcher:
-    fake = FakeClock()
-    clock = Clock(fake.now, fake.sleep, lambda: 1.0)
-    return Fetcher(tmp_path / "raw", tmp_path / NAME, clock=clock)
+    return Fetcher(tmp_path / "raw", tmp_path / NAME, FakeClock().policy())
 
 
 def run(fetcher: Fetcher, source: Source) -> list[Item]:

@@ -14,7 +14,7 @@ from meadow.net.hub import (
     parse_reference,
     redact,
 )
-from meadow.net.retry import Clock, Patience
+from meadow.net.retry import RetryPolicy
 
 SECRET = "hf_" + "a1B2" * 8
 
@@ -62,7 +62,7 @@ def test_what_is_no_name(text: str) -> None:
 
 
 def make_client(fake: FakeClock) -> HubClient:
-    return HubClient(Patience(tries=4), Clock(fake.now, fake.sleep, lambda: 1.0))
+    return HubClient(fake.policy(RetryPolicy(tries=4)))
 
 
 def test_passing_faults_are_tried_again_and_others_are_not() -> None:
@@ -75,14 +75,14 @@ def test_passing_faults_are_tried_again_and_others_are_not() -> None:
             raise answer
         return answer
 
-    assert make_client(fake).get("x", act) == 7
+    assert make_client(fake).call("x", act) == 7
     assert fake.waits == [1, 2]
     answers[:] = [KeyError("a defect")]
     with pytest.raises(KeyError):
-        make_client(fake).get("x", act)
+        make_client(fake).call("x", act)
     answers[:] = [ConnectionResetError(SECRET)] * 4
     with pytest.raises(NetworkError, match="given up after 4 tries") as error:
-        make_client(fake).get("x", act)
+        make_client(fake).call("x", act)
     assert SECRET not in str(error.value)
 
 
@@ -94,7 +94,7 @@ def test_a_lost_answer_is_looked_for_before_another_try() -> None:
         tries += 1
         raise ConnectionResetError
 
-    assert make_client(FakeClock()).call("x", act, settled=lambda: tries == 2) is None
+    assert make_client(FakeClock()).call_once("x", act, lambda: tries == 2) is None
     assert tries == 2
 
 

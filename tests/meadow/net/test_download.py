@@ -26,14 +26,14 @@ from support.faulty_server import (
 from meadow.errors import ExitCode, FileError, MeadowError, NetworkError, UpstreamChangedError
 from meadow.net.download import Expected, Fetched, download
 from meadow.net.http import check_address, clean_address, make_client
-from meadow.net.retry import Attempts, Clock, Patience, parse_retry_after
+from meadow.net.retry import Retries, RetryPolicy, parse_retry_after
 
 DATA = random.Random(3).randbytes(300_000)
 OTHER = random.Random(4).randbytes(300_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
 KNOWN = Expected(SHA256, len(DATA), 10**6)
 UNKNOWN = Expected(None, None, 10**6)
-STANDARD = Patience()
+STANDARD = RetryPolicy()
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +47,13 @@ def get(
     target: Path,
     expected: Expected = KNOWN,
     *,
-    patience: Patience = STANDARD,
+    policy: RetryPolicy = STANDARD,
     fake: FakeClock | None = None,
 ) -> Fetched:
     fake = fake or FakeClock()
-    clock = Clock(fake.now, fake.sleep, lambda: 1.0)
-    with make_client(silence=patience.silence) as client:
-        return download(client, url, target, expected, Attempts(url, patience, clock))
+    policy = fake.policy(policy)
+    with make_client(silence=policy.silence) as client:
+        return download(client, url, target, expected, Retries(url, policy))
 
 
 def right(target: Path) -> bool:
@@ -353,7 +353,9 @@ def test_a_slow_drip_ends_at_the_total_deadline(server: FaultyServer, tmp_path: 
     )
     started = time.monotonic()
     with pytest.raises(NetworkError, match="not finished within 40 seconds"):
-        get(url, tmp_path / "file", UNKNOWN, patience=Patience(deadline=40), fake=FakeClock(tick=1))
+        get(
+            url, tmp_path / "file", UNKNOWN, policy=RetryPolicy(deadline=40), fake=FakeClock(tick=1)
+        )
     assert time.monotonic() - started < 5
     assert not (tmp_path / "file").exists()
 
@@ -367,8 +369,8 @@ def test_a_connection_that_is_too_slow_is_given_up_and_continued(
             return Reply(rest, 200, {"ETag": '"v1"'}, length=len(DATA), pause=0.0005)
         return part_of(DATA, request)
 
-    patience = Patience(slow_window=700, slow_rate=5)
-    get(server.route("/slow", handle), tmp_path / "file", patience=patience, fake=FakeClock(tick=1))
+    policy = RetryPolicy(slow_window=700, slow_rate=5)
+    get(server.route("/slow", handle), tmp_path / "file", policy=policy, fake=FakeClock(tick=1))
     assert right(tmp_path / "file")
     asked = [request for request in server.requests if request.path == "/slow"]
     assert len(asked) == 2
@@ -381,7 +383,7 @@ def test_silence_is_a_failed_try(server: FaultyServer, tmp_path: Path) -> None:
             time.sleep(0.5)
         return part_of(DATA, request)
 
-    get(server.route("/silent", handle), tmp_path / "file", patience=Patience(silence=0.1))
+    get(server.route("/silent", handle), tmp_path / "file", policy=RetryPolicy(silence=0.1))
     assert right(tmp_path / "file")
 
 
@@ -527,9 +529,9 @@ def test_a_killed_run_continues_and_the_version_is_compared(
         from pathlib import Path
         from meadow.net.download import Expected, download
         from meadow.net.http import make_client
-        from meadow.net.retry import Attempts
+        from meadow.net.retry import Retries
         download(make_client(), {url!r}, Path({str(tmp_path / "file")!r}),
-                 Expected(None, None, 10**8), Attempts(""))
+                 Expected(None, None, 10**8), Retries(""))
         """
     )
     process = subprocess.Popen([sys.executable, "-c", script])

@@ -19,7 +19,7 @@ from meadow.build.build import BuildSettings, build_corpus
 from meadow.build.plan import find_inputs
 from meadow.cli.app import cli
 from meadow.errors import FileError, NetworkError, RefusedError, UsageError
-from meadow.net.retry import Patience
+from meadow.net.retry import RetryPolicy
 from meadow.quality.check import check_corpus
 from meadow.rephrase.client import (
     Answer,
@@ -45,7 +45,7 @@ from meadow.schema import Task, make_record
 from meadow.source import OriginName
 from meadow.sources import SOURCES
 
-QUICK = Patience(tries=3, first_wait=0.01, longest_wait=0.02, longest_retry_after=5)
+QUICK = RetryPolicy(tries=3, first_wait=0.01, longest_wait=0.02, longest_retry_after=5)
 CANARY = "sk-canary-0123456789abcdefghijklmnop"
 
 
@@ -71,7 +71,7 @@ def run(server: ScriptedChat, items: list[Item], tmp_path: Path, **options: obje
         MODEL,
         timeout=options.pop("timeout", 5.0),
         concurrency=options.pop("concurrency", 4),
-        patience=QUICK,
+        policy=QUICK,
     )
     cache = Cache(tmp_path / "cache.sqlite")
     meter = options.pop("meter", Meter())

@@ -14,7 +14,7 @@ from support.budget import note
 from support.chat_server import says
 
 from meadow.errors import NetworkError
-from meadow.net.retry import Patience
+from meadow.net.retry import RetryPolicy
 from meadow.rephrase.checks import refuses
 from meadow.rephrase.client import Cache, Endpoint, Meter
 from meadow.rephrase.items import Item, flashcard_item, rephrase_items
@@ -28,7 +28,7 @@ from meadow.rephrase.scripted_chat import (
 )
 from meadow.schema import Task, make_record
 
-QUICK = Patience(tries=2, first_wait=0.001, longest_wait=0.002, longest_retry_after=5)
+QUICK = RetryPolicy(tries=2, first_wait=0.001, longest_wait=0.002, longest_retry_after=5)
 GOOD, COUNT = 3, 6
 
 
@@ -88,7 +88,7 @@ def cards() -> list[Item]:
 
 
 def run(server: ScriptedChat, cache_path: Path) -> list[Any]:
-    endpoint = Endpoint(server.base_url, MODEL, timeout=0.5, concurrency=1, patience=QUICK)
+    endpoint = Endpoint(server.base_url, MODEL, timeout=0.5, concurrency=1, policy=QUICK)
     cache = Cache(cache_path)
     try:
         return list(rephrase_items(cards(), latest_prompt("flashcard"), endpoint, cache, Meter()))

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from meadow.errors import NetworkError
-from meadow.net.retry import Patience
+from meadow.net.retry import RetryPolicy
 from meadow.rephrase.client import Cache, Endpoint, Meter
 from meadow.rephrase.items import Item, flashcard_item, rephrase_items
 from meadow.rephrase.prompts import latest_prompt
@@ -26,7 +26,7 @@ from meadow.rephrase.scripted_chat import Reply, scripted_chat
 from meadow.schema import Task, make_record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-QUICK = Patience(tries=3, first_wait=0.05, longest_wait=0.1)
+QUICK = RetryPolicy(tries=3, first_wait=0.05, longest_wait=0.1)
 TEMPLATE = (
     "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}Once upon a time{% endif %}"
@@ -112,7 +112,7 @@ def cards(count: int) -> list[Item]:
 def run(base_url: str, model: str, items: list[Item], folder: Path, timeout: float = 120.0):
     from dataclasses import replace
 
-    endpoint = Endpoint(base_url, model, timeout=timeout, concurrency=2, patience=QUICK)
+    endpoint = Endpoint(base_url, model, timeout=timeout, concurrency=2, policy=QUICK)
     prompt = replace(latest_prompt("flashcard"), max_tokens=16)
     cache, meter = Cache(folder / "cache.sqlite"), Meter()
     try:
