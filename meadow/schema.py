@@ -169,21 +169,6 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """Candidates that a reader has converted itself, as columns.
-
-    Args:
-        rows: The records: the columns of a shard, and `_where`.
-        rejects: The other rows, in reading order.
-        places: Per reject how many of the records stand before it.
-    """
-
-    rows: pa.RecordBatch
-    rejects: list[Reject]
-    places: list[int]
-
-
-@dataclass(frozen=True, slots=True)
 class Author:
     """Who is to be named: what CC BY and CC BY-SA ask for."""
 

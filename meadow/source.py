@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from meadow.errors import UsageError
-from meadow.schema import Block, Fact, Raw, Record, Reject, Style
+from meadow.schema import Fact, Raw, Record, Reject, Style
 
 CONVERTER_VERSION = 1
 """Raised when any converter or cleaner changes what it writes; finished sources then rebuild."""
@@ -84,7 +84,7 @@ class Options:
     """anki: note type -> the fields of its question and its answer."""
 
 
-Reader = Callable[[Sequence[Input], Options], Iterator[Raw | Reject | Fact | Block]]
+Reader = Callable[[Sequence[Input], Options], Iterator[Raw | Reject | Fact]]
 """Files to raw rows; a row that cannot be read is a reject, a count worth keeping is a fact, and
 rows that were converted as columns are a block."""
 Converter = Callable[[Raw, Options], Iterator[Record | Reject | Fact]]

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from meadow.schema import (
     Author,
-    Block,
     Fact,
     Raw,
     Reason,
@@ -102,16 +101,10 @@ class Admission:
 
 
 def batches(items: Iterable[Any], size: int = 0) -> Iterator[list[Any]]:
-    """What a reader gives, `size` (else `BATCH_ROWS`) at a time; a block is a batch of its own."""
+    """What a reader gives, `size` (else `BATCH_ROWS`) at a time."""
     size = size or BATCH_ROWS
     held: list[Any] = []
     for item in items:
-        if isinstance(item, Block):
-            if held:
-                yield held
-            yield [item]
-            held = []
-            continue
         held.append(item)
         if len(held) >= size:
             yield held
@@ -120,21 +113,16 @@ def batches(items: Iterable[Any], size: int = 0) -> Iterator[list[Any]]:
         yield held
 
 
-def admit(
-    raws: Sequence[Raw | Reject | Fact | Block], rules: Rules, most: int | None = None
-) -> Admission:
+def admit(raws: Sequence[Raw | Reject | Fact], rules: Rules, most: int | None = None) -> Admission:
     """Convert a batch of raw rows and decide on each of them.
 
     Args:
-        raws: As the source's reader gives them; a block comes alone.
+        raws: As the source's reader gives them.
         rules: What they are held to.
         most: Stop after that many candidates; None for all.
     """
-    from meadow.build.block_admission import admit_block
     from meadow.sources import SOURCES
 
-    if raws and isinstance(raws[0], Block):
-        return admit_block(raws[0], rules, most)
     convert = SOURCES[rules.source].origin(rules.origin).convert
     facts: Counter[tuple[str, str]] = Counter()
     found: list[Record | Reject] = []
@@ -147,7 +135,7 @@ def admit(
             places.append(raw.where)
         elif isinstance(raw, Fact):
             facts[raw.group, raw.value] += raw.count
-        elif not isinstance(raw, Block):
+        else:
             where = str(raw["_where"])
             for item in convert(raw, rules.options):
                 if isinstance(item, Fact):

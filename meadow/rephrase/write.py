@@ -32,7 +32,6 @@ from meadow.rephrase.items import (
 )
 from meadow.rephrase.prompts import Prompt
 from meadow.schema import (
-    Block,
     Fact,
     Reason,
     Record,
@@ -134,7 +133,7 @@ def _heading_items(
     if origin is None:
         return
     for raw in origin.read(relabelled, options):
-        if isinstance(raw, Reject | Fact | Block) or raw["_where"] not in wanted:
+        if isinstance(raw, Reject | Fact) or raw["_where"] not in wanted:
             continue
         made = section_record(raw, str(raw["heading"]), options, source)
         if isinstance(made, Record):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from meadow.licenses import LICENSES
 from meadow.readers.delimited import read_file
-from meadow.schema import Author, Block, Raw, Reason, Record, Reject, Style, Task, make_record
+from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import File, Input, Options, Origin, Source
 from meadow.sources.published import published_origin, published_row
 
@@ -80,13 +80,6 @@ def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
                 continue
             yield unless_duplicate(raw, best=bool(keep[position]))
             position += 1
-
-
-def read_blocks(inputs: Sequence[Input], options: Options) -> Iterator[Block | Raw | Reject]:
-    """The rows of `read`, most of them converted already, as columns: the same at less cost."""
-    from meadow.sources import cord19_columns
-
-    return cord19_columns.read(inputs, options)
 
 
 def unless_duplicate(raw: Raw, *, best: bool) -> Raw | Reject:
@@ -264,7 +257,7 @@ SOURCE = Source(
                 also=("metadata.csv", "cord-19_*.tar.gz", "metadata*.csv*"),
             ),
         ),
-        read=read_blocks,
+        read=read,
         convert=convert,
         expected_rows=1_056_660,
     ),

@@ -113,8 +113,8 @@ for read in (
             refused += 1
 print(json.dumps({"refused": refused}))
 """
-NOT_IN_SAMPLES = {"delimited_columns", "stack_preferences"}
-"""Readers of large or rare files: Arrow on an open local file, as `parquet` is, which is called."""
+NOT_IN_SAMPLES = {"stack_preferences"}
+"""A reader of rare files: Arrow on an open local file, as `parquet` is, which is called."""
 
 
 class Guarded:

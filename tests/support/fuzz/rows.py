@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from meadow.schema import Block, Fact, Raw, Record, Reject, arrow_schema, from_row, to_rows
+from meadow.schema import Fact, Raw, Record, Reject, arrow_schema, to_rows
 from meadow.source import Input, Options, Origin
 from meadow.text.clean import clean_record
 
@@ -22,7 +22,7 @@ def drain(origin: Origin, inputs: Sequence[Input], options: Options | None = Non
     options = options or Options()
     found: Counter[str] = Counter()
     records: list[Record] = []
-    for raw in _unfolded(origin.read(inputs, options)):
+    for raw in origin.read(inputs, options):
         if isinstance(raw, Record):
             cleaned = clean_once(raw, options)
             found["row" if isinstance(cleaned, Record) else "reject"] += 1
@@ -45,19 +45,6 @@ def drain(origin: Origin, inputs: Sequence[Input], options: Options | None = Non
                 found["reject" if isinstance(item, Reject) else "fact"] += 1
     check_records(records)
     return found
-
-
-def _unfolded(items: Iterable[Any]) -> Iterator[Any]:
-    """What a reader gives, its blocks as their records and rejects."""
-    for item in items:
-        if isinstance(item, Block):
-            item.rows.validate(full=True)
-            for row in item.rows.to_pylist():
-                row["_where"].encode()
-                yield from_row(row)
-            yield from item.rejects
-        else:
-            yield item
 
 
 def clean_once(record: Record, options: Options) -> Record | Reject:
