@@ -11,14 +11,14 @@ import base64
 import hashlib
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation import charts
 from evaluation.compare import compare, p_text, sentence
 from evaluation.modes import GENERATED
 from evaluation.results import Finished, read_runs
+from meadow import charts
 from meadow.atomic import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -140,17 +140,23 @@ def _facts(run: Finished) -> dict[str, Any]:
         "modes": modes,
         "primary": primary,
         "leaderboard": charts.intervals(
-            [(m, c["accuracy"], *c["ci95"]) for m, c in modes.items()], summary["chance"]
+            [(m, c["accuracy"], *c["ci95"]) for m, c in modes.items()],
+            summary["chance"],
+            "accuracy with 95 % intervals",
         ),
-        "parsing": charts.shares(generated, STATUSES) if generated else "",
+        "parsing": charts.stacked_bars(generated, STATUSES, "responses by status")
+        if generated
+        else "",
         "statuses": generated,
         "calibrated": calibrated,
-        "reliability": charts.reliability(calibrated[shown]["bins"]) if shown else "",
+        "reliability": charts.reliability(
+            calibrated[shown]["bins"], "reliability diagram: accuracy against confidence"
+        )
+        if shown
+        else "",
         "reliability_mode": shown,
         "bias": bias,
-        "positions": charts.positions(bias[placed]["predicted"], bias[placed]["gold"])
-        if placed
-        else "",
+        "positions": _positions(bias[placed]) if placed else "",
         "positions_mode": placed,
         "variants": summary.get("variants", {}),
         "legacy": modes.get("medalpaca_legacy"),
@@ -161,6 +167,12 @@ def _facts(run: Finished) -> dict[str, Any]:
         "step_discipline": modes[primary]["step_discipline"],
         "agreement": summary["agreement"],
     }
+
+
+def _positions(bias: Mapping[str, Any]) -> Any:
+    series = {name: bias[name] for name in ("predicted", "gold")}
+    labels = sorted({label for counts in series.values() for label in counts})
+    return charts.columns(labels, series, "labels predicted and right")
 
 
 def _excluded(run: Finished) -> list[dict[str, Any]]:

@@ -1,45 +1,103 @@
-"""Charts as inline SVG, for pages that load nothing.
+"""The one chart kit: a few marks, a scale and ticks, and the charts that are made of them.
 
-Colours and fonts come from the page's style sheet through classes, so a chart carries no style of
-its own (the page's content security policy allows none) and follows light and dark. Every text is
-escaped here.
+Charts are inline SVG for pages that load nothing. Colours and fonts come from the page's style
+sheet through classes, so a chart carries no style of its own (a page's content security policy
+allows none) and follows light and dark; only `curves`, a file by itself, brings its own. Every text
+is escaped here, and every mark whose number is not beside it has it as a title.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 from markupsafe import Markup, escape
 
 WIDTH = 960
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Values to places: `low` stands at `start`, `high` at `end`."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """The place of a value, in pixels."""
+        return self.start + (self.end - self.start) * (value - self.low) / (self.high - self.low)
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers between two values, about `count` of them."""
+    span = (high - low) or 1.0
+    size = 10.0 ** math.floor(math.log10(span / count))
+    size *= next(k for k in (1, 2, 5, 10) if span / (size * k) <= count)
+    first, last = math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9)
+    return [place * size for place in range(first, last + 1)]
 
 
 def _number(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-def _svg(height: float, label: str, body: Sequence[str], width: float = WIDTH) -> Markup:
-    frame = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
-    # The parts are made here, their texts escaped one by one.
-    inside = Markup("".join(body))  # noqa: S704
-    return frame.format(_number(width), _number(height), label, inside)
+def _mark(tag: str, kind: str, title: str = "", **places: float) -> str:
+    inside = "".join(f' {name}="{_number(value)}"' for name, value in places.items())
+    tip = f"<title>{escape(title)}</title>" if title else ""
+    return f'<{tag}{inside} class="{kind}">{tip}</{tag}>'
 
 
-def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> str:
+def svg(width: float, height: float, label: str, body: Sequence[str], *, style: str = "") -> Markup:
+    """The picture around its marks.
+
+    Args:
+        width: In pixels, like the height.
+        height: A page may scale both.
+        label: What the chart shows, for people who do not see it.
+        body: Marks, made here: their texts are escaped.
+        style: A style sheet of its own, for a picture that is a file by itself.
+    """
+    frame = Markup('<svg{} viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}">')
+    space = Markup(' xmlns="http://www.w3.org/2000/svg"') if style else ""
+    size = (_number(width), _number(height))
+    sheet = f"<style>{style}</style>" if style else ""
+    inside = Markup(sheet + "".join(body))  # noqa: S704 - escaped one by one above
+    return frame.format(space, *size, *size, label) + inside + Markup("</svg>")
+
+
+def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
+    """Words; `anchor` says which part of them stands at x."""
     return (
         f'<text x="{_number(x)}" y="{_number(y)}" text-anchor="{anchor}" class="{kind}">'
-        f"{escape(text)}</text>"
+        f"{escape(words)}</text>"
     )
 
 
-def _rectangle(x: float, y: float, width: float, height: float, kind: str, title: str = "") -> str:
-    tip = f"<title>{escape(title)}</title>" if title else ""
-    return (
-        f'<rect x="{_number(x)}" y="{_number(y)}" width="{_number(max(0, width))}" '
-        f'height="{_number(max(0, height))}" class="{kind}">{tip}</rect>'
-    )
+def rectangle(x: float, y: float, width: float, height: float, kind: str, title: str = "") -> str:
+    """A filled area, of no negative size."""
+    return _mark("rect", kind, title, x=x, y=y, width=max(0, width), height=max(0, height))
+
+
+def line(x1: float, y1: float, x2: float, y2: float, kind: str, title: str = "") -> str:
+    """A straight line."""
+    return _mark("line", kind, title, x1=x1, y1=y1, x2=x2, y2=y2)
+
+
+def circle(x: float, y: float, radius: float, kind: str, title: str = "") -> str:
+    """A point."""
+    return _mark("circle", kind, title, cx=x, cy=y, r=radius)
+
+
+def polyline(points: Sequence[tuple[float, float]], kind: str) -> str:
+    """A line through points."""
+    path = " ".join(f"{_number(x)},{_number(y)}" for x, y in points)
+    return f'<polyline points="{path}" class="{kind}"/>'
 
 
 def bars(items: Sequence[tuple[str, int]], label: str) -> Markup:
@@ -49,37 +107,183 @@ def bars(items: Sequence[tuple[str, int]], label: str) -> Markup:
         items: Name and count, in order.
         label: What the chart shows, for people who do not see it.
     """
-    largest = max((value for _, value in items), default=0) or 1
-    left, right, step = 240, 120, 30
+    x = Scale(0, max((value for _, value in items), default=0) or 1, 240, WIDTH - 120)
+    step = 30
     body = []
     for index, (name, value) in enumerate(items):
         top = index * step
-        width = (WIDTH - left - right) * value / largest
-        body.append(_text(left - 14, top + 19, _short(name, 32), "name", "end"))
-        body.append(_rectangle(left, top + 6, WIDTH - left - right, 18, "track"))
-        body.append(_rectangle(left, top + 6, max(width, 1 if value else 0), 18, "bar"))
-        body.append(_text(WIDTH, top + 19, f"{value:,}", "figure", "end"))
-    return _svg(max(1, len(items)) * step, label, body)
+        body.append(text(x.start - 14, top + 19, _short(name, 32), "name", "end"))
+        body.append(rectangle(x.start, top + 6, x.end - x.start, 18, "track"))
+        wide = max(x(value) - x.start, 1 if value else 0)  # nothing that is there is invisible
+        body.append(rectangle(x.start, top + 6, wide, 18, "bar"))
+        body.append(text(WIDTH, top + 19, f"{value:,}", "figure", "end"))
+    return svg(WIDTH, max(1, len(items)) * step, label, body)
+
+
+def stacked_bars(
+    rows: Sequence[tuple[str, Mapping[str, int]]], kinds: Sequence[str], label: str
+) -> Markup:
+    """A bar per row, shared out among kinds; classes kind0, kind1, ... in the order of `kinds`."""
+    step, width = 30, 640.0
+    body = []
+    for index, (name, counts) in enumerate(rows):
+        top = index * step + 6
+        x = Scale(0, sum(counts.values()) or 1, 210, width - 10)
+        body.append(text(x.start - 10, top + 14, _short(name, 30), "name", "end"))
+        done = 0
+        for place, kind in enumerate(kinds):
+            count = counts.get(kind, 0)
+            if not count:
+                continue
+            left, wide = x(done), x(count) - x.start
+            body.append(rectangle(left, top, wide, 20, f"kind{place}", f"{kind}: {count}"))
+            if wide > 26:  # where the number has room
+                body.append(text(left + wide / 2, top + 14, str(count), "inside", "middle"))
+            done += count
+    return svg(width, step * len(rows) + 8, label, body)
+
+
+def columns(groups: Sequence[str], series: Mapping[str, Mapping[str, int]], label: str) -> Markup:
+    """Columns side by side in each group, one per series; their classes are the series' names."""
+    most = max([count for counts in series.values() for count in counts.values()], default=0)
+    y = Scale(0, most or 1, 120, 20)
+    step = 16 + 20 * len(series)
+    body = []
+    for index, group in enumerate(groups):
+        left = 10 + index * step
+        for place, (kind, counts) in enumerate(series.items()):
+            count, x = counts.get(group, 0), left + 20 * place
+            top = y(count)
+            body.append(rectangle(x, top, 18, y.start - top, kind, f"{kind} {count}"))
+            body.append(text(x + 9, top - 6, str(count), "tick", "middle"))
+        middle = left + 10 * len(series) - 1
+        body.append(text(middle, 138, group, "name", "middle"))
+    return svg(max(120, 20 + step * len(groups)), 150, label, body)
 
 
 def histogram(edges: Sequence[int], counts: Sequence[int], label: str) -> Markup:
-    """Bars over bins; `edges` has one entry more than `counts`, and the last bin is open."""
+    """Columns over bins; `edges` has one entry more than `counts`, and the last bin is open."""
     width, height = 300.0, 110.0
-    largest = max(counts, default=0) or 1
+    y = Scale(0, max(counts, default=0) or 1, height, 0)
     step = width / max(1, len(counts))
     body = []
     for index, value in enumerate(counts):
-        tall = height * value / largest
         last = index == len(counts) - 1
         bounds = f"from {edges[index]:,}" if last else f"{edges[index]:,} to {edges[index + 1]:,}"
         title = f"{bounds}: {value:,} rows"
-        x = index * step
-        body.append(_rectangle(x + 0.75, height - tall, step - 1.5, tall, "bar", title))
-    body.append(f'<line x1="0" x2="{_number(width)}" y1="110" y2="110" class="axis"/>')
+        top = y(value)
+        body.append(rectangle(index * step + 0.75, top, step - 1.5, height - top, "bar", title))
+    body.append(line(0, height, width, height, "axis"))
     for index in range(0, len(counts), 3):
         anchor = "middle" if index else "start"
-        body.append(_text(index * step, height + 13, _compact(edges[index]), "tick", anchor))
-    return _svg(height + 18, label, body, width)
+        body.append(text(index * step, height + 13, _compact(edges[index]), "tick", anchor))
+    return svg(width, height + 18, label, body)
+
+
+def intervals(rows: Sequence[tuple[str, float, float, float]], chance: float, label: str) -> Markup:
+    """Shares with their intervals on an axis from 0 to 1, and a line at chance level.
+
+    Args:
+        rows: (name, share, low, high).
+        chance: Where guessing stands.
+        label: What the chart shows.
+    """
+    width, step = 640.0, 26
+    foot = step * len(rows) + 8
+    x = Scale(0, 1, 210, width - 70)
+    body = []
+    for value in (0, 0.25, 0.5, 0.75, 1):
+        body.append(line(x(value), 4, x(value), foot, "axis"))
+        body.append(text(x(value), foot + 16, f"{value:.0%}", "tick", "middle"))
+    body.append(line(x(chance), 4, x(chance), foot, "chance", f"chance {chance:.1%}"))
+    for index, (name, value, low, high) in enumerate(rows):
+        y = step * index + 18
+        body.append(text(x.start - 10, y + 4, _short(name, 30), "name", "end"))
+        body.append(line(x(low), y, x(high), y, "interval"))
+        body.append(circle(x(value), y, 4.5, "point"))
+        body.append(text(x.end + 8, y + 4, f"{value:.1%}", "figure"))
+    return svg(width, foot + 22, label, body)
+
+
+def reliability(bins: Sequence[Mapping[str, Any]], label: str) -> Markup:
+    """Accuracy against confidence, with the diagonal; the area of a point is its share.
+
+    Args:
+        bins: Each with confidence, accuracy and n.
+        label: What the chart shows.
+    """
+    size, edge = 260.0, 34.0
+    x, y = Scale(0, 1, edge, size - 10), Scale(0, 1, size - edge, 10)
+    total = sum(point["n"] for point in bins) or 1
+    body = [
+        rectangle(x.start, y.end, x.end - x.start, y.start - y.end, "frame"),
+        line(x(0), y(0), x(1), y(1), "chance"),
+    ]
+    for value in (0, 0.5, 1):
+        body.append(text(x(value), size - 8, f"{value:g}", "tick", "middle"))
+        body.append(text(edge - 6, y(value) + 4, f"{value:g}", "tick", "end"))
+    places = [(x(point["confidence"]), y(point["accuracy"])) for point in bins]
+    body.append(polyline(places, "curve"))
+    for (across, up), point in zip(places, bins, strict=True):
+        title = "confidence {confidence:.2f}, accuracy {accuracy:.2f}, n {n}".format(**point)
+        radius = 2.5 + 5 * math.sqrt(point["n"] / total)
+        body.append(circle(across, up, radius, "point", title))
+    return svg(size, size, label, body)
+
+
+COLOURS = (
+    "#222222", "#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b",
+    "#e377c2", "#7f7f7f", "#bcbd22",
+)  # fmt: skip
+CURVE_STYLE = (
+    "text{font:12px sans-serif}.title{font-size:15px}.paper{fill:#fff}.axis{stroke:#ddd}"
+    + "".join(f".c{i}{{stroke:{c};fill:{c}}}" for i, c in enumerate(COLOURS))
+    + ".curve{fill:none;stroke-width:1}.strong{stroke-width:2}.sparse{stroke-dasharray:6 4}"
+)
+
+
+def curves(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    title: str,
+    *,
+    across: str,
+    strong: Collection[str] = (),
+    sparse: Collection[str] = (),
+) -> Markup:
+    """Curves with a legend, as an SVG file by itself.
+
+    Args:
+        series: (x, y) by name; a y that is no number is left out.
+        title: Stands above.
+        across: What x is.
+        strong: Names that are drawn thick.
+        sparse: Names with few values: dashed, with a point at each.
+    """
+    shown = {name: [p for p in points if math.isfinite(p[1])] for name, points in series.items()}
+    points = [point for curve in shown.values() for point in curve] or [(0.0, 0.0), (1.0, 1.0)]
+    left, right = min(p[0] for p in points), max(p[0] for p in points)
+    low, high = min(p[1] for p in points), max(p[1] for p in points)
+    margin = (high - low or 1.0) * 0.05
+    x = Scale(left, max(right, left + 1), 60, 640)
+    y = Scale(low - margin, high + margin, 414, 40)
+    body = [rectangle(0, 0, 860, 460, "paper"), text(x.start, 24, title, "title")]
+    for value in ticks(y.low, y.high):
+        body.append(line(x.start, y(value), x.end, y(value), "axis"))
+        body.append(text(x.start - 8, y(value) + 4, f"{value:g}", "tick", "end"))
+    for value in ticks(x.low, x.high):
+        body.append(text(x(value), y.start + 18, f"{value:g}", "tick", "middle"))
+    body.append(text((x.start + x.end) / 2, 452, across, "name", "middle"))
+    for number, (name, curve) in enumerate(shown.items()):
+        colour = f"c{number % len(COLOURS)}"
+        kind = f"{colour} curve{' strong' * (name in strong)}{' sparse' * (name in sparse)}"
+        places = [(x(a), y(b)) for a, b in curve]
+        body.append(polyline(places, kind))
+        if name in sparse:
+            body += [circle(a, b, 3, colour) for a, b in places]
+        beside = 48 + 20 * number
+        body.append(line(x.end + 14, beside, x.end + 32, beside, kind))
+        body.append(text(x.end + 38, beside + 4, name, "name"))
+    return svg(860, 460, title, body, style=CURVE_STYLE)
 
 
 def flow(stages: Sequence[tuple[str, int, Sequence[tuple[str, int]]]], label: str) -> Markup:
@@ -90,7 +294,7 @@ def flow(stages: Sequence[tuple[str, int, Sequence[tuple[str, int]]]], label: st
         label: What the chart shows, for people who do not see it.
     """
     if not stages:
-        return _svg(1, label, [])
+        return svg(WIDTH, 1, label, [])
     first = max(1, *(rows for _, rows, _ in stages))
     top, tall, node, most = 46.0, 130.0, 14.0, 5
     gap = (WIDTH - node * len(stages)) / max(1, len(stages) - 1) if len(stages) > 1 else 0.0
@@ -109,20 +313,20 @@ def flow(stages: Sequence[tuple[str, int, Sequence[tuple[str, int]]]], label: st
             if lost:
                 thick = max(1.5, before - kept)
                 body.append(_peel(start, top + kept, thick, start + gap * 0.55, foot - 16))
-        body.append(_rectangle(x, top, node, height, "node", f"{name}: {rows:,} rows"))
+        body.append(rectangle(x, top, node, height, "node", f"{name}: {rows:,} rows"))
         edge = "start" if index == 0 else "end" if index == len(stages) - 1 else "middle"
         at = x if index == 0 else x + node if index == len(stages) - 1 else x + node / 2
         level = 0.0 if not wide or index % 2 == 0 else -2.0
-        body.append(_text(at, 14 + level, _short(name, 20), "name", edge))
-        body.append(_text(at, 34 + level, f"{rows:,}", "figure", edge))
+        body.append(text(at, 14 + level, _short(name, 20), "name", edge))
+        body.append(text(at, 34 + level, f"{rows:,}", "figure", edge))
         shown = [*losses[:most]]
         if len(losses) > most:
             shown.append(("other reasons", sum(count for _, count in losses[most:])))
         at = x - gap * 0.45
-        for line, (reason, count) in enumerate(shown):
-            text = f"{_short(reason, 24)} {count:,}"
-            body.append(_text(at, foot + 8 + line * 18, text, "loss-name", "middle"))
-    return _svg(foot + 8 + deepest * 18, label, body)
+        for row, (reason, count) in enumerate(shown):
+            lost_text = f"{_short(reason, 24)} {count:,}"
+            body.append(text(at, foot + 8 + row * 18, lost_text, "loss-name", "middle"))
+    return svg(WIDTH, foot + 8 + deepest * 18, label, body)
 
 
 def _band(
@@ -154,19 +358,13 @@ def matrix_shade(value: int, largest: int) -> int:
     return min(5, -(-5 * value // max(1, largest)))
 
 
-def _short(text: str, length: int) -> str:
-    flat = " ".join(text.split())
+def _short(words: str, length: int) -> str:
+    flat = " ".join(words.split())
     return flat if len(flat) <= length else flat[: length - 1] + "…"
 
 
 def _compact(value: int) -> str:
     return f"{value // 1024}k" if value >= 1024 else str(value)
-
-
-# The interval of a proportion, in one place for audits, reviews and exam scores.
-
-
-CONFIDENCE = 0.95
 
 
 def wilson(hits: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
