@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from meadow.corpus.manifest import hash_json
-from meadow.exams.items import IMAGE_READINGS, USMLE_ROWS, ExamItem, load_exam
+from meadow.exams.items import ExamItem, load_exam
+from meadow.exams.usmle import IMAGE_READINGS, USMLE_ROWS
 
 EXAM = "usmle_self_assessment"
 README_2023 = {"step1": 92, "step2": 110, "step3": 122}

@@ -1,28 +1,43 @@
-"""The files that exams come in: JSONL, JSON in three shapes, CSV, TSV, Parquet, headerless CSV.
+"""Exam files as rows: JSON Lines, JSON in the shapes it is passed around in, CSV, TSV, Parquet.
 
-Every reader yields (where, row), and a file that cannot be read whole is a `FileError`.
+The readers are the corpus' own, but where a corpus sets a bad row aside, an exam is refused: one
+question fewer is another exam. Every reader yields (where, row); a file that cannot be read whole,
+or that holds no row at all, is a `FileError` which names the file and the line.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from meadow.errors import FileError
+from meadow.readers import delimited, json_rows, parquet
+from meadow.schema import Reject
+from meadow.source import Input, Options
+
+Rows = list[tuple[str, dict[str, Any]]]
+SUFFIXES = {".json", ".jsonl", ".csv", ".tsv", ".parquet"}
+QUESTION = ("question", "stem", "query", "sent1")
+"""The names that a question's column has, in lower case."""
+MMLU = ("question", "A", "B", "C", "D", "answer")
+"""The columns of MMLU's files, which have no header."""
+_WRAPPERS = ("test", "data", "rows", "questions", "items", "examples")
+_LETTERS = "abcde"
+"""What the last field of a question of MMLU is."""
 
 
 def exam_files(paths: Sequence[Path]) -> Iterator[Path]:
     """The files themselves; a folder stands for its exam files in name order."""
     for path in map(Path, paths):
         if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
+            found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
             if not found:
-                raise FileError("no exam files in the folder", where=str(path))
+                raise FileError(
+                    f"no exam files in the folder: one of {', '.join(sorted(SUFFIXES))} was due",
+                    where=str(path),
+                )
             yield from found
         elif path.is_file():
             yield path
@@ -30,93 +45,133 @@ def exam_files(paths: Sequence[Path]) -> Iterator[Path]:
             raise FileError("exam file not found", where=str(path), fix="check the path")
 
 
-_SUFFIXES = {".json", ".jsonl", ".csv", ".tsv", ".parquet"}
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"the exam file cannot be read: {error}", where=str(path)) from error
-
-
 def read_json(path: Path) -> Any:
     """The value of a JSON file, or a `FileError`."""
     try:
-        return json.loads(_read(path))
-    except (ValueError, RecursionError) as error:
+        return json_rows.DECODER.decode(path.read_text(encoding="utf-8-sig").strip())
+    except (OSError, ValueError, RecursionError) as error:
         raise FileError(f"not JSON: {error}", where=str(path)) from error
 
 
-def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(where, row) of a JSONL, JSON, CSV, TSV or Parquet file."""
+def rows_of(path: Path, *, headerless: bool = False) -> Rows:
+    """The rows of one file, all of them.
+
+    Args:
+        path: A .jsonl, .json, .csv, .tsv or .parquet file.
+        headerless: Whether CSV files have MMLU's columns and no header.
+
+    Raises:
+        FileError: The file is broken somewhere, or holds no row.
+    """
     suffix = path.suffix.lower()
+    item = Input(path, str(path))
     if suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            rows = pq.read_table(path).to_pylist()
-        except (OSError, pa.ArrowException) as error:
-            raise FileError(f"not a Parquet file: {error}", where=str(path)) from error
-        yield from ((f"{path.name}[{i}]", row) for i, row in enumerate(rows))
+        rows = _whole(parquet.read_rows(item, (), _columns(path)))
     elif suffix in {".csv", ".tsv"}:
-        reader = csv.DictReader(
-            io.StringIO(_read(path), newline=""), delimiter="\t" if suffix == ".tsv" else ","
-        )
-        for row in reader:
-            yield f"{path.name}:{reader.line_num}", row
-    elif suffix == ".json":
-        yield from _json_rows(path)
-    else:
-        for number, line in enumerate(_read(path).split("\n"), 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise FileError(f"not JSON: {error}", where=f"{path}:{number}") from error
-            if not isinstance(row, dict):
-                raise FileError("an object was due", where=f"{path}:{number}")
-            yield f"{path.name}:{number}", row
-
-
-def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of a JSON file: a list of rows, rows by key, columns by name, or JSON lines."""
-    text = _read(path)
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        if re.match(r"\s*\{.*\}\s*\n\s*\{", text):  # JSON lines under the name .json (medmcqa)
-            for number, line in enumerate(filter(str.strip, text.split("\n")), 1):
-                yield f"{path.name}:{number}", json.loads(line)
-            return
-        raise FileError(f"not JSON: {error}", where=str(path)) from error
-    if isinstance(value, dict) and isinstance(value.get("question"), dict):
-        keys = list(value["question"])
-        value = [{name: column.get(key) for name, column in value.items()} for key in keys]
-    elif isinstance(value, dict):
-        value = [{"_key": key, **row} for key, row in value.items() if isinstance(row, dict)]
-    for index, row in enumerate(value):
-        if not isinstance(row, dict):
-            raise FileError("an object was due", where=f"{path}[{index}]")
-        yield f"{path.name}[{index}]", row
-
-
-def headerless_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """MMLU's CSV: question, A, B, C, D, answer without a header; every field is text."""
-    if path.suffix.lower() != ".csv":
-        yield from rows_of(path)
-        return
-    subject = re.sub(r"_(test|dev|val)$", "", path.stem)
-    reader = csv.reader(io.StringIO(_read(path), newline=""))
-    for row in reader:
-        if len(row) != 6:
+        delimiter = "\t" if suffix == ".tsv" else ","
+        names = MMLU if headerless else None
+        rows = _whole(delimited.read_file(item, names, names or (), delimiter))
+        header = [name.lower() for name in rows[0][1]] if rows else []
+        if header and not headerless and header[-2] in _LETTERS and not {*QUESTION} & {*header}:
             raise FileError(
-                f"six columns were due, {len(row)} found", where=f"{path}:{reader.line_num}"
+                "the file has no header: its first row is a question",
+                where=f"{path}:1",
+                fix="MMLU's files are the exam mmlu_medical; other files need a header with "
+                "question, A, B, ... and answer",
             )
-        names = ("question", "A", "B", "C", "D", "answer")
-        yield (
-            f"{path.name}:{reader.line_num}",
-            {**dict(zip(names, row, strict=True)), "subject": subject},
+    elif suffix == ".json" and not _is_lines(path):
+        rows = list(_unwrapped(read_json(path), path))
+    else:
+        rows = _whole(json_rows.read([item], Options()))
+    if not rows:
+        raise FileError("no question in the file", where=str(path), fix="check the download")
+    return rows
+
+
+def _whole(rows: Iterable[Any]) -> Rows:
+    """The rows, none of which may be a reject."""
+    found: Rows = []
+    for row in rows:
+        if isinstance(row, Reject):
+            raise FileError(
+                f"a row of the exam cannot be read: {row.detail or row.reason.value}",
+                where=row.where,
+                fix="an exam is read whole or not at all: repair the row or fetch the file again",
+            )
+        found.append((str(row["_where"]), dict(row)))
+    return found
+
+
+def _columns(path: Path) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_schema(path).names)
+    except (OSError, pa.ArrowException) as error:
+        raise FileError(f"not a Parquet file: {error}", where=str(path)) from error
+
+
+def _is_lines(path: Path) -> bool:
+    """Whether a file is JSON Lines under the name .json: its first line is an object by itself."""
+    with path.open("rb") as file:
+        first, second = file.readline(1 << 24), file.readline(64)
+    if not second.strip().startswith(b"{"):
+        return False
+    try:
+        return isinstance(json.loads(first.decode("utf-8-sig")), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _unwrapped(value: Any, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a JSON value: a list, a wrapper around one, columns, or rows by key."""
+    rows = _rows_in(value, path)
+    for index, row in enumerate(rows):
+        where = f"{path}[{index}]"
+        if isinstance(row, dict) and isinstance(row.get("row"), dict):
+            row = row["row"]  # the form of the datasets server
+        if not isinstance(row, dict):
+            raise FileError(f"an object was due, found: {row!r:.40}", where=where)
+        yield where, row
+
+
+def _rows_in(value: Any, path: Path) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, dict):
+        raise FileError(f"a list of questions was due, found: {value!r:.40}", where=str(path))
+    if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
+        names = value["columns"]  # pandas, orient="split"
+        if any(not isinstance(row, list) or len(row) != len(names) for row in value["data"]):
+            raise FileError(f"rows of {len(names)} columns were due", where=str(path))
+        return [dict(zip(names, row, strict=True)) for row in value["data"]]
+    if any(str(name).lower() in QUESTION for name in value):
+        return _by_column(value, path)
+    lists = [name for name, rows in value.items() if isinstance(rows, list)]
+    named = [name for name in _WRAPPERS if name in lists]
+    if named or len(lists) == 1:
+        return list(value[(named or lists)[0]])
+    rows = [{"_key": key, **row} for key, row in value.items() if isinstance(row, dict)]
+    if rows and len(rows) == len(value):
+        return rows
+    raise FileError(
+        "no questions where they were looked for: a list, an object with the list under "
+        f"{', '.join(_WRAPPERS)}, columns by name, or questions by key",
+        where=str(path),
+        fix=f"found the keys {', '.join(map(str, list(value)[:20])) or '(none)'}",
+    )
+
+
+def _by_column(value: dict[str, Any], path: Path) -> list[Any]:
+    """Columns by name: each a list, or an object with one entry a row."""
+    columns = {
+        name: list(column.values()) if isinstance(column, dict) else column
+        for name, column in value.items()
+    }
+    lengths = {len(c) if isinstance(c, list) else -1 for c in columns.values()}
+    if len(lengths) != 1 or -1 in lengths:
+        raise FileError(
+            "columns of one length were due", where=str(path), fix=f"found {', '.join(columns)}"
         )
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

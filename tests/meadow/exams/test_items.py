@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import meadow
 from meadow.errors import FileError, UsageError
-from meadow.exams.items import IMAGES_2023, eligible, image_exclusions, item_id, load_exam
+from meadow.exams.items import eligible, item_id, load_exam
+from meadow.exams.usmle import IMAGES_2023, image_exclusions
 
 SAMPLE = Path(meadow.__file__).parent / "samples" / "exam"
 
@@ -145,7 +146,7 @@ def test_what_cannot_be_scored_stays_with_its_reason(tmp_path: Path) -> None:
         {"question": "R?", "options": options, "answer": ""},
         {"question": "S?", "options": {"A": "x", "B": " "}, "answer": "A"},
         {"question": "T?", "options": options, "answer": "C"},
-        {"question": "U?", "options": options, "answer": "y"},
+        {"question": "U?", "options": options, "answer": "b"},
         {"question": "V?", "options": options, "answer": "A", "image": True},
         {"question": "", "options": options, "answer": "A"},
     ]
@@ -194,7 +195,7 @@ def test_medmcqa_counts_from_zero_or_one(tmp_path: Path) -> None:
         items = load_exam("medmcqa", [documented(tmp_path, rows, f"{first}.jsonl")])
         assert [item.answer for item in items] == list("ABCDABCD")
         assert items[0].discipline == "Anatomy"
-    with pytest.raises(FileError, match="counts from 0"):
+    with pytest.raises(FileError, match="index0 or index1"):
         load_exam("medmcqa", [documented(tmp_path, [row(1, 2)], "few.jsonl")])
     hidden = [{**row(n, n), "cop": -1} for n in range(3)]
     assert not eligible(load_exam("medmcqa", [documented(tmp_path, hidden, "test.jsonl")]))
