@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from meadow.errors import UsageError
-from meadow.schema import Fact, Raw, Record, Reject, Style
-
-CONVERTER_VERSION = 1
-"""Raised when any converter or cleaner changes what it writes; finished sources then rebuild."""
+from meadow.schema import Fact, Raw, Reason, Record, Reject, Style
 
 
 class OriginName(StrEnum):
@@ -132,6 +129,72 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewrite:
+    """How a language model may put a source's rows into words.
+
+    Args:
+        kind: "flashcard": both sides of a row become a question and its answer; "heading": a
+            section whose heading has no rule gets a question, and becomes a row only so.
+        instructions: What a row is asked with once it is a question.
+        record: For headings: (raw row, question, options) -> the record that it would be.
+    """
+
+    kind: Literal["flashcard", "heading"]
+    instructions: Mapping[Style, str]
+    record: Callable[[Raw, str, Options], Record | Reject] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What the rows cannot say of a source, in the words of the Data Provenance Initiative.
+
+    Args:
+        paper: The title of the paper to cite.
+        text_sources: Where the words were first written.
+        arxiv: The paper's address there.
+        github: The repository of the data.
+        published: The 2023 repository below medalpaca/ on the Hub.
+        human: Whether people annotated the rows.
+        derived: Data sets that it was made from.
+        creators: Who made the source.
+        generated: Models that wrote (part of) the rows before this project ever saw them.
+        published_generated: The same, of the 2023 release alone.
+        note: What was wrong in the older entry, and what should be known.
+    """
+
+    paper: str = ""
+    text_sources: tuple[str, ...] = ()
+    arxiv: str = ""
+    github: str = ""
+    published: str = ""
+    human: bool = False
+    derived: tuple[str, ...] = ()
+    creators: tuple[str, ...] = ()
+    generated: tuple[str, ...] = ()
+    published_generated: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Count2023:
+    """Rows of the 2023 release, as three places that do not agree give them.
+
+    Args:
+        why: Why today's number differs.
+        published: Rows of the repository on the Hub, or of its data description.
+        mix: Rows in the README's table of the training mix.
+        paper: Rows in the paper's collection of 160,076.
+        subset: The part of the source; None for all of it.
+    """
+
+    why: str
+    published: int | None = None
+    mix: int | None = None
+    paper: int | None = None
+    subset: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Everything the house knows about one source.
 
@@ -141,13 +204,25 @@ class Source:
         homepage: Where it comes from.
         citation: Whom to cite.
         license: The key of the licence of (most of) its rows.
+        free_text: Whether people wrote its texts as they talk, so that personal data may stand
+            there and is looked for. No default: whoever adds a source has to answer.
         license_note: What the key cannot say.
         upstream: Its raw files; None where only the 2023 release exists.
         published: The 2023 release; None where there is none.
         published_refused: Why the 2023 release is not used.
-        published_rows: Rows of the 2023 release.
+        mixed_languages: Whether texts may be in another language; such rows are refused.
+        markup: Whether texts may hold markup; where not, tags and entities are taken out.
+        greetings: Whether texts open with a greeting and close with a signature, which go.
+        refuse: What else its answers are refused for: TOO_SHORT (no letter and no digit),
+            LINK_ONLY.
+        rewrite: How a language model may put its rows into words; None: not at all.
+        crawl: The wiki that `meadow fetch` crawls for it.
+        provenance: What the rows cannot say.
+        counts_2023: Its rows of the 2023 release: one count, or one for each subset.
         exam: The rows are an evaluation set elsewhere: left out of default mixes.
         notes: What a user should know before building.
+        version: Raised when its reader or converter changes what it writes: it alone is then
+            built again.
     """
 
     name: str
@@ -155,13 +230,28 @@ class Source:
     homepage: str
     citation: str
     license: str
+    free_text: bool
     license_note: str = ""
     upstream: Origin | None = None
     published: Origin | None = None
     published_refused: str = ""
-    published_rows: int | None = None
+    mixed_languages: bool = False
+    markup: bool = True
+    greetings: bool = False
+    refuse: frozenset[Reason] = frozenset()
+    rewrite: Rewrite | None = None
+    crawl: Wanted | None = None
+    provenance: Provenance = Provenance()
+    counts_2023: tuple[Count2023, ...] = ()
     exam: bool = False
     notes: tuple[str, ...] = ()
+    version: int = 1
+
+    @property
+    def published_rows(self) -> int | None:
+        """Rows of the 2023 release on the Hub; None where it has none of this source."""
+        counts = [count.published for count in self.counts_2023 if count.published is not None]
+        return sum(counts) if counts else None
 
     def origin(self, name: OriginName) -> Origin:
         """The origin of that name, or a `UsageError` that says why there is none."""

@@ -166,12 +166,14 @@ def decide(
         places: Per candidate where it stands in the raw files.
         rules: What they are held to.
     """
+    from meadow.sources import SOURCES
+
     held = [
         _hold(item, where, rules) if isinstance(item, Record) else item
         for item, where in zip(found, places, strict=True)
     ]
     records = [item for item in held if isinstance(item, Record)]
-    cleaned = iter(clean_records(records, rules.options.style))
+    cleaned = iter(clean_records(records, SOURCES[rules.source], rules.options.style))
     outcomes: list[Record | Reject] = []
     for item, where in zip(held, places, strict=True):
         outcome = item if isinstance(item, Reject) else next(cleaned)

@@ -25,7 +25,8 @@ from meadow.corpus.manifest import NamedFile, SourceEntry, hash_json
 from meadow.corpus.shards import write_shards
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.schema import SCHEMA_VERSION, Reject
-from meadow.source import CONVERTER_VERSION, Input, Options, OriginName
+from meadow.source import Input, Options, OriginName
+from meadow.text.clean import VERSION as CLEANER_VERSION
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,10 +64,13 @@ class SourceTask:
 
 def task_key(task: SourceTask, inputs: Sequence[NamedFile]) -> str:
     """A hash of everything that a source's bytes depend on."""
+    from meadow.sources import SOURCES
+
     return hash_json(
         {
             "schema": SCHEMA_VERSION,
-            "converter": CONVERTER_VERSION,
+            "converter": SOURCES[task.source].version,
+            "cleaner": CLEANER_VERSION,
             "source": task.source,
             "origin": str(task.origin),
             "inputs": [item.to_json() for item in inputs],

@@ -161,13 +161,12 @@ def _crawl(
 
     from meadow.fetch.crawler import STORE, crawl, user_agent
     from meadow.net.http import plain_address
-    from meadow.sources.wikidoc.textbook import CRAWLS
 
     crawled: dict[str, Any] = {}
     for source in chosen:
-        if source.name not in CRAWLS:
+        if source.crawl is None:
             continue
-        wanted = replace(CRAWLS[source.name], max_pages=max_pages)
+        wanted = replace(source.crawl, max_pages=max_pages)
         if category is not None or prefix is not None:
             wanted = replace(wanted, category=category or "", prefix=prefix or "")
         if api is not None:
@@ -192,7 +191,7 @@ def _crawl(
         state = "the whole list" if result.complete else "more to come: run it again to continue"
         log(f"{source.name}/{STORE}: {result.stored:,} pages, {result.fetched:,} new, {state}")
         crawled[source.name] = asdict(result)
-    return [source for source in chosen if source.name not in CRAWLS], crawled
+    return [source for source in chosen if source.crawl is None], crawled
 
 
 def _bytes(size: int | None) -> str:

@@ -52,10 +52,10 @@ def rephrase(source: str, folder: Path, dry_run: bool, as_json: bool, **given: A
     --review or --marked, CORPUS is the rewritten folder.
     """
     from meadow.api import open_corpus
-    from meadow.rephrase.items import kind_of
+    from meadow.rephrase.items import rewriting
 
     finish = Finish(as_json=as_json)
-    kind = kind_of(source)
+    kind = rewriting(source).kind
     corpus = open_corpus(folder, verify=True)
     if given["marked"] or given["review"]:
         finish(_review(corpus, source, dry_run=dry_run, as_json=as_json, **given))

@@ -143,7 +143,7 @@ def _row(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
     known = LICENSES.get(row["license"])
     if known is None:
         yield "unknown_license", str(row["license"])
-    elif row["source"] == "stack_exchange" and not (
+    elif known.attribution and not (
         row["url"]
         and row["authors"]
         and all(author and author["name"] for author in row["authors"])

@@ -36,11 +36,10 @@ from meadow.rephrase.client import (
     request_key,
 )
 from meadow.rephrase.prompts import Prompt
-from meadow.schema import Record, dump_meta
+from meadow.schema import Record, Style, dump_meta
+from meadow.source import Rewrite as SourceRewrite
 
 ATTEMPTS = 2
-FLASHCARD_SOURCES = frozenset({"anki"})
-HEADING_SOURCES = frozenset({"wikidoc", "wikidoc_patient_information"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +94,19 @@ class Estimate:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def kind_of(source: str) -> str:
-    """Which kind of rewriting a source gets.
+def rewriting(source: str) -> SourceRewrite:
+    """How rows of a source are rewritten.
 
     Raises:
-        UsageError: None.
+        UsageError: They are not.
     """
-    if source in FLASHCARD_SOURCES:
-        return "flashcard"
-    if source in HEADING_SOURCES:
-        return "heading"
-    known = ", ".join(sorted(FLASHCARD_SOURCES | HEADING_SOURCES))
-    raise UsageError(f"nothing in {source!r} is rewritten", fix=f"one of {known}")
+    from meadow.sources import SOURCES
+
+    known = SOURCES.get(source)
+    if known is None or known.rewrite is None:
+        names = ", ".join(name for name, each in SOURCES.items() if each.rewrite)
+        raise UsageError(f"nothing in {source!r} is rewritten", fix=f"one of {names}")
+    return known.rewrite
 
 
 def flashcard_item(record: Record) -> Item:
@@ -254,6 +254,7 @@ def check(kind: str, item: Item, answer: Answer, request: Mapping[str, Any]) -> 
 def rewritten_record(outcome: Outcome, prompt: Prompt, model: str) -> Record:
     """The row with the rewritten texts and their provenance; a section's text stays to the byte."""
     rewrite, record, answer = outcome.rewrite, outcome.item.record, outcome.answer
+    asked_with = rewriting(record.source).instructions
     if rewrite is None or answer is None:
         raise ValueError("there is no rewrite")
     meta = json.loads(record.meta)
@@ -266,19 +267,15 @@ def rewritten_record(outcome: Outcome, prompt: Prompt, model: str) -> Record:
     }
     return replace(
         record,
-        instruction=question_instruction(record),
+        # a cloze or a prompt is a question now; one that was one keeps the words of its style
+        instruction=record.instruction
+        if record.instruction in asked_with.values()
+        else asked_with[Style.MEADOW],
         input=rewrite.question,
         output=record.output if rewrite.answer is None else rewrite.answer,
         rephrased_by=model,
         meta=dump_meta(meta),
     )
-
-
-def question_instruction(record: Record) -> str:
-    """The instruction for a row that is a question now, in the style that it was built in."""
-    from meadow.sources.anki.source import INSTRUCTION_2023, INSTRUCTION_QUESTION
-
-    return INSTRUCTION_2023 if record.instruction == INSTRUCTION_2023 else INSTRUCTION_QUESTION
 
 
 def fault_counts(outcomes: Sequence[Outcome]) -> dict[str, int]:

@@ -26,7 +26,7 @@ from meadow.rephrase.items import (
     fault_counts,
     flashcard_item,
     heading_item,
-    kind_of,
+    rewriting,
     rewritten,
     rewritten_record,
 )
@@ -97,7 +97,7 @@ def collect_items(corpus: Corpus, source: str, inputs: Sequence[Input]) -> list[
             where=str(corpus.folder),
             fix="give the corpus as it was built",
         )
-    if kind_of(source) == "flashcard":
+    if rewriting(source).kind == "flashcard":
         rows = corpus.to_arrow(source).to_pylist()
         return [flashcard_item(from_row(row)) for row in rows]
     return list(_heading_items(corpus, source, entry, inputs))
@@ -107,7 +107,6 @@ def _heading_items(
     corpus: Corpus, source: str, entry: SourceEntry, inputs: Sequence[Input]
 ) -> Iterator[Item]:
     from meadow.sources import SOURCES
-    from meadow.sources.wikidoc.textbook import section_record
 
     if entry.origin != "upstream":
         return
@@ -130,14 +129,15 @@ def _heading_items(
     }
     options = Options(style=Style(corpus.manifest.settings["options"]["style"]))
     origin = SOURCES[source].upstream
-    if origin is None:
+    record = rewriting(source).record
+    if origin is None or record is None:
         return
     for raw in origin.read(relabelled, options):
         if isinstance(raw, Reject | Fact) or raw["_where"] not in wanted:
             continue
-        made = section_record(raw, str(raw["heading"]), options, source)
+        made = record(raw, str(raw["heading"]), options)
         if isinstance(made, Record):
-            cleaned = clean_record(made, options.style)
+            cleaned = clean_record(made, SOURCES[source], options.style)
             if isinstance(cleaned, Record):
                 yield heading_item(cleaned, str(raw["_where"]))
 

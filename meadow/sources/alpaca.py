@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from meadow.readers import json_array
 from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import File, Options, Origin, Source
+from meadow.source import File, Options, Origin, Provenance, Source
 
 NAME = "alpaca"
 HOMEPAGE = "https://github.com/tatsu-lab/stanford_alpaca"
@@ -54,6 +54,7 @@ SOURCE = Source(
     homepage=HOMEPAGE,
     citation="Taori et al., Stanford Alpaca: An Instruction-following LLaMA model, 2023",
     license=LICENSE,
+    free_text=False,
     license_note="Non-commercial; the outputs come from text-davinci-003.",
     upstream=Origin(
         files=(
@@ -69,6 +70,14 @@ SOURCE = Source(
         read=json_array.read,
         convert=convert,
         expected_rows=52_002,
+    ),
+    provenance=Provenance(
+        "Stanford Alpaca: An Instruction-following LLaMA Model",
+        ("text-davinci-003",),
+        github="https://github.com/tatsu-lab/stanford_alpaca",
+        creators=("Stanford University",),
+        generated=("OpenAI text-davinci-003",),
+        note="Only for the Alpaca baselines; never in a publishable mix.",
     ),
     notes=("For the Alpaca baselines only; never in a publishable mix.",),
 )

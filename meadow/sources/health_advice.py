@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from meadow.readers.delimited import with_header
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record, normalise_key
-from meadow.source import File, Options, Origin, Source
+from meadow.source import Count2023, File, Options, Origin, Provenance, Source
 from meadow.sources.published import published_origin, published_row
 
 NAME = "health_advice"
@@ -104,6 +104,7 @@ SOURCE = Source(
         "Li, Wang and Yu, Detecting Health Advice in Medical Research Literature, EMNLP 2021"
     ),
     license="unknown",
+    free_text=False,
     license_note="The repository states no licence.",
     upstream=Origin(
         files=tuple(
@@ -124,6 +125,22 @@ SOURCE = Source(
         convert_published,
         rows=8_676,
     ),
-    published_rows=8_676,
+    provenance=Provenance(
+        "Detecting Health Advice in Medical Research Literature",
+        ("PubMed",),
+        github="https://github.com/junwang4/detecting-health-advice",
+        published="medical_meadow_health_advice",
+        human=True,
+        creators=("Syracuse University",),
+        note="The older entry gives the paper and repository of the causal-language set instead.",
+    ),
+    counts_2023=(
+        Count2023(
+            "The README prints 10,178, which is MedQA's count; upstream has 10,848 rows, here "
+            "less duplicates and conflicts.",
+            published=8_676,
+            mix=10_178,
+        ),
+    ),
     notes=("The 2023 card cites another paper, and its README states 10,178 rows: MedQA's count.",),
 )

@@ -18,7 +18,7 @@ from meadow.errors import FileError
 from meadow.readers.archives import open_input
 from meadow.readers.json_rows import parse_object
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import File, Input, Options, Origin, Source
+from meadow.source import Count2023, File, Input, Options, Origin, Provenance, Source
 from meadow.sources.published import published_origin, published_row, repair_spacing
 
 NAME = "mediqa"
@@ -151,6 +151,7 @@ SOURCE = Source(
         "Scientific Data 7, 2020"
     ),
     license="unknown",
+    free_text=False,
     license_note="No licence is stated with the data.",
     upstream=Origin(
         files=(
@@ -172,6 +173,20 @@ SOURCE = Source(
         size=15_782_980,
         rows=2_208,
     ),
-    published_rows=2_208,
+    provenance=Provenance(
+        "Question-Driven Summarization of Answers to Consumer Health Questions",
+        ("consumer health web pages",),
+        published="medical_meadow_mediqa",
+        human=True,
+        derived=("MEDIQA-AnS",),
+        creators=("U.S. National Library of Medicine",),
+    ),
+    counts_2023=(
+        Count2023(
+            "Question by answer by kind of summary; empty summaries are set aside.",
+            published=2_208,
+            mix=2_208,
+        ),
+    ),
     notes=("A candidate is one (question, answer, kind of summary).",),
 )

@@ -15,7 +15,7 @@ from typing import Any
 from meadow.readers.archives import is_archive
 from meadow.readers.xml_documents import documents, elements, rows_of_document, text_of
 from meadow.schema import Author, Fact, Raw, Reason, Record, Reject, Task, make_record
-from meadow.source import File, Input, Options, Origin, Source
+from meadow.source import File, Input, Options, Origin, Provenance, Source
 from meadow.sources.medquad import repair_answer
 
 NAME = "mediqa_qa"
@@ -105,6 +105,7 @@ SOURCE = Source(
         "Textual Inference, Question Entailment and Question Answering, BioNLP 2019"
     ),
     license="unknown",
+    free_text=False,
     license_note="The repository states no licence.",
     upstream=Origin(
         files=tuple(
@@ -119,6 +120,14 @@ SOURCE = Source(
         read=read,
         convert=convert,
         expected_rows=3_042,
+    ),
+    provenance=Provenance(
+        "Overview of the MEDIQA 2019 Shared Task on Textual Inference, Question Entailment and "
+        "Question Answering",
+        ("consumer health web pages",),
+        github=HOMEPAGE,
+        human=True,
+        creators=("U.S. National Library of Medicine",),
     ),
     notes=("A candidate is one answer; answers judged 1 or 2 of 4 are rejected as low_rank.",),
 )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from meadow.prompt import EXAM_INSTRUCTION, exam_input
 from meadow.readers import json_rows as json_lines
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import File, Options, Origin, Source
+from meadow.source import Count2023, File, Options, Origin, Provenance, Source
 from meadow.sources.published import parse_multiple_choice, published_origin, published_row
 
 NAME = "medqa"
@@ -82,6 +82,7 @@ SOURCE = Source(
         "Answering Dataset from Medical Exams, Applied Sciences 11(14), 2021"
     ),
     license="mit",
+    free_text=False,
     license_note="MIT covers the repository; the questions come from third parties.",
     upstream=Origin(
         files=(
@@ -105,6 +106,21 @@ SOURCE = Source(
         size=10_671_799,
         rows=10_178,
     ),
-    published_rows=10_178,
+    provenance=Provenance(
+        "What Disease does this Patient Have? A Large-scale Open Domain Question Answering Dataset "
+        "from Medical Exams",
+        ("medical board examinations",),
+        "https://arxiv.org/abs/2009.13081",
+        "https://github.com/jind11/MedQA",
+        "medical_meadow_medqa",
+        derived=("MedQA",),
+        note="MIT covers the repository; the item text comes from third parties.",
+    ),
+    counts_2023=(
+        Count2023(
+            "Missing from the README's table, which prints MedQA's count beside health advice.",
+            published=10_178,
+        ),
+    ),
     notes=("Only train belongs in a corpus; dev and test are exam items.",),
 )

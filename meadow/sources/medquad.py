@@ -15,7 +15,7 @@ from typing import Any
 from meadow.readers.archives import is_archive
 from meadow.readers.xml_documents import documents, elements, rows_of_document, text_of
 from meadow.schema import Author, Fact, Raw, Reason, Record, Reject, Task, make_record
-from meadow.source import File, Input, Options, Origin, Source
+from meadow.source import File, Input, Options, Origin, Provenance, Source
 
 NAME = "medquad"
 HOMEPAGE = "https://github.com/abachaa/MedQuAD"
@@ -168,6 +168,7 @@ SOURCE = Source(
         "BMC Bioinformatics 20, 2019"
     ),
     license=LICENSE,
+    free_text=False,
     upstream=Origin(
         files=(
             File(
@@ -179,6 +180,13 @@ SOURCE = Source(
         read=read,
         convert=convert,
         expected_rows=47_441,
+    ),
+    provenance=Provenance(
+        "A Question-Entailment Approach to Question Answering",
+        ("websites of the U.S. National Institutes of Health",),
+        "https://arxiv.org/abs/1901.08079",
+        HOMEPAGE,
+        creators=("U.S. National Library of Medicine",),
     ),
     notes=("A candidate is one QAPair; two thirds of upstream's have no answer.",),
 )

@@ -14,7 +14,7 @@ from meadow.prompt import EXAM_INSTRUCTION, exam_input
 from meadow.readers import delimited
 from meadow.readers.archives import is_archive, members
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import File, Input, Options, Origin, Source
+from meadow.source import Count2023, File, Input, Options, Origin, Provenance, Source
 from meadow.sources.medqa import INSTRUCTION_2023
 from meadow.sources.published import parse_multiple_choice, published_origin, published_row
 
@@ -116,6 +116,7 @@ SOURCE = Source(
     homepage="https://github.com/hendrycks/test",
     citation="Hendrycks et al., Measuring Massive Multitask Language Understanding, ICLR 2021",
     license="mit",
+    free_text=False,
     upstream=Origin(
         files=(
             File(
@@ -130,7 +131,24 @@ SOURCE = Source(
     published=published_origin(
         "medical_meadow_mmmlu", "medical_meadow_mmmlu.json", convert_published, rows=3_787
     ),
-    published_rows=3_787,
+    provenance=Provenance(
+        "Measuring Massive Multitask Language Understanding",
+        ("freely available practice questions",),
+        "https://arxiv.org/abs/2009.03300",
+        "https://github.com/hendrycks/test",
+        "medical_meadow_mmmlu",
+        derived=("MMLU",),
+        creators=("UC Berkeley",),
+        note="Test items elsewhere: kept out of default mixes.",
+    ),
+    counts_2023=(
+        Count2023(
+            "The 2023 list of subjects is not known; these are test items elsewhere and stay out "
+            "of the default mix.",
+            published=3_787,
+            mix=3_787,
+        ),
+    ),
     exam=True,
     notes=("MMLU test items are an evaluation set: left out of every default mix.",),
 )

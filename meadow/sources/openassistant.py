@@ -13,7 +13,7 @@ from typing import Any
 from meadow.readers import json_rows as json_lines
 from meadow.readers.parquet import is_parquet, read_rows
 from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import File, Input, Options, Origin, Source
+from meadow.source import Count2023, File, Input, Options, Origin, Provenance, Source
 
 # Conversation trees, as OpenAssistant publishes them: nested JSON lines, flat JSON lines, Parquet.
 #
@@ -210,6 +210,7 @@ SOURCE = Source(
     homepage=HOMEPAGE,
     citation="Koepf et al., OpenAssistant Conversations, NeurIPS Datasets and Benchmarks 2023",
     license="apache-2.0",
+    free_text=True,
     upstream=Origin(
         files=(
             File(
@@ -223,6 +224,21 @@ SOURCE = Source(
         ),
         read=read,
         convert=convert,
+    ),
+    mixed_languages=True,
+    refuse=frozenset({Reason.TOO_SHORT}),
+    provenance=Provenance(
+        "OpenAssistant Conversations - Democratizing Large Language Model Alignment",
+        ("conversations written by volunteers",),
+        "https://arxiv.org/abs/2304.07327",
+        "https://github.com/LAION-AI/Open-Assistant",
+        human=True,
+        creators=("LAION",),
+    ),
+    counts_2023=(
+        Count2023(
+            "English prompts with their best ranked reply; depends on the snapshot.", mix=9_209
+        ),
     ),
     notes=(
         "Not medical; English only.",

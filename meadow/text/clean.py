@@ -1,9 +1,9 @@
 """Cleaning: what is repaired in a record, what is refused, each under a name. Idempotent.
 
-Rules are conservative and each names the sources that it is for: an exam item with lab tables is
-not a forum post. Personal data, greetings and language are the business of free text alone. In
-style "2023" the published text is left as it is, except for what cannot be written at all. What is
-seen but not repaired stands in `meta` under "flags": mojibake is counted, not guessed at.
+Rules are conservative, and a source's traits say which are for it: an exam item with lab tables is
+not a forum post. In style "2023" the published text is left as it is, except for what cannot be
+written at all, and for personal data in free text: that is no matter of wording. What is seen but
+not repaired stands in `meta` under "flags": mojibake is counted, not guessed at.
 """
 
 from __future__ import annotations
@@ -14,50 +14,61 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import Protocol
 
 from meadow.schema import Reason, Record, Reject, Style, dump_meta, has_lone_surrogate, printable
 from meadow.text.language import is_foreign
 from meadow.text.privacy import scrub, suspects
 from meadow.text.render import normalise_characters, normalise_whitespace
 
-FREE_TEXT = frozenset({"stack_exchange", "chatdoctor", "openassistant", "anki"})
-"""Sources whose texts are written by their users: personal data is looked for in these."""
-MIXED_LANGUAGES = frozenset({"stack_exchange", "openassistant"})
-PLAIN_TEXT = frozenset({"chatdoctor"})
-"""Sources whose texts should hold no markup at all."""
+VERSION = 2
+"""Raised when a rule changes what it writes; every source is then built again."""
 MAX_CHARACTERS = 200_000
 
 
-def is_free_text(source: str) -> bool:
-    """Whether personal data may stand in the texts of the source."""
-    return source in FREE_TEXT or source.startswith("wikidoc")
+class Traits(Protocol):
+    """What a source says of its texts; `meadow.source.Source` is one and explains each."""
+
+    @property
+    def free_text(self) -> bool: ...  # noqa: D102
+    @property
+    def mixed_languages(self) -> bool: ...  # noqa: D102
+    @property
+    def markup(self) -> bool: ...  # noqa: D102
+    @property
+    def greetings(self) -> bool: ...  # noqa: D102
+    @property
+    def refuse(self) -> frozenset[Reason]: ...  # noqa: D102
 
 
-def clean_record(record: Record, style: Style) -> Record | Reject:
+def clean_record(record: Record, traits: Traits, style: Style) -> Record | Reject:
     """The record repaired, or why it cannot be used.
 
     Args:
         record: As its converter made it.
-        style: In "2023" only what cannot be written is touched.
+        traits: What its source says of its texts.
+        style: In "2023" only what cannot be written and personal data is touched.
     """
-    return clean_records([record], style)[0]
+    return clean_records([record], traits, style)[0]
 
 
-def clean_records(records: Sequence[Record], style: Style) -> list[Record | Reject]:
+def clean_records(records: Sequence[Record], traits: Traits, style: Style) -> list[Record | Reject]:
     """`clean_record` for each; far cheaper for many than one at a time.
 
     Args:
-        records: As their converters made them.
-        style: In "2023" only what cannot be written is touched.
+        records: As their converters made them, all of one source.
+        traits: What the source says of its texts.
+        style: In "2023" only what cannot be written and personal data is touched.
     """
-    drafts = [_Draft(record) for record in records]
+    drafts = [_Draft(record, traits) for record in records]
     touched = style is not Style.PUBLISHED_2023
     if touched:
         for draft in drafts:
             draft.normalise()
-        free = [draft for draft in drafts if draft.writable and is_free_text(draft.record.source)]
-        marks = iter(suspects([text for draft in free for text in draft.texts]))
-        for draft in free:
+    if traits.free_text:
+        writable = [draft for draft in drafts if draft.writable]
+        marks = iter(suspects([text for draft in writable for text in draft.texts]))
+        for draft in writable:
             draft.scrub([next(marks) for _ in draft.texts])
     return [draft.decide(touched) for draft in drafts]
 
@@ -65,10 +76,11 @@ def clean_records(records: Sequence[Record], style: Style) -> list[Record | Reje
 class _Draft:
     """A record on its way through the rules: its texts, and what was done to them."""
 
-    __slots__ = ("flags", "record", "repairs", "texts", "writable")
+    __slots__ = ("flags", "record", "repairs", "texts", "traits", "writable")
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, traits: Traits) -> None:
         self.record = record
+        self.traits = traits
         self.texts = [record.instruction, record.input, record.output]
         self.repairs: list[str] = []
         self.flags: list[str] = []
@@ -79,18 +91,18 @@ class _Draft:
             self.writable = not any(map(has_lone_surrogate, self.texts))
 
     def normalise(self) -> None:
-        """Markup, characters, white space, and the greetings of doctors."""
-        source, texts, repairs = self.record.source, self.texts, self.repairs
+        """Markup, characters, white space and greetings."""
+        texts, repairs = self.texts, self.repairs
         if not self.writable:
             return
         if any(map(_is_mojibake, texts)):
             self.flags.append("mojibake")
-        if source in PLAIN_TEXT:
+        if not self.traits.markup:
             _repair(texts, repairs, "unescaped_entities", _unescape)
             _repair(texts, repairs, "removed_markup", _remove_markup)
         _repair(texts, repairs, "normalised_characters", normalise_characters)
         _repair(texts, repairs, "normalised_whitespace", normalise_whitespace)
-        if source == "chatdoctor":
+        if self.traits.greetings:
             answer = [texts[2]]
             _repair(answer, repairs, "removed_greeting", _remove_greeting)
             _repair(answer, repairs, "removed_signature", _remove_signature)
@@ -110,7 +122,7 @@ class _Draft:
         record, texts = self.record, self.texts
         if not self.writable:
             return _reject(record, Reason.LONE_SURROGATE, "half of a surrogate pair")
-        if touched and (refused := _refuse(record.source, texts)):
+        if touched and (refused := _refuse(self.traits, texts)):
             return _reject(record, *refused)
         if not texts[2].strip():
             return _reject(record, Reason.EMPTY_OUTPUT, "nothing to learn from")
@@ -142,23 +154,23 @@ def _repair(
         repairs.append(name)
 
 
-def _refuse(source: str, texts: list[str]) -> tuple[Reason, str] | None:
+def _refuse(traits: Traits, texts: list[str]) -> tuple[Reason, str] | None:
     """Why the cleaned texts are no example; None where they are one."""
     _, question, answer = texts
     longest = max(map(len, texts))
     if longest > MAX_CHARACTERS:
         return Reason.TOO_LONG, f"{longest:,} characters; at most {MAX_CHARACTERS:,}"
-    if not is_free_text(source):
+    if not traits.free_text:
         return None
     if _TRUNCATED.search(answer[-60:]):
         return Reason.TRUNCATED, "the answer says that it goes on elsewhere"
-    if source in FREE_TEXT - {"anki"} and answer and not _WORD.search(answer):
+    if Reason.TOO_SHORT in traits.refuse and answer and not _WORD.search(answer):
         return Reason.TOO_SHORT, "no letter and no digit in the answer"
-    if source == "stack_exchange" and _is_link_only(answer):
+    if Reason.LINK_ONLY in traits.refuse and _is_link_only(answer):
         return Reason.LINK_ONLY, "the answer is a link"
-    if source in PLAIN_TEXT and len(_MARKUP.findall(answer)) > 0:
+    if not traits.markup and _MARKUP.search(answer):
         return Reason.HTML_RESIDUE, "markup is left after the repair"
-    if source in MIXED_LANGUAGES and is_foreign(f"{question[:1000]}\n{answer[:1000]}"):
+    if traits.mixed_languages and is_foreign(f"{question[:1000]}\n{answer[:1000]}"):
         return Reason.LANGUAGE, "not English"
     return None
 

@@ -15,11 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import File, Input, Options, Origin, Source
+from meadow.source import Count2023, File, Input, Options, Origin, Provenance, Rewrite, Source
 from meadow.sources.anki.cloze import ClozeText, parse_cloze
 from meadow.sources.anki.package import is_package_or_collection, read_collection
 from meadow.sources.anki.text_export import is_text_export, read_text_export
-from meadow.sources.published import REPHRASED_BY, published_origin, question_converter
+from meadow.sources.published import (
+    PAPER,
+    PAPER_ARXIV,
+    REPHRASED_BY,
+    published_origin,
+    question_converter,
+)
 from meadow.text.render import HtmlLimitError, html_to_text
 
 NAME = "anki"
@@ -167,6 +173,7 @@ SOURCE = Source(
     homepage="https://apps.ankiweb.net",
     citation="The authors of the decks that the user supplies.",
     license=LICENSE,
+    free_text=True,
     license_note=(
         "Decks carry no clear licence: rows stay local unless the user vouches for them. The 2023 "
         "release names none for its cards either."
@@ -192,7 +199,26 @@ SOURCE = Source(
         ),
         rows=33_955,
     ),
-    published_rows=33_955,
+    rewrite=Rewrite(
+        "flashcard",
+        {Style.MEADOW: INSTRUCTION_QUESTION, Style.PUBLISHED_2023: INSTRUCTION_2023},
+    ),
+    provenance=Provenance(
+        PAPER,
+        ("medical flashcard decks supplied by the user",),
+        PAPER_ARXIV,
+        published="medical_meadow_medical_flashcards",
+        published_generated=("OpenAI GPT-3.5-turbo",),
+        note="Shared decks state no licence; CC BY 4.0 was read into the tag cc.",
+    ),
+    counts_2023=(
+        Count2023(
+            "Depends on the decks that you supply; cards with media are left out, as in 2023.",
+            published=33_955,
+            mix=33_955,
+            paper=33_955,
+        ),
+    ),
     notes=(
         "The package ships no deck; supply your own.",
         "A candidate is a note, or one number of a cloze note; reversed cards are not generated.",

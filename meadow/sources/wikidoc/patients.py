@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
 from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import Options, Origin, Source
-from meadow.sources.published import published_origin
+from meadow.source import Count2023, Options, Origin, Provenance, Rewrite, Source, Wanted
+from meadow.sources.published import PAPER, PAPER_ARXIV, published_origin
 from meadow.sources.wikidoc import pages as mediawiki
 from meadow.sources.wikidoc.headings import (
     STOCK_HEADINGS,
@@ -28,13 +29,16 @@ from meadow.sources.wikidoc.headings import (
 from meadow.sources.wikidoc.lists import split_glued_lists
 from meadow.sources.wikidoc.section_headings import section_question
 from meadow.sources.wikidoc.textbook import (
+    API,
     CONTRIBUTORS,
     HOMEPAGE,
     INSTRUCTION,
     INSTRUCTION_2023,
+    INSTRUCTIONS,
     LICENSE,
     PAGE_FILES,
     PATIENT_PAGE,
+    SHARE_ALIKE_NOTE,
     section_record,
 )
 
@@ -161,6 +165,7 @@ SOURCE = Source(
     homepage=HOMEPAGE,
     citation="WikiDoc contributors. WikiDoc, the living textbook of medicine. wikidoc.org",
     license=LICENSE,
+    free_text=True,
     license_note=(
         "WikiDoc states CC BY-SA; the version was not verified, so rows carry the key without one."
     ),
@@ -171,5 +176,22 @@ SOURCE = Source(
         convert_published,
         rows=5942,
     ),
-    published_rows=5942,
+    rewrite=Rewrite("heading", INSTRUCTIONS, partial(section_record, source=NAME)),
+    crawl=Wanted(API, category="Patient information"),
+    provenance=Provenance(
+        PAPER,
+        ("wikidoc.org",),
+        PAPER_ARXIV,
+        published="medical_meadow_wikidoc_patient_information",
+        note=f"{SHARE_ALIKE_NOTE} The text comes from wikidoc.org, not from Anki.",
+    ),
+    counts_2023=(
+        Count2023(
+            "Duplicates, link-only answers and questions without a topic are set aside and "
+            "counted.",
+            published=5_942,
+            mix=5_942,
+            paper=5_942,
+        ),
+    ),
 )

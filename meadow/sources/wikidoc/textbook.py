@@ -10,10 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from meadow.schema import Author, Fact, Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import File, Options, Origin, Source, Wanted
-from meadow.sources.published import REPHRASED_BY, published_origin, question_converter
+from meadow.source import Count2023, File, Options, Origin, Provenance, Rewrite, Source, Wanted
+from meadow.sources.published import (
+    PAPER,
+    PAPER_ARXIV,
+    REPHRASED_BY,
+    published_origin,
+    question_converter,
+)
 from meadow.sources.wikidoc import pages as mediawiki
 from meadow.sources.wikidoc.section_headings import is_apparatus, page_question, page_topic
 
@@ -112,11 +119,11 @@ PAGE_FILES = (
     File("*.xml.gz", optional=True, by_hand="a database dump"),
 )
 
-CRAWLS: dict[str, Wanted] = {
-    NAME: Wanted(API),
-    "wikidoc_patient_information": Wanted(API, category="Patient information"),
-}
-"""What `meadow fetch` crawls for each of the two sources, unless it is told otherwise."""
+INSTRUCTIONS = {Style.MEADOW: INSTRUCTION, Style.PUBLISHED_2023: INSTRUCTION_2023}
+SHARE_ALIKE_NOTE = (
+    "WikiDoc is share-alike; the tag cc of the 2023 repository states no licence, and CC BY 4.0 "
+    "was read into it."
+)
 
 SOURCE = Source(
     name=NAME,
@@ -124,6 +131,7 @@ SOURCE = Source(
     homepage=HOMEPAGE,
     citation="WikiDoc contributors. WikiDoc, the living textbook of medicine. wikidoc.org",
     license=LICENSE,
+    free_text=True,
     license_note=(
         "WikiDoc states CC BY-SA; the version was not verified, so rows carry the key without one."
     ),
@@ -134,6 +142,25 @@ SOURCE = Source(
         convert_published,
         rows=10_000,
     ),
-    published_rows=10_000,
+    rewrite=Rewrite("heading", INSTRUCTIONS, partial(section_record, source=NAME)),
+    crawl=Wanted(API),
+    provenance=Provenance(
+        PAPER,
+        ("wikidoc.org",),
+        PAPER_ARXIV,
+        published="medical_meadow_wikidoc",
+        published_generated=("OpenAI GPT-3.5-turbo",),
+        note=f"{SHARE_ALIKE_NOTE} The 2023 headings were rewritten with GPT-3.5, which the older "
+        "entry leaves out.",
+    ),
+    counts_2023=(
+        Count2023(
+            "2023 rewrote every heading with a language model and published 10,000 of 67,704 "
+            "rows; headings without a rule are set aside here unless the rewriting step is run.",
+            published=10_000,
+            mix=10_000,
+            paper=67_704,
+        ),
+    ),
     notes=("Origin published holds a model's questions, about 30 % of which are bad.",),
 )
