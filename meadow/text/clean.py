@@ -239,6 +239,9 @@ _SIGNATURE = re.compile(
     re.IGNORECASE,
 )
 _LEAST_TEXT = 20
+"""Characters that must remain for a greeting to go; placeholders are none, so that a text whose
+names have been replaced since is judged as before."""
+_PLACEHOLDER = re.compile(r"\[[A-Z_]+\]")
 
 
 def _remove_greeting(text: str) -> str:
@@ -259,7 +262,7 @@ def _strip_repeatedly(text: str, shorten: Callable[[str], str]) -> str:
     """Shorten until nothing changes, and keep what was left before too little remained."""
     while True:
         shorter = shorten(text)
-        if shorter == text or len(shorter.strip()) < _LEAST_TEXT:
+        if shorter == text or len(_PLACEHOLDER.sub("", shorter).strip()) < _LEAST_TEXT:
             return text
         text = shorter
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from support.page_corpora import plain_records, source_entry, write_build
 
-from meadow.cards.provenance import KNOWN, identifier, render_provenance
+from meadow.cards.provenance import identifier, render_provenance
 from meadow.corpus.manifest import read_manifest
 from meadow.sources import SOURCES
 
@@ -55,10 +55,6 @@ def test_one_entry_per_source_with_every_field(tmp_path: Path) -> None:
         assert entry["Unique Dataset Identifier"] == name
         assert entry["Paper Title"]
         assert entry["Text Sources"]
-
-
-def test_every_source_is_known() -> None:
-    assert set(SOURCES) <= set(KNOWN)
 
 
 def test_licences_are_those_of_the_rows(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def rewrite(corpus: Path, **columns: object) -> None:
         ({"id": "0" * 32}, "duplicate_id"),
         ({"meta": "{"}, "bad_meta"),
         ({"meta": '{"options":{"A":"x"},"answer":"B"}'}, "answer_not_in_options"),
-        ({"source": "stack_exchange"}, "missing_attribution"),
+        ({"license": "cc-by-4.0"}, "missing_attribution"),
     ],
 )
 def test_bad_rows_are_found_behind_right_hashes(corpus: Path, columns, kind: str) -> None:

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meadow.schema import Reason, Record, Reject, Style, Task, has_lone_surrogate, make_record
-from meadow.text.clean import FREE_TEXT, clean_record
+from meadow.sources import SOURCES
+from meadow.text.clean import clean_record
 from meadow.text.language import is_foreign
 
-SOURCES = ["stack_exchange", "chatdoctor", "openassistant", "anki", "wikidoc", "medqa", "cord19"]
+NAMES = ["stack_exchange", "chatdoctor", "openassistant", "anki", "wikidoc", "medqa", "cord19"]
 GERMAN = (
     "Die Behandlung der Hypertonie umfasst Änderungen des Lebensstils und Medikamente, die den "
     "Blutdruck senken. Patienten sollten regelmäßig kontrolliert werden, damit die Dosis stimmt."
@@ -31,7 +32,7 @@ def record(output: str = "An answer.", source: str = "medqa", question: str = "W
 
 
 def cleaned(output: str, source: str = "medqa", style: Style = Style.MEADOW) -> Record:
-    result = clean_record(record(output, source), style)
+    result = clean_record(record(output, source), SOURCES[source], style)
     assert isinstance(result, Record), result
     return result
 
@@ -106,7 +107,7 @@ def test_repairs_have_names(source: str, output: str, expected: str, repairs: tu
 )
 def test_rejects_have_reasons(source: str, output: str, reason: Reason) -> None:
     question = GERMAN if reason is Reason.LANGUAGE else "Why?"
-    result = clean_record(record(output, source, question), Style.MEADOW)
+    result = clean_record(record(output, source, question), SOURCES[source], Style.MEADOW)
     assert isinstance(result, Reject)
     assert result.reason is reason
     assert len(result.excerpt) <= 500
@@ -129,18 +130,25 @@ def test_short_and_odd_answers_stay(source: str, output: str) -> None:
 
 def test_neither_instruction_nor_input_is_a_reject() -> None:
     empty = record().with_text(instruction=" ", input="", output="x")
-    result = clean_record(empty, Style.MEADOW)
+    result = clean_record(empty, SOURCES["medqa"], Style.MEADOW)
     assert isinstance(result, Reject)
     assert result.reason is Reason.EMPTY_INPUT
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_style_2023_touches_only_what_cannot_be_written(source: str) -> None:
-    published = "Hello,  me@x.example\u00a0 &amp; Â° ... read more\r\n"
+@pytest.mark.parametrize("source", NAMES)
+def test_style_2023_keeps_the_wording_whatever_the_source(source: str) -> None:
+    published = "Hello,  dear\u00a0 &amp; Â° ... read more\r\n"
     assert cleaned(published, source, Style.PUBLISHED_2023) == record(published, source)
     assert cleaned("\ud83d\ude00", source, Style.PUBLISHED_2023).output == "😀"
-    half = clean_record(record("\ud83d"), Style.PUBLISHED_2023)
+    half = clean_record(record("\ud83d"), SOURCES[source], Style.PUBLISHED_2023)
     assert isinstance(half, Reject)
+
+
+@pytest.mark.parametrize("source", [name for name in SOURCES if SOURCES[name].free_text])
+def test_personal_data_goes_in_every_style(source: str) -> None:
+    result = cleaned("Hello,  mail me@x.example\u00a0 &amp;", source, Style.PUBLISHED_2023)
+    assert result.output == "Hello,  mail [EMAIL]\u00a0 &amp;"
+    assert result.repairs == ("scrubbed_email",)
 
 
 @pytest.mark.parametrize(
@@ -169,14 +177,14 @@ snippets = st.sampled_from(
 
 
 @settings(deadline=None, max_examples=250)
-@given(st.sampled_from(SOURCES), st.lists(texts | snippets, min_size=1, max_size=5))
+@given(st.sampled_from(NAMES), st.lists(texts | snippets, min_size=1, max_size=5))
 def test_cleaning_twice_changes_nothing(source: str, parts: list[str]) -> None:
-    once = clean_record(record("".join(parts), source), Style.MEADOW)
+    once = clean_record(record("".join(parts), source), SOURCES[source], Style.MEADOW)
     if isinstance(once, Reject):
         assert once.reason in set(Reason)
         return
     assert not has_lone_surrogate(once.output)
-    again = clean_record(once, Style.MEADOW)
+    again = clean_record(once, SOURCES[source], Style.MEADOW)
     assert isinstance(again, Record)
     assert (again.instruction, again.input, again.output) == (
         once.instruction,
@@ -233,19 +241,15 @@ def test_no_real_english_text_is_called_foreign(upstream: Path) -> None:
 
 
 def test_real_dialogues_all_stay(upstream: Path) -> None:
+    def dialogue(row: dict[str, str]) -> Record:
+        return record(row["output"], "chatdoctor", row["input"])
+
     rows = json.loads((upstream / "chatdoctor/chatdoctor5k.json").read_text())
     kept = {
         (result.input, result.output)
         for row in rows
         if isinstance(
-            result := clean_record(record(row["output"], "chatdoctor", row["input"]), Style.MEADOW),
-            Record,
+            result := clean_record(dialogue(row), SOURCES["chatdoctor"], Style.MEADOW), Record
         )
     }
     assert len(rows) == len(kept) == 5452
-
-
-def test_free_text_sources_exist() -> None:
-    from meadow.sources import SOURCES as KNOWN
-
-    assert not FREE_TEXT - set(KNOWN)

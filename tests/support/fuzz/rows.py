@@ -10,6 +10,7 @@ from typing import Any
 
 from meadow.schema import Fact, Raw, Record, Reject, arrow_schema, to_rows
 from meadow.source import Input, Options, Origin
+from meadow.sources import SOURCES
 from meadow.text.clean import clean_record
 
 
@@ -49,11 +50,12 @@ def drain(origin: Origin, inputs: Sequence[Input], options: Options | None = Non
 
 def clean_once(record: Record, options: Options) -> Record | Reject:
     """The record cleaned; cleaning it again must change nothing."""
-    cleaned = clean_record(record, options.style)
+    traits = SOURCES[record.source]
+    cleaned = clean_record(record, traits, options.style)
     if isinstance(cleaned, Reject):
         check_item(cleaned)
         return cleaned
-    again = clean_record(cleaned, options.style)
+    again = clean_record(cleaned, traits, options.style)
     assert again == cleaned, f"cleaning twice differs: {_difference(cleaned, again)}"
     return cleaned
 

@@ -60,7 +60,7 @@ def functions() -> dict[str, Callable[[str], Any]]:
                 task=Task.OPEN_QA,
                 license="mit",
             )
-            return clean_record(record, Style.MEADOW)
+            return clean_record(record, SOURCES[source], Style.MEADOW)
 
         return clean
 
@@ -74,7 +74,6 @@ def functions() -> dict[str, Callable[[str], Any]]:
         return call
 
     options = (("A", "Warfarin"), ("B", "Sodium"), ("C", "Sodium and potassium"))
-    assert "chatdoctor" in SOURCES
     return {
         "html_to_text": limited(html_to_text),
         "quote_literal_markup": quote_literal_markup,

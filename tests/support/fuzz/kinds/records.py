@@ -46,5 +46,6 @@ def check(data: bytes, folder: Path) -> str:
     check_records([cleaned])
     if style is Style.PUBLISHED_2023 and all(encodable(text) == text for text in texts.values()):
         same = (cleaned.instruction, cleaned.input, cleaned.output)
-        assert same == tuple(texts.values()), "style 2023 changed a text that can be written"
+        scrubbed = any(repair.startswith("scrubbed_") for repair in cleaned.repairs)
+        assert scrubbed or same == tuple(texts.values()), "style 2023 changed more than it may"
     return "row"
