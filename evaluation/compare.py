@@ -33,12 +33,8 @@ def pair(a: Finished, b: Finished, mode: str) -> dict[str, Any]:
         "only_b": only_b,
         "p": mcnemar(only_a, only_b),
         "p_mid": mcnemar(only_a, only_b, mid=True),
-        "minimum_detectable": _number(minimum_detectable(n, (only_a + only_b) / n)),
+        "minimum_detectable": minimum_detectable(n, (only_a + only_b) / n),
     }
-
-
-def _number(value: float) -> float | None:
-    return None if value != value else value
 
 
 def compare(runs: Sequence[Finished]) -> dict[str, Any]:

@@ -1,7 +1,9 @@
-"""Statistics of exam scores: intervals, paired tests, corrections, power, chance.
+"""Statistics of exam scores: intervals, paired tests, corrections, power, chance, calibration.
 
-Exact where an exact form is cheap. Questions are the units everywhere: repeats of a question
-(option orders, sampled responses) form a cluster and never count as further questions.
+Tails, corrections and score intervals are scipy's and statsmodels', imported where they are used;
+what stands here by hand, they lack or do with far more memory. Questions are the units everywhere:
+repeats of a question (option orders, sampled responses) form a cluster and never count as further
+questions.
 """
 
 from __future__ import annotations
@@ -12,63 +14,43 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
-from meadow.charts import CONFIDENCE, wilson
+from meadow.charts import CONFIDENCE
 
 ALPHA = 0.05
 RESAMPLES = 10_000
 
-Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 
 
-def _z(confidence: float) -> float:
-    return NormalDist().inv_cdf(0.5 + confidence / 2)
+def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """Interval of a mean by the normal approximation, cut to [0, 1].
 
-
-def clustered(values: Sequence[Sequence[float]], confidence: float = CONFIDENCE) -> Interval:
-    """Interval of the mean of all values, with each inner list one cluster.
-
-    The cluster-robust standard error with the small-sample factor G / (G - 1), a normal quantile;
-    cut to [0, 1].
+    Args:
+        values: One per question: repeats are averaged first, so that they narrow nothing.
+        confidence: Of the interval.
     """
-    groups = [np.asarray(v, dtype=np.float64) for v in values if len(v)]
-    total = sum(len(g) for g in groups)
-    if len(groups) < 2:
+    if len(values) < 2:
         return 0.0, 1.0
-    mean = sum(float(g.sum()) for g in groups) / total
-    squares = sum((float(g.sum()) - mean * len(g)) ** 2 for g in groups)
-    error = math.sqrt(squares * len(groups) / (len(groups) - 1)) / total
-    z = _z(confidence)
-    return max(0.0, mean - z * error), min(1.0, mean + z * error)
-
-
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    spread = z * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    mean = float(np.mean(values))
+    return max(0.0, mean - spread), min(1.0, mean + spread)
 
 
 def mcnemar(only_a: int, only_b: int, *, mid: bool = False) -> float:
-    """Two-sided exact p of McNemar's test.
-
-    The binomial tail of the discordant pairs, summed as logarithms so that thousands do not
-    underflow.
+    """Two-sided exact p of McNemar's test: the binomial tail of the discordant pairs.
 
     Args:
         only_a: Questions that only A has right.
         only_b: Questions that only B has right.
         mid: Whether to take half of the observed outcome's probability (mid-p).
     """
+    from scipy.stats import binom
+
     n, k = only_a + only_b, min(only_a, only_b)
-    if n == 0:
-        return 1.0
-    logs = [_log_choose(n, i) - n * math.log(2) for i in range(k + 1)]
-    top = max(logs)
-    tail = math.exp(top) * math.fsum(math.exp(value - top) for value in logs)
-    point = math.exp(logs[-1])
-    if mid:
-        return min(1.0, 2 * tail - point)
-    return min(1.0, 2 * tail)
+    tail = 2 * binom.cdf(k, n, 0.5) - (binom.pmf(k, n, 0.5) if mid else 0)
+    return min(1.0, float(tail))
 
 
 def paired_bootstrap(
@@ -91,7 +73,8 @@ def paired_bootstrap(
     difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     if difference.size == 0:
         return 0.0, 0.0
-    # drawing counts of the distinct differences is drawing questions, in far fewer numbers
+    # drawing counts of the distinct differences is drawing questions, in far fewer numbers than
+    # scipy.stats.bootstrap, which holds a matrix of draws by questions
     distinct, counts = np.unique(difference, return_counts=True)
     generator = np.random.default_rng(seed)
     draws = generator.multinomial(difference.size, counts / difference.size, size=resamples)
@@ -102,40 +85,48 @@ def paired_bootstrap(
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values, in the given order."""
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted = [0.0] * len(p_values)
-    running = 0.0
-    for rank, index in enumerate(order):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = running
-    return adjusted
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
+
+
+def newcombe(correct_a: int, n_a: int, correct_b: int, n_b: int) -> Interval:
+    """Newcombe's hybrid score interval (95 %) of a difference of independent proportions, a - b."""
+    if n_a == 0 or n_b == 0:
+        return -1.0, 1.0
+    from statsmodels.stats.proportion import confint_proportions_2indep
+
+    low, high = confint_proportions_2indep(
+        correct_a, n_a, correct_b, n_b, compare="diff", method="newcomb", alpha=1 - CONFIDENCE
+    )
+    return float(low), float(high)
 
 
 def minimum_detectable(
     n: int, discordant: float, *, power: float = 0.8, alpha: float = ALPHA
-) -> float:
+) -> float | None:
     """The smallest paired difference of accuracies that n questions show with this power.
 
     The normal approximation of McNemar's test, solved for the difference d: n d^2 =
-    (z_alpha sqrt(q) + z_power sqrt(q - d^2))^2 with q the share of discordant pairs. NaN where no
-    difference up to q would do.
+    (z_alpha sqrt(q) + z_power sqrt(q - d^2))^2 with q the share of discordant pairs, which is a
+    quadratic equation in d.
+
+    Args:
+        n: Questions.
+        discordant: Share of them that one of the two alone has right.
+        power: Of the test.
+        alpha: Of the test, two-sided.
+
+    Returns:
+        None where no difference up to q would do.
     """
-    if n == 0 or discordant <= 0:
-        return math.nan
-    z_alpha = NormalDist().inv_cdf(1 - alpha / 2)
-    z_power = NormalDist().inv_cdf(power)
-
-    def short(d: float) -> bool:
-        spread = z_alpha * math.sqrt(discordant) + z_power * math.sqrt(discordant - d * d)
-        return n * d * d < spread * spread
-
-    low, high = 0.0, min(discordant, math.sqrt(discordant))
-    if short(high):
-        return math.nan
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if short(middle) else (low, middle)
-    return high
+    z = NormalDist()
+    a, b = z.inv_cdf(1 - alpha / 2), z.inv_cdf(power)
+    root = discordant * b * b * (n - a * a + b * b)
+    if n == 0 or discordant <= 0 or root < 0:
+        return None
+    found = (a * math.sqrt(n * discordant) + math.sqrt(root)) / (n + b * b)
+    return found if found <= discordant else None
 
 
 def chance_level(options: Sequence[int]) -> float:
@@ -145,13 +136,9 @@ def chance_level(options: Sequence[int]) -> float:
 
 def beats_chance(correct: int, options: Sequence[int]) -> float:
     """Exact one-sided p of so many right answers by guessing (Poisson-binomial tail)."""
-    distribution: Floats = np.ones(1)
-    for k in options:
-        grown = np.zeros(len(distribution) + 1)
-        grown[:-1] = distribution * (1 - 1 / k)
-        grown[1:] += distribution / k
-        distribution = grown
-    return float(min(1.0, distribution[correct:].sum()))
+    from scipy.stats import poisson_binom
+
+    return float(poisson_binom.sf(correct - 1, [1 / k for k in options])) if options else 1.0
 
 
 def softmax(values: Sequence[float]) -> list[float]:
@@ -251,6 +238,8 @@ def position_bias(predicted: Sequence[str], gold: Sequence[str]) -> PositionBias
 
     Labels that are right less than five times are pooled, where there are any.
     """
+    from scipy.stats import chi2
+
     labels = sorted({*predicted, *gold})
     counts = {label: sum(p == label for p in predicted) for label in labels}
     truth = {label: sum(g == label for g in gold) for label in labels}
@@ -266,49 +255,5 @@ def position_bias(predicted: Sequence[str], gold: Sequence[str]) -> PositionBias
         cells.append((rare[0], rare[1]))
     statistic = sum((seen - due) ** 2 / due for seen, due in cells if due > 0)
     freedom = len(cells) - 1
-    p = chi_square_tail(statistic, freedom) if freedom > 0 else 1.0
+    p = float(chi2.sf(statistic, freedom)) if freedom > 0 else 1.0
     return PositionBias(counts, truth, statistic, p)
-
-
-def chi_square_tail(x: float, freedom: int) -> float:
-    """Probability of a chi-square variate above x: the regularised upper incomplete gamma."""
-    a, half = freedom / 2, x / 2
-    if half <= 0:
-        return 1.0
-    scale = math.exp(-half + a * math.log(half) - math.lgamma(a))
-    if half < a + 1:  # series of the lower function
-        term = total = 1 / a
-        n = a
-        while abs(term) > abs(total) * 1e-16:
-            n += 1
-            term *= half / n
-            total += term
-        return max(0.0, 1 - total * scale)
-    b = half + 1 - a  # Lentz's continued fraction of the upper function
-    c = 1e300
-    d = 1 / b
-    fraction = d
-    for i in range(1, 1000):
-        step = -i * (i - a)
-        b += 2
-        d = 1 / (step * d + b or 1e-300)
-        c = b + step / c or 1e-300
-        fraction *= d * c
-        if abs(d * c - 1) < 1e-15:
-            break
-    return scale * fraction
-
-
-def newcombe(
-    correct_a: int, n_a: int, correct_b: int, n_b: int, confidence: float = CONFIDENCE
-) -> Interval:
-    """Newcombe's hybrid score interval of a difference of independent proportions, a - b."""
-    if n_a == 0 or n_b == 0:
-        return -1.0, 1.0
-    a, b = correct_a / n_a, correct_b / n_b
-    low_a, high_a = wilson(correct_a, n_a, confidence)
-    low_b, high_b = wilson(correct_b, n_b, confidence)
-    return (
-        a - b - math.hypot(a - low_a, high_b - b),
-        a - b + math.hypot(high_a - a, b - low_b),
-    )

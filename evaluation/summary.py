@@ -18,7 +18,7 @@ from evaluation.stats import (
     beats_chance,
     calibration,
     chance_level,
-    clustered,
+    mean_interval,
     newcombe,
     position_bias,
     softmax,
@@ -157,7 +157,7 @@ def contamination(rows: Sequence[Row], levels: Mapping[str, str]) -> dict[str, A
 def _mode(mode: str, rows: Sequence[Row], levels: Mapping[str, str] | None) -> dict[str, Any]:
     value = cell(rows)
     options = [row["n_options"] for row in rows]
-    value["beats_chance_p"] = beats_chance(value["correct"], options) if rows else 1.0
+    value["beats_chance_p"] = beats_chance(value["correct"], options)
     value["steps"] = by(rows, lambda row: row["step"])
     value["disciplines"] = by(rows, lambda row: row["discipline"])
     value["step_discipline"] = by(rows, _step_and_discipline)
@@ -228,7 +228,7 @@ def _variants(rows: Sequence[Row], modes: Sequence[str]) -> dict[str, Any]:
             picks = [[_picked(row) for row in group] for group in clusters.values()]
             value["orders"] = {
                 "accuracy": sum(means) / len(means),
-                "ci95": list(clustered([[mean] for mean in means])),
+                "ci95": list(mean_interval(means)),
                 "n": len(right),
                 "scorings": sum(map(len, right)),
                 "always_right": sum(all(group) for group in right) / len(right),
