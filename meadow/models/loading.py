@@ -22,7 +22,6 @@ from typing import Any
 
 from meadow.errors import FileError, UsageError
 from meadow.models.weights import adapter_folder, check_model
-from meadow.net.redaction import redact
 
 DTYPES = ("float32", "bfloat16", "float16")
 QUANTISED = ("int8", "nf4")
@@ -231,7 +230,7 @@ def load_adapter(model: Any, adapter: str) -> Any:
 
 def unreadable(what: str, where: str, error: Exception) -> FileError:
     """The one error for whatever a library could not load."""
-    first = (redact(str(error)).strip().splitlines() or [type(error).__name__])[0][:200]
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     return FileError(
         f"the {what} cannot be loaded: {first}",
         where=where,
