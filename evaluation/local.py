@@ -22,7 +22,6 @@ from meadow.models.loading import (
     choose_precision,
     default_device,
     load_adapter,
-    load_config,
     load_model,
     load_tokenizer,
     quiet,
@@ -280,12 +279,10 @@ def load(
         raise FileError("no such checkpoint folder", where=model, fix="check --model")
     device = device or default_device()
     precision = choose_precision(dtype, device=device, adapter=adapter)
-    checkpoint = Checkpoint(model, revision)
-    if not Path(model).is_dir():
-        # one commit for weights and tokenizer, also while somebody pushes to the branch
-        checkpoint = Checkpoint(model, load_config(checkpoint)._commit_hash or revision)
-    loaded = load_model(checkpoint, precision, device=device, attention=attention)
+    # one commit for weights and tokenizer, also while somebody pushes to the branch
+    checkpoint = Checkpoint(model, revision).pinned()
     tokenizer = load_tokenizer(checkpoint)
+    loaded = load_model(checkpoint, precision, device=device, attention=attention)
     identity = {"name": model, "load": precision.kind, **_origin(checkpoint)}
     if precision.quantisation:
         identity["precision"] = precision.to_json()

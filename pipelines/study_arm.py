@@ -69,7 +69,7 @@ def run_arm(task: ArmTask) -> dict[str, Any]:
     if not marker.is_file() or json.loads(marker.read_text()).get("key") != task.key:
         shutil.rmtree(task.folder, ignore_errors=True)
         write_json(marker, {"key": task.key})
-    model, adapter, dtype = task.base, None, "auto"
+    model, adapter = task.base, None
     trained: dict[str, Any] = {}
     if task.recipe is not None and task.mix is not None:
         recipe = parse_recipe(task.recipe, where=f"arm {task.name}")
@@ -92,8 +92,7 @@ def run_arm(task: ArmTask) -> dict[str, Any]:
         else:
             adapter = str(result.model)
             model = task.base or recipe.base.repository
-            dtype = {"lora_int8": "int8", "qlora_nf4": "nf4"}.get(recipe.method, "auto")
-    backend = load(model, adapter=adapter, dtype=dtype)
+    backend = load(model, adapter=adapter)
     document: dict[str, Any] = {"name": task.name, "key": task.key, "trained": trained, "exams": {}}
     document["parameters"] = sum(p.numel() for p in backend.model.parameters())
     for exam, (mode, paths) in task.exams.items():

@@ -10,8 +10,8 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from training.config import Batch
+from training.data import IGNORED, TokenRows
 from training.packing import Plan, Step
-from training.tokens import IGNORED, TokenRows
 
 
 class MicroBatchTensors(TypedDict, total=False):

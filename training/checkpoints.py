@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -56,7 +55,7 @@ def publish(staged: Path, final: Path, step: int) -> None:
     for name in UNUSED:
         (staged / name).unlink(missing_ok=True)
     files = {}
-    for path in sorted(walk(staged)):
+    for path in walk(staged):
         fsync_file(path)
         files[path.relative_to(staged).as_posix()] = path.stat().st_size
     for folder in {path.parent for path in walk(staged)}:
@@ -68,11 +67,9 @@ def publish(staged: Path, final: Path, step: int) -> None:
     fsync_folder(final.parent)
 
 
-def walk(folder: Path) -> Iterator[Path]:
-    """Every file below a folder."""
-    for root, _, names in os.walk(folder):
-        for name in names:
-            yield Path(root) / name
+def walk(folder: Path) -> list[Path]:
+    """Every file below a folder, in order."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def is_complete(checkpoint: Path) -> bool:

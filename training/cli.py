@@ -86,7 +86,7 @@ def train(
         base=base,
         allow_contaminated=allow_contaminated,
         ignore_memory=ignore_memory,
-        say=log if first else lambda line: None,
+        progress=log if first else lambda line: None,
     )
     if not first:
         return

@@ -7,16 +7,16 @@ bugs of 2023 are options with names, so that a faithful run can switch each of t
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from meadow.config import Settings, did_you_mean, parse_settings, read_toml
 from meadow.corpus.manifest import hash_json
-from meadow.errors import FileError, UsageError
+from meadow.errors import UsageError
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -26,13 +26,7 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 ALL_LINEAR: Literal["all-linear"] = "all-linear"
 
 
-class Section(BaseModel):
-    """A table of a recipe: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Dimensions(Section):
+class Dimensions(Settings):
     """The sizes of a decoder-only model, under the names of its Hugging Face configuration."""
 
     model_type: Literal["llama", "qwen2", "qwen3", "mistral"] = "llama"
@@ -49,7 +43,7 @@ class Dimensions(Section):
     rms_norm_eps: float = 1e-6
 
 
-class Base(Section):
+class Base(Settings):
     """The model that training starts from.
 
     Args:
@@ -68,7 +62,7 @@ class Base(Section):
     slow_tokenizer: bool = False
 
 
-class Mix(Section):
+class Mix(Settings):
     """Which rows: the mix's name for the record, and how often each source is seen per epoch."""
 
     name: str = ""
@@ -81,7 +75,7 @@ class Mix(Section):
         return self
 
 
-class Data(Section):
+class Data(Settings):
     """How a row becomes tokens.
 
     Args:
@@ -107,7 +101,7 @@ class Data(Section):
     padding_side: Literal["left", "right"] = "right"
 
 
-class Batch(Section):
+class Batch(Settings):
     """One optimizer step.
 
     Args:
@@ -139,7 +133,7 @@ class Batch(Section):
         return self
 
 
-class Optimizer(Section):
+class Optimizer(Settings):
     """AdamW, with 32-bit or blockwise 8-bit state."""
 
     name: Literal["adamw", "adamw_8bit"] = "adamw"
@@ -151,7 +145,7 @@ class Optimizer(Section):
     max_grad_norm: float = Field(default=1.0, ge=0)
 
 
-class Schedule(Section):
+class Schedule(Settings):
     """How long, and how the learning rate runs.
 
     Args:
@@ -167,7 +161,7 @@ class Schedule(Section):
     max_steps: int = Field(default=0, ge=0)
 
 
-class Lora(Section):
+class Lora(Settings):
     """The low-rank adapters; used by every method whose name begins with lora or qlora."""
 
     rank: int = Field(default=16, gt=0)
@@ -176,7 +170,7 @@ class Lora(Section):
     targets: list[str] | Literal["all-linear"] = ALL_LINEAR
 
 
-class Run(Section):
+class Run(Settings):
     """How the run is carried out.
 
     Args:
@@ -204,14 +198,14 @@ class Run(Section):
     )
 
 
-class Reported(Section):
+class Reported(Settings):
     """What the authors of a row measured: it stands beside the estimate, it does not enter it."""
 
     vram_gb: float
     source: str
 
 
-class Recipe(Section):
+class Recipe(Settings):
     """A whole recipe."""
 
     name: str
@@ -279,10 +273,9 @@ def find_recipe(name: str) -> Path:
         path = RECIPES / f"{candidate}.toml"
         if path.is_file():
             return path
-    near = difflib.get_close_matches(name, recipe_names(), n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
     raise UsageError(
-        f"unknown recipe {name!r}", fix=f"{hint}known recipes: {', '.join(recipe_names())}"
+        f"unknown recipe {name!r}",
+        fix=f"{did_you_mean(name, recipe_names())}known recipes: {', '.join(recipe_names())}",
     )
 
 
@@ -299,12 +292,7 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         UsageError: Not TOML, an unknown key (with the nearest known one) or a wrong value.
     """
     path = find_recipe(str(name))
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"not TOML: {error}", where=str(path), fix="correct the line") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"cannot read the recipe: {error}", where=str(path)) from error
+    document = read_toml(path)
     for change in overrides:
         override(document, change)
     return parse_recipe(document, where=str(path))
@@ -312,10 +300,7 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 
 def parse_recipe(document: Mapping[str, Any], *, where: str) -> Recipe:
     """Validate a recipe; `where` stands in the error messages."""
-    try:
-        return Recipe.model_validate(dict(document))
-    except ValidationError as error:
-        raise _explain(error, where) from error
+    return parse_settings(document, Recipe, where=where)
 
 
 def override(document: dict[str, Any], change: str) -> None:
@@ -337,37 +322,3 @@ def override(document: dict[str, Any], change: str) -> None:
             raise UsageError(f"--set {key}: {part} is not a table", fix="check the key")
         table = inner
     table[last] = value
-
-
-def _explain(error: ValidationError, where: str) -> UsageError:
-    """The first fault of a recipe, with the key and, for an unknown one, the nearest known."""
-    found = error.errors()
-    unknown = [fault for fault in found if fault["type"] == "extra_forbidden"]
-    fault = (unknown or found)[0]
-    key = ".".join(str(part) for part in fault["loc"])
-    if not unknown:
-        message = fault["msg"].removeprefix("Value error, ")
-        return UsageError(
-            f"{key}: {message}" if key else message, where=where, fix="correct the value"
-        )
-    known = known_keys(fault["loc"][:-1])
-    prefix = key.rpartition(".")[0]
-    near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.5)
-    if near:
-        fix = f"did you mean {prefix + '.' if prefix else ''}{near[0]}?"
-    else:
-        fix = f"known keys: {', '.join(known)}"
-    return UsageError(f"unknown key {key!r}", where=where, fix=fix)
-
-
-def known_keys(location: Iterable[int | str]) -> list[str]:
-    """The keys of the table at `location`."""
-    model: type[BaseModel] = Recipe
-    for part in location:
-        annotation = model.model_fields[str(part)].annotation
-        if annotation == (Reported | None):
-            annotation = Reported
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return list(model.model_fields)

@@ -20,6 +20,7 @@ import torch
 from meadow.atomic import write_text
 from meadow.errors import FileError, MeadowError, NetworkError, RefusedError, UsageError
 from meadow.models.loading import (
+    RUN_MANIFEST,
     Checkpoint,
     Precision,
     dequantise,
@@ -140,7 +141,7 @@ def export(
     quiet()
     source = find_model(run)
     document = run_manifest.read(source) or {}
-    recipe = parse_recipe(document["recipe"], where=str(source / run_manifest.NAME))
+    recipe = parse_recipe(document["recipe"], where=str(source / RUN_MANIFEST))
     if out.exists() and any(out.iterdir()):
         raise UsageError("the output folder is not empty", where=str(out), fix="choose another")
     program = find_converter(converter) if gguf else None

@@ -1,5 +1,9 @@
 """One training run, from a recipe and a mix to a model folder.
 
+`prepare` finds out everything that is known before a model is loaded: rows, plan, micro-batches and
+what makes two starts the same run. `train` holds the folder, passes the gates, proves the packing,
+runs the plan and finishes: the model saved whole, the manifest completed last.
+
 The run folder: run_manifest.json (written first, completed last), plan.parquet (which record in
 which step), rejects.jsonl, metrics.jsonl, exams.jsonl, loss.svg, checkpoint-N/ and model/.
 """
@@ -7,11 +11,9 @@ which step), rejects.jsonl, metrics.jsonl, exams.jsonl, loss.svg, checkpoint-N/ 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,14 +23,27 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
-from meadow.atomic import fsync_file, locked, sha256_file, write_text
+from meadow.atomic import locked, sha256_file, write_text
+from meadow.charts import curves
 from meadow.corpus.manifest import hash_json
 from meadow.errors import UsageError
 from meadow.models.loading import load_config, load_tokenizer, quiet, torch_dtype
-from training import checkpoints, metrics, run_manifest
+from meadow.models.machine import ProcessGroup
+from training import checkpoints, run_manifest
 from training.batches import PlannedBatches
 from training.config import Recipe
-from training.data import check_contamination, has_split, mix_facts, open_mix, read_rows
+from training.data import (
+    TokenRows,
+    check_contamination,
+    check_tokenizer,
+    has_split,
+    mix_facts,
+    open_mix,
+    pad_token,
+    read_rows,
+    texts_of,
+    tokenize,
+)
 from training.methods import (
     apply_method,
     base_checkpoint,
@@ -37,113 +52,27 @@ from training.methods import (
     load_trainable,
     make_base,
     precision,
-    texts_of,
 )
-from training.packing import Plan, make_plan, write_plan
+from training.packing import Plan, make_plan, plan_recipe, write_plan
 from training.plan import check_memory, device_gb
-from training.plot import loss_plot
 from training.run_manifest import model_card
 from training.selfcheck import check_packing
-from training.tokens import TokenRows, check_tokenizer, pad_token, tokenize
-from training.trainer import Exam, Interludes, PlanTrainer, world_size
+from training.trainer import (
+    EXAMS,
+    METRICS,
+    Exam,
+    Interludes,
+    PlanTrainer,
+    cut_lines,
+    flush_lines,
+    read_lines,
+    training_arguments,
+)
 
-# A recipe as Trainer's arguments; those of the plan are fixed.
-
-
-TRACKER_PACKAGES = {
-    "tensorboard": "tensorboard",
-    "wandb": "wandb",
-    "trackio": "trackio",
-    "mlflow": "mlflow",
-}
-
-
-def training_arguments(recipe: Recipe, out: Path, *, micro_batches: int) -> TrainingArguments:
-    """Trainer's arguments for a recipe.
-
-    Args:
-        recipe: The recipe.
-        out: The run folder.
-        micro_batches: Of each step, over all processes.
-
-    Raises:
-        UsageError: Devices, processes or trackers are not what the recipe needs.
-    """
-    run, optimizer, schedule = recipe.run, recipe.optimizer, recipe.schedule
-    processes = world_size()
-    if run.fsdp and processes == 1:
-        raise UsageError(
-            "FSDP shards over several processes; this is one",
-            where="run.fsdp",
-            fix="start with torchrun --nproc-per-node N -m training, or set run.fsdp = false",
-        )
-    if (
-        processes == 1
-        and torch.cuda.device_count() > 1
-        and "CUDA_VISIBLE_DEVICES" not in os.environ
-    ):
-        raise UsageError(
-            f"{torch.cuda.device_count()} GPUs are visible to one process",
-            fix="start with torchrun --nproc-per-node N -m training, or set CUDA_VISIBLE_DEVICES=0",
-        )
-    for tracker in run.trackers:
-        if importlib.util.find_spec(TRACKER_PACKAGES[tracker]) is None:
-            raise UsageError(
-                f"the tracker {tracker} is not installed",
-                where="run.trackers",
-                fix=f"pip install {TRACKER_PACKAGES[tracker]}, or leave it out",
-            )
-    quiet()
-    kinds = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
-    sharding: dict[str, Any] = {}
-    if run.fsdp:
-        sharding = {
-            "fsdp": True,
-            "fsdp_config": {
-                "version": 2,
-                "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-                "state_dict_type": "FULL_STATE_DICT",
-                "reshard_after_forward": True,
-                "activation_checkpointing": run.activation_checkpointing,
-            },
-        }
-    return TrainingArguments(
-        output_dir=str(out),
-        per_device_train_batch_size=1,
-        gradient_accumulation_steps=max(1, micro_batches // processes),
-        num_train_epochs=1,
-        learning_rate=optimizer.learning_rate,
-        weight_decay=optimizer.weight_decay,
-        adam_beta1=optimizer.beta1,
-        adam_beta2=optimizer.beta2,
-        adam_epsilon=optimizer.epsilon,
-        max_grad_norm=optimizer.max_grad_norm,
-        optim={"adamw": "adamw_torch", "adamw_8bit": "adamw_bnb_8bit"}[optimizer.name],
-        lr_scheduler_type=kinds[schedule.kind],
-        warmup_steps=schedule.warmup if schedule.warmup < 1 else int(schedule.warmup),
-        bf16=run.mixed_precision == "bfloat16",
-        fp16=run.mixed_precision == "float16",
-        activation_checkpointing=run.activation_checkpointing and not run.fsdp,
-        activation_checkpointing_kwargs={"use_reentrant": False},
-        save_strategy="steps" if run.save_steps else "no",
-        save_steps=run.save_steps or 500,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        report_to=list(run.trackers) or "none",
-        seed=run.seed,
-        use_cpu=not torch.cuda.is_available(),
-        ddp_backend="gloo" if processes > 1 and not torch.cuda.is_available() else None,
-        ddp_timeout=7200,
-        ddp_find_unused_parameters=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        disable_tqdm=not sys.stderr.isatty(),
-        remove_unused_columns=False,
-        use_cache=False,
-        **sharding,
-    )
-
-
-# Everything a run knows before a model is loaded: rows, plan, micro-batches, identity.
+MODEL = "model"
+PLAN = "plan.parquet"
+REJECTS = "rejects.jsonl"
+PLOT = "loss.svg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,23 +81,31 @@ class Prepared:
 
     Args:
         base: Where the base is: as given, or made by the run.
+        config: The base's configuration.
         tokenizer: Of the base.
-        rows: The examples.
-        plan: Their steps.
-        batches: Their micro-batches.
+        batches: The micro-batches, with the examples and the plan that they come from.
         validation: Held-out micro-batches, or None.
         identity: What makes two starts the same run.
         manifest: The run manifest so far.
     """
 
     base: str | Path | None
+    config: Any
     tokenizer: Any
-    rows: TokenRows
-    plan: Plan
     batches: PlannedBatches
     validation: PlannedBatches | None
     identity: dict[str, Any]
     manifest: dict[str, Any]
+
+    @property
+    def rows(self) -> TokenRows:
+        """The examples."""
+        return self.batches.rows
+
+    @property
+    def plan(self) -> Plan:
+        """Their steps."""
+        return self.batches.plan
 
 
 def prepare(
@@ -178,17 +115,18 @@ def prepare(
     base: str | Path | None,
     *,
     allow_contaminated: bool,
-    first: bool,
+    group: ProcessGroup,
 ) -> Prepared:
-    """Read the mix, hold it to its gate, tokenise it and plan the run."""
+    """Read the mix, pass its gate, tokenise it and plan the run."""
     corpus = open_mix(mix)
     contamination = check_contamination(corpus, allow=allow_contaminated)
-    if base is None and recipe.base.repository == "random":
+    made = base is None and recipe.base.repository == "random"
+    if made:
         base = out / "base"
-        if first:
+        if group.first:
             make_base(recipe, texts_of(read_rows(corpus, "train")), base)
         barrier()
-    checkpoint = base_checkpoint(recipe, base)
+    checkpoint = base_checkpoint(recipe, base).pinned()
     config = load_config(checkpoint)
     longest = getattr(config, "max_position_embeddings", recipe.data.length)
     if recipe.data.length > longest:
@@ -201,33 +139,21 @@ def prepare(
     tokenizer = load_tokenizer(checkpoint, slow=recipe.base.slow_tokenizer)
     check_tokenizer(tokenizer, recipe)
     rows = tokenize(read_rows(corpus, "train", recipe.mix.repeat), tokenizer, recipe.data)
-    plan = make_plan(
-        rows,
-        recipe.batch,
-        epochs=recipe.schedule.epochs,
-        seed=recipe.run.seed,
-        row_tokens=recipe.row_tokens,
-        devices=world_size(),
-        max_steps=recipe.schedule.max_steps,
-    )
-    batches = _batches(rows, plan, recipe, tokenizer)
+    plan = plan_recipe(rows, recipe, devices=group.size)
     validation = None
     if has_split(corpus, "validation"):
         held = tokenize(read_rows(corpus, "validation"), tokenizer, recipe.data)
         if len(held):
             once = recipe.batch.model_copy(update={"loss_mean": "tokens", "tail": "short"})
-            # Held-out rows are seen by every process in the same order: no device count here.
+            # every process sees the held-out rows, in the same order: no device count here
             one = make_plan(held, once, epochs=1, seed=0, row_tokens=recipe.row_tokens)
             validation = _batches(held, one, recipe, tokenizer)
-    own = recipe.base.repository == "random" and base == out / "base"
     identity = {
         "recipe_hash": recipe.hash(),
         "plan_hash": plan.hash(rows),
         "base": {
-            "name": "random" if own else checkpoint.name,
-            "revision": checkpoint.revision
-            or _commit(config)
-            or _weights_hash(Path(checkpoint.name)),
+            "name": "random" if made else checkpoint.name,
+            "revision": checkpoint.revision or _weights_hash(Path(checkpoint.name)),
         },
     }
     manifest = {
@@ -243,19 +169,15 @@ def prepare(
         "short_steps": plan.short_steps,
         "fill": plan.fill,
         "seeds": {"run": recipe.run.seed},
-        "versions": run_manifest.versions(),
-        "hardware": run_manifest.hardware(world_size()),
+        **run_manifest.surroundings(group),
         "tokenizer": {
             "class": type(tokenizer).__name__,
             "vocabulary": len(tokenizer),
             "hash": hash_json(sorted(tokenizer.get_vocab().items())),
         },
     }
-    return Prepared(base, tokenizer, rows, plan, batches, validation, identity, manifest)
-
-
-def _commit(config: Any) -> str:
-    return str(getattr(config, "_commit_hash", None) or "")
+    batches = _batches(rows, plan, recipe, tokenizer)
+    return Prepared(base, config, tokenizer, batches, validation, identity, manifest)
 
 
 def _weights_hash(folder: Path) -> str:
@@ -276,15 +198,9 @@ def _batches(rows: TokenRows, plan: Plan, recipe: Recipe, tokenizer: Any) -> Pla
 
 
 def barrier() -> None:
-    """Wait for the other processes, where there are any."""
+    """Wait for the other processes, where Trainer's arguments have begun a group."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
-
-
-MODEL = "model"
-PLAN = "plan.parquet"
-REJECTS = "rejects.jsonl"
-PLOT = "loss.svg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,18 +208,26 @@ class Result:
     """What a finished run leaves.
 
     Args:
-        model: The model's folder: weights or adapters, tokenizer, manifest, card.
         folder: The run folder.
         manifest: The completed run manifest.
         metrics: One line per step.
         exams: One line per exam.
     """
 
-    model: Path
     folder: Path
     manifest: dict[str, Any]
     metrics: list[dict[str, Any]]
     exams: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, folder: Path, manifest: dict[str, Any]) -> Result:
+        """From a run folder."""
+        return cls(folder, manifest, read_lines(folder / METRICS), read_lines(folder / EXAMS))
+
+    @property
+    def model(self) -> Path:
+        """The model's folder: weights or adapters, tokenizer, manifest, card."""
+        return self.folder / MODEL
 
 
 def train(
@@ -317,7 +241,7 @@ def train(
     allow_contaminated: bool = False,
     ignore_memory: bool = False,
     available_gb: float | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> Result:
     """Train, or continue a run that was stopped in the same folder.
 
@@ -331,7 +255,7 @@ def train(
         allow_contaminated: Train although exam items are in the mix; the manifest says so.
         ignore_memory: Start although the estimate says that it does not fit.
         available_gb: Memory per device, for the estimate; None measures it.
-        say: Gets lines for the person at the terminal.
+        progress: Gets lines for the person at the terminal.
 
     Returns:
         The model folder and what the run wrote. A finished run is returned as it is.
@@ -344,39 +268,44 @@ def train(
     """
     if recipe.method == "none":
         apply_method(None, recipe)
-    arguments = training_arguments(recipe, out, micro_batches=1)
-    first = int(os.environ.get("RANK", "0")) == 0
-    with locked(out) if first else contextlib.nullcontext(), checkpoints.saving(out):
+    quiet()
+    group = ProcessGroup.from_environment()
+    # what is wrong with devices and trackers comes out before the mix is read
+    training_arguments(recipe, out, micro_batches=1)
+    with locked(out) if group.first else contextlib.nullcontext(), checkpoints.saving(out):
         prepared = prepare(
-            recipe, mix, out, base, allow_contaminated=allow_contaminated, first=first
+            recipe, mix, out, base, allow_contaminated=allow_contaminated, group=group
         )
+        rows, plan = prepared.rows, prepared.plan
         found = run_manifest.check_same_run(out, prepared.identity)
         if found and found.get("status") == "finished":
-            say(f"this run is finished: {out / MODEL}")
-            return _result(out, found)
+            progress(f"this run is finished: {out / MODEL}")
+            return Result.read(out, found)
         resumed = checkpoints.last_complete(out)
+        at = resumed[0] if resumed else 0
+        measured, device = device_gb(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         memory = check_memory(
             recipe,
-            load_config(base_checkpoint(recipe, prepared.base)),
-            devices=world_size(),
-            available_gb=available_gb or device_gb(_local_processes())[0],
-            device=device_gb()[1],
+            prepared.config,
+            devices=group.size,
+            available_gb=available_gb or measured,
+            device=device,
             ignore=ignore_memory,
         )
         document = prepared.manifest | {"memory": memory, "started": run_manifest.now()}
         if found:
             document["started"] = found["started"]
-            document["resumed"] = [*found.get("resumed", []), resumed[0] if resumed else 0]
-        if warning := prepared.manifest["contamination"].get("warning"):
-            say(f"warning: {warning}")
-        if first:
+            document["resumed"] = [*found.get("resumed", []), at]
+        if warning := document["contamination"].get("warning"):
+            progress(f"warning: {warning}")
+        if group.first:
             run_manifest.write(out, document)
-            write_plan(prepared.plan, prepared.rows, out / PLAN)
-            _write_rejects(prepared.rows, out / REJECTS)
-            for name in (metrics.METRICS, metrics.EXAMS):
-                metrics.cut_after(out / name, resumed[0] if resumed else 0)
+            write_plan(plan, rows, out / PLAN)
+            rejects = [{"id": name, "reason": reason} for name, reason in rows.rejected]
+            write_text(out / REJECTS, "".join(json.dumps(line) + "\n" for line in rejects))
+            cut_lines(out, at)
         barrier()
-        arguments = training_arguments(recipe, out, micro_batches=prepared.plan.micro_batches)
+        arguments = training_arguments(recipe, out, micro_batches=plan.micro_batches)
         model = load_trainable(recipe, prepared.base, device=str(arguments.device))
         total, trainable = count_parameters(model)
         document |= {
@@ -386,42 +315,39 @@ def train(
         }
         if recipe.batch.layout == "packed":
             document["packing_check"] = _self_check(model, prepared, recipe, arguments)
-        if first:
+        if group.first:
             run_manifest.write(out, document)
-        say(
-            f"{recipe.name}: {len(prepared.rows):,} rows, {len(prepared.plan.steps):,} steps, "
-            f"{trainable:,} of {total:,} parameters, fill {prepared.plan.fill:.2f}"
-            + (f", resumed after step {resumed[0]:,}" if resumed else "")
+        progress(
+            f"{recipe.name}: {len(rows):,} rows, {len(plan.steps):,} steps, "
+            f"{trainable:,} of {total:,} parameters, fill {plan.fill:.2f}"
+            + (f", resumed after step {at:,}" if at else "")
         )
+        run = recipe.run
         trainer = PlanTrainer(
             model=model,
             args=arguments,
             batches=prepared.batches,
             tokenizer=prepared.tokenizer,
-            interludes=Interludes(
-                prepared.validation, recipe.run.validation_steps, exam, recipe.run.exam_steps
-            ),
-            sharded=recipe.run.fsdp,
+            interludes=Interludes(prepared.validation, run.validation_steps, exam, run.exam_steps),
+            sharded=run.fsdp,
+            keep=run.keep_checkpoints,
             callbacks=list(callbacks),
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.keep = recipe.run.keep_checkpoints
         started = time.monotonic()
         trainer.train(resume_from_checkpoint=str(resumed[1]) if resumed else None)
-        seconds = time.monotonic() - started
-        return _finish(trainer, document, out, seconds, resumed[0] if resumed else 0)
+        return _finish(trainer, document, time.monotonic() - started, at)
 
 
 def _self_check(
     model: Any, prepared: Prepared, recipe: Recipe, arguments: TrainingArguments
 ) -> dict[str, float]:
+    """Prove the packing in the precision in which the run will compute."""
     mixed = recipe.run.mixed_precision
     dtype = recipe.base.dtype if mixed == "no" else mixed
-    if recipe.method in ("full", "lora"):
+    if not precision(recipe).quantisation:
         model.to(arguments.device)
-    with torch.autocast(
-        arguments.device.type, dtype=torch_dtype(dtype), enabled=mixed != "no"
-    ):  # fmt: skip
+    with torch.autocast(arguments.device.type, dtype=torch_dtype(dtype), enabled=mixed != "no"):
         return check_packing(
             model,
             prepared.rows,
@@ -431,10 +357,9 @@ def _self_check(
         )
 
 
-def _finish(
-    trainer: PlanTrainer, document: dict[str, Any], out: Path, seconds: float, resumed: int
-) -> Result:
+def _finish(trainer: PlanTrainer, document: dict[str, Any], seconds: float, resumed: int) -> Result:
     """Save the model whole, complete the manifest, draw the loss."""
+    out = trainer.out
     staging = out / checkpoints.STAGING
     if trainer.is_world_process_zero():
         shutil.rmtree(staging, ignore_errors=True)
@@ -442,27 +367,26 @@ def _finish(
     trainer.save_model(str(staging / MODEL))
     barrier()
     if not trainer.is_world_process_zero():
-        return Result(out / MODEL, out, document, [], [])
-    for name in (metrics.METRICS, metrics.EXAMS):
-        if (out / name).is_file():
-            fsync_file(out / name)
-    lines = metrics.read(out / metrics.METRICS)
-    exams = metrics.read(out / metrics.EXAMS)
+        return Result(out, document, [], [])
+    flush_lines(out)
+    result = Result.read(out, document)
+    lines = result.metrics
     steps = trainer.state.global_step
-    here = trainer.tokens_until(steps) - trainer.tokens_until(resumed)
-    held = [line for line in lines if line.get("validation_loss") is not None]
+    tokens = trainer.tokens_until[steps]
+    here = tokens - trainer.tokens_until[resumed]
+    held = [line["validation_loss"] for line in lines if "validation_loss" in line]
     document |= {
         "status": "finished",
         "finished": run_manifest.now(),
         "result": {
             "steps": steps,
-            "tokens": trainer.tokens_until(steps),
+            "tokens": tokens,
             "first_loss": lines[0]["loss"] if lines else None,
             "last_loss": lines[-1]["loss"] if lines else None,
-            "validation_loss": held[-1]["validation_loss"] if held else None,
+            "validation_loss": held[-1] if held else None,
             "seconds": round(seconds, 3),
             "tokens_per_second": round(here / seconds, 1) if seconds else None,
-            "exams": exams[-1:],
+            "exams": result.exams[-1:],
         },
     }
     run_manifest.write(staging / MODEL, document)
@@ -470,25 +394,22 @@ def _finish(
     checkpoints.publish(staging / MODEL, out / MODEL, steps)
     shutil.rmtree(staging, ignore_errors=True)
     checkpoints.rotate(out, trainer.keep)
-    write_text(out / PLOT, loss_plot(lines, f"{document['recipe']['name']}: loss per step"))
-    run_manifest.write(out, document)
-    return Result(out / MODEL, out, document, lines, exams)
-
-
-def _result(out: Path, document: dict[str, Any]) -> Result:
-    return Result(
-        out / MODEL,
-        out,
-        document,
-        metrics.read(out / metrics.METRICS),
-        metrics.read(out / metrics.EXAMS),
+    title = f"{document['recipe']['name']}: loss per step"
+    plot = curves(
+        losses(lines), title, across="step", strong=["all sources", "held out"], sparse=["held out"]
     )
+    write_text(out / PLOT, plot + "\n")
+    run_manifest.write(out, document)
+    return result
 
 
-def _write_rejects(rows: TokenRows, path: Path) -> None:
-    lines = [json.dumps({"id": name, "reason": reason}) + "\n" for name, reason in rows.rejected]
-    write_text(path, "".join(lines))
-
-
-def _local_processes() -> int:
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+def losses(lines: Sequence[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """The step's loss, the held-out loss, and each source's, as (step, loss)."""
+    found: dict[str, list[tuple[float, float]]] = {"all sources": [], "held out": []}
+    for line in lines:
+        values = {"all sources": line["loss"], **line.get("loss_per_source", {})}
+        if line.get("validation_loss") is not None:
+            values["held out"] = line["validation_loss"]
+        for name, value in values.items():
+            found.setdefault(name, []).append((float(line["step"]), float(value)))
+    return {name: points for name, points in found.items() if points}

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast, set_seed
 
-from meadow.atomic import fsync_file, fsync_folder
 from meadow.errors import UsageError
 from meadow.models.loading import Checkpoint, Precision, load_model, quantised_layers
+from training import checkpoints
 from training.config import ALL_LINEAR, Base, Lora, Recipe
 
 
@@ -55,11 +55,18 @@ def capabilities(model: Any) -> dict[str, Any]:
     }
 
 
-def adapter_config(lora: Lora) -> Any:
-    """The adapters as peft wants them described."""
-    from peft import LoraConfig
+def adapt(model: Any, lora: Lora) -> Any:
+    """New adapters on a frozen model.
 
-    return LoraConfig(
+    peft's own preparation of quantised models is not used: it turns embeddings and norms into
+    float32, so that the adapters would learn on another base than they are scored on.
+
+    Raises:
+        UsageError: The targets are not in the model.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -67,6 +74,14 @@ def adapter_config(lora: Lora) -> Any:
         target_modules=lora.targets if lora.targets == ALL_LINEAR else list(lora.targets),
         bias="none",
     )
+    model.requires_grad_(False)
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise UsageError(
+            f"the adapters do not fit the model: {str(error).splitlines()[0][:200]}",
+            fix='name layers of the model in lora.targets, or "all-linear"',
+        ) from error
 
 
 def apply_method(model: Any, recipe: Recipe) -> Any:
@@ -81,18 +96,7 @@ def apply_method(model: Any, recipe: Recipe) -> Any:
             fix="choose another recipe, or set a method: --set method=lora",
         )
     set_seed(recipe.run.seed)
-    if recipe.method == "full":
-        return model.requires_grad_(True)
-    from peft import get_peft_model
-
-    model.requires_grad_(False)
-    try:
-        return get_peft_model(model, adapter_config(recipe.lora))
-    except ValueError as error:
-        raise UsageError(
-            f"the adapters do not fit the model: {str(error).splitlines()[0][:200]}",
-            fix='name layers of the model in lora.targets, or "all-linear"',
-        ) from error
+    return model.requires_grad_(True) if recipe.method == "full" else adapt(model, recipe.lora)
 
 
 def load_trainable(recipe: Recipe, base: str | Path | None = None, *, device: str = "cpu") -> Any:
@@ -122,11 +126,8 @@ def count_parameters(model: Any) -> tuple[int, int]:
     return total, trainable
 
 
-# A base made from nothing: random weights and a byte-level tokenizer learned from the mix.
-#
-# For demonstrations and tests that may not download anything. The folder is a Hugging Face model
-# folder like any other; the same rows and seed give the same tokenizer and the same weights.
-
+# -- a base made from nothing: random weights, and a byte-level tokenizer learned from the mix. For
+# demonstrations and tests that may not download anything; the same rows and seed give the same base
 
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 
@@ -167,7 +168,7 @@ def make_base(recipe: Recipe, texts: Iterable[str], folder: Path) -> Path:
     Returns:
         The folder.
     """
-    if (folder / "model.safetensors").is_file():
+    if checkpoints.is_complete(folder):
         return folder
     sizes = recipe.base.dimensions
     tokenizer = make_tokenizer(texts, sizes.vocab_size, sizes.max_position_embeddings)
@@ -180,22 +181,9 @@ def make_base(recipe: Recipe, texts: Iterable[str], folder: Path) -> Path:
     model = models.from_config(config, dtype=torch.float32)
     # aside first: a run that was killed here must not find half a base the next time
     staging = folder.with_name(f".{folder.name}.part")
-    for unfinished in (staging, folder):
-        shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     tokenizer.save_pretrained(staging)
     model.save_pretrained(staging)
-    for path in staging.iterdir():
-        fsync_file(path)
-    fsync_folder(staging)
-    staging.replace(folder)
-    fsync_folder(folder.parent)
+    checkpoints.publish(staging, folder, 0)
     return folder
-
-
-def texts_of(rows: Iterable[Mapping[str, str]]) -> Iterable[str]:
-    """What a tokenizer learns from: every text of a row."""
-    for row in rows:
-        yield row["instruction"]
-        yield row["input"] or ""
-        yield row["output"]

@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from meadow.corpus.manifest import hash_json
 from meadow.errors import UsageError
-from training.config import Batch
-from training.tokens import TokenRows
+from training.config import Batch, Recipe
+from training.data import TokenRows
 
 Integers = npt.NDArray[np.int64]
 MicroBatch = tuple[int, ...]
@@ -234,6 +234,19 @@ def make_plan(
         micro_batches=len(steps[0].micro_batches),
         short_steps=sum(len(examples) < batch.examples for _, examples in ordered),
         fill=fill(steps, lengths, packed=batch.layout == "packed"),
+    )
+
+
+def plan_recipe(rows: TokenRows, recipe: Recipe, *, devices: int) -> Plan:
+    """The plan of a recipe's run on its training rows; errors as of `make_plan`."""
+    return make_plan(
+        rows,
+        recipe.batch,
+        epochs=recipe.schedule.epochs,
+        seed=recipe.run.seed,
+        row_tokens=recipe.row_tokens,
+        devices=devices,
+        max_steps=recipe.schedule.max_steps,
     )
 
 

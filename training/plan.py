@@ -30,13 +30,21 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 
-from meadow.errors import FileError, RefusedError, UsageError
+from meadow.errors import FileError, RefusedError
 from meadow.models.loading import load_config, load_tokenizer, quiet, torch_dtype
 from training.config import Recipe
-from training.data import check_contamination, open_mix, read_rows
-from training.methods import adapter_config, base_checkpoint, dimensions_config
-from training.packing import make_plan
-from training.tokens import CHARACTERS_PER_TOKEN, TokenRows, check_tokenizer, tokenize
+from training.data import (
+    CHARACTERS_PER_TOKEN,
+    TokenRows,
+    check_contamination,
+    check_tokenizer,
+    open_mix,
+    read_rows,
+    texts_of,
+    tokenize,
+)
+from training.methods import adapt, base_checkpoint, dimensions_config, make_tokenizer
+from training.packing import plan_recipe
 
 GB = 1e9
 BLOCK_8BIT = 256
@@ -89,16 +97,7 @@ def measure(recipe: Recipe, config: Any) -> Sizes:
     elif recipe.method == "full":
         trainable = parameters
     else:
-        from peft import get_peft_model
-
-        model.requires_grad_(False)
-        try:
-            adapted: Any = get_peft_model(model, adapter_config(recipe.lora))
-        except ValueError as error:
-            raise UsageError(
-                f"the adapters do not fit the model: {str(error).splitlines()[0][:200]}",
-                fix='name layers of the model in lora.targets, or "all-linear"',
-            ) from error
+        adapted = adapt(model, recipe.lora)
         trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     return Sizes(parameters, trainable, sum(matrices), outputs, matrices)
 
@@ -240,8 +239,6 @@ def find_tokenizer(recipe: Recipe, base: str | Path | None, rows: Any) -> Any:
     if base is not None and Path(base).is_dir():
         return load_tokenizer(base_checkpoint(recipe, base), slow=slow)
     if base is None and recipe.base.repository == "random":
-        from training.methods import make_tokenizer, texts_of
-
         sizes = recipe.base.dimensions
         return make_tokenizer(texts_of(rows()), sizes.vocab_size, sizes.max_position_embeddings)
     try:
@@ -321,15 +318,7 @@ def _plan_mix(
     if recipe.method == "none":
         return {"steps": 0, "tokens": 0, "tokens_estimated": estimated,
                 "contamination": contamination}  # fmt: skip
-    plan = make_plan(
-        rows,
-        recipe.batch,
-        epochs=recipe.schedule.epochs,
-        seed=recipe.run.seed,
-        row_tokens=recipe.row_tokens,
-        devices=devices,
-        max_steps=recipe.schedule.max_steps,
-    )
+    plan = plan_recipe(rows, recipe, devices=devices)
     seen = sum(int(rows.lengths[step.examples].sum()) for step in plan.steps)
     return {
         "steps": len(plan.steps),

@@ -1,26 +1,24 @@
-"""run_manifest.json: written before the first step, completed after the last.
+"""run_manifest.json: written before the first step, completed after the last; and the card from it.
 
-With plan.parquet beside it, a checkpoint can be traced to the exact rows it saw.
+With plan.parquet beside it, a checkpoint can be traced to the exact rows it saw. Every figure of a
+model's card comes from here.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from meadow.atomic import write_json
 from meadow.errors import FileError, UsageError
+from meadow.models.loading import RUN_MANIFEST
+from meadow.models.machine import ProcessGroup, hardware, versions
 
-NAME = "run_manifest.json"
 LIBRARIES = (
     "medical-meadow",
     "torch",
@@ -41,32 +39,12 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def versions() -> dict[str, str]:
-    """The libraries whose versions the weights depend on."""
-    return {name: metadata.version(name) for name in LIBRARIES}
-
-
-def hardware(processes: int) -> dict[str, Any]:
-    """What the run works on."""
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+def surroundings(group: ProcessGroup) -> dict[str, Any]:
+    """What the weights depend on beside recipe and rows: libraries and machine."""
     return {
-        "processes": processes,
-        "gpus": gpus,
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
+        "versions": versions(LIBRARIES),
+        "hardware": {"processes": group.size, **hardware()},
     }
-
-
-def _processor() -> str:
-    path = Path("/proc/cpuinfo")
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def read(folder: Path) -> dict[str, Any] | None:
@@ -75,21 +53,21 @@ def read(folder: Path) -> dict[str, Any] | None:
     Raises:
         FileError: It is there and cannot be read.
     """
-    path = folder / NAME
+    path = folder / RUN_MANIFEST
     if not path.is_file():
         return None
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise FileError(f"{NAME} cannot be read: {error}", where=str(path)) from error
+        raise FileError(f"{RUN_MANIFEST} cannot be read: {error}", where=str(path)) from error
     if not isinstance(document, dict):
-        raise FileError(f"{NAME} is not a run manifest", where=str(path))
+        raise FileError(f"{RUN_MANIFEST} is not a run manifest", where=str(path))
     return document
 
 
 def write(folder: Path, document: Mapping[str, Any]) -> None:
     """Write the manifest, atomically."""
-    write_json(folder / NAME, dict(document))
+    write_json(folder / RUN_MANIFEST, dict(document))
 
 
 def check_same_run(folder: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -109,9 +87,6 @@ def check_same_run(folder: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | 
             fix="choose another --out, or remove the folder",
         )
     return found
-
-
-# The card of a trained model: every figure comes from its run manifest.
 
 
 _METHODS = {

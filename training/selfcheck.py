@@ -17,7 +17,7 @@ import torch
 
 from meadow.errors import CheckError
 from training.batches import MicroBatchTensors, pack_row, token_losses
-from training.tokens import IGNORED, TokenRows
+from training.data import IGNORED, TokenRows
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-1, "float16": 2e-2}
 """Largest difference of one token's loss between packed and alone, by the model's dtype: rounding

@@ -2,15 +2,23 @@
 
 What is left to Trainer: devices, mixed precision, sharding, accumulation, clipping, the optimizer,
 the schedule, progress bars and trackers.
+
+metrics.jsonl has one line per optimizer step: step, epoch, loss, loss_per_source, learning_rate,
+grad_norm, tokens (real ones since the run began), target_tokens and, where it was measured at that
+step, validation_loss. Nothing in a line depends on the time of day, so that the lines of a resumed
+run are those of one that never stopped.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import json
 import math
 import os
 import random
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +29,102 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from meadow.atomic import fsync_file
-from meadow.errors import MeadowError
-from training import checkpoints, metrics
+from meadow.atomic import fsync_file, write_text
+from meadow.errors import MeadowError, UsageError
+from meadow.models.loading import RUN_MANIFEST
+from meadow.models.machine import ProcessGroup
+from training import checkpoints
 from training.batches import PlannedBatches, only_item, sums_per_source, token_losses, weighted_loss
-from training.run_manifest import NAME as MANIFEST_NAME
+from training.config import Recipe
+
+METRICS = "metrics.jsonl"
+EXAMS = "exams.jsonl"
 
 Exam = Callable[[Any, Any], Mapping[str, Any]]
 """Scores a model: (model, tokenizer) -> {"exam", "accuracy", ...}."""
+
+
+def training_arguments(recipe: Recipe, out: Path, *, micro_batches: int) -> TrainingArguments:
+    """Trainer's arguments for a recipe; those of the plan are fixed.
+
+    Args:
+        recipe: The recipe.
+        out: The run folder.
+        micro_batches: Of each step, over all processes.
+
+    Raises:
+        UsageError: Devices, processes or trackers are not what the recipe needs.
+    """
+    run, optimizer, schedule = recipe.run, recipe.optimizer, recipe.schedule
+    group, gpus = ProcessGroup.from_environment(), torch.cuda.device_count()
+    if run.fsdp and group.size == 1:
+        raise UsageError(
+            "FSDP shards over several processes; this is one",
+            where="run.fsdp",
+            fix="start with torchrun --nproc-per-node N -m training, or set run.fsdp = false",
+        )
+    if group.size == 1 and gpus > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        # Trainer would fall back to DataParallel, which splits what is one micro-batch here
+        raise UsageError(
+            f"{gpus} GPUs are visible to one process",
+            fix="start with torchrun --nproc-per-node N -m training, or set CUDA_VISIBLE_DEVICES=0",
+        )
+    for tracker in run.trackers:
+        if importlib.util.find_spec(tracker) is None:
+            raise UsageError(
+                f"the tracker {tracker} is not installed",
+                where="run.trackers",
+                fix=f"pip install {tracker}, or leave it out",
+            )
+    sharding: dict[str, Any] = {}
+    if run.fsdp:
+        sharding["fsdp"] = True
+        sharding["fsdp_config"] = {
+            "version": 2,
+            "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+            "state_dict_type": "FULL_STATE_DICT",
+            "reshard_after_forward": True,
+            "activation_checkpointing": run.activation_checkpointing,
+        }
+    return TrainingArguments(
+        output_dir=str(out),
+        # an item of the data set is a whole micro-batch, and the plan holds all epochs
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=max(1, micro_batches // group.size),
+        num_train_epochs=1,
+        learning_rate=optimizer.learning_rate,
+        weight_decay=optimizer.weight_decay,
+        adam_beta1=optimizer.beta1,
+        adam_beta2=optimizer.beta2,
+        adam_epsilon=optimizer.epsilon,
+        max_grad_norm=optimizer.max_grad_norm,
+        optim={"adamw": "adamw_torch", "adamw_8bit": "adamw_bnb_8bit"}[optimizer.name],
+        lr_scheduler_type="constant_with_warmup" if schedule.kind == "constant" else schedule.kind,
+        warmup_steps=schedule.warmup if schedule.warmup < 1 else int(schedule.warmup),
+        bf16=run.mixed_precision == "bfloat16",
+        fp16=run.mixed_precision == "float16",
+        activation_checkpointing=run.activation_checkpointing and not run.fsdp,
+        # only the kind that is not reentrant lets gradients through a frozen base
+        activation_checkpointing_kwargs={"use_reentrant": False},
+        save_strategy="steps" if run.save_steps else "no",
+        save_steps=run.save_steps or 500,
+        logging_steps=1,
+        # a loss that is no number ends the run: Trainer would write the last good one instead
+        logging_nan_inf_filter=False,
+        report_to=list(run.trackers) or "none",
+        seed=run.seed,
+        use_cpu=not gpus,
+        ddp_backend="gloo" if group.size > 1 and not gpus else None,
+        ddp_timeout=7200,
+        ddp_find_unused_parameters=False,
+        dataloader_pin_memory=bool(gpus),
+        disable_tqdm=not sys.stderr.isatty(),
+        # the loss reads columns that no model's forward knows
+        remove_unused_columns=False,
+        # with a cache, packed examples would see each other
+        use_cache=False,
+        **sharding,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +149,12 @@ class PlanTrainer(Trainer):
 
     Args:
         model: Prepared by `training.methods`.
-        args: `per_device_train_batch_size` is 1: an item of the data set is a micro-batch.
+        args: From `training_arguments`.
         batches: The plan's micro-batches.
         tokenizer: Saved with every checkpoint, and handed to the exam.
         interludes: Held-out loss and exams.
         sharded: Whether FSDP was asked for.
+        keep: How many checkpoints stay.
         callbacks: The caller's own.
     """
 
@@ -70,6 +167,7 @@ class PlanTrainer(Trainer):
         tokenizer: Any,
         interludes: Interludes,
         sharded: bool = False,
+        keep: int = 2,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
         collate: Any = only_item
@@ -88,7 +186,12 @@ class PlanTrainer(Trainer):
         self.tokenizer = tokenizer
         self.interludes = interludes
         self.sharded = sharded
+        self.keep = keep
         self.out = Path(str(args.output_dir))
+        lengths = batches.rows.lengths
+        steps = [int(lengths[planned.examples].sum()) for planned in batches.plan.steps]
+        self.tokens_until = np.concatenate([[0], np.cumsum(steps, dtype=np.int64)]).tolist()
+        """Real tokens of the plan's first n steps."""
         self._staging: Path | None = None
         self._noted: dict[str, Any] = {}
         self._clear()
@@ -103,6 +206,7 @@ class PlanTrainer(Trainer):
         if self.sharded:
             from torch.distributed.fsdp import FSDPModule
 
+            # on processors Trainer(fsdp=True) runs DDP and says nothing
             if not isinstance(model, FSDPModule):
                 raise MeadowError(
                     f"FSDP was asked for, but the model is a {type(model).__name__}: every device "
@@ -144,18 +248,17 @@ class PlanTrainer(Trainer):
         if "loss" in logs and "learning_rate" in logs:
             sums = self._reduced(self._sums)
             loss = float(self._reduced(self._objective))
-            sources = metrics.per_source(sums, self.batches.rows.sources)
+            sources = per_source(sums, self.batches.rows.sources)
             self._clear()
             step = self.state.global_step
-            planned = self.batches.plan.steps[step - 1]
             line = {
                 "step": step,
-                "epoch": planned.epoch + 1,
+                "epoch": self.batches.plan.steps[step - 1].epoch + 1,
                 "loss": loss,
                 "loss_per_source": sources,
                 "learning_rate": logs["learning_rate"],
                 "grad_norm": logs.get("grad_norm"),
-                "tokens": self.tokens_until(step),
+                "tokens": self.tokens_until[step],
                 "target_tokens": int(sums[:, 1].sum()),
                 **self._noted,
             }
@@ -164,24 +267,19 @@ class PlanTrainer(Trainer):
             if "validation_loss" in self._noted:
                 logs["validation_loss"] = self._noted["validation_loss"]
             self._noted = {}
-            if self.is_world_process_zero():
-                metrics.append(self.out / metrics.METRICS, line)
+            self._write_line(METRICS, line)
             if not math.isfinite(loss):
                 raise MeadowError(
                     f"the loss is {loss} at step {step}",
-                    where=str(self.out / metrics.METRICS),
+                    where=str(self.out / METRICS),
                     fix="lower optimizer.learning_rate, or resume from the last checkpoint",
                 )
         super().log(logs, start_time)
 
-    def tokens_until(self, step: int) -> int:
-        """Real tokens of the plan's first `step` steps."""
-        if not hasattr(self, "_tokens"):
-            lengths = self.batches.rows.lengths
-            self._tokens = [0]
-            for planned in self.batches.plan.steps:
-                self._tokens.append(self._tokens[-1] + int(lengths[planned.examples].sum()))
-        return self._tokens[step]
+    def _write_line(self, name: str, line: Mapping[str, Any]) -> None:
+        if self.is_world_process_zero():
+            with (self.out / name).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
 
     # ---- between steps
 
@@ -201,9 +299,8 @@ class PlanTrainer(Trainer):
                 self._noted |= held_out_loss(self.model_wrapped, plan.validation, self.args.device)
             if examine and plan.exam is not None:
                 with torch.no_grad():
-                    scored = dict(plan.exam(model, self.tokenizer))
-                if self.is_world_process_zero():
-                    metrics.append(self.out / metrics.EXAMS, {"step": step, **scored})
+                    scored = plan.exam(model, self.tokenizer)
+                self._write_line(EXAMS, {"step": step, **scored})
             model.train()
 
     # ---- checkpoints
@@ -213,7 +310,7 @@ class PlanTrainer(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write aside, then publish; Trainer's own rotation is off."""
-        step = self.state.global_step
+        name = f"checkpoint-{self.state.global_step}"
         staging = self.out / checkpoints.STAGING
         if self.is_world_process_zero():
             shutil.rmtree(staging, ignore_errors=True)
@@ -225,20 +322,14 @@ class PlanTrainer(Trainer):
             self._staging = None
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
-            name = f"checkpoint-{step}"
-            manifest = self.out / MANIFEST_NAME
+            manifest = self.out / RUN_MANIFEST
             if manifest.is_file():
-                shutil.copyfile(manifest, staging / name / MANIFEST_NAME)
-            for lines in (self.out / metrics.METRICS, self.out / metrics.EXAMS):
-                if lines.is_file():  # a checkpoint on disk must not be ahead of its metrics
-                    fsync_file(lines)
-            checkpoints.publish(staging / name, self.out / name, step)
+                shutil.copyfile(manifest, staging / name / RUN_MANIFEST)
+            flush_lines(self.out)
+            checkpoints.publish(staging / name, self.out / name, self.state.global_step)
             shutil.rmtree(staging, ignore_errors=True)
             checkpoints.rotate(self.out, self.keep)
         self.accelerator.wait_for_everyone()
-
-    keep = 2
-    """How many checkpoints stay."""
 
 
 class _BetweenSteps(TrainerCallback):
@@ -280,10 +371,34 @@ def held_out_loss(model: Any, batches: PlannedBatches, device: Any) -> dict[str,
     total, tokens = sums.sum(dim=0).tolist()
     return {
         "validation_loss": total / tokens if tokens else None,
-        "validation_loss_per_source": metrics.per_source(sums, sources),
+        "validation_loss_per_source": per_source(sums, sources),
     }
 
 
-def world_size() -> int:
-    """Processes of this run, as the launcher says."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+def per_source(sums: torch.Tensor, sources: list[str]) -> dict[str, float]:
+    """Mean loss by source name, from summed losses and tokens: float64 (sources, 2)."""
+    return {name: loss / n for name, (loss, n) in zip(sources, sums.tolist(), strict=True) if n}
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """All whole lines of metrics or exams; a last line that a kill has cut is left out."""
+    found: list[dict[str, Any]] = []
+    with contextlib.suppress(ValueError, FileNotFoundError):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            found.append(json.loads(line))
+    return found
+
+
+def cut_lines(folder: Path, step: int) -> None:
+    """Drop the lines of steps that a resumed run will repeat."""
+    for path in (folder / METRICS, folder / EXAMS):
+        if path.is_file():
+            kept = [line for line in read_lines(path) if line["step"] <= step]
+            write_text(path, "".join(json.dumps(k, ensure_ascii=False) + "\n" for k in kept))
+
+
+def flush_lines(folder: Path) -> None:
+    """Put metrics and exams on disk: a checkpoint there must not be ahead of them."""
+    for path in (folder / METRICS, folder / EXAMS):
+        if path.is_file():
+            fsync_file(path)

@@ -93,6 +93,18 @@ class Checkpoint:
         name, _, revision = str(text).partition("@")
         return cls(name, revision or None)
 
+    def pinned(self) -> Checkpoint:
+        """The same with its weights looked at, and a repository at the commit that was looked at.
+
+        Raises:
+            FileError: The model is not there.
+            RefusedError: Its weights are in a format that can run code.
+        """
+        try:
+            return Checkpoint(self.name, check_model(self.name, self.revision) or self.revision)
+        except (OSError, ValueError) as error:
+            raise unreadable("model", self.name, error) from error
+
     @property
     def arguments(self) -> dict[str, Any]:
         """What every `from_pretrained` is told."""
@@ -121,7 +133,7 @@ def torch_dtype(name: str) -> Any:
 
 
 def load_config(checkpoint: Checkpoint) -> Any:
-    """The model's configuration; of a repository's, `_commit_hash` is the commit.
+    """The model's configuration.
 
     Raises:
         FileError: It is not there, or cannot be read.
@@ -186,16 +198,15 @@ def load_model(
             "quantization_config": make(**precision.quantisation),
             "device_map": {"": device},
         }
+    checkpoint = checkpoint.pinned()
     try:
-        # the commit that was looked at is the one that is loaded
-        commit = check_model(checkpoint.name, checkpoint.revision) or checkpoint.revision
         found: Any = AutoModelForCausalLM.from_pretrained(
             checkpoint.name,
             dtype=torch_dtype(precision.dtype),
             use_safetensors=True,
             output_loading_info=True,
             **extra,
-            **Checkpoint(checkpoint.name, commit).arguments,
+            **checkpoint.arguments,
         )
     except (OSError, ValueError) as error:
         raise unreadable("model", checkpoint.name, error) from error

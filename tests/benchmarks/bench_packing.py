@@ -22,15 +22,15 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset, disable_progress_bars
+from support.hand_loop import run_steps
 from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, Trainer, TrainingArguments
 
 from meadow.models.loading import quiet
 from training.batches import PlannedBatches
 from training.config import Batch
+from training.data import TokenRows
 from training.methods import make_tokenizer
 from training.packing import make_plan
-from training.step import run_steps
-from training.tokens import TokenRows
 from training.trainer import Interludes, PlanTrainer
 
 VOCABULARY = 4096

@@ -272,7 +272,7 @@ def test_every_load_says_what_it_trusts(root: Path) -> None:
         if owner.endswith("ForCausalLM") or owner == "loader":
             assert None in named or "use_safetensors" in named, where
         seen += 1
-    assert seen >= 7
+    assert seen >= 3  # the one loader: configuration, tokenizer, model
 
 
 def test_nothing_is_written_that_could_run_code(tmp_path: Path, model: Path) -> None:

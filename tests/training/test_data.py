@@ -16,17 +16,20 @@ from meadow.corpus.shards import write_parquet
 from meadow.errors import FileError, RefusedError, UsageError
 from meadow.prompt import complete, render
 from training.config import Data
-from training.data import check_contamination, open_mix, read_rows
-from training.methods import make_tokenizer, texts_of
-from training.tokens import (
+from training.data import (
     IGNORED,
     NO_TARGET,
     TOO_LONG,
     TokenRow,
+    check_contamination,
     check_tokenizer,
     fit_row,
+    open_mix,
+    read_rows,
+    texts_of,
     tokenize,
 )
+from training.methods import make_tokenizer
 
 ROW = {
     "id": "a",

@@ -13,17 +13,16 @@ from typing import Any
 
 import pytest
 import torch
+from support.hand_loop import run_steps
 
 from meadow.models.loading import load_tokenizer
-from training import metrics
 from training.batches import PlannedBatches
 from training.config import Recipe
-from training.data import open_mix, read_rows
+from training.data import open_mix, read_rows, tokenize
 from training.loop import train
 from training.methods import base_checkpoint, load_trainable
 from training.packing import make_plan
-from training.step import run_steps
-from training.tokens import tokenize
+from training.trainer import METRICS, read_lines
 
 LoadRecipe = Callable[..., Recipe]
 SETTINGS = ("batch.examples=16", "schedule.max_steps=5", "data.length=128", "batch.row_tokens=192")
@@ -58,7 +57,7 @@ def test_ddp_over_two_processes_equals_one(
         "--out", str(tmp_path / "two"), *sets(overrides),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    two = metrics.read(tmp_path / "two" / metrics.METRICS)
+    two = read_lines(tmp_path / "two" / METRICS)
     assert [line["loss"] for line in two] == pytest.approx(
         [line["loss"] for line in one.metrics], abs=1e-5
     )
@@ -95,7 +94,7 @@ import torch
 import torch.distributed as dist
 from training.config import load_recipe
 from training.methods import load_trainable
-from training.step import run_steps, shard
+from support.hand_loop import run_steps, shard
 from torch.distributed.fsdp import FSDPModule
 
 spec = importlib.util.spec_from_file_location("prepared", sys.argv[1])

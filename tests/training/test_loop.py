@@ -19,9 +19,10 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from meadow.errors import CheckError, FileError, MeadowError, RefusedError, UsageError
-from training import batches, checkpoints, metrics
+from training import batches, checkpoints
 from training.config import Recipe
 from training.loop import train
+from training.trainer import METRICS, read_lines
 
 LoadRecipe = Callable[..., Recipe]
 
@@ -38,7 +39,7 @@ class StopAfterSave(TrainerCallback):
 
 
 def curve(folder: Path) -> list[float]:
-    return [line["loss"] for line in metrics.read(folder / metrics.METRICS)]
+    return [line["loss"] for line in read_lines(folder / METRICS)]
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
@@ -167,6 +168,7 @@ import torch
 torch.set_num_threads(1)
 from training.config import load_recipe
 from training.loop import train
+from training.trainer import METRICS, read_lines
 
 real, count = torch.save, 0
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from meadow.errors import UsageError
 from training.config import Batch
+from training.data import TokenRows
 from training.packing import fill, make_plan, order_examples, spread
-from training.tokens import TokenRows
 
 
 def rows_of(lengths: list[int], ids: list[str] | None = None) -> TokenRows:

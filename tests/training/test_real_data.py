@@ -17,10 +17,10 @@ import torch
 from meadow.prompt import complete, render
 from training.batches import PlannedBatches, pack_row, token_losses
 from training.config import Data, Recipe
+from training.data import tokenize
 from training.loop import train
 from training.methods import load_model
 from training.packing import make_plan
-from training.tokens import tokenize
 from training.trainer import held_out_loss
 
 CAUSAL = {"0": "none", "1": "direct", "2": "conditional", "3": "correlation"}

@@ -10,9 +10,9 @@ from transformers import AutoTokenizer
 
 from meadow.errors import UsageError
 from training.config import RECIPES, load_recipe
-from training.data import open_mix, read_rows
+from training.data import open_mix, read_rows, texts_of
 from training.loop import train
-from training.methods import make_base, texts_of
+from training.methods import make_base
 from training.plan import plan_run
 
 CHAT = (

@@ -14,10 +14,9 @@ from meadow.models.loading import load_tokenizer
 from training import batches
 from training.batches import pack_row, pad_rows, token_losses, weighted_loss
 from training.config import Recipe
-from training.data import open_mix, read_rows
+from training.data import TokenRows, open_mix, read_rows, tokenize
 from training.methods import base_checkpoint, load_trainable
 from training.selfcheck import check_packing, pick_two
-from training.tokens import TokenRows, tokenize
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Optimizer steps without Trainer: the yardstick that checks and benchmarks hold the loop to.
+"""Optimizer steps without Trainer: what tests and benchmarks validate the loop against.
 
 The same micro-batches, the same loss function and the same scaling, in as few lines as it takes; it
 also runs a model that `fully_shard` has sharded, on processors too.
