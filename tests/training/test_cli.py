@@ -67,7 +67,7 @@ def test_dry_run_writes_nothing(mix: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("--set", "optimizer.learning_rat=1"), 2, "did you mean optimizer.learning_rate"),
+        (("--set", "optimizer.learning_rat=1"), 2, "did you mean 'learning_rate'"),
         (("--set", "batch.layout=padded", "--set", "batch.micro_batch=3"), 2, "no multiple"),
         (("--set", "data.template=chat"), 2, "chat template"),
         (("--set", "data.template={input}"), 2, "lacks {instruction}"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from meadow.errors import UsageError
-from training.config import RECIPES, find_recipe, load_recipe, recipe_names
+from training.config import find_recipe, load_recipe, recipe_names
 
 ROWS = {
     "llama-7b", "alpaca-7b-naive", "alpaca-7b-lora", "medalpaca-7b", "medalpaca-7b-lora",
@@ -47,37 +47,23 @@ def test_the_faithful_rows_say_what_was_run_in_2023() -> None:
     assert load_recipe("alpaca-7b-lora").batch.layout == "length_grouped"
 
 
-def write(folder: Path, text: str, name: str = "tiny") -> Path:
-    path = folder / "mine.toml"
-    path.write_text((RECIPES / f"{name}.toml").read_text() + text)
-    return path
-
-
 @pytest.mark.parametrize(
     ("override", "key", "near"),
     [
-        ("optimizer.learning_rat=1", "optimizer.learning_rat", "optimizer.learning_rate"),
-        ("data.lenght=64", "data.lenght", "data.length"),
-        ("methode=lora", "methode", "method"),
-        ("base.dimensions.hidden=64", "base.dimensions.hidden", "base.dimensions.hidden_size"),
-        ("reported.vram=3", "reported.vram", "reported.vram_gb"),
+        ("optimizer.learning_rat=1", "optimizer.learning_rat", "learning_rate"),
+        ("base.dimensions.hidden=64", "base.dimensions.hidden", "hidden_size"),
+        ("reported.vram=3", "reported.vram", "vram_gb"),
     ],
 )
-def test_an_unknown_key_names_file_key_and_the_nearest(override: str, key: str, near: str) -> None:
+def test_an_unknown_override_names_file_key_and_the_nearest(
+    override: str, key: str, near: str
+) -> None:
     with pytest.raises(UsageError) as caught:
         load_recipe("tiny", [override])
     assert caught.value.exit_code == 2
     assert repr(key) in caught.value.what
-    assert near in caught.value.fix
+    assert f"did you mean {near!r}" in caught.value.fix
     assert caught.value.where.endswith("tiny.toml")
-
-
-def test_an_unknown_key_in_a_file(tmp_path: Path) -> None:
-    path = write(tmp_path, "\n[schedul]\nepochs = 2\n")
-    with pytest.raises(UsageError, match="unknown key 'schedul'") as caught:
-        load_recipe(path)
-    assert "schedule" in caught.value.fix
-    assert caught.value.where == str(path)
 
 
 @pytest.mark.parametrize(
@@ -122,11 +108,3 @@ def test_an_unknown_recipe_names_the_nearest(tmp_path: Path) -> None:
     assert "'tiny'" in caught.value.fix
     with pytest.raises(UsageError, match="no such recipe file"):
         find_recipe(str(tmp_path / "none.toml"))
-
-
-def test_not_toml(tmp_path: Path) -> None:
-    path = tmp_path / "bad.toml"
-    path.write_text("name = \n")
-    with pytest.raises(UsageError, match="not TOML") as caught:
-        load_recipe(path)
-    assert caught.value.where == str(path)

@@ -38,7 +38,7 @@ def launch(root: Path, *arguments: str, processes: int = 2) -> subprocess.Comple
          f"--master-port={port}", *arguments],
         cwd=root, capture_output=True, text=True, timeout=240, check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
-                          "PYTHONPATH": str(root)},
+                          "PYTHONPATH": f"{root}:{root / 'tests'}"},
     )  # fmt: skip
 
 
