@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 from meadow.errors import UsageError
@@ -237,17 +238,62 @@ class Unit:
     parts: tuple[Part, ...]
 
 
-def units(
-    questions: Mapping[str, Sequence[Question]], kinds: Sequence[str], *, pmi: bool
-) -> tuple[list[Unit], list[Unit]]:
-    """(units of items, units of bare options), in the order of the exam.
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What a run asks: every question framed, fitted and cut into units, once.
 
     Args:
-        questions: The variants of each item, by item id.
-        kinds: Which continuations.
-        pmi: Whether the options' texts are scored after the bare cue too.
+        questions: The variants of each item by item id, for the modes that score continuations.
+        items: The units of the items.
+        cues: The units of the bare options.
+        drawn: By generating mode, the question of each item with room left for a response.
     """
-    items, cues = [], []
+
+    questions: Mapping[str, Sequence[Question]]
+    items: Sequence[Unit]
+    cues: Sequence[Unit]
+    drawn: Mapping[str, Sequence[Question]]
+
+
+def make_sheet(
+    items: Sequence[ExamItem],
+    framing: Framing,
+    *,
+    kinds: Sequence[str],
+    pmi: bool,
+    reserves: Mapping[str, int],
+    limit: int | None,
+    count: Count,
+    tokenizer: Any = None,
+) -> Sheet:
+    """The sheet of a run, in the order of the exam.
+
+    Args:
+        items: Those that are scored.
+        framing: How they become prompts.
+        kinds: Which continuations are scored.
+        pmi: Whether the options' texts are scored after the bare cue too.
+        reserves: By generating mode, the tokens of a response.
+        limit: Longest input of the model; None where it is not known.
+        count: Tokens of a text, special tokens included.
+        tokenizer: For template chat.
+    """
+    questions: dict[str, list[Question]] = {}
+    drawn: dict[str, list[Question]] = {mode: [] for mode in reserves}
+    for item in items:
+        counted = lru_cache(maxsize=None)(count)  # variants and modes share most of their texts
+
+        def fitted(question: Question, reserve: int, counted: Count = counted) -> Question:
+            if not limit:
+                return question
+            return fit(question, framing, limit - reserve, counted, tokenizer)
+
+        asked = ask(item, framing, tokenizer)
+        if kinds:
+            questions[item.item_id] = [fitted(question, 0) for question in asked]
+        for mode, reserve in reserves.items():
+            drawn[mode].append(fitted(asked[0], reserve))
+    scored, cues = [], []
     for key, variants in questions.items():
         parts = tuple(
             Part(kind, q.variant, q.context, tuple(continuations(q.options, kind)))
@@ -256,8 +302,8 @@ def units(
             for kind in kinds
         )
         if parts:
-            items.append(Unit(key, parts))
+            scored.append(Unit(key, parts))
         if pmi and parts:
             texts = tuple(continuations(list(variants[0].item.options), "text"))
             cues.append(Unit(f"cue:{key}", (Part("text_given_cue", "", EXAM_CUE, texts),)))
-    return items, cues
+    return Sheet(questions, scored, cues, drawn)

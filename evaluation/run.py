@@ -8,58 +8,34 @@ the same log-likelihoods to the last bit on the same machine with the same numbe
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from evaluation import generate
-from evaluation.backend import Backend, World
+from evaluation.backend import Backend, Batches
 from evaluation.journal import Journal
 from evaluation.modes import GENERATED, kinds_of, parse_modes, scored_rows
-from evaluation.questions import Framing, Question, Unit, ask, fit, units
+from evaluation.questions import Framing, Sheet, make_sheet
 from evaluation.results import ITEMS, PREDICTIONS, RUN, SUMMARY, items_table, predictions_table
-from evaluation.summary import read_contamination, summarise
+from evaluation.stats import chance_level
+from evaluation.summary import cell, read_contamination, summarise
 from evaluation.trie import Score
 from meadow.atomic import locked, write_json
 from meadow.corpus.manifest import hash_json
 from meadow.corpus.shards import write_parquet
 from meadow.errors import FileError, UsageError
 from meadow.exams.items import ExamItem, eligible
+from meadow.models.machine import ProcessGroup, hardware, versions
 from meadow.net.redaction import hide_secrets
 from meadow.prompt import EXAM_CUE, EXAM_INSTRUCTION, exam_prompt
 
 LIBRARIES = ("medical-meadow", "torch", "transformers", "tokenizers", "peft", "numpy", "pyarrow")
-
-
-def versions() -> dict[str, str]:
-    """The libraries at hand, on which a number can depend."""
-    found = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-def machine() -> dict[str, Any]:
-    """What the last bits of a log-likelihood can depend on."""
-    import torch
-
-    capability = str(getattr(torch.backends.cpu, "get_cpu_capability", lambda: "unknown")())
-    return {
-        "threads": torch.get_num_threads(),
-        "cpus": os.cpu_count(),
-        "architecture": platform.machine(),
-        "cpu_capability": capability,
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
+"""On which a number can depend."""
 FORMAT = 1
 
 Progress = Callable[[str, int, int], None]
@@ -175,24 +151,22 @@ def letter_accuracy(
         model, tokenizer, identity={"name": "in memory"}, budget=budget, method="auto"
     )
     settings = Settings(items[0].exam if items else "", ("letter",), Framing(template=template))
-    questions = _questions(eligible(items), settings, backend)
-    work, _ = units(questions, ["letter"], pmi=False)
-    batches = backend.plan(work, cut_left=False)
+    chosen = eligible(items)
+    sheet = _sheet(chosen, settings, backend)
+    batches = backend.plan(sheet.items, cut_left=False)
     results: dict[str, Any] = {}
-    for index, members in enumerate(batches.members):
-        for member, parts in zip(members, backend.score(batches, index), strict=True):
-            results[work[member].key] = _to_value(parts)
-    rows = _rows(questions, settings, results)
-    document = summarise(settings.exam, rows)
-    cell = document["modes"]["letter"]
+    for index in range(len(batches.members)):
+        results |= _score(backend, batches, index)
+    rows = _scored_rows(sheet, settings, results)
+    found = cell(rows)
     return {
         "exam": settings.exam,
-        "accuracy": cell["accuracy"],
-        "ci95": cell["ci95"],
-        "n": cell["n"],
-        "chance": document["chance"],
-        "n_truncated": document["n_truncated"],
-        "n_unscorable": document["n_unscorable"],
+        "accuracy": found["accuracy"],
+        "ci95": found["ci95"],
+        "n": found["n"],
+        "chance": chance_level([len(item.options) for item in chosen]),
+        "n_truncated": sum(row["truncated"] and row["scorable"] for row in rows),
+        "n_unscorable": sum(not row["scorable"] for row in rows),
     }
 
 
@@ -206,10 +180,22 @@ def run(
     contamination: Path | None = None,
     command: Sequence[str] = (),
     progress: Progress | None = None,
-    world: World | None = None,
+    group: ProcessGroup | None = None,
     image_audit: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Score everything that the journal lacks and write the run's files, run.json last.
+
+    Args:
+        backend: The checkpoint.
+        items: Of one exam; excluded ones are left out and counted.
+        settings: What is computed.
+        out: The run's folder.
+        limit: Only the first so many items.
+        contamination: A mix whose contamination.parquet gives the strata.
+        command: The command line, for run.json.
+        progress: Told after every batch.
+        group: The processes that share the run; by default those of the environment.
+        image_audit: What `evaluation.images.audit` found, for run.json.
 
     Returns:
         The content of summary.json; on other ranks than 0 an empty mapping.
@@ -218,7 +204,7 @@ def run(
         UsageError: The folder holds another run, or there is nothing to score.
     """
     started = time.monotonic()
-    world = world or World.from_environment()
+    group = group or ProcessGroup.from_environment()
     chosen = eligible(items)[:limit]
     if not chosen:
         raise UsageError(f"no item of exam {settings.exam} can be scored", fix="check --file")
@@ -234,24 +220,19 @@ def run(
             "settings": settings.to_json(),
         }
     )
-    lock = locked(out) if world.rank == 0 else contextlib.nullcontext()
-    with lock:
-        journal = Journal(out, key[:16], world.rank)
+    summary: dict[str, Any] = {}
+    with locked(out) if group.first else contextlib.nullcontext():
+        journal = Journal(out, key[:16], group.rank)
         journal.load()
-        questions = _questions(chosen, settings, backend)
-        _score(backend, questions, settings, journal, world, progress)
-        asked = _generate(backend, chosen, settings, journal, world, progress)
-        world.wait()
-        summary: dict[str, Any] = {}
-        if world.rank == 0:
+        sheet = _sheet(chosen, settings, backend)
+        _compute(backend, sheet, settings, journal, group, progress)
+        group.wait()
+        if group.first:
             journal.load()
-            rows = _rows(questions, settings, journal.done)
-            rows += _generated_rows(asked, settings, journal.done)
-            excluded = Counter(
-                (item.exclusion_reason or "").partition(":")[0]
-                for item in items
-                if item.exclusion_reason
-            )
+            rows = _scored_rows(sheet, settings, journal.done)
+            rows += _generated_rows(sheet, journal.done)
+            reasons = [item.exclusion_reason for item in items if item.exclusion_reason]
+            excluded = Counter(reason.partition(":")[0] for reason in reasons)
             summary = summarise(settings.exam, rows, levels=levels, excluded=excluded)
             write_parquet(items_table(items, levels), out / ITEMS)
             write_parquet(predictions_table(rows), out / PREDICTIONS)
@@ -266,144 +247,117 @@ def run(
                     "items_sha256": hash_json([item.item_id for item in chosen]),
                     "limit": limit,
                     "command": [hide_secrets(part) for part in command],
-                    "versions": versions(),
-                    "machine": machine(),
-                    "processes": world.size,
+                    "versions": versions(LIBRARIES),
+                    "machine": hardware(),
+                    "processes": group.size,
                     "wall_seconds": round(time.monotonic() - started, 3),
                     "work": backend.work(),
                     "image_audit": image_audit,
                 },
             )
-        world.wait()
-    world.leave()
+        group.wait()
+    group.leave()
     return summary
 
 
-def _questions(
-    items: Sequence[ExamItem], settings: Settings, backend: Backend, reserve: int = 0
-) -> dict[str, list[Question]]:
-    """The fitted variants of every item; `reserve` tokens are kept free for a response."""
-    tokenizer = getattr(backend, "tokenizer", None)
-    found = {}
-    for item in items:
-        asked = ask(item, settings.framing, tokenizer)
-        if backend.limit:
-            room = backend.limit - reserve
-            asked = [fit(q, settings.framing, room, backend.count, tokenizer) for q in asked]
-        found[item.item_id] = asked
-    return found
+def _sheet(items: Sequence[ExamItem], settings: Settings, backend: Backend) -> Sheet:
+    return make_sheet(
+        items,
+        settings.framing,
+        kinds=kinds_of(settings.modes),
+        pmi="text_pmi" in settings.modes,
+        reserves={
+            mode: generate.new_tokens(mode, backend.limit, settings.max_new_tokens)
+            for mode in settings.modes
+            if mode in GENERATED
+        },
+        limit=backend.limit,
+        count=backend.count,
+        tokenizer=getattr(backend, "tokenizer", None),
+    )
 
 
-def _score(
+def _compute(
     backend: Backend,
-    questions: Mapping[str, Sequence[Question]],
+    sheet: Sheet,
     settings: Settings,
     journal: Journal,
-    world: World,
+    group: ProcessGroup,
     progress: Progress | None,
 ) -> None:
-    kinds = kinds_of(settings.modes)
-    if not kinds:
-        return
-    work = units(questions, kinds, pmi="text_pmi" in settings.modes)
-    for what, part in zip(("scoring", "bare options"), work, strict=True):
-        if not part or not journal.missing(unit.key for unit in part):
-            continue
-        batches = backend.plan(part, cut_left=settings.framing.cut == "left")
-        for index, members in enumerate(batches.members):
-            keys = [part[member].key for member in members]
-            if world.owns(index) and journal.missing(keys):
-                scores = backend.score(batches, index)
-                journal.append({k: _to_value(parts) for k, parts in zip(keys, scores, strict=True)})
+    """Score and draw what the journal lacks, batch by batch."""
+
+    def work_off(
+        what: str, keys: Sequence[Sequence[str]], compute: Callable[[int], Mapping[str, Any]]
+    ) -> None:
+        for index, wanted in enumerate(keys):
+            if group.owns(index) and journal.missing(wanted):
+                journal.append(compute(index))
             if progress:
-                progress(what, index + 1, len(batches.members))
+                progress(what, index + 1, len(keys))
 
-
-def _generate(
-    backend: Backend,
-    items: Sequence[ExamItem],
-    settings: Settings,
-    journal: Journal,
-    world: World,
-    progress: Progress | None,
-) -> dict[str, list[Question]]:
-    """Draw what is missing; returns the questions of each generating mode."""
-    asked: dict[str, list[Question]] = {}
-    for mode in (mode for mode in settings.modes if mode in GENERATED):
-        tokens = generate.new_tokens(mode, backend.limit, settings.max_new_tokens)
-        fitted = _questions(items, settings, backend, reserve=tokens)
-        questions = [variants[0] for variants in fitted.values()]
-        asked[mode] = questions
+    for what, units in (("scoring", sheet.items), ("bare options", sheet.cues)):
+        if not journal.missing(unit.key for unit in units):
+            continue  # planning tokenises the whole exam
+        batches = backend.plan(units, cut_left=settings.framing.cut == "left")
+        keys = [[units[member].key for member in members] for members in batches.members]
+        work_off(what, keys, partial(_score, backend, batches))
+    for mode, questions in sheet.drawn.items():
         able = [question for question in questions if question.scorable]
-        chunks = [
-            able[start : start + generate.CHUNK] for start in range(0, len(able), generate.CHUNK)
+        size = generate.CHUNK
+        chunks = [able[start : start + size] for start in range(0, len(able), size)]
+        keys = [[generate.unit_key(mode, question) for question in chunk] for chunk in chunks]
+        tokens = generate.new_tokens(mode, backend.limit, settings.max_new_tokens)
+
+        def draw(index: int, mode: str = mode, chunks: Any = chunks, tokens: int = tokens) -> Any:
+            return generate.draw(
+                backend,
+                mode,
+                chunks[index],
+                seed=settings.seed,
+                samples=settings.samples,
+                tokens=tokens,
+            )
+
+        work_off(mode, keys, draw)
+
+
+def _score(backend: Backend, batches: Batches, index: int) -> dict[str, Any]:
+    """One batch: unit key -> value for the journal."""
+    return {
+        batches.units[member].key: [
+            [[score.loglik, score.greedy, score.tokens] for score in scores] for scores in parts
         ]
-        for index, chunk in enumerate(chunks):
-            keys = [generate.unit_key(mode, question) for question in chunk]
-            if world.owns(index) and journal.missing(keys):
-                journal.append(
-                    generate.draw(
-                        backend,
-                        mode,
-                        chunk,
-                        seed=settings.seed,
-                        samples=settings.samples,
-                        tokens=tokens,
-                    )
-                )
-            if progress:
-                progress(mode, index + 1, len(chunks))
-    return asked
+        for member, parts in zip(batches.members[index], backend.score(batches, index), strict=True)
+    }
 
 
-def _to_value(parts: Sequence[Sequence[Score]]) -> list[list[list[Any]]]:
-    return [[[s.loglik, s.greedy, s.tokens] for s in scores] for scores in parts]
-
-
-def _from_value(value: Sequence[Sequence[Sequence[Any]]]) -> Iterator[list[Score]]:
-    for scores in value:
-        yield [
-            Score(float("nan") if loglik is None else float(loglik), bool(greedy), int(tokens))
-            for loglik, greedy, tokens in scores
-        ]
-
-
-def _rows(
-    questions: Mapping[str, Sequence[Question]],
-    settings: Settings,
-    results: Mapping[str, Any],
+def _scored_rows(
+    sheet: Sheet, settings: Settings, results: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """The rows of the scored modes, in the order of the exam."""
-    kinds = kinds_of(settings.modes)
-    if not kinds:
-        return []
-    items, cues = units(questions, kinds, pmi="text_pmi" in settings.modes)
-    by_key: dict[str, Unit] = {unit.key: unit for unit in (*items, *cues)}
+    scores: dict[str, dict[str, dict[str, list[Score]]]] = {}
+    for unit in (*sheet.items, *sheet.cues):
+        if unit.key not in results:
+            raise FileError(f"the journal lacks {unit.key}", fix="run the command again")
+        item = scores.setdefault(unit.key.removeprefix("cue:"), {})
+        for part, found in zip(unit.parts, results[unit.key], strict=True):
+            item.setdefault(part.variant, {})[part.kind] = [Score(*value) for value in found]
     rows = []
-    for item_id, variants in questions.items():
-        scores: dict[str, dict[str, list[Score]]] = {}
-        for key in (item_id, f"cue:{item_id}"):
-            if key not in by_key:
-                continue
-            if key not in results:
-                raise FileError(f"the journal lacks item {item_id}", fix="run the command again")
-            for part, found in zip(by_key[key].parts, _from_value(results[key]), strict=True):
-                scores.setdefault(part.variant, {})[part.kind] = found
-        alone = scores.get("", {}).get("text_given_cue")
+    for item_id, variants in sheet.questions.items():
+        found = scores.get(item_id, {})
+        # the bare options are scored once per item, in the exam's order
+        alone = {k: v for k, v in found.get("", {}).items() if k == "text_given_cue"}
         for question in variants:
-            own = scores.get(question.variant)
-            if own is not None and alone is not None:
-                own = {**own, "text_given_cue": alone}
-            rows += scored_rows(settings.modes, question, own if question.scorable else None)
+            own = {**found[question.variant], **alone} if question.scorable else None
+            rows += scored_rows(settings.modes, question, own)
     return rows
 
 
-def _generated_rows(
-    asked: Mapping[str, Sequence[Question]], settings: Settings, results: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+def _generated_rows(sheet: Sheet, results: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         row
-        for mode, questions in asked.items()
+        for mode, questions in sheet.drawn.items()
         for question in questions
         for row in generate.rows(
             mode,

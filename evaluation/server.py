@@ -12,8 +12,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import random
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -29,14 +27,15 @@ from evaluation.trie import Score
 from meadow.errors import NetworkError, RefusedError, UsageError
 from meadow.net.http import is_loopback, plain_address
 from meadow.net.redaction import redact, without_values
+from meadow.net.retry import RETRY_STATUS, RetryPolicy, TryAgain, broken, parse_retry_after
 from meadow.rephrase.client import KEY_VARIABLES
 
 PROBE = "The answer to the question is: A"
 TOP = 20
 """Tokens whose log-probability a letter question asks for."""
-TRIES = 5
 WORKERS = 4
 TIMEOUT = 300.0
+POLICY = RetryPolicy(tries=5, first_wait=0.5, longest_wait=30.0)
 MISSING = Score(math.nan, False, 1)
 
 
@@ -47,7 +46,8 @@ class HttpBackend:
         urls: Base URLs, with or without /v1.
         model: The name that the servers know the model by.
         chat: Whether responses come over chat completions.
-        client: For tests.
+        client: With its own timeouts and headers; by default one with the environment's key.
+        policy: Tries and waits of a request.
     """
 
     limit: int | None = None
@@ -59,6 +59,7 @@ class HttpBackend:
         *,
         chat: bool = False,
         client: httpx.Client | None = None,
+        policy: RetryPolicy = POLICY,
     ) -> None:
         if not urls:
             raise UsageError("no server", fix="--base-url http://HOST:PORT/v1")
@@ -67,8 +68,9 @@ class HttpBackend:
         self.model = model
         self.chat = chat
         self.client = client or _client(self.urls)
+        self.policy = policy
         self.requests = 0
-        self.retries = 0
+        self.faults = 0
         self.censored = 0
         self.has_letters = False
         self.has_echo = False
@@ -84,7 +86,7 @@ class HttpBackend:
             "servers": [urlsplit(url)._replace(query="").netloc.rpartition("@")[2]
                         for url in self.urls],
             "requests": self.requests,
-            "retries": self.retries,
+            "retries": self.faults,
             "censored": self.censored,
             "letter_logprobs": self.has_letters,
             "prompt_logprobs": self.has_echo,
@@ -234,36 +236,33 @@ class HttpBackend:
         return self.urls[next(self._turn) % len(self.urls)]
 
     def _post(self, url: str, path: str, body: dict[str, Any], *, probing: bool = False) -> Any:
-        """One request; overload and broken connections are tried again, with growing waits.
+        """One request, sent again after overload and broken connections.
 
         A probe takes an error of the server for "not supported": {}.
         """
-        last = ""
-        for attempt in range(TRIES):
+        address = f"{url}/{path}"
+        # a probe asks for what a server may not know, which some answer with 500
+        busy = RETRY_STATUS - {500} if probing else RETRY_STATUS
+
+        def send() -> httpx.Response:
             self.requests += 1
             try:
-                response = self.client.post(f"{url}/{path}", json={"model": self.model, **body})
-                busy = {408, 429, 502, 503, 504} if probing else {408, 429, 500, 502, 503, 504}
-                if response.status_code not in busy:
-                    break
-                last = f"status {response.status_code}"
-                wait = _wait(response, attempt)
+                response = self.client.post(address, json={"model": self.model, **body})
             except httpx.TransportError as error:
-                last = type(error).__name__
-                wait = _wait(None, attempt)
-            self.retries += 1
-            if attempt + 1 < TRIES:
-                time.sleep(wait)
-        else:
-            raise NetworkError(
-                f"the server does not answer: {last}",
-                where=url,
-                fix="check that it runs; the journal keeps what was scored",
-            )
+                self.faults += 1
+                raise broken(error) from error
+            if response.status_code in busy:
+                self.faults += 1
+                asked = parse_retry_after(response.headers.get("retry-after"))
+                raise TryAgain(f"status {response.status_code}", retry_after=asked)
+            return response
+
+        fix = "check that it runs; the journal keeps what was scored"
+        response = self.policy.call(url, send, fix=fix)
         if response.is_redirect:
             raise NetworkError(
                 f"the server redirects (status {response.status_code}), which is not followed",
-                where=f"{url}/{path}",
+                where=address,
                 fix="give the address that it redirects to, if that is where the texts may go",
             )
         if response.status_code >= 400:
@@ -272,14 +271,14 @@ class HttpBackend:
             said = redact(response.text)[:200]
             raise NetworkError(
                 f"the server refused: status {response.status_code} {said}",
-                where=f"{url}/{path}",
+                where=address,
                 fix="check the model's name (--model) and that the route exists (--chat)",
             )
         try:
             # a server that repeats the key must not bring it into the journal
             return json.loads(without_values(response.text))
         except (ValueError, RecursionError) as error:
-            raise NetworkError("the server sent no JSON", where=f"{url}/{path}") from error
+            raise NetworkError("the server sent no JSON", where=address) from error
 
 
 def _client(urls: Sequence[str]) -> httpx.Client:
@@ -304,15 +303,6 @@ def _client(urls: Sequence[str]) -> httpx.Client:
         # no proxy for what is on this machine
         trust_env=not all(local),
     )
-
-
-def _wait(response: httpx.Response | None, attempt: int) -> float:
-    asked = response.headers.get("retry-after", "") if response is not None else ""
-    if asked.isdecimal():
-        return min(60.0, float(asked))
-    # spreads requests in time; no result depends on it
-    jitter = random.random()  # noqa: S311
-    return min(30.0, 0.5 * float(2**attempt)) * (0.5 + jitter)
 
 
 def _choice(answer: Any) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def _p(value: float) -> str:
 
 
 def _machine(machine: Mapping[str, Any]) -> str:
-    return str(machine["gpu"] or f"{machine['cpus']} CPUs, {machine['architecture']}")
+    return ", ".join(machine["gpus"]) or f"{machine['cores']} CPUs, {machine['system']}"
 
 
 def _strata(study: Study, out: Path, modes: Mapping[str, str]) -> list[dict[str, Any]]:

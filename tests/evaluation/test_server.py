@@ -30,6 +30,7 @@ from evaluation.server import HttpBackend
 from meadow.corpus.shards import read_parquet
 from meadow.errors import NetworkError, RefusedError
 from meadow.exams.items import ExamItem
+from meadow.net.retry import RetryPolicy
 
 
 class Server:
@@ -191,18 +192,18 @@ def test_generation_over_completions(
     assert all(row["text"] for row in rows)
 
 
-def test_a_server_that_stays_down_is_an_error_with_a_way_on(
-    serve: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(http, "TRIES", 3)
-    with pytest.raises(NetworkError, match="does not answer: status 503"):
-        HttpBackend([serve("down")], "random").probe(["letter"])
-    monkeypatch.setattr(http, "_wait", lambda *_: 0.0)
+def test_a_server_that_stays_down_is_an_error_with_a_way_on(serve: Any) -> None:
+    policy = RetryPolicy(tries=3, sleep=lambda _: None)
+    down = HttpBackend([serve("down")], "random", policy=policy)
+    with pytest.raises(NetworkError, match="status 503; given up after 3 tries") as caught:
+        down.probe(["letter"])
+    assert "the journal keeps what was scored" in str(caught.value.fix)
+    assert (down.work()["requests"], down.work()["retries"]) == (3, 3)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
     with pytest.raises(NetworkError, match="ConnectError"):
-        HttpBackend([f"http://127.0.0.1:{free}"], "random").probe(["letter"])
+        HttpBackend([f"http://127.0.0.1:{free}"], "random", policy=policy).probe(["letter"])
 
 
 @pytest.mark.slow
