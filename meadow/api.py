@@ -1,28 +1,61 @@
-"""The public API."""
+"""The public API: what a command does, said in Python. `meadow` gives every name of it.
+
+A place is a folder or file of this machine, or an address (OWNER/NAME@REVISION, s3://...):
+addresses are this module's business, the rooms below work on folders. `progress` is told one line
+at a time. The examples run on the embedded samples, in one folder, from the top.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from meadow.corpus.folder import Corpus
 
+if TYPE_CHECKING:
+    from meadow.build.plan import Answers, BuildPlan
+    from meadow.exams.items import ExamItem
+    from meadow.hub.publish import Gate, Publication
+    from meadow.hub.pull import Pulled
+    from meadow.hub.verify import Verification
+    from meadow.mix.recipe import MixRecipe
+    from meadow.quality.check import Finding
+    from meadow.quality.diff import Difference
+    from meadow.source import Input
 
-def open_corpus(location: str | Path, *, verify: bool = False) -> Corpus:
-    """Open a corpus folder, a published one as `hf://OWNER/NAME@REVISION`, or one in a store.
+Place = str | Path
+Places = Place | Sequence[Place]
+Progress = Callable[[str], None]
+
+
+def _quiet(line: str) -> None:
+    pass
+
+
+def open_corpus(location: Place, *, verify: bool = False) -> Corpus:
+    """Open a corpus folder, a published one as OWNER/NAME@REVISION, or one in a store.
+
+    >>> from meadow.samples import FOLDER
+    >>> meadow.build(["medqa"], raw=FOLDER, out="corpus").folder.name
+    'corpus'
+    >>> meadow.open_corpus("corpus", verify=True).to_polars()["source"].unique().to_list()
+    ['medqa']
 
     Args:
-        location: A folder with a MANIFEST.json, a Hub address, or an address such as `s3://...`.
+        location: A folder with a MANIFEST.json, `OWNER/NAME@REVISION` with or without `hf://`, or
+            an address such as `s3://...`.
         verify: Hold every shard to its hash first.
 
     Raises:
         FileError: The folder holds no finished corpus.
         CheckError: A shard is not what the manifest says.
     """
-    from meadow.net.hub import SCHEME
     from meadow.net.stores import is_remote
 
     text = str(location)
-    if text.startswith(SCHEME):
+    if is_published(text):
         from meadow.hub.pull import pull_to_cache
 
         folder = pull_to_cache(text)
@@ -33,3 +66,342 @@ def open_corpus(location: str | Path, *, verify: bool = False) -> Corpus:
     else:
         folder = Path(location)
     return Corpus.open(folder, verify=verify)
+
+
+def is_published(text: str) -> bool:
+    """Whether a place is a data set of the Hub: OWNER/NAME@REVISION, and no folder of that name."""
+    from meadow.net.hub import SCHEME
+
+    shape = re.fullmatch(r"[\w.-]+/[\w.-]+@\S+", text, re.ASCII)
+    return text.startswith(SCHEME) or (shape is not None and not Path(text).exists())
+
+
+def plan_build(
+    sources: Sequence[str] = (),
+    *,
+    files: Mapping[str, Places] | None = None,
+    recipe: Place | None = None,
+    config: Path | None = None,
+    **wanted: Any,
+) -> BuildPlan:
+    """What `build` with the same arguments would do; raw files at an address are fetched."""
+    from meadow.build import plan
+    from meadow.config import read_config
+    from meadow.fetch.lockfile import NAME, read_lock
+    from meadow.mix.recipe import load_build_recipe
+
+    settings = read_config(config)
+    # what is named says itself what is built; otherwise a recipe does
+    outline = load_build_recipe(recipe or "full") if recipe or not (files or sources) else None
+    lock = read_lock(settings.folder / NAME)
+    return plan.plan_build(
+        sources,
+        files=files,
+        outline=outline,
+        config=settings,
+        locked={label: entry.sha256 for label, entry in lock.items()},
+        **wanted,
+    )
+
+
+def build(
+    sources: Sequence[str] = (),
+    *,
+    out: Place,
+    files: Mapping[str, Places] | None = None,
+    raw: Place | None = None,
+    recipe: Place | None = None,
+    origin: str | None = None,
+    style: str | None = None,
+    answers: Answers | None = None,
+    limit: int | None = None,
+    config: Path | None = None,
+    workers: int = 1,
+    engine: str = "local",
+    progress: Progress = _quiet,
+) -> Corpus:
+    """Build verified shards from raw files, or continue to; a finished source is not built again.
+
+    >>> from meadow.samples import FOLDER
+    >>> corpus = meadow.build(["medqa"], files={"medqa": FOLDER / "medqa"}, out="named")
+    >>> corpus.configs
+    ['medqa']
+
+    Args:
+        sources: The sources; none: those that `files` names, else the recipe's.
+        out: The corpus folder, new or of the same settings; or an address to copy it to.
+        files: `SOURCE[:SUBSET[:ROLE]]` -> raw files or folders, or their addresses.
+        raw: The folder of the other raw files; else meadow.toml's, else the cache's.
+        recipe: A name or a TOML file; `full` where neither sources nor files are named.
+        origin: upstream or published.
+        style: Which instruction texts: meadow or 2023.
+        answers: Which answers of a question: all, top or accepted.
+        limit: Candidate rows per source.
+        config: A meadow.toml to use.
+        workers: Processes; the bytes do not depend on them.
+        engine: Where the work runs: local, ray, ray://auto or ray://HOST:PORT.
+        progress: Told one line at a time.
+
+    Raises:
+        UsageError: A source, an option or a recipe is wrong, or `out` holds something else.
+        FileError, UpstreamChangedError: A raw file is missing or not what it should be.
+        LockedError: Another run holds `out`.
+    """
+    from meadow.build.build import build_corpus
+    from meadow.build.engine import check_engine
+    from meadow.corpus.manifest import NAME, hash_json
+    from meadow.corpus.stored import check_target, copy_corpus, working_folder
+    from meadow.net.stores import is_remote
+
+    check_engine(engine)
+    plan = plan_build(
+        sources,
+        files=files,
+        raw=raw,
+        recipe=recipe,
+        origin=origin,
+        style=style,
+        answers=answers,
+        limit=limit,
+        config=config,
+        progress=progress,
+    )
+    address = str(out) if is_remote(str(out)) else None
+    folder = Path(out)
+    if address:
+        check_target(address, hash_json(plan.settings.to_json()))
+        folder = working_folder(address)
+        progress(f"building in {folder}")
+    manifest = build_corpus(
+        plan.settings,
+        plan.inputs,
+        folder,
+        workers=workers,
+        engine=engine,
+        expected=plan.expected,
+        contact=plan.contact,
+        progress=progress,
+    ).manifest
+    for line in plan.misses(manifest):
+        progress(f"warning: {line}")
+    if address:
+        count, size = copy_corpus(folder, address, report=progress)
+        progress(f"copied {count:,} files, {size:,} bytes: {address.rstrip('/')}/{NAME}")
+    else:
+        progress(f"wrote {folder / NAME}")
+    return Corpus(folder, manifest)
+
+
+def mix(
+    recipe: Place | MixRecipe,
+    *,
+    corpus: Place | Corpus,
+    out: Place,
+    exams: Mapping[str, Places | Sequence[ExamItem]] | None = None,
+    accept: Sequence[str] = (),
+    progress: Progress = _quiet,
+    **changes: Any,
+) -> Corpus:
+    """Mix a corpus into a training set; a folder that holds exactly this mix is left alone.
+
+    >>> mixed = meadow.mix("demo", corpus="corpus", out="mix", seed=7)
+    >>> sorted(mixed.manifest.configs["demo"])
+    ['train', 'validation']
+
+    Args:
+        recipe: A name, a TOML file, or the recipe itself.
+        corpus: The corpus to mix from.
+        out: The folder to write.
+        exams: Name -> files of an exam that every row is held against, or its items.
+        accept: Sources whose rows are taken though they may not be redistributed.
+        progress: Told one line at a time.
+        changes: drop, seed, validation, format: other values than the recipe's.
+
+    Raises:
+        UsageError: The recipe is wrong, or `out` holds something else.
+        RefusedError: A licence does not allow it.
+        LockedError: Another run holds `out`.
+    """
+    from meadow.mix.recipe import MixRecipe, changed, load_mix_recipe
+    from meadow.mix.write import mix_corpus
+
+    wanted = changed(
+        recipe if isinstance(recipe, MixRecipe) else load_mix_recipe(recipe), **changes
+    )
+    items = load_exams(exams or {})
+    manifest = mix_corpus(wanted, _opened(corpus), Path(out), items, accept, progress=progress)
+    return Corpus(Path(out), manifest)
+
+
+def load_exams(
+    exams: Mapping[str, Places | Sequence[ExamItem]],
+) -> dict[str, list[ExamItem]]:
+    """Name -> items, read from files where they are not items already."""
+    from meadow.exams.items import ExamItem, load_exam
+
+    found = {}
+    for name, given in exams.items():
+        parts = [given] if isinstance(given, str | Path) else list(given)
+        items = [part for part in parts if isinstance(part, ExamItem)]
+        found[name] = items or load_exam(name, [Path(str(part)) for part in parts])
+    return found
+
+
+def _opened(corpus: Place | Corpus) -> Corpus:
+    return corpus if isinstance(corpus, Corpus) else open_corpus(corpus)
+
+
+def rephrase(
+    source: str,
+    *,
+    corpus: Place | Corpus,
+    model: str,
+    files: Mapping[str, Places] | None = None,
+    raw: Place | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Rewrite a source's rows with a language model; what was asked, rewritten, kept and spent.
+
+    >>> from meadow.samples import FOLDER
+    >>> cards = meadow.build(["anki"], raw=FOLDER, out="cards")
+    >>> planned = meadow.rephrase(
+    ...     "anki", corpus=cards, model="any", cache="rephrase.sqlite", dry_run=True
+    ... )
+    >>> planned["estimate"]["items"] == cards.rows("anki")
+    True
+
+    Args:
+        source: A source whose rows may be rewritten.
+        corpus: A built corpus.
+        model: As the server names it.
+        files: As for `build`: raw files, where sections of the source are read from them again.
+        raw: The folder of raw files otherwise.
+        options: out, base_url, allow_remote, budget_usd, dry_run and the others of
+            `meadow.rephrase.run.rephrase_corpus`.
+    """
+    from meadow.build.plan import raw_inputs
+    from meadow.config import read_config
+    from meadow.rephrase.items import rewriting
+    from meadow.rephrase.run import rephrase_corpus
+
+    inputs: Sequence[Input] = ()
+    if rewriting(source).kind == "heading":
+        folder = read_config().raw_folder(Path(raw) if raw is not None else None)
+        inputs = raw_inputs(source, files or {}, folder.expanduser())
+    return rephrase_corpus(_opened(corpus), source, inputs, model=model, **options)
+
+
+def check(folder: Place) -> list[Finding]:
+    """Hold a corpus folder's files, rows, counts, licences and card to its manifest.
+
+    >>> meadow.check("corpus")
+    []
+    """
+    from meadow.quality.check import check_corpus
+
+    return check_corpus(Path(folder))
+
+
+def diff(old: Place | Corpus, new: Place | Corpus, *, examples: int = 3) -> Difference:
+    """Compare two corpora row by row: added, removed, changed, renamed.
+
+    >>> meadow.diff("corpus", "named").identical
+    True
+    """
+    from meadow.quality.diff import diff_corpora
+
+    return diff_corpora(_opened(old), _opened(new), examples=examples)
+
+
+def report(
+    folder: Place, *, out: Place | None = None, corpus: Place | None = None, page: str = ""
+) -> dict[str, Any]:
+    """Write the quality report: an HTML page, a Markdown twin and report.json, which it returns.
+
+    >>> meadow.report("corpus")["rows"] == meadow.open_corpus("corpus").rows()
+    True
+
+    Args:
+        folder: A built or mixed corpus.
+        out: Where to; None: `report/` in the folder, and the manifest names the files.
+        corpus: The build that a mix was drawn from: it knows the sources of dropped duplicates.
+        page: A browse page to link example rows to.
+    """
+    import contextlib
+
+    from meadow.atomic import locked
+    from meadow.quality.report import write_report
+
+    origin = _opened(corpus) if corpus is not None else None
+    with locked(Path(folder)) if out is None else contextlib.nullcontext():
+        target = Path(out) if out is not None else None
+        return write_report(Corpus.open(Path(folder)), target, origin=origin, page=page)
+
+
+def publish(
+    folder: Place,
+    repository: str,
+    tag: str | None = None,
+    *,
+    private: bool = False,
+    gated: Gate | None = None,
+    space: str | None = None,
+    progress: Progress = _quiet,
+) -> Publication:
+    """Publish a corpus to the Hub in one commit, load it back, then set the tag.
+
+    >>> meadow.publish("corpus", "me/corpus", "the first")
+    Traceback (most recent call last):
+    meadow.errors.UsageError: 'the first' is not a version
+      fix:   write a tag like v1.2.0
+
+    Args:
+        folder: A corpus without findings, of rows that may be redistributed.
+        repository: OWNER/NAME.
+        tag: vX.Y.Z; a tag never moves.
+        private: Only the owner sees it.
+        gated: auto or manual: readers ask for access first.
+        space: OWNER/SPACE: then push the browse page as a static Space; needs a tag.
+        progress: Told one line at a time.
+    """
+    from meadow.hub.publish import Publisher
+
+    publisher = Publisher(private=private, gated=gated, report=progress, space=space)
+    return publisher.publish(Path(folder), repository, tag)
+
+
+def pull(name: str, out: Place | None = None, *, progress: Progress = _quiet) -> Pulled:
+    """Download a published corpus, OWNER/NAME@REVISION, every file held to its manifest.
+
+    >>> meadow.pull("somebody")
+    Traceback (most recent call last):
+    meadow.errors.UsageError: ...
+
+    Args:
+        name: The data set and its revision.
+        out: The folder; None: the data set's name in the working folder.
+        progress: Told one line at a time.
+    """
+    from meadow.hub.pull import pull as pull_into
+    from meadow.net.hub import parse_reference
+
+    reference = parse_reference(name)
+    folder = Path(out) if out is not None else Path(reference.repository.partition("/")[2])
+    return pull_into(reference, folder, report=progress)
+
+
+def verify(name: str, *, content: bool = False) -> Verification:
+    """Hold a published corpus, OWNER/NAME@REVISION, to the manifest of its commit, from outside.
+
+    >>> meadow.verify("somebody")
+    Traceback (most recent call last):
+    meadow.errors.UsageError: ...
+
+    Args:
+        name: The data set and its revision.
+        content: Download every shard and hash it, instead of trusting the Hub's stated hashes.
+    """
+    from meadow.hub.verify import verify as verify_commit
+    from meadow.net.hub import parse_reference
+
+    return verify_commit(parse_reference(name), content=content)

@@ -32,6 +32,12 @@ class ExitCode(IntEnum):
 class MeadowError(Exception):
     """An expected fault: what happened, where, and what to do about it.
 
+    >>> try:
+    ...     meadow.open_corpus("nowhere")
+    ... except meadow.MeadowError as error:
+    ...     print(error.where, error.exit_code.value)
+    nowhere... 1
+
     Args:
         what: One sentence without a final full stop.
         where: A file with line, a record id or a URL without credentials.

@@ -1,4 +1,8 @@
-"""Licences as data: what each one permits and asks for. Facts for a gate, not legal advice."""
+"""Licences as data: what each one permits and asks for. Facts for a gate, not legal advice.
+
+>>> meadow.LICENSES["cc-by-sa-4.0"].share_alike
+True
+"""
 
 from __future__ import annotations
 

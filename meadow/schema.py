@@ -24,7 +24,11 @@ EXCERPT_LENGTH = 500
 
 
 class Task(StrEnum):
-    """What a record asks of a model."""
+    """What a record asks of a model.
+
+    >>> str(meadow.Task.OPEN_QA)
+    'open_qa'
+    """
 
     OPEN_QA = "open_qa"
     MULTIPLE_CHOICE = "multiple_choice"
@@ -45,6 +49,9 @@ class Style(StrEnum):
 
 class Reason(StrEnum):
     """Why a candidate row is not in the corpus.
+
+    >>> meadow.Reason.BAD_JSON.malformed, meadow.Reason.DUPLICATE.malformed
+    (True, False)
 
     Malformed input counts towards exit code 3; selection rules, duplicates and conflicts do not.
     """
@@ -128,6 +135,9 @@ Raw = Mapping[str, Any]
 class Reject:
     """A candidate that did not become a record.
 
+    >>> meadow.Reject("medqa/train.jsonl:3", meadow.Reason.BAD_JSON).to_json()
+    '{"where": "medqa/train.jsonl:3", "reason": "bad_json", "detail": "", "excerpt": ""}'
+
     Args:
         where: File and line or row id, relative to the raw folder.
         reason: Why.
@@ -180,6 +190,14 @@ class Author:
 @dataclass(frozen=True, slots=True)
 class Record:
     """One instruction example with its provenance.
+
+    >>> from meadow.schema import from_row, make_record
+    >>> record = make_record(
+    ...     source="anki", source_id="1", instruction="What is anaemia?", output="Too little "
+    ...     "haemoglobin.", task=meadow.Task.OPEN_QA, license="user-supplied",
+    ... )
+    >>> isinstance(record, meadow.Record), len(record.id), record.repairs
+    (True, 32, ())
 
     Make one with `make_record`; `repairs` is not a column: it stands in `meta` under "repairs".
     """

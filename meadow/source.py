@@ -198,6 +198,9 @@ class Count2023:
 class Source:
     """Everything the house knows about one source.
 
+    >>> [name for name, source in meadow.SOURCES.items() if source.upstream is None]
+    []
+
     Args:
         name: Lower case, as in shards, cards and recipes.
         title: For people.

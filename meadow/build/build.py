@@ -70,14 +70,14 @@ class BuildResult:
     manifest: Manifest
     reused: tuple[str, ...]
 
-    @property
-    def over_threshold(self) -> list[str]:
-        """The sources in which more than 1 % of the candidates were malformed."""
-        return [
-            name
-            for name, entry in self.manifest.sources.items()
-            if malformed_rows(entry) > MALFORMED_THRESHOLD * max(1, entry.rows_in)
-        ]
+
+def over_threshold(manifest: Manifest) -> list[str]:
+    """The sources in which more than 1 % of the candidates were malformed."""
+    return [
+        name
+        for name, entry in manifest.sources.items()
+        if malformed_rows(entry) > MALFORMED_THRESHOLD * max(1, entry.rows_in)
+    ]
 
 
 def malformed_rows(entry: SourceEntry) -> int:

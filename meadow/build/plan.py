@@ -1,19 +1,182 @@
-"""Which raw files a build reads: named with --file, or found below the raw folder."""
+"""What a build is: which sources, from which raw files, with which options.
+
+Raw files are named one by one, or found below the raw folder; an address in the place of a path is
+copied to this machine first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Protocol
 
-from meadow.config import did_you_mean
+from meadow.build.build import BuildSettings
+from meadow.config import Config, did_you_mean
+from meadow.corpus.manifest import Manifest
 from meadow.errors import FileError, UsageError
-from meadow.source import File, Input, Origin, OriginName, Source
+from meadow.net.stores import fetch, is_remote
+from meadow.schema import Style
+from meadow.source import File, Input, Options, Origin, OriginName, Source
+from meadow.sources import SOURCES
+
+Place = str | Path
+"""A path, or an address of a store."""
+Answers = Literal["all", "top", "accepted"]
+Progress = Callable[[str], None]
+
+
+class Outline(Protocol):
+    """What a plan takes from a recipe; `meadow.mix.recipe.BuildRecipe` is one."""
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources' names."""
+
+    @property
+    def style(self) -> Style:
+        """Which instruction texts are used."""
+
+    @property
+    def answers(self) -> Answers:
+        """Which answers of a question are taken."""
+
+    @property
+    def note_types(self) -> Mapping[str, tuple[str, ...]]:
+        """Note type -> fields of its question and its answer."""
+
+    @property
+    def wishes(self) -> Mapping[str, tuple[int, float]]:
+        """Source -> how many candidate rows there ought to be, and the tolerance."""
+
+    def origin_of(self, source: str) -> OriginName:
+        """The origin that a source is built from."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """What a build does, before anything is written.
+
+    Args:
+        settings: What the corpus is made of.
+        inputs: Source -> its raw files.
+        expected: Source -> label -> known SHA-256 of an input.
+        expectations: Source -> candidate rows that there ought to be, and the tolerance.
+        contact: The address for takedown requests.
+    """
+
+    settings: BuildSettings
+    inputs: Mapping[str, Sequence[Input]]
+    expected: Mapping[str, Mapping[str, str]]
+    expectations: Mapping[str, tuple[int, float]]
+    contact: str
+
+    def misses(self, manifest: Manifest) -> Iterator[str]:
+        """The expectations that the build missed, loudly."""
+        for name, (rows, tolerance) in self.expectations.items():
+            entry = manifest.sources.get(name)
+            if entry is not None and abs(entry.rows_in - rows) > tolerance * rows:
+                yield f"{name}: expected {rows:,} candidate rows, found {entry.rows_in:,}"
+
+
+def plan_build(
+    sources: Iterable[str] = (),
+    *,
+    files: Mapping[str, Place | Sequence[Place]] | None = None,
+    raw: Place | None = None,
+    outline: Outline | None = None,
+    origin: str | None = None,
+    style: str | None = None,
+    answers: Answers | None = None,
+    limit: int | None = None,
+    config: Config | None = None,
+    locked: Mapping[str, str] | None = None,
+    progress: Progress = lambda line: None,
+) -> BuildPlan:
+    """Resolve what is asked for into settings and inputs; what lies at an address is fetched.
+
+    Args:
+        sources: The sources; none: those that `files` names, else those of the outline.
+        files: `SOURCE[:SUBSET[:ROLE]]` -> its raw files or folders.
+        raw: The folder of raw files for the sources that `files` does not name.
+        outline: A recipe, where one is used; what is given beside it goes first.
+        origin: upstream or published; None detects it for named files.
+        style: Which instruction texts.
+        answers: Which answers of a question.
+        limit: Candidate rows per source.
+        config: The settings of the machine.
+        locked: Label -> SHA-256 as recorded when the file was fetched.
+        progress: Told one line per file that is fetched.
+
+    Raises:
+        UsageError: A source, an option or a recipe is wrong.
+        FileError: A raw file is missing.
+    """
+    config = config or Config()
+    places = list(named_places(files or {}))
+    by_hand = list(dict.fromkeys(about[0] for about, _ in places))
+    names = list(dict.fromkeys(sources)) or by_hand or list(outline.sources if outline else ())
+    check_sources([*by_hand, *names], SOURCES)
+    sought = [name for name in names if name not in by_hand]
+    if places and sought:
+        progress(f"note: {', '.join(sorted(sought))} is looked for in the raw folder")
+    named = [NamedInput(*about, _at_hand(place, progress)) for about, place in places]
+    folder = config.raw_folder(_raw_at_hand(raw, config, sought, progress))
+    inputs: dict[str, Sequence[Input]] = {}
+    origins: dict[str, OriginName] = {}
+    expected: dict[str, dict[str, str]] = {}
+    expectations: dict[str, tuple[int, float]] = {}
+    missing: list[str] = []
+    for name in names:
+        source = SOURCES[name]
+        if name not in sought:
+            found = named_inputs([item for item in named if item.source == name], source)
+            origins[name] = OriginName(origin) if origin else detect_origin(found, source)
+            source.origin(origins[name])
+            inputs[name] = found
+            continue
+        default = OriginName.UPSTREAM if source.upstream else OriginName.PUBLISHED
+        if outline is not None:
+            default = outline.origin_of(name)
+        origins[name] = OriginName(origin) if origin else default
+        chosen = source.origin(origins[name])
+        try:
+            inputs[name] = find_inputs(source, chosen, folder)
+        except FileError as error:
+            missing.append(str(error))
+            continue
+        labels = {item.label for item in inputs[name]}
+        recorded = {label: sha256 for label, sha256 in (locked or {}).items() if label in labels}
+        expected[name] = expected_hashes(source, chosen, inputs[name]) | recorded
+        if limit is None and chosen.expected_rows is not None:
+            expectations[name] = (chosen.expected_rows, 0.0)
+        if limit is None and outline is not None and name in outline.wishes:
+            expectations[name] = outline.wishes[name]
+    if missing:
+        raise FileError("raw files are missing:\n" + "\n".join(missing))
+    options = Options(
+        style=Style(style or (outline.style if outline else Style.MEADOW)),
+        answers=answers or (outline.answers if outline else "all"),
+        note_types=dict(outline.note_types) if outline else {},
+    )
+    settings = BuildSettings(
+        sources=tuple(names),
+        options=options,
+        origins=origins,
+        limit=limit,
+        exclude=config.excluded_ids(),
+        recipe=outline.name if outline else None,
+    )
+    return BuildPlan(settings, inputs, expected, expectations, config.contact)
 
 
 @dataclass(frozen=True, slots=True)
 class NamedInput:
-    """One `--file SOURCE[:SUBSET[:ROLE]]=PATH`."""
+    """One raw file, or a folder of them, that was named: by `--file`, or in `files`."""
 
     source: str
     subset: str
@@ -21,26 +184,50 @@ class NamedInput:
     path: Path
 
 
-def parse_file_option(text: str) -> NamedInput:
-    """Read one value of --file.
+def raw_inputs(
+    source: str, files: Mapping[str, Place | Sequence[Place]], folder: Path
+) -> tuple[Input, ...]:
+    """The raw upstream files of one source: those that `files` names, else those in the folder."""
+    named = [NamedInput(*about, Path(place)) for about, place in named_places(files)]
+    if named:
+        return named_inputs([item for item in named if item.source == source], SOURCES[source])
+    return find_inputs(SOURCES[source], SOURCES[source].origin(OriginName.UPSTREAM), folder)
+
+
+def named_places(
+    files: Mapping[str, Place | Sequence[Place]],
+) -> Iterator[tuple[tuple[str, str, str], Place]]:
+    """`SOURCE[:SUBSET[:ROLE]]` -> paths, one by one: (source, subset, role), path.
 
     Raises:
-        UsageError: It is not of that form.
+        UsageError: A name is not of that form.
     """
-    name, equals, path = text.partition("=")
-    parts = name.split(":")
-    if not equals or not path or len(parts) > 3 or not all(parts):
-        raise UsageError(
-            f"--file {text!r} is not SOURCE[:SUBSET[:ROLE]]=PATH",
-            fix="for example --file medqa=train.jsonl, or "
-            "--file stack_exchange:biology:users=Users.xml",
-        )
-    return NamedInput(
-        parts[0],
-        parts[1] if len(parts) > 1 else "",
-        parts[2] if len(parts) > 2 else "data",
-        Path(path),
-    )
+    for name, given in files.items():
+        source, subset, role, *more = (*name.split(":"), *("", "")[: 2 - name.count(":")])
+        for place in [given] if isinstance(given, str | Path) else given:
+            if more or not str(place) or not all(name.split(":")):
+                raise UsageError(
+                    f"--file {f'{name}={place}'!r} is not SOURCE[:SUBSET[:ROLE]]=PATH",
+                    fix="for example --file medqa=train.jsonl, or "
+                    "--file stack_exchange:biology:users=Users.xml",
+                )
+            yield (source, subset, role or "data"), place
+
+
+def _at_hand(place: Place, progress: Progress) -> Path:
+    """The local path of a file or folder; one at an address is copied into the cache."""
+    return fetch(str(place), report=progress) if is_remote(str(place)) else Path(place)
+
+
+def _raw_at_hand(
+    raw: Place | None, config: Config, sought: list[str], progress: Progress
+) -> Path | None:
+    """The raw folder that was asked for; of one at an address, what the build looks for."""
+    if raw is None and is_remote(config.raw):
+        raw = config.raw
+    if raw is not None and is_remote(str(raw)):
+        return fetch(str(raw), parts=sorted(sought), report=progress)
+    return Path(raw) if raw is not None else None
 
 
 def check_sources(names: Iterable[str], known: Mapping[str, Source]) -> None:

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -165,6 +165,15 @@ class Finish:
 def log(message: str) -> None:
     """One line for the person at the terminal, on stderr, without secrets."""
     click.echo(hide_secrets(message), err=True)
+
+
+def grouped(options: Iterable[str]) -> dict[str, list[str]]:
+    """NAME=PATH options as name -> paths, in the order in which they were given."""
+    found: dict[str, list[str]] = {}
+    for option in options:
+        name, _, path = option.partition("=")
+        found.setdefault(name, []).append(path)
+    return found
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""`meadow show`."""
+"""What is asked of a finished folder: `show`, `check`, `diff`, `card`, `report` and `browse`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from meadow.cli.app import Finish, dry_run_option, json_option, log
 from meadow.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from meadow.corpus.folder import Corpus
     from meadow.quality.diff import Difference
 
 
@@ -33,7 +34,7 @@ def show(
     from meadow.api import open_corpus
 
     finish = Finish(as_json=as_json)
-    corpus = open_corpus(Path(folder) if "://" not in folder else folder)
+    corpus = open_corpus(folder)
     if record_id is not None:
         row = corpus.find(record_id)
         if row is None:
@@ -51,7 +52,7 @@ def show(
     finish({"rows": rows}, rows_out=len(rows))
 
 
-def _draw(corpus: Any, source: str | None, count: int, seed: int) -> list[dict[str, Any]]:
+def _draw(corpus: Corpus, source: str | None, count: int, seed: int) -> list[dict[str, Any]]:
     """`count` rows, the smallest by hash; two passes, so that only they are held as rows."""
     import heapq
 
@@ -102,9 +103,6 @@ def _visible(text: str) -> str:
     return "".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text)
 
 
-# `meadow check`.
-
-
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
@@ -125,17 +123,17 @@ def check(ctx: click.Context, /, folder: Path, sample: int | None, as_json: bool
     manifest; a finding ends with exit code 1. What --privacy sees is a rate with its interval and
     no finding: its patterns mistake numbers for personal data.
     """
-    from meadow.api import open_corpus
+    from meadow import api
     from meadow.quality.audit import require_presidio
-    from meadow.quality.check import check_corpus
 
     finish = Finish(as_json=as_json)
     if sample is not None:
         require_presidio()
-    findings = check_corpus(folder)
+    findings = api.check(folder)
     for finding in findings:
         log(f"{finding.kind}: {finding.where}: {finding.detail}")
-    rows = open_corpus(folder).rows()
+    corpus = api.open_corpus(folder)
+    rows = corpus.rows()
     verdict = f"{len(findings)} findings" if findings else "no finding"
     log(f"checked {rows:,} rows in {folder}: {verdict}")
     document: dict[str, Any] = {
@@ -143,27 +141,23 @@ def check(ctx: click.Context, /, folder: Path, sample: int | None, as_json: bool
         "findings": [asdict(finding) for finding in findings],
     }
     if sample is not None:
-        document["privacy"] = _privacy(folder, sample)
+        document["privacy"] = _privacy(corpus, sample)
     finish(document, rows_in=rows)
     if findings:
         ctx.exit(ExitCode.FAILED)
 
 
-def _privacy(folder: Path, sample: int) -> dict[str, Any]:
+def _privacy(corpus: Corpus, sample: int) -> dict[str, Any]:
     """Audit a sample of rows, say what was found, and give it as JSON."""
-    from meadow.api import open_corpus
     from meadow.quality.audit import audit, row_texts
 
-    found = audit(row_texts(open_corpus(folder)), size=sample)
+    found = audit(row_texts(corpus), size=sample)
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in found.kinds.items()) or "nothing"
     log(
         f"privacy: {found.hits:,} of {found.rows:,} sampled rows ({found.rate:.2%}, 95 % interval "
         f"{found.low:.2%} to {found.high:.2%}) hold what presidio takes for personal data: {kinds}"
     )
     return {**asdict(found), "rate": found.rate}
-
-
-# `meadow diff`.
 
 
 @click.command()
@@ -185,12 +179,11 @@ def diff(
     OLD and NEW are folders, or hf://OWNER/NAME@REVISION. Rows are added, removed, changed (same id,
     other content) or renamed (same texts, other id). A missing column ends with exit code 5.
     """
-    from meadow.api import open_corpus
-    from meadow.quality.diff import diff_corpora
+    from meadow import api
 
     finish = Finish(as_json=as_json)
-    one, other = open_corpus(old), open_corpus(new)
-    found = diff_corpora(one, other, examples=examples)
+    one, other = api.open_corpus(old), api.open_corpus(new)
+    found = api.diff(one, other, examples=examples)
     if not as_json:
         for line in describe(found):
             click.echo(line)
@@ -230,9 +223,6 @@ def _short(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:99]}…"
 
 
-# `meadow card`.
-
-
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @dry_run_option
@@ -256,9 +246,6 @@ def card(folder: Path, dry_run: bool, as_json: bool) -> None:
         for name in changed:
             log(f"{'would render' if dry_run else 'rendered'} {folder / name}")
     finish({"changed": changed})
-
-
-# `meadow report`.
 
 
 @click.command("report")
@@ -285,29 +272,21 @@ def report(
     One self-contained HTML page, a Markdown twin and report.json, which the browse page shows as
     its Overview. Without --out they go to DIR/report and the manifest names them.
     """
-    import contextlib
-
-    from meadow.api import open_corpus
-    from meadow.atomic import locked
+    from meadow import api
     from meadow.quality.page import verdict
-    from meadow.quality.report import FOLDER, build_report, write_report
+    from meadow.quality.report import FOLDER, build_report
 
     finish = Finish(as_json=as_json)
-    origin = open_corpus(corpus) if corpus is not None else None
     target = out or folder / FOLDER
-    opened = open_corpus(folder)
+    opened = api.open_corpus(folder)
     if dry_run:
-        document = build_report(opened, origin)
+        document = build_report(opened, api.open_corpus(corpus) if corpus is not None else None)
         log(f"would write report.json, report.html and report.md to {target}")
     else:
-        with locked(folder) if out is None else contextlib.nullcontext():
-            document = write_report(open_corpus(folder), out, origin=origin, page=page)
+        document = api.report(folder, out=out, corpus=corpus, page=page)
         log(f"wrote report.json, report.html and report.md to {target}")
     log(verdict(document))
     finish(document, rows_in=opened.rows(), rows_out=document["rows"])
-
-
-# `meadow browse`: read a corpus in the browser, from this machine.
 
 
 @click.command("browse")
@@ -322,16 +301,11 @@ def browse(corpus: str, port: int, no_open: bool, as_json: bool) -> None:
     page is served on loopback alone until you press Ctrl-C. Rows are read by HTTP ranges and found
     by a full-text search.
     """
-    from pathlib import Path
-
-    from meadow.api import open_corpus
-    from meadow.net.hub import SCHEME
+    from meadow.api import is_published, open_corpus
     from meadow.quality.browse import serve
 
     finish = Finish(as_json=as_json)
-    published = "@" in corpus and not Path(corpus).is_dir()
-    prefix = SCHEME if published and not corpus.startswith(SCHEME) else ""
-    opened = open_corpus(prefix + corpus)
+    opened = open_corpus(corpus)
 
     def ready(address: str) -> None:
         log(f"{opened.rows():,} rows at {address} (Ctrl-C ends)")
@@ -341,4 +315,6 @@ def browse(corpus: str, port: int, no_open: bool, as_json: bool) -> None:
 
             webbrowser.open(address)
 
-    serve(opened, port=port, title=corpus if published else "Medical Meadow", ready=ready)
+    serve(
+        opened, port=port, title=corpus if is_published(corpus) else "Medical Meadow", ready=ready
+    )

@@ -52,11 +52,12 @@ def publish(
     not allow it are refused. With --space, the browse page follows in one commit of its own. The
     token is the one of `hf auth login` or HF_TOKEN.
     """
+    from meadow import api
     from meadow.hub.publish import RECEIPT, Publisher
 
     finish = Finish(as_json=as_json)
-    publisher = Publisher(private=private, gated=gated, report=log, space=space)
     if dry_run:
+        publisher = Publisher(private=private, gated=gated, report=log, space=space)
         plan = publisher.plan(folder, repository, tag)
         page = publisher.plan_space(folder, repository, tag)
         _show_plan(plan)
@@ -66,7 +67,9 @@ def publish(
             planned["space"] = page.to_json()
         finish(planned)
         return
-    done = publisher.publish(folder, repository, tag)
+    done = api.publish(
+        folder, repository, tag, private=private, gated=gated, space=space, progress=log
+    )
     if not done.made_commit:
         log("nothing has changed: no commit was made")
     log(f"published {repository}@{tag or done.commit}; receipt: {folder / RECEIPT}")
@@ -108,8 +111,8 @@ def pull(name: str, out: Path | None, dry_run: bool, as_json: bool) -> None:
     Every file is held to the manifest of its commit, which is written last. What is there already
     is not downloaded again.
     """
+    from meadow import api
     from meadow.hub.files import read_remote_manifest
-    from meadow.hub.pull import pull as pull_corpus
     from meadow.net.hub import HubClient, parse_reference
 
     finish = Finish(as_json=as_json)
@@ -121,7 +124,7 @@ def pull(name: str, out: Path | None, dry_run: bool, as_json: bool) -> None:
             log(f"would fetch {path} ({size:,} bytes)")
         finish({"dry_run": True, "folder": str(folder), "files": len(named)})
         return
-    pulled = pull_corpus(reference, folder, report=log)
+    pulled = api.pull(name, folder, progress=log)
     rows = sum(shard.rows for shard in pulled.manifest.shards())
     log(f"{reference.repository}@{pulled.commit} is in {folder}")
     finish(
@@ -147,11 +150,10 @@ def verify(ctx: click.Context, /, name: str, content: bool, as_json: bool) -> No
     The hashes, row counts, licences and card of one commit are held to its manifest; a finding
     ends with exit code 1.
     """
-    from meadow.hub.verify import verify as verify_corpus
-    from meadow.net.hub import parse_reference
+    from meadow import api
 
     finish = Finish(as_json=as_json)
-    found = verify_corpus(parse_reference(name), content=content)
+    found = api.verify(name, content=content)
     for finding in found.findings:
         log(f"{finding.kind}: {finding.where}: {finding.detail}")
     verdict = f"{len(found.findings)} findings" if found.findings else "no finding"

@@ -1,13 +1,14 @@
-"""`meadow mix`: the command of this package that makes a training set out of a corpus."""
+"""`meadow mix`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, json_option, log
+from meadow.cli.app import Finish, dry_run_option, grouped, json_option, log
 from meadow.errors import FileError, UsageError
 
 if TYPE_CHECKING:
@@ -68,55 +69,65 @@ def mix(
     RECIPE is one of the project's recipes (clean is the one to publish, full, demo, paper-160k,
     medalpaca-2023) or a TOML file. Expected and found counts are printed; a miss is a warning.
     """
-    from meadow.api import open_corpus
-    from meadow.exams.items import load_exam
-    from meadow.mix.recipe import changed, load_mix_recipe
-    from meadow.mix.select import select_rows
-    from meadow.mix.write import clear_leftovers, mix_key, mix_settings, unchanged_mix, write_mix
+    from meadow import api
 
     finish = Finish(as_json=as_json)
-    wanted = changed(
-        load_mix_recipe(recipe), drop=drop, seed=seed, validation=validation, format=row_format
-    )
-    opened = open_corpus(corpus)
-    items = {name: load_exam(name, paths) for name, paths in exam_files(exams).items()}
-    settings = mix_settings(wanted, items, accepted)
-    key = mix_key(settings, opened, items)
-    manifest = unchanged_mix(out, settings, key)
-    if manifest is not None:
-        if not dry_run:
-            clear_leftovers(out)
+    wanted = {"drop": drop, "seed": seed, "validation": validation, "format": row_format}
+    files = exam_files(exams)
+    if dry_run:
+        finish(_planned(recipe, corpus, files, accepted, out, wanted))
+        return
+    mixed = api.mix(
+        recipe, corpus=corpus, out=out, exams=files, accept=accepted, progress=log, **wanted
+    ).manifest
+    show(mixed.details, mixed.steps)
+    rows_in, rows_out = mixed.steps[0].rows_in, mixed.steps[-1].rows_out
+    finish(mixed.to_json(), rows_in=rows_in, rows_out=rows_out, rejected=rows_in - rows_out)
+
+
+def _planned(
+    recipe: str,
+    corpus: Path,
+    files: Mapping[str, Sequence[str]],
+    accepted: Sequence[str],
+    out: Path,
+    wanted: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What a mix would hold; nothing is written."""
+    from meadow import api
+    from meadow.mix.recipe import changed, load_mix_recipe
+    from meadow.mix.select import select_rows
+    from meadow.mix.write import mix_key, mix_settings, unchanged_mix
+
+    outline = changed(load_mix_recipe(recipe), **wanted)
+    opened, items = api.open_corpus(corpus), api.load_exams(files)
+    settings = mix_settings(outline, items, accepted)
+    found = unchanged_mix(out, settings, mix_key(settings, opened, items))
+    if found is not None:
         log(f"unchanged: {out} holds this mix already")
-        show(manifest.details, manifest.steps)
-    else:
-        selection = select_rows(wanted, opened, exams=items, accepted=accepted, progress=log)
-        show(selection.details, selection.steps)
-        if dry_run:
-            log(f"would write {int(selection.copies.sum()):,} rows to {out}")
-            steps = [step.to_json() for step in selection.steps]
-            finish({"would_write": str(out), "steps": steps, "details": selection.details})
-            return
-        manifest = write_mix(selection, wanted, opened, out, settings, key, report=log)
-    rows_in, rows_out = manifest.steps[0].rows_in, manifest.steps[-1].rows_out
-    finish(manifest.to_json(), rows_in=rows_in, rows_out=rows_out, rejected=rows_in - rows_out)
+        show(found.details, found.steps)
+        return found.to_json()
+    selection = select_rows(outline, opened, exams=items, accepted=accepted, progress=log)
+    show(selection.details, selection.steps)
+    log(f"would write {int(selection.copies.sum()):,} rows to {out}")
+    steps = [step.to_json() for step in selection.steps]
+    return {"would_write": str(out), "steps": steps, "details": selection.details}
 
 
-def exam_files(given: tuple[str, ...]) -> dict[str, list[Path]]:
+def exam_files(given: Iterable[str]) -> dict[str, list[str]]:
     """NAME=PATH options as name -> paths.
 
     Raises:
         UsageError: An option is not of that form.
         FileError: A path does not exist.
     """
-    found: dict[str, list[Path]] = {}
     for option in given:
-        name, equals, path = option.partition("=")
-        if not (name and equals and path):
+        name, _, path = option.partition("=")
+        if not (name and path):
             raise UsageError(f"--exam {option!r} is not NAME=PATH", fix="--exam medqa=test.jsonl")
         if not Path(path).exists():
             raise FileError(f"exam {name}: there is no such file", where=path, fix="check the path")
-        found.setdefault(name, []).append(Path(path))
-    return found
+    return grouped(given)
 
 
 def show(details: dict[str, Any], steps: tuple[Step, ...] | list[Step]) -> None:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 class Corpus:
     """A corpus on disk; tables are read when they are asked for.
 
+    >>> corpus = meadow.open_corpus("corpus")
+    >>> corpus.rows() == corpus.to_arrow(columns=["id"]).num_rows
+    True
+
     Args:
         folder: Where it lies.
         manifest: What it holds.

@@ -55,7 +55,14 @@ COLUMNS = ("exam", "item_id", "row_id", "level", "score", "matched")
 
 
 def find_contamination(frame: pl.DataFrame, items: Sequence[ExamItem]) -> pl.DataFrame:
-    """Hold every row against every item.
+    """Compare every row with every item.
+
+    >>> from meadow.samples import FOLDER
+    >>> items = meadow.load_exam("usmle_self_assessment", [FOLDER / "exam"])
+    >>> frame = meadow.open_corpus("corpus").to_polars()
+    >>> found = meadow.find_contamination(frame, items)
+    >>> found.columns
+    ['exam', 'item_id', 'row_id', 'level', 'score', 'matched']
 
     Args:
         frame: Columns id, instruction, input, output.

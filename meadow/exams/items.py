@@ -128,6 +128,11 @@ def load_exam(
 ) -> Exam:
     """Read an exam whole, in the order of its files.
 
+    >>> from meadow.samples import FOLDER
+    >>> items = meadow.load_exam("usmle_self_assessment", [FOLDER / "exam"])
+    >>> all(item.answer in item.labels for item in items)
+    True
+
     Args:
         name: One of `EXAMS` or `ALIASES`, or any name for files of the documented form.
         paths: Files, or folders whose files are read in name order.

@@ -109,6 +109,12 @@ def find_duplicates(
 ) -> Duplicates:
     """Find the duplicates of a table and say which rows stay.
 
+    >>> import polars
+    >>> frame = meadow.open_corpus("corpus").to_polars()
+    >>> twice = polars.concat([frame, frame.with_columns(polars.col("id").str.reverse())])
+    >>> len(meadow.find_duplicates(twice).dropped_ids) >= len(frame)
+    True
+
     Args:
         frame: Columns id, instruction, input, output, license; ids are unique.
         threshold: The least Jaccard similarity of a near duplicate.

@@ -70,6 +70,11 @@ class BuildRecipe(Settings):
         """The recipe's name: that of its file."""
         return self._name
 
+    @property
+    def wishes(self) -> dict[str, tuple[int, float]]:
+        """Source -> how many candidate rows there ought to be, and the tolerance."""
+        return {name: (want.rows, want.tolerance) for name, want in self.expectations.items()}
+
     def origin_of(self, source: str) -> OriginName:
         """The origin that a source is built from."""
         return self.origins.get(source, self.origin)

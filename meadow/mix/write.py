@@ -37,7 +37,7 @@ from meadow.errors import FileError, UsageError
 from meadow.exams.contamination import FILE_NAME as CONTAMINATION
 from meadow.exams.items import ExamItem
 from meadow.mix.recipe import MixRecipe
-from meadow.mix.select import Selection
+from meadow.mix.select import Selection, select_rows
 from meadow.schema import arrow_schema
 
 if TYPE_CHECKING:
@@ -123,6 +123,36 @@ def _holds(path: Path, sha256: str) -> bool:
         return sha256_file(path) == sha256
     except OSError:
         return False
+
+
+def mix_corpus(
+    recipe: MixRecipe,
+    corpus: Corpus,
+    out: Path,
+    exams: Mapping[str, Sequence[ExamItem]],
+    accepted: Sequence[str] = (),
+    *,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Manifest:
+    """Select rows and write them, or leave a folder alone that holds exactly this mix.
+
+    Args:
+        recipe: What to take.
+        corpus: What to take it from.
+        out: The folder of the mix.
+        exams: Name -> items that every row is compared with.
+        accepted: Sources that are taken though they may not be redistributed.
+        progress: Told one line per step.
+    """
+    settings = mix_settings(recipe, exams, accepted)
+    key = mix_key(settings, corpus, exams)
+    found = unchanged_mix(out, settings, key)
+    if found is not None:
+        clear_leftovers(out)
+        progress(f"unchanged: {out} holds this mix already")
+        return found
+    selection = select_rows(recipe, corpus, exams=exams, accepted=accepted, progress=progress)
+    return write_mix(selection, recipe, corpus, out, settings, key, report=progress)
 
 
 def write_mix(
