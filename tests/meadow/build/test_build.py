@@ -15,6 +15,7 @@ from support.command import run_meadow
 
 from meadow.api import open_corpus
 from meadow.atomic import locked
+from meadow.build import transform
 from meadow.corpus.manifest import read_manifest
 from meadow.fetch.lockfile import NAME, LockEntry, record
 from meadow.samples import FOLDER
@@ -84,7 +85,7 @@ def test_workers_share_one_source_and_its_bytes_stay(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches of three rows, in this process and in two others; and a limit inside a batch."""
-    monkeypatch.setattr("meadow.build.transform.BATCH_ROWS", 3)
+    monkeypatch.setattr(transform, "BATCH_ROWS", 3)
     options = ["build", "--raw", FOLDER, "--only", source]
     for name, more in {
         "one": ["--workers", 1],

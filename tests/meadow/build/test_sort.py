@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meadow.build import sort
 from meadow.build.sort import Spool
 from meadow.build.transform import Admission, batches, to_arrow
 from meadow.errors import UpstreamChangedError
@@ -52,8 +53,8 @@ def test_rows_come_back_in_natural_order_whatever_the_batches(
     part_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the file is larger than what is put in order at a time, and slices cross parts."""
-    monkeypatch.setattr("meadow.build.sort.PART_BYTES", part_bytes)
-    monkeypatch.setattr("meadow.build.sort.SLICE_ROWS", 16)
+    monkeypatch.setattr(sort, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(sort, "SLICE_ROWS", 16)
     numbers = np.random.default_rng(7).permutation(500).tolist()
     records = [row(f"site/{number}", f"question {number}") for number in numbers]
     records.insert(100, row(None, "without an id, first"))
