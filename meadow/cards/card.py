@@ -23,6 +23,7 @@ from meadow.cards.header import (
     license_counts,
     pretty_name,
 )
+from meadow.cards.provenance import rows_by_source
 from meadow.corpus.manifest import Manifest, SourceEntry
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.licenses import LICENSES
@@ -146,7 +147,7 @@ def _body(manifest: Manifest, locate: Locate) -> str:
         extras=[section] if (section := rephrase_section(manifest)) else [],
         sources=[_source_section(environment, name, manifest) for name in sources],
         contamination=_contamination(manifest),
-        privacy=_privacy(manifest),
+        privacy=_privacy(manifest, locate),
         licenses=_licenses(manifest, locate),
         takedown=_takedown(manifest),
     )
@@ -360,15 +361,17 @@ def _contamination(manifest: Manifest) -> str:
     return _table(["exam", "items", "rows with a stem", "rows with stem and answer"], rows)
 
 
-def _privacy(manifest: Manifest) -> str:
+def _privacy(manifest: Manifest, locate: Locate) -> str:
     counts: Counter[str] = Counter()
-    for entry in manifest.sources.values():
-        for kind, n in entry.repaired.items():
-            if kind.startswith("scrubbed_"):
-                counts[kind.removeprefix("scrubbed_")] += n
+    for source in rows_by_source(manifest, locate):
+        counts.update(source.scrubbed)
     if not counts:
         return "No placeholder was set in this folder."
-    return _table(["kind", "rows"], [[kind, f"{n:,}"] for kind, n in sorted(counts.items())])
+    return (
+        "Where people wrote freely, what looks like personal data was replaced by typed "
+        "placeholders; values are never logged. A row counts once for each kind.\n\n"
+        + _table(["kind", "rows"], [[kind, f"{n:,}"] for kind, n in sorted(counts.items())])
+    )
 
 
 def _licenses(manifest: Manifest, locate: Locate) -> str:

@@ -21,6 +21,7 @@ from meadow.licenses import LICENSES
 from meadow.source import OriginName, Provenance
 
 PAIRS = "raw_pairs"
+SCRUBBED = "scrubbed_"
 
 
 @dataclass(slots=True)
@@ -38,6 +39,7 @@ class SourceRows:
         licenses: Licence key -> rows.
         tasks: Task -> rows.
         rewritten: Model -> rows that it rewrote.
+        repairs: Repair -> rows whose `meta` names it.
     """
 
     name: str
@@ -50,6 +52,16 @@ class SourceRows:
     licenses: Counter[str] = field(default_factory=Counter)
     tasks: Counter[str] = field(default_factory=Counter)
     rewritten: Counter[str] = field(default_factory=Counter)
+    repairs: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def scrubbed(self) -> dict[str, int]:
+        """Kind of personal data -> rows in which a placeholder stands for it."""
+        return {
+            name.removeprefix(SCRUBBED): rows
+            for name, rows in sorted(self.repairs.items())
+            if name.startswith(SCRUBBED)
+        }
 
 
 def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
@@ -59,22 +71,25 @@ def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
         manifest: What the folder holds.
         locate: Where a file of the manifest lies.
     """
-    import pyarrow.parquet as pq
+    import polars as pl
 
     from meadow.sources import SOURCES
 
     columns = ["source", "license", "task", "rephrased_by"]
     counts: Counter[tuple[str, str, str, str | None]] = Counter()
+    repairs: Counter[tuple[str, str]] = Counter()
+    named = pl.col("meta").str.extract(r'"repairs":\[([^\]]*)\]').str.extract_all(r"\w+")
     for config, splits in manifest.splits().items():
         if config == PAIRS:
             continue
         for shards in splits.values():
             for shard in shards:
-                table = pq.read_table(locate(shard.path), columns=columns)
-                grouped = table.group_by(columns).aggregate([([], "count_all")])
-                for row in grouped.to_pylist():
-                    key = (row["source"], row["license"], row["task"], row["rephrased_by"])
-                    counts[key] += row["count_all"]
+                frame = pl.read_parquet(locate(shard.path), columns=[*columns, "meta"])
+                for *key, rows in frame.group_by(columns).len().iter_rows():
+                    counts[tuple(key)] += rows
+                noted = frame.select("source", named).explode("meta").drop_nulls()
+                for source, repair, rows in noted.group_by("source", "meta").len().iter_rows():
+                    repairs[source, repair] += rows
     found: dict[str, SourceRows] = {}
     for (name, license, task, model), rows in sorted(counts.items(), key=lambda p: str(p[0])):
         if name not in found:
@@ -94,6 +109,8 @@ def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
         entry.tasks[task] += rows
         if model is not None:
             entry.rewritten[model] += rows
+    for (name, repair), rows in repairs.items():
+        found[name].repairs[repair] = rows
     return [found[name] for name in sorted(found)]
 
 

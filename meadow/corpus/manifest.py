@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,11 @@ NAME = "MANIFEST.json"
 REPLACED = "replaced.json"
 """In a staging folder: files that stood in the folder before."""
 _SAFE_PATH = re.compile(r"[\w.-]+(/[\w.-]+)*")
-LIBRARIES = ("medical-meadow", "pyarrow", "polars", "pandas", "datasets", "huggingface_hub")
+LIBRARIES = (
+    *("medical-meadow", "pyarrow", "polars"),
+    # what the readers and the cleaner parse, unpack and decide with
+    *("turbohtml", "lxml", "beautifulsoup4", "py7zr", "py3langid"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,5 +317,10 @@ def hash_json(value: Any) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """The versions that the bytes of a folder can depend on."""
-    return {name: metadata.version(name) for name in LIBRARIES}
+    """The versions that the bytes of a folder can depend on.
+
+    Python is one of them: its Unicode tables and its own parsers (csv, expat, json).
+    """
+    return {"python": platform.python_version()} | {
+        name: metadata.version(name) for name in LIBRARIES
+    }

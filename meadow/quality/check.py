@@ -18,6 +18,8 @@ from meadow.corpus.shards import check_rows, read_parquet
 from meadow.errors import CheckError, MeadowError
 from meadow.licenses import LICENSES
 from meadow.schema import COLUMNS, Reason, Task, arrow_schema
+from meadow.sources import SOURCES
+from meadow.text.privacy import scrub, suspects
 
 QUARANTINE = "quarantine/"
 MAX_EXAMPLES = 5
@@ -37,7 +39,8 @@ def check_corpus(folder: Path) -> list[Finding]:
     """Everything that is wrong with a corpus or mix folder; empty when it can be trusted.
 
     Looked at: files and hashes, nothing unnamed, schema, counts, conservation, duplicate ids and
-    texts, empty fields, tasks, licences and attribution, answers among their options, card.
+    texts, empty fields, tasks, licences and attribution, personal data in free text, answers among
+    their options, card.
 
     Raises:
         FileError: The folder holds no readable manifest.
@@ -108,8 +111,10 @@ def _rows(corpus: Corpus) -> Iterator[Finding]:
         if table.num_rows != shard.rows:
             yield Finding("wrong_count", shard.path, f"{table.num_rows} rows, not {shard.rows}")
         for batch in table.to_batches(max_chunksize=4096):
-            for row in batch.to_pylist():
-                for kind, detail in _row(row):
+            rows = batch.to_pylist()
+            scrubbed = _unscrubbed(rows)
+            for row in rows:
+                for kind, detail in (*_row(row), *scrubbed.get(row["id"], ())):
                     tally[kind] += 1
                     if tally[kind] <= MAX_EXAMPLES:
                         yield Finding(kind, f"{shard.path} {row['id']}", detail)
@@ -161,6 +166,22 @@ def _row(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
         not isinstance(choices, dict | list) or answer not in list(choices)
     ):
         yield "answer_not_in_options", str(meta.get("answer"))
+
+
+def _unscrubbed(rows: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
+    """Id -> findings, for rows of free text in which personal data still stands."""
+    free = {name for name, source in SOURCES.items() if source.free_text}
+    texts = [
+        (row["id"], row[name] or "")
+        for row in rows
+        if row["source"] in free
+        for name in ("instruction", "input", "output")
+    ]
+    found: dict[str, list[tuple[str, str]]] = {}
+    for (number, text), suspected in zip(texts, suspects([t for _, t in texts]), strict=True):
+        if suspected and number not in found and (kinds := scrub(text)[1]):
+            found[number] = [("personal_data", ", ".join(sorted(kinds)))]
+    return found
 
 
 def _documents(corpus: Corpus) -> Iterator[Finding]:

@@ -148,6 +148,7 @@ def rewrite(corpus: Path, **columns: object) -> None:
         ({"meta": "{"}, "bad_meta"),
         ({"meta": '{"options":{"A":"x"},"answer":"B"}'}, "answer_not_in_options"),
         ({"license": "cc-by-4.0"}, "missing_attribution"),
+        ({"source": "anki", "output": "mail me@x.example"}, "personal_data"),
     ],
 )
 def test_bad_rows_are_found_behind_right_hashes(corpus: Path, columns, kind: str) -> None:
