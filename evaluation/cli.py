@@ -9,24 +9,47 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evaluation.images import EXAM, audit, lines
 from meadow.cli.app import Finish, dry_run_option, json_option, log
 from meadow.errors import UsageError
+from meadow.exams.items import ExamItem, eligible, load_exam
+from meadow.samples import FOLDER
 
 if TYPE_CHECKING:
     from evaluation.backend import Backend
     from evaluation.run import Progress, Settings
-    from meadow.exams.items import ExamItem
 
 SAMPLE = "sample"
+
+
+def _paths(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> list[Path]:
+    return [Path(item) for item in value]
+
+
+files_option = click.option(
+    "--file", "files", multiple=True, callback=_paths, help="The exam's files or folder."
+)
+images_option = click.option(
+    "--images",
+    default="by_number",
+    type=click.Choice(["by_number", "by_index", "readme"]),
+    help="How the list of image questions is read.",
+)
+modes_option = click.option(
+    "--modes",
+    multiple=True,
+    help="letter (the default), option, text, text_pmi, generate, generate_sc, cot, "
+    "medalpaca_legacy.",
+)
+limit_option = click.option("--limit", type=click.IntRange(1), help="Only the first N items.")
+out_option = click.option("--out", type=click.Path(path_type=Path), help="Where to write.")
+run_argument = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+runs_argument = click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 
 
 @click.group("eval")
 def evaluate() -> None:
     """Score checkpoints on exams."""
-
-
-def _paths(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> list[Path]:
-    return [Path(item) for item in value]
 
 
 @evaluate.command("run")
@@ -36,11 +59,9 @@ def _paths(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> lis
 @click.option("--dtype", default="auto", help="auto, float32, bfloat16, float16, int8 or nf4.")
 @click.option("--exam", required=True, help="usmle_self_assessment, medqa, mmlu_medical, medmcqa, "
               "pubmedqa, medbullets, sample, or any name with --file.")  # fmt: skip
-@click.option("--file", "files", multiple=True, callback=_paths, help="The exam's files or folder.")
-@click.option("--images", default="by_number", help="by_number, by_index or readme.",
-              type=click.Choice(["by_number", "by_index", "readme"]))  # fmt: skip
-@click.option("--modes", default="letter", help="letter, option, text, text_pmi, generate, "
-              "generate_sc, cot, medalpaca_legacy; separated by commas.")  # fmt: skip
+@files_option
+@images_option
+@modes_option
 @click.option("--template", default="medalpaca", help="Prompt: medalpaca, alpaca, short or chat.")
 @click.option("--shots", default=0, type=click.IntRange(0), help="Few-shot examples.")
 @click.option("--shots-file", type=click.Path(path_type=Path), help="The exam's dev file for them.")
@@ -50,7 +71,7 @@ def _paths(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> lis
               help="Score other option orders too.")  # fmt: skip
 @click.option("--stem-blind", is_flag=True, help="Score the options without the stem too.")
 @click.option("--contamination", type=click.Path(path_type=Path), help="A mix, for the strata.")
-@click.option("--limit", type=click.IntRange(1), help="Only the first N items.")
+@limit_option
 @click.option("--seed", default=0, help="Of sampled modes.")
 @click.option("--samples", default=5, type=click.IntRange(1), help="Draws of generate_sc.")
 @click.option("--max-new-tokens", type=click.IntRange(1), help="Limit of a response.")
@@ -73,16 +94,15 @@ def run_command(as_json: bool, dry_run: bool, out: Path, **options: Any) -> None
 
     if not options["model"]:
         raise UsageError("no model", fix="--model PATH or OWNER/NAME")
-    items = exam_items(options["exam"], options["files"], options["images"])
-    shots: tuple[ExamItem, ...] = ()
-    if options["shots"]:
-        shots = _shots(options["exam"], options["shots_file"], options["shots"])
+    exam, files = exam_files(options["exam"], options["files"])
+    items = load_exam(exam, files, images=options["images"])
+    shots = _shots(exam, options["shots_file"], options["shots"])
     framing = Framing(
         options["template"], shots, options["cut"], options["permute"], options["stem_blind"]
     )
     settings = Settings(
         items[0].exam,
-        parse_modes(options["modes"]),
+        parse_modes(options["modes"] or "letter"),
         framing,
         options["seed"],
         options["samples"],
@@ -101,7 +121,7 @@ def run_command(as_json: bool, dry_run: bool, out: Path, **options: Any) -> None
         contamination=options["contamination"],
         command=["meadow", *sys.argv[1:]],
         progress=_progress(),
-        image_audit=_image_audit(items[0].exam, options["files"]),
+        image_audit=audit(files) if items[0].exam == EXAM else None,
     )
     if not summary:  # another rank than the first
         return
@@ -114,44 +134,23 @@ def run_command(as_json: bool, dry_run: bool, out: Path, **options: Any) -> None
     finish(summary, rows_in=len(items), rows_out=summary["n"], rejected=rejected)
 
 
-def exam_items(exam: str, files: list[Path], images: Any = "by_number") -> list[ExamItem]:
-    """The items of an exam from files, from the embedded sample, or from the Hub."""
-    from meadow.exams.items import load_exam
-
+def exam_files(exam: str, files: list[Path]) -> tuple[str, list[Path]]:
+    """The exam's name with the files given, those of the embedded sample, or those of the Hub."""
     if exam == SAMPLE:
-        exam, files = "usmle_self_assessment", files or [_sample()]
-    if not files:
-        from evaluation.download import exam_files
+        return EXAM, files or [FOLDER / "exam"]
+    if files:
+        return exam, files
+    from evaluation import download
 
-        files = exam_files(exam)
-    return load_exam(exam, files, images=images)
-
-
-def _sample() -> Path:
-    import meadow
-
-    return Path(meadow.__file__).parent / "samples" / "exam"
-
-
-def _image_audit(exam: str, files: list[Path]) -> dict[str, Any] | None:
-    """The three readings of the image list, for exams that have one."""
-    from evaluation.download import exam_files
-    from evaluation.images import EXAM, audit
-
-    if exam != EXAM:
-        return None
-    context = click.get_current_context()
-    if not files:
-        files = [_sample()] if context.params["exam"] == SAMPLE else exam_files(exam)
-    return audit(files)
+    return exam, download.exam_files(exam)
 
 
 def _shots(exam: str, path: Path | None, count: int) -> tuple[ExamItem, ...]:
-    from meadow.exams.items import eligible
-
+    if not count:
+        return ()
     if path is None:
         raise UsageError("--shots needs examples", fix="--shots-file with the exam's dev questions")
-    return tuple(eligible(exam_items(exam, [path]))[:count])
+    return tuple(eligible(load_exam(exam, [path]))[:count])
 
 
 def _backend(options: dict[str, Any], settings: Settings) -> Backend:
@@ -175,14 +174,12 @@ def _backend(options: dict[str, Any], settings: Settings) -> Backend:
 
 
 def _plan(items: list[ExamItem], settings: Settings, limit: int | None) -> dict[str, Any]:
-    from meadow.exams.items import eligible
-
-    chosen = eligible(items)[:limit]
+    able = eligible(items)
     return {
         "exam": settings.exam,
         "items": len(items),
-        "scored": len(chosen),
-        "excluded": len(items) - len(eligible(items)),
+        "scored": len(able[:limit]),
+        "excluded": len(items) - len(able),
         "settings": settings.to_json(),
     }
 
@@ -200,7 +197,7 @@ def _progress() -> Progress:
 
 
 @evaluate.command("report")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@runs_argument
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; by default the first run's.")
 @click.option("--without-text", is_flag=True, help="Leave exam text and responses out.")
 @dry_run_option
@@ -225,67 +222,48 @@ def report_command(
 
 
 @evaluate.command("audit-images")
-@click.option("--file", "files", multiple=True, callback=_paths, help="The exam's files or folder.")
+@files_option
 @json_option
 def audit_command(files: list[Path], as_json: bool) -> None:
     """Show which USMLE questions each reading of the image list leaves out, and why."""
     finish = Finish(as_json=as_json)
-    from evaluation.images import EXAM, audit, lines
-
-    if not files:
-        from evaluation.download import exam_files
-
-        files = exam_files(EXAM)
-    document = audit(files)
+    document = audit(exam_files(EXAM, files)[1])
     if not as_json:
-        for line in lines(document):
-            click.echo(line)
-    finish(
-        document,
-        rows_in=sum(document["questions"].values()),
-        rows_out=sum(document["counts"]["by_number"].values()),
-        rejected=sum(document["questions"].values())
-        - sum(document["counts"]["by_number"].values()),
-    )
+        click.echo("\n".join(lines(document)))
+    questions = sum(document["questions"].values())
+    kept = sum(document["counts"]["by_number"].values())
+    finish(document, rows_in=questions, rows_out=kept, rejected=questions - kept)
 
 
 @evaluate.command("paper")
-@click.option("--file", "files", multiple=True, callback=_paths, help="The exam's files or folder.")
-@click.option("--images", default="by_number", help="by_number, by_index or readme.",
-              type=click.Choice(["by_number", "by_index", "readme"]))  # fmt: skip
+@files_option
+@images_option
 @click.option("--run", "names", multiple=True, help="Rows to run (all: every one).")
 @click.option("--model", "places", multiple=True, metavar="ROW=PATH", help="Weights of a row that "
               "lie elsewhere.")  # fmt: skip
-@click.option("--modes", default=None, help="By default letter, generate, medalpaca_legacy.")
-@click.option("--limit", type=click.IntRange(1), help="Only the first N items.")
+@modes_option
+@limit_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A folder per row.")
 @dry_run_option
 @json_option
-def paper_command(
-    files: list[Path],
-    images: str,
-    names: tuple[str, ...],
-    places: tuple[str, ...],
-    modes: str | None,
-    limit: int | None,
-    out: Path,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
+def paper_command(out: Path, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Print the twelve rows of the 2023 table, published beside our own runs."""
     finish = Finish(as_json=as_json)
     from evaluation import paper
     from evaluation.modes import parse_modes
 
-    moved = dict(place.split("=", 1) for place in places if "=" in place)
+    moved = dict(place.split("=", 1) for place in options["places"] if "=" in place)
     paper.chosen(list(moved))
-    wanted = paper.chosen(names)
+    wanted = paper.chosen(options["names"])
+    for row in wanted if dry_run else ():
+        log(f"would run {row.title}: {row.model}, adapter {row.adapter}, as {row.load}")
     if wanted and not dry_run:
         from evaluation.local import load
         from evaluation.run import Settings, run
 
-        items = exam_items("usmle_self_assessment", files, images)
-        settings = Settings(items[0].exam, parse_modes(modes or paper.MODES))
+        exam, files = exam_files(EXAM, options["files"])
+        items = load_exam(exam, files, images=options["images"])
+        settings = Settings(exam, parse_modes(options["modes"] or paper.MODES))
         for row in wanted:
             log(f"running {row.title}")
             own = row.key in moved
@@ -294,21 +272,17 @@ def paper_command(
                 adapter=None if own else row.adapter,
                 dtype="auto" if own else row.load,
             )
-            run(backend, items, settings, out / row.key, limit=limit, progress=_progress(),
-                command=["meadow", *sys.argv[1:]])  # fmt: skip
+            run(backend, items, settings, out / row.key, limit=options["limit"],
+                progress=_progress(), command=["meadow", *sys.argv[1:]])  # fmt: skip
     rows = paper.table(out)
-    if dry_run:
-        for row in wanted:
-            log(f"would run {row.title}: {row.model}, adapter {row.adapter}, as {row.load}")
     if not as_json:
-        for line in paper.lines(rows):
-            click.echo(line)
+        click.echo("\n".join(paper.lines(rows)))
     done = sum(row["run"] is not None for row in rows)
     finish({"rows": rows}, rows_in=len(rows), rows_out=done, rejected=len(rows) - done)
 
 
 @evaluate.command("rescore")
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@run_argument
 @dry_run_option
 @json_option
 def rescore_command(folder: Path, dry_run: bool, as_json: bool) -> None:
@@ -323,7 +297,7 @@ def rescore_command(folder: Path, dry_run: bool, as_json: bool) -> None:
 
 
 @evaluate.command("export")
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@run_argument
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; by default RUN/export.")
 @dry_run_option
 @json_option
@@ -344,7 +318,7 @@ def export_command(folder: Path, out: Path | None, dry_run: bool, as_json: bool)
 
 
 @click.command("compare")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@runs_argument
 @json_option
 def compare(runs: tuple[Path, ...], as_json: bool) -> None:
     """Compare evaluation runs, paired."""

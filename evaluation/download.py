@@ -6,17 +6,27 @@ and every file's SHA-256, and a later download that differs stops with exit code
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from meadow.atomic import sha256_file, write_json
-from meadow.errors import FileError, NetworkError, UpstreamChangedError, UsageError
-from meadow.net.redaction import redact
+from meadow.config import did_you_mean
+from meadow.errors import FileError, UpstreamChangedError, UsageError
+from meadow.net.hub import HubClient
 
 LOCK = "exams.lock.json"
+
+
+class Lock(BaseModel):
+    """What the first download found: the commit, and a SHA-256 by file name."""
+
+    repository: str
+    revision: str
+    files: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +50,7 @@ REMOTES: dict[str, Remote] = {
     "usmle_self_assessment": Remote(
         "medalpaca/medical_meadow_usmle_self_assessment",
         (
-            *(f"step{n}.json" for n in (1, 2, 3)),
-            *(f"step{n}_solutions.json" for n in (1, 2, 3)),
+            *(f"step{n}{part}.json" for part in ("", "_solutions") for n in (1, 2, 3)),
             "question_with_images.json",
         ),
     ),
@@ -61,6 +70,10 @@ REMOTES: dict[str, Remote] = {
 def exam_files(exam: str, folder: Path | None = None) -> list[Path]:
     """The files of an exam, downloaded where they are not here yet.
 
+    Args:
+        exam: One of `REMOTES`.
+        folder: By default MEADOW_EXAMS, else the user's cache, with a folder per exam.
+
     Raises:
         UsageError: The exam has no known place on the Hub.
         NetworkError: The Hub could not be reached.
@@ -68,18 +81,19 @@ def exam_files(exam: str, folder: Path | None = None) -> list[Path]:
     """
     remote = REMOTES.get(exam)
     if remote is None:
-        known = ", ".join(REMOTES)
         raise UsageError(
-            f"exam {exam!r} has no download", fix=f"name its files with --file (downloads: {known})"
+            f"exam {exam!r} has no download",
+            fix=f"{did_you_mean(exam, REMOTES)}name its files with --file (downloads: "
+            f"{', '.join(REMOTES)})",
         )
-    home = folder or _folder() / exam
-    lock_path = home / LOCK
-    lock = _read_lock(lock_path)
+    cache = os.environ.get("MEADOW_EXAMS") or "~/.cache/medical-meadow/exams"
+    home = folder or Path(cache).expanduser() / exam
     paths = [home / name for name in remote.files]
-    if not all(path.exists() for path in paths) or not lock:
+    lock = _read_lock(home / LOCK)
+    if lock is None or not all(path.exists() for path in paths):
         lock = _download(remote, home, lock)
     for name, path in zip(remote.files, paths, strict=True):
-        if sha256_file(path) != lock["files"][name]:
+        if sha256_file(path) != lock.files.get(name):
             raise UpstreamChangedError(
                 f"{name} is not the file that was downloaded first",
                 where=str(path),
@@ -88,55 +102,30 @@ def exam_files(exam: str, folder: Path | None = None) -> list[Path]:
     return paths
 
 
-def _folder() -> Path:
-    cache = os.environ.get("MEADOW_EXAMS")
-    return Path(cache) if cache else Path.home() / ".cache" / "medical-meadow" / "exams"
-
-
-def _read_lock(path: Path) -> dict[str, Any]:
+def _read_lock(path: Path) -> Lock | None:
     if not path.exists():
-        return {}
+        return None
     try:
-        lock: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(lock["files"], dict):
-            raise TypeError("files")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Lock.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
         raise FileError(
             "the lock cannot be read", where=str(path), fix="delete it and its folder"
         ) from error
-    return lock
 
 
-def _download(remote: Remote, home: Path, lock: dict[str, Any]) -> dict[str, Any]:
-    import httpx
+def _download(remote: Remote, home: Path, lock: Lock | None) -> Lock:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    revision = lock.get("revision") or remote.revision
-    found: dict[str, str] = dict(lock.get("files", {}))
-    commit = revision
-    try:
-        if commit is None:
-            from huggingface_hub import HfApi
-
-            commit = HfApi().dataset_info(remote.repository).sha
-        for name in remote.files:
-            path = Path(
-                hf_hub_download(
-                    remote.repository,
-                    name,
-                    repo_type="dataset",
-                    revision=commit,
-                    local_dir=home,
-                )
-            )
-            found.setdefault(name, sha256_file(path))
-    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
-        raise NetworkError(
-            f"the exam could not be downloaded: {redact(str(error).strip().partition(chr(10))[0])}",
-            where=remote.repository,
-            fix="download the files by hand and name them with --file",
-        ) from error
-    lock = {"repository": remote.repository, "revision": commit, "files": found}
-    write_json(home / LOCK, lock)
+    hub, where = HubClient(), f"datasets/{remote.repository}"
+    revision = lock.revision if lock else remote.revision
+    if revision is None:
+        facts = hub.call(where, lambda: hub.api.dataset_info(remote.repository))
+        revision = str(facts.sha)
+    files = dict(lock.files) if lock else {}
+    for name in remote.files:
+        fetch = partial(hf_hub_download, remote.repository, name, repo_type="dataset",
+                        revision=revision, local_dir=home)  # fmt: skip
+        files.setdefault(name, sha256_file(Path(hub.call(f"{where}/{name}", fetch))))
+    lock = Lock(repository=remote.repository, revision=revision, files=files)
+    write_json(home / LOCK, lock.model_dump())
     return lock

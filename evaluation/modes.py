@@ -13,6 +13,7 @@ from typing import Any
 
 from evaluation.questions import Question
 from evaluation.trie import Score
+from meadow.config import did_you_mean
 from meadow.errors import UsageError
 
 SCORED = ("letter", "option", "text", "text_per_token", "text_per_byte", "text_pmi")
@@ -27,17 +28,21 @@ Scores = Mapping[str, Sequence[Score]]
 
 
 def parse_modes(text: str | Iterable[str]) -> tuple[str, ...]:
-    """Mode names in the order of `MODES`; `text` brings its two normalised forms along.
+    """Mode names, apart or separated by commas, in the order of `MODES`.
+
+    `text` brings its two normalised forms along.
 
     Raises:
         UsageError: A name is unknown.
     """
-    names = text.split(",") if isinstance(text, str) else list(text)
+    parts = [text] if isinstance(text, str) else text
+    names = [name.strip() for part in parts for name in part.split(",")]
     wanted = set()
-    for name in (name.strip() for name in names if name.strip()):
+    for name in filter(None, names):
         mode = ALIASES.get(name, name)
         if mode not in MODES:
-            raise UsageError(f"unknown mode {name!r}", fix=f"one of {', '.join(MODES)}")
+            near = did_you_mean(name, (*MODES, *ALIASES))
+            raise UsageError(f"unknown mode {name!r}", fix=f"{near}one of {', '.join(MODES)}")
         wanted.add(mode)
     if "text" in wanted:
         wanted |= {"text_per_token", "text_per_byte"}

@@ -7,16 +7,16 @@ was not run says so; nothing is filled in.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evaluation.images import README_2023
-from evaluation.results import RUN, SUMMARY
+from evaluation.results import RUN, read_run
 from meadow.charts import wilson
-from meadow.errors import FileError, UsageError
+from meadow.config import did_you_mean
+from meadow.errors import UsageError
 
 STEPS = tuple(README_2023)
 MODES = "letter,generate,medalpaca_legacy"
@@ -82,9 +82,10 @@ def chosen(names: Sequence[str]) -> list[Checkpoint]:
     known = {row.key: row for row in CHECKPOINTS}
     if "all" in names:
         return list(CHECKPOINTS)
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise UsageError(f"no row {unknown[0]!r} in the table", fix=f"one of {', '.join(known)}")
+    for name in names:
+        if name not in known:
+            fix = f"{did_you_mean(name, known)}one of {', '.join(known)}"
+            raise UsageError(f"no row {name!r} in the table", fix=fix)
     return [known[name] for name in names]
 
 
@@ -92,26 +93,15 @@ def table(out: Path) -> list[dict[str, Any]]:
     """Every row with its published values and, where its folder holds a run, our own."""
     rows = []
     for row in CHECKPOINTS:
-        published = {
-            step: {
-                "accuracy": value,
-                "ci95": list(wilson(round(value * README_2023[step]), README_2023[step])),
-            }
-            for step, value in zip(STEPS, row.published, strict=True)
-        }
         run = _run(out / row.key)
+        published = {}
+        for step, value in zip(STEPS, row.published, strict=True):
+            n = README_2023[step]
+            published[step] = {"accuracy": value, "ci95": list(wilson(round(value * n), n))}
+        facts = {name: getattr(row, name) for name in ("key", "title", "model", "adapter", "load")}
+        status = "run" if run else "not run"
         rows.append(
-            {
-                "key": row.key,
-                "title": row.title,
-                "model": row.model,
-                "adapter": row.adapter,
-                "load": row.load,
-                "note": row.note,
-                "published": published,
-                "status": "run" if run else "not run",
-                "run": run,
-            }
+            {**facts, "note": row.note, "published": published, "status": status, "run": run}
         )
     return rows
 
@@ -119,24 +109,16 @@ def table(out: Path) -> list[dict[str, Any]]:
 def _run(folder: Path) -> dict[str, Any] | None:
     if not (folder / RUN).exists():
         return None
-    try:
-        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
-        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        return {
-            "model": run["model"],
-            "limit": run["limit"],
-            "n": summary["n"],
-            "modes": {
-                mode: {
-                    "accuracy": cell["accuracy"],
-                    "ci95": cell["ci95"],
-                    "steps": cell["steps"],
-                }
-                for mode, cell in summary["modes"].items()
-            },
-        }
-    except (OSError, ValueError, KeyError) as error:
-        raise FileError(f"not a run: {error}", where=str(folder)) from error
+    run = read_run(folder)
+    kept = ("accuracy", "ci95", "steps")
+    return {
+        "model": run.run["model"],
+        "limit": run.run["limit"],
+        "n": run.summary["n"],
+        "modes": {
+            mode: {name: cell[name] for name in kept} for mode, cell in run.summary["modes"].items()
+        },
+    }
 
 
 def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:

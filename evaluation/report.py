@@ -20,6 +20,7 @@ from evaluation.modes import GENERATED
 from evaluation.results import Finished, read_runs
 from meadow import charts
 from meadow.atomic import write_text
+from meadow.text.markdown import escape_cell
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN_TEXT = 1200
@@ -259,12 +260,5 @@ def _template(name: str) -> Any:
     environment.filters["percent"] = lambda v: "–" if v is None else f"{v:.1%}"
     environment.filters["points"] = lambda v: "–" if v is None else f"{v * 100:+.1f}"
     environment.filters["p"] = p_text
-    environment.filters["cellmd"] = lambda v: _markdown_cell(str(v))
+    environment.filters["cellmd"] = lambda v: escape_cell(str(v))
     return environment.get_template(name)
-
-
-def _markdown_cell(text: str) -> str:
-    """Text that cannot end a table cell, begin a tag or carry a link."""
-    for character in "\\`*_[]<>|#":
-        text = text.replace(character, "\\" + character)
-    return " ".join(text.split())
