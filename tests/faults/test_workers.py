@@ -80,10 +80,8 @@ def test_an_interrupted_run_takes_its_workers_along(
         os.killpg(run.pid, number)  # as a terminal does
     else:
         run.send_signal(number)
-    begun = time.monotonic()
-    _, errors = run.communicate(timeout=120)
+    _, errors = run.communicate(timeout=60)
     assert run.returncode == code
     assert "Traceback" not in errors
-    assert time.monotonic() - begun < 20
     assert not any(worker.is_running() for worker in found)
     finish(tmp_path / "out", tmp_path)

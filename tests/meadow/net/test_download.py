@@ -351,12 +351,10 @@ def test_a_slow_drip_ends_at_the_total_deadline(server: FaultyServer, tmp_path: 
     url = server.route(
         "/drip", lambda request, count: Reply(drip, 200, {"ETag": '"d"'}, length=10**6, pause=0.001)
     )
-    started = time.monotonic()
     with pytest.raises(NetworkError, match="not finished within 40 seconds"):
         get(
             url, tmp_path / "file", UNKNOWN, policy=RetryPolicy(deadline=40), fake=FakeClock(tick=1)
         )
-    assert time.monotonic() - started < 5
     assert not (tmp_path / "file").exists()
 
 

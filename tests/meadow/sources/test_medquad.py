@@ -2,12 +2,12 @@
 
 import io
 import tarfile
-import time
 import zipfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from support.stopwatch import Stopwatch
 
 from meadow.errors import FileError
 from meadow.readers import archives as compressed
@@ -115,10 +115,10 @@ def test_an_answer_does_not_begin_with_its_question(tmp_path: Path) -> None:
 
 def test_repairs_cost_linear_time() -> None:
     for text in (" " * 100_000, "- " * 50_000, "a  - b" * 20_000, "\n " * 50_000, ": - " * 30_000):
-        started = time.process_time()
+        watch = Stopwatch()
         medquad.repair_answer(text)
         medquad.repair_question(text + "?")
-        assert time.process_time() - started < 1
+        assert watch.within(1)
 
 
 @pytest.mark.parametrize(
@@ -206,12 +206,12 @@ def test_a_bomb_in_an_archive_stops_at_a_cap(filler: str, tmp_path: Path) -> Non
     bomb = "<a>" + filler * (60_000_000 // len(filler)) + "</a>"
     good = document([("What is X ?", "It.")])
     item = zipped(tmp_path / "m.zip", {"a/1.xml": bomb, "a/2.xml": good})
-    started = time.process_time()
+    watch = Stopwatch()
     try:
         items = convert(item)
     except FileError as error:
         items = [error]
-    assert time.process_time() - started < 2
+    assert watch.within(2)
     assert isinstance(items[0], (Reject, FileError))
 
 
