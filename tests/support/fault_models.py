@@ -15,19 +15,8 @@ from support.fault_stage import Stage
 from meadow.samples import FOLDER
 
 MODULES = (
-    "evaluation.cli",
-    "evaluation.local",
-    "evaluation.run",
-    "peft",
-    "safetensors.torch",
-    "tokenizers",
-    "torch",
-    "training.cli",
-    "training.export",
-    "training.loop",
-    "transformers",
-    "transformers.models.llama.modeling_llama",
-    "transformers.trainer",
+    *("evaluation", "training", "peft", "safetensors.torch", "tokenizers", "torch"),
+    *("transformers.models.llama.modeling_llama", "transformers.trainer"),
 )
 SMALL = {
     "base.dimensions.hidden_size": 16,

@@ -2,7 +2,8 @@
 
 It runs as a script, with the shim of fault_shim.c preloaded; requests and answers are lines of JSON
 on stdin and stdout; its arguments name further modules to import. It never runs a stage itself, so
-that no thread pool exists when it forks.
+that no thread pool exists when it forks. A package is imported with every module in it, so that no
+list of modules has to follow a move.
 
 The keys of a run: `argv`; `output` (a file for all that it prints); `folder`, `at`, `mode` and
 `log` for the shim; `signal` and `after` (seconds); `sources` (raw files of invented sources, by
@@ -14,6 +15,7 @@ import ctypes
 import importlib
 import json
 import os
+import pkgutil
 import random
 import resource
 import signal
@@ -23,30 +25,8 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-WARM = (
-    "bs4",
-    "lxml.etree",
-    "meadow.build.build",
-    "meadow.quality.check",
-    "meadow.cli.build",
-    "meadow.cli.corpus",
-    "meadow.cli.corpus",
-    "meadow.config",
-    "meadow.corpus.folder",
-    "meadow.cards.documents",
-    "meadow.build.plan",
-    "meadow.quality.report",
-    "meadow.quality.page",
-    "meadow.sources",
-    "pandas",
-    "meadow.cli.mix",
-    "meadow.mix.select",
-    "meadow.mix.write",
-    "meadow.mix.recipe",
-    "polars",
-    "pyarrow.compute",
-    "pyarrow.parquet",
-)
+WARM = ("meadow", "bs4", "lxml.etree", "pandas", "polars", "pyarrow.compute", "pyarrow.parquet")
+OURS = {"meadow", "evaluation", "training"}
 DEADLINE = 120.0
 
 
@@ -137,7 +117,11 @@ def serve() -> None:
     """Answer requests until stdin ends."""
     random.seed(0)
     for name in (*WARM, *sys.argv[1:]):
-        importlib.import_module(name)
+        package = importlib.import_module(name)
+        if name in OURS:
+            for found in pkgutil.walk_packages(package.__path__, f"{name}."):
+                if not found.name.endswith("__main__"):
+                    importlib.import_module(found.name)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     print("ready", file=answers, flush=True)
     for line in sys.stdin:

@@ -28,22 +28,7 @@ from meadow.fetch.lockfile import NAME as LOCK
 from meadow.fetch.lockfile import read_lock
 from meadow.rephrase.scripted_chat import MODEL, ScriptedChat
 
-MODULES = (
-    "httpx",
-    "httpx2",
-    "huggingface_hub",
-    "huggingface_hub.hf_api",
-    "meadow.cli.fetch",
-    "meadow.cli.hub",
-    "meadow.cli.rephrase",
-    "meadow.fetch.fetch",
-    "meadow.hub.pull",
-    "meadow.fetch.members",
-    "meadow.rephrase.items",
-    "meadow.rephrase.client",
-    "meadow.rephrase.write",
-    "openai",
-)
+MODULES = ("httpx", "httpx2", "huggingface_hub.hf_api", "openai")
 CARDS = 6
 REPOSITORY = "meadow/faults"
 

@@ -15,7 +15,6 @@ from meadow.schema import Reason
 from meadow.source import Options
 from meadow.sources import SOURCES
 from meadow.sources.stack_exchange import dump as stack_dump
-from meadow.sources.stack_exchange import stack_rows
 
 SEEDS = [path.read_bytes() for path in sorted(FOLDER.glob("stack_exchange/*/Posts.xml"))]
 USERS = (FOLDER / "stack_exchange/health/Users.xml").read_bytes()
@@ -49,7 +48,7 @@ def make(index: int) -> bytes:
 def check(data: bytes, folder: Path) -> str:
     """Every well-formed pair is there with its text, every bad line is told."""
     item = write_input(folder, "Posts.xml", data, subset="fuzz")
-    stack_rows.BLOCK_BYTES = (64, 1000, 4 * 1024**2)[len(data) % 3]
+    stack_dump.BLOCK_BYTES = (64, 1000, 4 * 1024**2)[len(data) % 3]
     users = write_input(folder, "Users.xml", USERS, subset="fuzz", role="users")
     kept, rejects, facts = collected(stack_dump.read([item, users], Options()))
     expected, starts = reference(data)
