@@ -42,33 +42,21 @@ def demo_corpus(folder: Path, workers: int) -> int:
     Raises:
         CheckError: The corpus has a finding.
     """
-    from meadow.build.build import BuildSettings, build_corpus
-    from meadow.build.plan import find_inputs
-    from meadow.quality.check import check_corpus
+    from meadow import api
+    from meadow.build.build import build_corpus
+    from meadow.build.plan import plan_build
     from meadow.samples import FOLDER, sampled_sources
-    from meadow.source import OriginName
-    from meadow.sources import SOURCES
 
     names = sampled_sources()
-    origins = {
-        name: OriginName.UPSTREAM if SOURCES[name].upstream else OriginName.PUBLISHED
-        for name in names
-    }
     log(f"building {len(names)} sources from the embedded samples (invented, CC0)")
-    result = build_corpus(
-        BuildSettings(sources=tuple(names), origins=origins, recipe="demo"),
-        {
-            name: find_inputs(SOURCES[name], SOURCES[name].origin(origins[name]), FOLDER)
-            for name in names
-        },
-        folder,
-        workers=workers,
-        progress=lambda line: log(f"  {line}"),
+    plan = plan_build(names, raw=FOLDER)
+    build_corpus(
+        plan.settings, plan.inputs, folder, workers=workers, progress=lambda line: log(f"  {line}")
     )
-    if findings := check_corpus(folder):
+    if findings := api.check(folder):
         first = findings[0]
         raise CheckError(f"{first.kind}: {first.detail}", where=f"{folder}: {first.where}")
-    rows = sum(entry.rows_out for entry in result.manifest.sources.values())
+    rows = api.open_corpus(folder).rows()
     log(f"checked {rows:,} rows: no finding")
     for text in (
         f"the corpus    {folder}/README.md, {folder}/MANIFEST.json",
@@ -83,29 +71,23 @@ def demo_rephrase(out: Path) -> int | None:
     """Rewrite the sample's flashcards by an in-process script; how many, None without openai."""
     import importlib.util
 
-    from meadow.api import open_corpus
-    from meadow.rephrase.client import Cache, Meter, make_endpoint
-    from meadow.rephrase.items import rephrase_items, rewritten
-    from meadow.rephrase.prompts import latest_prompt
+    from meadow import api
     from meadow.rephrase.scripted_chat import MODEL, scripted_chat
-    from meadow.rephrase.write import Job, collect_items, write_rephrased
 
     if importlib.util.find_spec("openai") is None:
         log("rephrasing: left out; pip install 'medical-meadow[rephrase]'")
         return None
-    corpus, prompt = open_corpus(out / "corpus"), latest_prompt("flashcard")
-    items = collect_items(corpus, "anki", ())
-    cache = Cache(out / "rephrase.sqlite")
-    try:
-        with scripted_chat() as server:
-            endpoint = make_endpoint(server.base_url, MODEL, allow_remote=False)
-            outcomes = rephrase_items(items, prompt, endpoint, cache, Meter())
-    finally:
-        cache.close()
-    write_rephrased(corpus, Job("anki", prompt, MODEL), outcomes, out / "corpus-rephrased")
-    done = sum(1 for _ in rewritten(outcomes))
+    with scripted_chat() as server:
+        done = api.rephrase(
+            "anki",
+            corpus=out / "corpus",
+            model=MODEL,
+            base_url=server.base_url,
+            cache=out / "rephrase.sqlite",
+        )
     log(
-        f"rephrasing: {done} of {len(items)} flashcards, by a scripted server in this process, "
-        f"which is no model: {out}/corpus-rephrased/"
+        f"rephrasing: {done['rewritten']} of {done['items']} flashcards, by a scripted server in "
+        f"this process, which is no model: {out}/corpus-rephrased/"
     )
-    return done
+    rewritten: int = done["rewritten"]
+    return rewritten
