@@ -10,15 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from meadow.api import open_corpus
+from meadow import api
 from meadow.cli.app import log
-from meadow.corpus.folder import Corpus
-from meadow.corpus.manifest import Manifest
 from meadow.exams.items import ExamItem, eligible, load_exam
-from meadow.mix.recipe import load_mix_recipe
-from meadow.mix.select import select_rows
-from meadow.mix.write import mix_key, mix_settings, unchanged_mix, write_mix
-from meadow.quality.report import write_report
 from meadow.samples import FOLDER, sampled_sources
 
 EXAM = "usmle_self_assessment"
@@ -33,14 +27,18 @@ def run_demo(out: Path) -> dict[str, Any]:
     Returns:
         What was made, and the figures that the demo shows.
     """
-    corpus = open_corpus(out / "corpus")
     items = load_exam(EXAM, [FOLDER / "exam"])
-    mix = _mix(corpus, items, out / "mix")
-    rows = sum(shard.rows for shard in mix.shards())
-    found = mix.details["contamination"][EXAM]["rows"]
+    mix = api.mix(
+        "demo",
+        corpus=out / "corpus",
+        out=out / "mix",
+        exams={EXAM: items},
+        accept=sampled_sources(),  # the samples are ours, whatever their sources' licences say
+    )
+    rows, found = mix.rows(), mix.manifest.details["contamination"][EXAM]["rows"]
     log(f"mixed {rows:,} rows; {sum(found.values())} rows of the corpus hold an exam question")
-    write_report(open_corpus(out / "corpus"))
-    write_report(open_corpus(out / "mix"), origin=corpus)
+    api.report(out / "corpus")
+    api.report(out / "mix", corpus=out / "corpus")
     losses = _train(out)
     scores = _evaluate(items, out)
     for text in (
@@ -52,20 +50,6 @@ def run_demo(out: Path) -> dict[str, Any]:
     ):
         log(text)
     return {"mix": rows, "loss": losses, "exam": scores}
-
-
-def _mix(corpus: Corpus, items: list[ExamItem], folder: Path) -> Manifest:
-    """The demo mix, held against the demo exam."""
-    recipe = load_mix_recipe("demo")
-    exams = {EXAM: items}
-    accepted = sampled_sources()  # the samples are ours, whatever their sources' licences say
-    settings = mix_settings(recipe, exams, accepted)
-    key = mix_key(settings, corpus, exams)
-    found = unchanged_mix(folder, settings, key)
-    if found is not None:
-        return found
-    selection = select_rows(recipe, corpus, exams=exams, accepted=accepted)
-    return write_mix(selection, recipe, corpus, folder, settings, key)
 
 
 def _train(out: Path) -> dict[str, float]:

@@ -12,23 +12,18 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from meadow.api import open_corpus
+from meadow import api
 from meadow.atomic import locked, sha256_file, write_json, write_text
-from meadow.build.build import BuildSettings, build_corpus
+from meadow.build.build import build_corpus
 from meadow.build.engine import run_tasks
-from meadow.build.plan import NamedInput, check_sources, detect_origin, named_inputs
-from meadow.corpus.folder import Corpus
-from meadow.corpus.manifest import Manifest, hash_json
+from meadow.build.plan import plan_build
+from meadow.corpus.manifest import hash_json
 from meadow.errors import FileError, UsageError
-from meadow.exams.items import ExamItem, load_exam
-from meadow.mix.recipe import MixRecipe
-from meadow.mix.select import select_rows
-from meadow.mix.write import mix_key, mix_settings, unchanged_mix, write_mix
-from meadow.source import Options
-from meadow.sources import SOURCES
 from pipelines.held_out import HeldOut, cut_items
 from pipelines.study_arm import ArmTask, finished, run_arm
 from pipelines.study_config import QUESTIONS, Arm, Study
@@ -121,27 +116,10 @@ def _waves(study: Study) -> list[list[Arm]]:
 
 def _build(study: Study, raw: Path, out: Path, exclude: frozenset[str], say: Say) -> Path:
     """The corpus of the study's raw files, without the excluded records."""
-    named: dict[str, list[NamedInput]] = {}
-    for key, paths in study.files.items():
-        source, _, subset = key.partition(":")
-        named.setdefault(source, []).extend(
-            NamedInput(source, subset, "data", raw / path) for path in paths
-        )
-    check_sources(named, SOURCES)
-    inputs = {name: named_inputs(items, SOURCES[name]) for name, items in named.items()}
-    build_corpus(
-        BuildSettings(
-            sources=tuple(inputs),
-            options=Options(style=study.style),
-            origins={name: detect_origin(items, SOURCES[name]) for name, items in inputs.items()},
-            exclude=exclude,
-            recipe="study",
-        ),
-        inputs,
-        out,
-        workers=2,
-        progress=lambda line: say(f"build {line}"),
-    )
+    files = {key: [raw / path for path in paths] for key, paths in study.files.items()}
+    plan = plan_build(files=files, style=study.style)
+    settings = replace(plan.settings, exclude=exclude, recipe="study")
+    build_corpus(settings, plan.inputs, out, workers=2, progress=lambda line: say(f"build {line}"))
     return out
 
 
@@ -161,7 +139,7 @@ def _hold_out(study: Study, corpus: Path, folder: Path) -> HeldOut:
         if document["identity"] == identity:
             taken = {item: tuple(records) for item, records in document["taken"].items()}
             return HeldOut(document["items"], taken)
-    frame = open_corpus(corpus).to_polars()
+    frame = api.open_corpus(corpus).to_polars()
     held = cut_items(frame, study.exams, seed=study.seed, template=study.template)
     for name, items in held.items.items():
         lines = [json.dumps(item, ensure_ascii=False) for item in items]
@@ -199,7 +177,7 @@ def _mix(
     folder = out / "mixes" / name
     corpus = out / "corpus"
     gone = held.excluded(
-        open_corpus(corpus).to_arrow(columns=["id"])["id"].to_pylist(),
+        api.open_corpus(corpus).to_arrow(columns=["id"])["id"].to_pylist(),
         plant=settings.plant,
         keep=settings.keep,
         seed=study.seed,
@@ -207,36 +185,22 @@ def _mix(
     if gone:
         corpus = out / f"corpus-{hash_json(sorted(gone))[:12]}"
         _build(study, raw, corpus, gone, say)
-    items: dict[str, list[ExamItem]] = {
-        exam: load_exam(exam, list(paths)) for exam, (_, paths) in exams.items()
-    }
-    accepted = sorted({key.partition(":")[0] for key in study.files})
-    manifest = _mixed(settings.mix_recipe(name), open_corpus(corpus), folder, items, accepted)
-    rows = sum(shard.rows for shard in manifest.shards())
-    say(f"mix {name}: {rows:,} rows")
-    return folder
-
-
-def _mixed(
-    recipe: MixRecipe,
-    corpus: Corpus,
-    folder: Path,
-    items: Mapping[str, Sequence[ExamItem]],
-    accepted: Sequence[str],
-) -> Manifest:
-    """The mix in `folder`: as it stands if it is this one, else written anew."""
-    identity = mix_settings(recipe, items, accepted)
-    key = mix_key(identity, corpus, items)
+    mix = partial(
+        api.mix,
+        settings.mix_recipe(name),
+        corpus=corpus,
+        out=folder,
+        exams={exam: paths for exam, (_, paths) in exams.items()},
+        accept=sorted({key.partition(":")[0] for key in study.files}),
+    )
     try:
-        found = unchanged_mix(folder, identity, key)
+        rows = mix().rows()
     except UsageError:
         # the folder is the study's own: another mix in it is one of an older version of the study
-        shutil.rmtree(folder)
-        found = None
-    if found is not None:
-        return found
-    selection = select_rows(recipe, corpus, exams=items, accepted=accepted)
-    return write_mix(selection, recipe, corpus, folder, identity, key)
+        shutil.rmtree(folder, ignore_errors=True)
+        rows = mix().rows()
+    say(f"mix {name}: {rows:,} rows")
+    return folder
 
 
 def _recipe(study: Study, arm: Arm) -> dict[str, Any] | None:
