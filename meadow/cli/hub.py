@@ -58,8 +58,7 @@ def publish(
     finish = Finish(as_json=as_json)
     if dry_run:
         publisher = Publisher(private=private, gated=gated, report=log, space=space)
-        plan = publisher.plan(folder, repository, tag)
-        page = publisher.plan_space(folder, repository, tag)
+        plan, page = publisher.plan(folder, repository, tag)
         _show_plan(plan)
         planned = {"dry_run": True, **plan.to_json()}
         if page is not None:
@@ -112,14 +111,16 @@ def pull(name: str, out: Path | None, dry_run: bool, as_json: bool) -> None:
     is not downloaded again.
     """
     from meadow import api
-    from meadow.hub.files import read_remote_manifest
+    from meadow.hub.files import published_files, read_commit, read_remote_manifest
     from meadow.net.hub import HubClient, parse_reference
 
     finish = Finish(as_json=as_json)
     reference = parse_reference(name)
     folder = out or Path(reference.repository.partition("/")[2])
     if dry_run:
-        named = read_remote_manifest(HubClient(), reference).named()
+        client = HubClient()
+        commit = read_commit(client, reference.repository, reference.revision)
+        named = published_files(read_remote_manifest(client, commit))
         for path, (size, _) in sorted(named.items()):
             log(f"would fetch {path} ({size:,} bytes)")
         finish({"dry_run": True, "folder": str(folder), "files": len(named)})

@@ -22,13 +22,12 @@ from meadow.net.download import (
     Commit,
     Expected,
     Fetched,
+    Part,
     Progress,
-    check,
+    bring,
     check_room,
-    clear_leftovers,
     download,
     no_progress,
-    publish,
 )
 from meadow.net.http import clean_address, make_client
 from meadow.net.retry import Retries, RetryPolicy
@@ -159,28 +158,17 @@ class Fetcher:
             item.target.parent.mkdir(parents=True, exist_ok=True)
             check_room(item.target.parent, item.size or 0)
             retries = Retries(clean_address(address), self.policy)
+            commit = self._recorder(item)
             if address.startswith(HUB):
                 fetched = self._from_hub(item, expected)
             elif streams_member(item.file):
+                member = item.file.member or ""
                 fetched = download_member(
-                    client,
-                    address,
-                    item.file.member or "",
-                    item.target,
-                    expected,
-                    retries,
-                    progress=progress,
-                    commit=self._recorder(item),
+                    client, address, member, item.target, expected, retries, progress, commit
                 )
             else:
                 fetched = download(
-                    client,
-                    address,
-                    item.target,
-                    expected,
-                    retries,
-                    progress=progress,
-                    commit=self._recorder(item),
+                    client, address, item.target, expected, retries, progress, commit
                 )
         return replace(item, state=State.FETCHED, sha256=fetched.sha256, size=fetched.size)
 
@@ -205,22 +193,19 @@ class Fetcher:
             reference = replace(reference, revision=item.revision)
         client = HubClient(self.policy)
         staging = _staging(item.target)
-        for last in (False, True):
-            file = look_up(client, reference)
-            path = fetch_to(client, file, staging, cap=expected.size or expected.cap)
-            fetched = Fetched(sha256_file(path), path.stat().st_size)
-            try:
-                check(fetched, expected, item.file.url or "")
-            except UpstreamChangedError:
-                if last:
-                    path.replace(item.target.with_name(item.target.name + ".bad"))
-                shutil.rmtree(staging)
-                if last:
-                    raise
-            else:
-                break
-        self._recorder(item, file.reference.revision)(fetched)
-        publish(path, item.target)
+        part = Part(item.target, item.file.url or "")
+
+        def transfer() -> Fetched:
+            nonlocal reference
+            reference, size = look_up(client, reference)
+            cap = expected.size or expected.cap
+            fetch_to(client, reference, size, staging, cap=cap).replace(part.path)
+            return Fetched(sha256_file(part.path), part.path.stat().st_size)
+
+        def commit(fetched: Fetched) -> None:
+            self._recorder(item, reference.revision)(fetched)
+
+        fetched = bring(part, expected, transfer, commit)
         shutil.rmtree(staging, ignore_errors=True)
         return fetched
 
@@ -254,7 +239,7 @@ def verify_at_hand(item: Item) -> Item:
             where=str(item.target),
             fix="move it away and fetch again; or delete its entry in sources.lock.toml",
         )
-    clear_leftovers(item.target)
+    Part(item.target).clear()
     shutil.rmtree(_staging(item.target), ignore_errors=True)
     return replace(item, sha256=found.sha256, size=found.size)
 

@@ -1,67 +1,78 @@
-"""What a publication would change on the Hub: the local manifest against the remote tree."""
+"""What a publication would change on the Hub, the one commit that does it, and a look at it.
+
+Until the commit, nothing on the main branch changes; whatever was uploaded before is content that
+no tree names. The commit names its parent, so that nobody else's commit is ever covered.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from meadow.atomic import sha256_file
-from meadow.corpus import manifest as manifests
-from meadow.corpus.manifest import Manifest
-from meadow.errors import CheckError, NetworkError, UsageError
+from meadow.corpus.manifest import NAME
+from meadow.errors import CheckError, MeadowError, NetworkError, UsageError
+from meadow.hub.files import (
+    Commit,
+    Kind,
+    RemoteFile,
+    find_commit,
+    named,
+    read_commit,
+    read_remote_manifest,
+)
 from meadow.net.hub import HeadMovedError, HubClient
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd
-    from huggingface_hub.hf_api import RepoFile
 
-QUARANTINE = "quarantine/"
-"""Rejected rows, as they came: neither scrubbed nor under a licence that was looked at. They stay
-with whoever built the corpus; the counts of the manifest are what is published of them."""
 DATA = "data/"
 
-Kind = Literal["dataset", "space"]
-"""What sort of repository."""
+Report = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """A file of a commit on the Hub.
+@dataclass(frozen=True)
+class LocalFile:
+    """A file that is to be part of the commit, as it was when it was hashed.
 
     Args:
-        path: Its path.
+        path: Its path in the repository.
+        content: Where it lies, or its bytes.
         size: In bytes.
-        blob: The git id of a regular file.
-        sha256: The hash of a large file; None for a regular one.
+        sha256: Its hash.
     """
 
     path: str
-    size: int
-    blob: str
-    sha256: str | None
-
-    @classmethod
-    def of(cls, file: RepoFile) -> RemoteFile:
-        """As the client describes it."""
-        return cls(file.path, file.size, file.blob_id, file.lfs.sha256 if file.lfs else None)
-
-    def is_same(self, path: Path, sha256: str) -> bool:
-        """Whether a local file of that hash has the same bytes."""
-        if self.sha256 is not None:
-            return self.sha256 == sha256
-        return self.size == path.stat().st_size and self.blob == git_blob_id(path)
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedFile:
-    """A local file that is to be part of the commit."""
-
-    path: str
+    content: Path | bytes
     size: int
     sha256: str
+
+    @classmethod
+    def of(cls, path: str, data: bytes) -> LocalFile:
+        """A file in memory."""
+        return cls(path, data, len(data), hashlib.sha256(data).hexdigest())
+
+    @cached_property
+    def blob(self) -> str:
+        """The name that git gives to the content, which is all that the Hub lists of small files.
+
+        Read at most once, and only where the Hub keeps the file as a regular one.
+        """
+        from huggingface_hub.utils.sha import git_hash
+
+        data = self.content if isinstance(self.content, bytes) else self.content.read_bytes()
+        return git_hash(data)
+
+    def is_same(self, remote: RemoteFile | None) -> bool:
+        """Whether the Hub has the same bytes."""
+        if remote is None or self.size != remote.size:
+            return False
+        if remote.sha256 is not None:
+            return remote.sha256 == self.sha256
+        return remote.blob == self.blob
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +82,7 @@ class Plan:
     Args:
         repository: `OWNER/NAME`.
         head: The commit that was looked at; None: there is no such repository yet.
-        tagged: The commit of the wanted tag; None: there is no such tag yet.
-        files: Every file of the corpus.
+        files: Every file of the publication.
         changed: The paths that are new or differ.
         deleted: The paths of the previous publication that are not in this one.
         kind: What sort of repository it is.
@@ -80,10 +90,9 @@ class Plan:
 
     repository: str
     head: str | None
-    tagged: str | None
-    files: tuple[PlannedFile, ...]
+    files: tuple[LocalFile, ...]
     changed: tuple[str, ...]
-    deleted: tuple[str, ...]
+    deleted: tuple[str, ...] = ()
     kind: Kind = "dataset"
 
     @property
@@ -115,189 +124,122 @@ class Plan:
         }
 
 
-def publishable_files(folder: Path, manifest: Manifest) -> tuple[PlannedFile, ...]:
-    """What is published of a folder: all that the manifest names, and the manifest."""
-    files = [
-        PlannedFile(name, size, sha256)
-        for name, (size, sha256) in manifest.named().items()
-        if not name.startswith(QUARANTINE)
-    ]
-    path = folder / manifests.NAME
-    files.append(PlannedFile(manifests.NAME, path.stat().st_size, sha256_file(path)))
-    return tuple(sorted(files, key=lambda file: file.path))
-
-
-def make_plan(
-    client: HubClient, folder: Path, manifest: Manifest, repository: str, tag: str | None
-) -> Plan:
-    """Compare a folder with the head of the repository's main branch.
+def make_plan(client: HubClient, repository: str, files: tuple[LocalFile, ...]) -> Plan:
+    """Compare the files of a corpus with the head of the repository's main branch.
 
     Raises:
         UsageError: The repository holds something that was not published from here.
     """
-    files = publishable_files(folder, manifest)
-    head = commit_of(client, repository, "main")
+    head = find_commit(client, repository)
     if head is None:
-        return Plan(repository, None, None, files, tuple(file.path for file in files), ())
-    remote = read_tree(client, repository, head)
+        return compare_with(None, repository, files)
     ours = {file.path for file in files}
-    foreign = sorted(path for path in remote if path.startswith(DATA) and path not in ours)
-    if foreign and manifests.NAME not in remote:
+    foreign = sorted(path for path in head.files if path.startswith(DATA) and path not in ours)
+    if foreign and NAME not in head.files:
         raise UsageError(
             f"the repository holds data that was not published from a corpus: {foreign[0]}",
             where=repository,
             fix="publish to a repository of its own",
         )
-    changed = [
-        file.path
-        for file in files
-        if file.path not in remote or not remote[file.path].is_same(folder / file.path, file.sha256)
-    ]
-    previous = _previously_named(client, repository, head) if manifests.NAME in remote else set()
-    deleted = sorted(
-        path for path in remote if path not in ours and (path.startswith(DATA) or path in previous)
-    )
-    tagged = commit_of(client, repository, tag) if tag else None
-    return Plan(repository, head, tagged, files, tuple(changed), tuple(deleted))
+    previous = set(foreign) | _previously_named(client, head)
+    return compare_with(head, repository, files, gone=previous - ours)
 
 
-def named(repository: str, kind: Kind) -> str:
-    """A repository as messages name it: a Space as the Hub's addresses do."""
-    return repository if kind == "dataset" else f"{kind}s/{repository}"
+def compare_with(
+    head: Commit | None,
+    repository: str,
+    files: tuple[LocalFile, ...],
+    *,
+    gone: Collection[str] = (),
+    kind: Kind = "dataset",
+) -> Plan:
+    """The plan that brings a head to these files and removes what is `gone`."""
+    there = head.files if head is not None else {}
+    changed = tuple(file.path for file in files if not file.is_same(there.get(file.path)))
+    deleted = tuple(sorted(there.keys() & gone))
+    return Plan(repository, head.id if head else None, files, changed, deleted, kind)
 
 
-def commit_of(
-    client: HubClient, repository: str, revision: str, kind: Kind = "dataset"
-) -> str | None:
-    """The commit behind a branch or tag; None where repository or revision do not exist."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    def look() -> str | None:
-        try:
-            info = client.api.repo_info(repository, revision=revision, repo_type=kind)
-        except GatedRepoError:
-            raise
-        except (RepositoryNotFoundError, RevisionNotFoundError):
-            return None
-        return info.sha
-
-    return client.call(f"{named(repository, kind)}@{revision}", look)
-
-
-def head_of(client: HubClient, repository: str, revision: str, kind: Kind = "dataset") -> str:
-    """The commit behind a revision that has to exist.
-
-    Raises:
-        NetworkError: There is no such repository or revision, or no right to see it.
-    """
-    where = named(repository, kind)
-    found: str | None = client.call(
-        f"{where}@{revision}",
-        lambda: client.api.repo_info(repository, revision=revision, repo_type=kind).sha,
-    )
-    if found is None:
-        raise NetworkError("the Hub names no commit for this revision", where=where)
-    return found
-
-
-def read_tree(
-    client: HubClient, repository: str, commit: str, kind: Kind = "dataset"
-) -> dict[str, RemoteFile]:
-    """Every file of a commit."""
-    from huggingface_hub.hf_api import RepoFile
-
-    def look() -> dict[str, RemoteFile]:
-        entries: Iterable[object] = client.api.list_repo_tree(
-            repository, recursive=True, revision=commit, repo_type=kind
-        )
-        return {e.path: RemoteFile.of(e) for e in entries if isinstance(e, RepoFile)}
-
-    return client.call(f"{named(repository, kind)}@{commit}", look)
-
-
-def git_blob_id(path: Path) -> str:
-    """The name that git gives to a file's content: SHA-1, since that is what the Hub lists."""
-    data = path.read_bytes()
-    digest = hashlib.sha1(b"blob %d\0" % len(data), usedforsecurity=False)
-    digest.update(data)
-    return digest.hexdigest()
-
-
-def _previously_named(client: HubClient, repository: str, head: str) -> set[str]:
+def _previously_named(client: HubClient, head: Commit) -> set[str]:
     """What the manifest at the head names; nothing where it is not one of ours."""
-    from meadow.errors import MeadowError
-    from meadow.hub.files import read_remote_manifest
-    from meadow.net.hub import Reference
-
+    if NAME not in head.files:
+        return set()
     try:
-        return set(read_remote_manifest(client, Reference(repository, head)).named())
+        return set(read_remote_manifest(client, head).named())
     except NetworkError:
         raise
     except MeadowError:
         return set()
 
 
-# One commit with everything that a plan says, on the head that was looked at.
-#
-# Until the commit, nothing on the main branch changes; whatever was uploaded before is content that
-# no tree names. The commit names its parent, so that nobody else's commit is ever covered.
-
-
-Report = Callable[[str], None]
-
-
-def commit_plan(client: HubClient, folder: Path, plan: Plan, message: str, report: Report) -> str:
-    """Upload what is new, then make the one commit.
+def send(client: HubClient, plan: Plan, message: str, report: Report) -> str:
+    """Make the one commit, if there is anything to do, and compare it with the plan from outside.
 
     Args:
         client: The Hub.
-        folder: Where the plan's files lie.
         plan: What to do; its repository exists.
         message: What the commit is called.
-        report: Told when it is made.
+        report: Told when it is made, and when it is compared.
 
     Returns:
         The commit's id.
 
     Raises:
         HeadMovedError: Somebody else committed meanwhile; nothing was changed.
-        CheckError: A file has changed since the plan was made.
+        CheckError: A file has changed since the plan was made, or the commit is not what was sent.
         NetworkError: The Hub does not answer as it should.
     """
+    commit = plan.head or ""
+    if not plan.is_empty:
+        commit = _commit(client, plan, message)
+        report(f"committed {commit}")
+    made = read_commit(client, plan.repository, commit, plan.kind)
+    if wrong := differences(plan, made):
+        raise CheckError(
+            f"{len(wrong)} files are not on the Hub as they are here: {wrong[0]}",
+            where=f"{plan.where}@{commit}",
+            fix="publish again" + ("; nothing was tagged" if plan.kind == "dataset" else ""),
+        )
+    report(f"compared {len(plan.files)} files with the Hub's tree")
+    return commit
+
+
+def differences(plan: Plan, commit: Commit) -> list[str]:
+    """The paths that a commit does not hold as the plan says."""
+    wrong = [file.path for file in plan.files if not file.is_same(commit.files.get(file.path))]
+    return wrong + [path for path in plan.deleted if path in commit.files]
+
+
+def _commit(client: HubClient, plan: Plan, message: str) -> str:
+    """Upload what is new, then commit on the head that was looked at; the commit's id."""
     from huggingface_hub import CommitOperationDelete
 
-    additions = _additions(folder, plan)
-    repository, head = plan.repository, plan.head or ""
+    additions = _additions(plan)
     client.call(
         plan.where,
         lambda: client.api.preupload_lfs_files(
-            repository, additions, repo_type=plan.kind, free_memory=False
+            plan.repository, additions, repo_type=plan.kind, free_memory=False
         ),
     )
-    deletions = [CommitOperationDelete(path) for path in plan.deleted]
 
     def commit() -> str:
         made = client.api.create_commit(
-            repository,
-            [*additions, *deletions],
+            plan.repository,
+            [*additions, *map(CommitOperationDelete, plan.deleted)],
             commit_message=message,
             repo_type=plan.kind,
             revision="main",
-            parent_commit=head,
+            parent_commit=plan.head,
         )
         oid: str = made.oid
         return oid
 
     def settled() -> bool:
         """Whether a try whose answer was lost made the commit after all."""
-        now = head_of(client, repository, "main", plan.kind)
-        if now == head:
+        now = read_commit(client, plan.repository, kind=plan.kind)
+        if now.id == plan.head:
             return False
-        if differences(client, folder, plan, now):
+        if differences(plan, now):
             raise HeadMovedError(
                 "somebody else has committed to the repository meanwhile; nothing was changed",
                 where=plan.where,
@@ -312,38 +254,10 @@ def commit_plan(client: HubClient, folder: Path, plan: Plan, message: str, repor
         if not settled():
             raise
         made = None
-    commit_id = made or head_of(client, repository, "main", plan.kind)
-    report(f"committed {commit_id}")
-    return commit_id
+    return made or read_commit(client, plan.repository, kind=plan.kind).id
 
 
-def differences(client: HubClient, folder: Path, plan: Plan, commit: str) -> list[str]:
-    """The paths that a commit does not hold as the plan says."""
-    tree = read_tree(client, plan.repository, commit, plan.kind)
-    wrong = [
-        file.path
-        for file in plan.files
-        if file.path not in tree or not tree[file.path].is_same(folder / file.path, file.sha256)
-    ]
-    return wrong + [path for path in plan.deleted if path in tree]
-
-
-def compare(client: HubClient, folder: Path, plan: Plan, commit: str, report: Report) -> None:
-    """Look at a commit from outside.
-
-    Raises:
-        CheckError: It does not hold what the plan says.
-    """
-    if wrong := differences(client, folder, plan, commit):
-        raise CheckError(
-            f"{len(wrong)} files are not on the Hub as they are here: {wrong[0]}",
-            where=f"{plan.where}@{commit}",
-            fix="publish again" + ("; nothing was tagged" if plan.kind == "dataset" else ""),
-        )
-    report(f"compared {len(plan.files)} files with the Hub's tree")
-
-
-def _additions(folder: Path, plan: Plan) -> list[CommitOperationAdd]:
+def _additions(plan: Plan) -> list[CommitOperationAdd]:
     """The upload operations, each held to the hash that was checked."""
     from huggingface_hub import CommitOperationAdd
 
@@ -352,11 +266,11 @@ def _additions(folder: Path, plan: Plan) -> list[CommitOperationAdd]:
     for file in plan.files:
         if file.path not in changed:
             continue
-        addition = CommitOperationAdd(file.path, str(folder / file.path))
+        addition = CommitOperationAdd(file.path, file.content)
         if addition.upload_info.sha256.hex() != file.sha256:
             raise CheckError(
                 "a file has changed since it was checked",
-                where=str(folder / file.path),
+                where=str(file.content),
                 fix="let nothing write into the folder, and publish again",
             )
         additions.append(addition)

@@ -1,102 +1,335 @@
-"""Publish a corpus: one commit with everything, seen again from outside, then an immutable tag.
+"""Publish a corpus: gate, plan, commit, compare, load back, tag, and the Space last.
 
-A run that was cut anywhere is run again and sends what is missing. The static Space that shows a
-release comes last, since its page reads the tag.
+The folder is read and hashed once, by the gate; from there on the release is what was hashed. A run
+that was cut anywhere is run again and sends what is missing. The static Space that shows a release
+comes last, since its page reads the tag.
 """
 
 from __future__ import annotations
 
 import re
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
-from meadow.atomic import locked, sha256_file, write_json
-from meadow.corpus.manifest import Manifest, library_versions, read_manifest
+from meadow.atomic import locked, write_json
+from meadow.corpus.manifest import NAME, Manifest, library_versions, read_manifest
 from meadow.corpus.shards import read_parquet
 from meadow.errors import CheckError, MeadowError, RefusedError, UsageError
-from meadow.hub.plan import Plan, commit_of, commit_plan, compare, make_plan
-from meadow.hub.space import Space, SpacePublication, closed, plan_space, publish_space
+from meadow.hub.files import find_commit, published_files
+from meadow.hub.plan import LocalFile, Plan, make_plan, send
+from meadow.hub.space import SDK, Space, check_open, closed, plan_space
+from meadow.hub.verify import CARD, Rows, config_rows, front_matter, load_counts, shard_rows
 from meadow.licenses import LICENSES
-from meadow.net.hub import HubClient, network_cause, parse_reference
-from meadow.net.redaction import redact
+from meadow.net.hub import HubClient, parse_reference
+from meadow.quality.check import check_corpus
 
-# Load a published data set as its users do, with `datasets`, and count.
-
-
-def load_counts(
-    client: HubClient, repository: str, commit: str, configs: list[str]
-) -> dict[str, dict[str, int]]:
-    """Config -> split -> rows, loaded from the Hub; the tables are thrown away.
-
-    Raises:
-        CheckError: A config does not load.
-        NetworkError: The Hub does not answer as it should.
-    """
-    import datasets
-
-    datasets.disable_progress_bars()
-    found: dict[str, dict[str, int]] = {}
-    with tempfile.TemporaryDirectory(prefix="meadow-load-") as cache:
-        for config in configs:
-
-            def load(config: str = config) -> dict[str, int]:
-                try:
-                    loaded = datasets.load_dataset(
-                        repository, config, revision=commit, cache_dir=cache
-                    )
-                    return {str(split): len(rows) for split, rows in loaded.items()}
-                except Exception as error:
-                    # `datasets` says "file not found" for any request that failed.
-                    failed = network_cause(error) or error
-                raise failed
-
-            where = f"{repository}@{commit}"
-            try:
-                found[config] = client.call(where, load)
-            except MeadowError:
-                raise
-            except Exception as error:
-                text = redact(" ".join(f"{type(error).__name__}: {error}".split()))
-                raise CheckError(
-                    f"the config {config} does not load: {text[:400]}",
-                    where=where,
-                    fix="build the corpus again; nothing was tagged",
-                ) from error
-    return found
-
-
-# What a corpus has to be before anything of it is sent: whole, checked and allowed.
-
-
-CARD = "README.md"
+RECEIPT = "publish.json"
 LICENSE_FOLDER = "LICENSES/"
 MAX_NAMED = 5
+_TAG = re.compile(r"v\d+\.\d+\.\d+(?:[-+.][\w.]+)?")
+
+Gate = Literal["auto", "manual"]
+LoadCounts = Callable[[HubClient, str, str, list[str]], Rows]
 
 
-def check_publishable(folder: Path, manifest: Manifest) -> None:
-    """Raise where a folder must not be published.
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A corpus that may be published, as it was read and hashed.
+
+    Args:
+        repository: The data set, `OWNER/NAME`.
+        tag: The version that it is to have; None for none.
+        files: All that the manifest names, and the manifest.
+        rows: Config -> split -> rows, as its card promises them.
+        total: Rows of all shards.
+        space: The Space that is to show it; None for none.
+    """
+
+    repository: str
+    tag: str | None
+    files: tuple[LocalFile, ...]
+    rows: Rows
+    total: int
+    space: Space | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of one plan.
+
+    Args:
+        plan: What there was to do.
+        commit: The commit that has it.
+    """
+
+    plan: Plan
+    commit: str
+
+    @property
+    def made_commit(self) -> bool:
+        """Whether a commit was needed."""
+        return not self.plan.is_empty
+
+
+@dataclass(frozen=True, slots=True)
+class Publication(Sent):
+    """What was published.
+
+    Args:
+        tag: The tag on that commit; None where none was asked for.
+        rows: Config -> split -> rows, as loaded back from the Hub.
+        space: The page of the static Space that shows it; None where none was asked for.
+    """
+
+    tag: str | None
+    rows: Rows
+    space: Sent | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """How to publish.
+
+    Args:
+        client: The Hub.
+        private: Make the repository private.
+        gated: Ask readers to request access; None leaves it as it is.
+        report: Told one line per step.
+        load: Loads every config of a commit and counts; `datasets` itself by default.
+        space: The static Space, `OWNER/SPACE`, that is to show the release; None for none.
+    """
+
+    client: HubClient = field(default_factory=HubClient)
+    private: bool = False
+    gated: Gate | None = None
+    report: Callable[[str], None] = lambda message: None
+    load: LoadCounts = load_counts
+    space: str | None = None
+
+    def plan(
+        self, folder: Path, repository: str, tag: str | None = None
+    ) -> tuple[Plan, Plan | None]:
+        """Check a corpus and say what its publication would change, and what in its Space.
+
+        Nothing is sent.
+
+        Raises:
+            RefusedError: A licence does not allow it, or the tag is on another commit.
+            CheckError: The corpus has a finding.
+            UsageError: A name is not one, the repository or the Space holds something else, or a
+                Space is asked for without a tag or with a data set that is not open.
+        """
+        release = self._gate(folder, repository, tag)
+        return self._plan(release), self._plan_space(release)
+
+    def publish(self, folder: Path, repository: str, tag: str | None = None) -> Publication:
+        """Publish a corpus, then push the page of its Space.
+
+        Raises:
+            RefusedError, CheckError, UsageError: As `plan`, before anything is sent.
+            HeadMovedError: Somebody else committed meanwhile; nothing was changed.
+            NetworkError: The Hub does not answer as it should.
+            LockedError: Another run holds the folder.
+        """
+        with locked(folder):
+            release = self._gate(folder, repository, tag)
+            plan = self._plan(release)
+            page = self._plan_space(release)
+            if plan.head is None:
+                self._create(plan, private=self.private)
+                plan = self._plan(release)
+            self._close(repository)
+            self.report(
+                f"{len(plan.changed)} of {len(plan.files)} files are new or changed, "
+                f"{len(plan.deleted)} go; at most {plan.bytes_to_send:,} bytes to send"
+            )
+            message = f"Publish {tag or 'a corpus'}: {release.total:,} rows"
+            commit = send(self.client, plan, message, self.report)
+            rows = self._load_back(release, commit)
+            self._tag(release, commit)
+            done = Publication(plan, commit, tag, rows)
+            write_json(folder / RECEIPT, self._receipt(done))
+            if page is not None and release.space is not None:
+                done = replace(done, space=self._show(release.space, page))
+                write_json(folder / RECEIPT, self._receipt(done))
+            return done
+
+    def _gate(self, folder: Path, repository: str, tag: str | None) -> Release:
+        """What a corpus has to be before anything of it is sent: named, allowed, checked, whole."""
+        if str(parse_reference(repository)) != f"{repository}@main":
+            raise UsageError(f"{repository!r} is not a repository", fix="write OWNER/NAME")
+        if tag is not None and not _TAG.fullmatch(tag):
+            raise UsageError(f"{tag!r} is not a version", fix="write a tag like v1.2.0")
+        space = Space.of(self.space, repository, tag) if self.space is not None else None
+        if space is not None and (self.private or self.gated is not None):
+            raise closed(space)
+        manifest = read_manifest(folder)
+        # Licences come first: they are the gate that no repair of the folder opens.
+        check_licenses(folder, manifest)
+        check_whole(folder, manifest)
+        total = sum(shard.rows for shard in manifest.shards())
+        self.report(f"checked {folder}: {total:,} rows")
+        files = [
+            LocalFile(name, folder / name, size, sha256)
+            for name, (size, sha256) in published_files(manifest).items()
+        ]
+        files.append(LocalFile.of(NAME, (folder / NAME).read_bytes()))
+        card = front_matter((folder / CARD).read_text(encoding="utf-8"))
+        if space is not None:
+            space = replace(space, title=str(card.get("pretty_name") or space.title))
+        return Release(
+            repository,
+            tag,
+            tuple(sorted(files, key=lambda file: file.path)),
+            config_rows(card, shard_rows(manifest)),
+            total,
+            space,
+        )
+
+    def _plan(self, release: Release) -> Plan:
+        """What the commit has to do, and that the tag can be on it."""
+        plan = make_plan(self.client, release.repository, release.files)
+        if release.tag is None or plan.head is None:
+            return plan
+        tagged = find_commit(self.client, release.repository, release.tag)
+        if tagged is not None and (not plan.is_empty or tagged.id != plan.head):
+            raise RefusedError(
+                f"the tag {release.tag} is on commit {tagged.id[:12]} already, and tags never move",
+                where=release.repository,
+                fix="publish under the next version",
+            )
+        return plan
+
+    def _plan_space(self, release: Release) -> Plan | None:
+        if release.space is None:
+            return None
+        check_open(self.client, release.space)
+        return plan_space(self.client, release.space)
+
+    def _create(self, plan: Plan, *, private: bool, sdk: str | None = None) -> None:
+        self.client.call(
+            plan.where,
+            lambda: self.client.api.create_repo(
+                plan.repository,
+                repo_type=plan.kind,
+                space_sdk=sdk,
+                private=private,
+                exist_ok=True,
+            ),
+        )
+        self.report(f"created {plan.where}")
+
+    def _close(self, repository: str) -> None:
+        """Close what has to be closed, before there is anything to see."""
+        info = self.client.call(repository, lambda: self.client.api.dataset_info(repository))
+        private = True if self.private and not info.private else None
+        gated = self.gated if self.gated is not None and info.gated != self.gated else None
+        if private or gated:
+            self.client.call(
+                repository,
+                lambda: self.client.api.update_repo_settings(
+                    repository, repo_type="dataset", private=private, gated=gated
+                ),
+            )
+
+    def _load_back(self, release: Release, commit: str) -> Rows:
+        """Load every config as a user would, and count."""
+        found = self.load(self.client, release.repository, commit, list(release.rows))
+        for name, expected in release.rows.items():
+            if found.get(name) != expected:
+                raise CheckError(
+                    f"{name} loads with {found.get(name)} rows, not {expected}",
+                    where=f"{release.repository}@{commit}",
+                    fix="build and publish again; nothing was tagged",
+                )
+        self.report(f"loaded {len(found)} configs back and counted them")
+        return found
+
+    def _tag(self, release: Release, commit: str) -> None:
+        """Set the tag, unless it is there: a tag never moves."""
+        client, repository, tag = self.client, release.repository, release.tag
+        if tag is None:
+            return
+
+        def on_it() -> bool:
+            there = find_commit(client, repository, tag)
+            if there is not None and there.id != commit:
+                raise RefusedError(
+                    f"the tag {tag} is on another commit already, and tags never move",
+                    where=repository,
+                    fix="publish under the next version",
+                )
+            return there is not None
+
+        if on_it():
+            return
+        try:
+            client.call_once(
+                repository,
+                lambda: client.api.create_tag(
+                    repository, tag=tag, revision=commit, repo_type="dataset"
+                ),
+                on_it,
+            )
+        except MeadowError:
+            if not on_it():
+                raise
+        self.report(f"tagged {tag}")
+
+    def _show(self, space: Space, page: Plan) -> Sent:
+        """Push the page in one commit; none where the Space has it already."""
+        try:
+            if page.head is None:
+                self._create(page, private=False, sdk=SDK)
+                page = plan_space(self.client, space)
+            message = f"Show {space.corpus} at {space.tag}"
+            return Sent(page, send(self.client, page, message, self.report))
+        except MeadowError:
+            self.report(
+                f"{space.corpus}@{space.tag} is published, its page on {space.where} is not: "
+                "the same command pushes it"
+            )
+            raise
+
+    def _receipt(self, done: Publication) -> dict[str, Any]:
+        """publish.json: what went where."""
+        files = {file.path: file for file in done.plan.files}
+        receipt: dict[str, Any] = {
+            "repository": done.plan.repository,
+            "endpoint": self.client.endpoint,
+            "commit": done.commit,
+            "tag": done.tag,
+            "published": datetime.now(UTC).isoformat(timespec="seconds"),
+            "manifest_sha256": files[NAME].sha256,
+            "rows": done.rows,
+            "files": {
+                path: {"bytes": file.size, "sha256": file.sha256} for path, file in files.items()
+            },
+            "changed": list(done.plan.changed),
+            "deleted": list(done.plan.deleted),
+            "versions": library_versions(),
+        }
+        if done.space is not None:
+            receipt["space"] = {
+                "repository": done.space.plan.repository,
+                "commit": done.space.commit,
+            }
+        return receipt
+
+
+def check_whole(folder: Path, manifest: Manifest) -> None:
+    """Read and hash everything that the manifest names.
 
     Raises:
-        RefusedError: A row's licence does not allow it.
-        CheckError: `meadow check` has a finding, the card says something else than the files, or
-            the licence texts are missing.
+        CheckError: `meadow check` has a finding, or the licence texts are missing.
     """
-    from meadow.quality.check import check_corpus
-
-    # Licences come first: they are the gate that no repair of the folder opens.
-    check_licenses(folder, manifest)
     findings = [f"{found.kind}: {found.where}: {found.detail}" for found in check_corpus(folder)]
     if not any(name.startswith(LICENSE_FOLDER) for name in manifest.named()):
         findings.append(f"missing_file: {LICENSE_FOLDER}: no licence texts")
-    card = folder / CARD
-    if card.is_file():
-        findings += card_findings(card.read_text(encoding="utf-8"), manifest)
     if findings:
         shown = "; ".join(findings[:MAX_NAMED])
         raise CheckError(
@@ -133,330 +366,3 @@ def check_licenses(folder: Path, manifest: Manifest) -> None:
             where=str(folder),
             fix="build a corpus without these sources; others rebuild them with the same recipe",
         )
-
-
-def front_matter(text: str) -> dict[str, Any]:
-    """The YAML block at the head of a card.
-
-    Raises:
-        ValueError: There is none, or it is not a YAML mapping.
-    """
-    import yaml
-
-    _, opened, rest = text.partition("---\n")
-    block, closed, _ = rest.partition("\n---")
-    try:
-        value = yaml.safe_load(block) if opened and closed else None
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
-    if not isinstance(value, dict):
-        raise ValueError("no YAML block at its head")
-    return value
-
-
-def card_findings(text: str, manifest: Manifest) -> list[str]:
-    """Where a card promises other rows than the manifest: `load_dataset` would refuse to load.
-
-    Each config's globs are resolved against the manifest's shards, and the number of examples in
-    dataset_info is held to the rows of those shards.
-    """
-    try:
-        values = front_matter(text)
-    except ValueError as error:
-        return [f"card: {CARD}: its YAML cannot be read: {error}"]
-    findings = []
-    rows = config_rows(values, manifest)
-    shards = {shard.path for shard in manifest.shards()}
-    covered = {
-        path
-        for config in _listed(values.get("configs"))
-        for entry in _listed(config.get("data_files"))
-        for path in shards
-        if _matches(path, entry)
-    }
-    findings += [f"card: {CARD}: no config has {path}" for path in sorted(shards - covered)]
-    for info in _listed(values.get("dataset_info")):
-        name = info.get("config_name", "default")
-        stated = {split["name"]: split["num_examples"] for split in _listed(info.get("splits"))}
-        if stated != rows.get(name):
-            findings.append(f"card: {CARD}: {name} has {rows.get(name)} rows, not {stated}")
-    return findings
-
-
-def config_rows(values: Mapping[str, Any], manifest: Manifest) -> dict[str, dict[str, int]]:
-    """Config -> split -> rows: what the card's globs give with the manifest's shards."""
-    found: dict[str, dict[str, int]] = {}
-    for config in _listed(values.get("configs")):
-        splits: dict[str, int] = {}
-        for entry in _listed(config.get("data_files")):
-            matching = [s.rows for s in manifest.shards() if _matches(s.path, entry)]
-            splits[str(entry.get("split", "train"))] = sum(matching)
-        found[str(config.get("config_name", "default"))] = splits
-    return found
-
-
-def default_config(values: Mapping[str, Any]) -> str | None:
-    """The config that `load_dataset` takes when none is named."""
-    for config in _listed(values.get("configs")):
-        if config.get("default"):
-            return str(config["config_name"])
-    return None
-
-
-def _listed(value: object) -> list[dict[str, Any]]:
-    values = value if isinstance(value, list) else [value]
-    return [item for item in values if isinstance(item, dict)]
-
-
-def _matches(path: str, entry: Mapping[str, Any]) -> bool:
-    """Whether a glob of the card names the shard; `*` stays within one folder."""
-    globs = entry.get("path", ())
-    parts = path.split("/")
-    for glob in [globs] if isinstance(globs, str) else globs:
-        patterns = str(glob).split("/")
-        if len(patterns) == len(parts) and all(map(fnmatchcase, parts, patterns)):
-            return True
-    return False
-
-
-RECEIPT = "publish.json"
-_TAG = re.compile(r"v\d+\.\d+\.\d+(?:[-+.][\w.]+)?")
-
-Gate = Literal["auto", "manual"]
-LoadCounts = Callable[[HubClient, str, str, list[str]], dict[str, dict[str, int]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """What was published.
-
-    Args:
-        plan: What there was to do.
-        commit: The commit that has it.
-        tag: The tag on that commit; None where none was asked for.
-        made_commit: Whether a commit was needed.
-        rows: Config -> split -> rows, as loaded back from the Hub.
-        space: The static Space that shows it; None where none was asked for.
-    """
-
-    plan: Plan
-    commit: str
-    tag: str | None
-    made_commit: bool
-    rows: dict[str, dict[str, int]]
-    space: SpacePublication | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Publisher:
-    """How to publish.
-
-    Args:
-        client: The Hub.
-        private: Make the repository private.
-        gated: Ask readers to request access; None leaves it as it is.
-        report: Told one line per step.
-        load: Loads every config of a commit and counts; `datasets` itself by default.
-        space: The static Space, `OWNER/SPACE`, that is to show the release; None for none.
-    """
-
-    client: HubClient = field(default_factory=HubClient)
-    private: bool = False
-    gated: Gate | None = None
-    report: Callable[[str], None] = lambda message: None
-    load: LoadCounts = load_counts
-    space: str | None = None
-
-    def plan(self, folder: Path, repository: str, tag: str | None = None) -> Plan:
-        """Check a corpus and say what its publication would change. Nothing is sent.
-
-        Raises:
-            RefusedError: A licence does not allow it, or the tag is on another commit.
-            CheckError: The corpus has a finding.
-            UsageError: A name is not one, the repository holds something else, or a Space is asked
-                for without a tag or with a data set that is not open.
-        """
-        if str(parse_reference(repository)) != f"{repository}@main":
-            raise UsageError(f"{repository!r} is not a repository", fix="write OWNER/NAME")
-        if tag is not None and not _TAG.fullmatch(tag):
-            raise UsageError(f"{tag!r} is not a version", fix="write a tag like v1.2.0")
-        self._space(repository, tag)
-        manifest = read_manifest(folder)
-        check_publishable(folder, manifest)
-        self.report(f"checked {folder}: {sum(s.rows for s in manifest.shards()):,} rows")
-        plan = make_plan(self.client, folder, manifest, repository, tag)
-        if plan.tagged is not None and (not plan.is_empty or plan.tagged != plan.head):
-            raise RefusedError(
-                f"the tag {tag} is on commit {plan.tagged[:12]} already, and tags never move",
-                where=repository,
-                fix="publish under the next version",
-            )
-        return plan
-
-    def plan_space(self, folder: Path, repository: str, tag: str | None = None) -> Plan | None:
-        """Say what would change in the Space; None where none was asked for. Nothing is sent.
-
-        Raises:
-            UsageError: There is no tag, the data set is closed, or the Space shows something else.
-        """
-        space = self._space(repository, tag)
-        return None if space is None else plan_space(self.client, self._titled(space, folder))
-
-    def publish(self, folder: Path, repository: str, tag: str | None = None) -> Publication:
-        """Publish a corpus, then push the page of its Space.
-
-        Raises:
-            RefusedError, CheckError, UsageError: As `plan` and `plan_space`, before anything is
-                sent.
-            HeadMovedError: Somebody else committed meanwhile; nothing was changed.
-            NetworkError: The Hub does not answer as it should.
-            LockedError: Another run holds the folder.
-        """
-        with locked(folder):
-            manifest = read_manifest(folder)
-            plan = self.plan(folder, repository, tag)
-            space = self._space(repository, tag)
-            if space is not None:
-                space = self._titled(space, folder)
-                plan_space(self.client, space)
-            if plan.head is None:
-                self._create(repository)
-                plan = make_plan(self.client, folder, manifest, repository, tag)
-            self._settings(repository)
-            self.report(
-                f"{len(plan.changed)} of {len(plan.files)} files are new or changed, "
-                f"{len(plan.deleted)} go; at most {plan.bytes_to_send:,} bytes to send"
-            )
-            head = plan.head or ""
-            commit = head
-            if not plan.is_empty:
-                total = sum(shard.rows for shard in manifest.shards())
-                message = f"Publish {tag or 'a corpus'}: {total:,} rows"
-                commit = commit_plan(self.client, folder, plan, message, self.report)
-            compare(self.client, folder, plan, commit, self.report)
-            rows = self._load(folder, repository, commit, manifest)
-            if tag is not None:
-                self._tag(repository, tag, commit)
-            done = Publication(plan, commit, tag, commit != head, rows)
-            write_json(folder / RECEIPT, self._receipt(folder, done))
-            if space is None:
-                return done
-            done = replace(done, space=self._push(space))
-            write_json(folder / RECEIPT, self._receipt(folder, done))
-            return done
-
-    def _space(self, repository: str, tag: str | None) -> Space | None:
-        """The Space that is asked for."""
-        if self.space is None:
-            return None
-        space = Space.of(self.space, repository, tag)
-        if self.private or self.gated is not None:
-            raise closed(space)
-        return space
-
-    @staticmethod
-    def _titled(space: Space, folder: Path) -> Space:
-        """The Space, titled like the card of a checked corpus."""
-        card = front_matter((folder / CARD).read_text(encoding="utf-8"))
-        return replace(space, title=str(card.get("pretty_name") or space.title))
-
-    def _push(self, space: Space) -> SpacePublication:
-        try:
-            return publish_space(self.client, space, self.report)
-        except MeadowError:
-            self.report(
-                f"{space.corpus}@{space.tag} is published, its page on {space.where} is not: "
-                "the same command pushes it"
-            )
-            raise
-
-    def _create(self, repository: str) -> None:
-        self.client.call(
-            repository,
-            lambda: self.client.api.create_repo(
-                repository, repo_type="dataset", private=self.private, exist_ok=True
-            ),
-        )
-        self.report(f"created {repository}")
-
-    def _settings(self, repository: str) -> None:
-        """Close what has to be closed, before there is anything to see."""
-        info = self.client.call(repository, lambda: self.client.api.dataset_info(repository))
-        private = True if self.private and not info.private else None
-        gated = self.gated if self.gated is not None and info.gated != self.gated else None
-        if private or gated:
-            self.client.call(
-                repository,
-                lambda: self.client.api.update_repo_settings(
-                    repository, repo_type="dataset", private=private, gated=gated
-                ),
-            )
-
-    def _load(
-        self, folder: Path, repository: str, commit: str, manifest: Manifest
-    ) -> dict[str, dict[str, int]]:
-        """Load every config as a user would, and count."""
-        card = front_matter((folder / CARD).read_text(encoding="utf-8"))
-        expected = config_rows(card, manifest)
-        found = self.load(self.client, repository, commit, list(expected))
-        if found != expected:
-            wrong = [name for name in expected if found.get(name) != expected[name]]
-            raise CheckError(
-                f"{wrong[0]} loads with {found.get(wrong[0])} rows, not {expected[wrong[0]]}",
-                where=f"{repository}@{commit}",
-                fix="build and publish again; nothing was tagged",
-            )
-        self.report(f"loaded {len(found)} configs back and counted them")
-        return found
-
-    def _tag(self, repository: str, tag: str, commit: str) -> None:
-        client = self.client
-
-        def on_it() -> bool:
-            there = commit_of(client, repository, tag)
-            if there not in {None, commit}:
-                raise RefusedError(
-                    f"the tag {tag} is on another commit already, and tags never move",
-                    where=repository,
-                    fix="publish under the next version",
-                )
-            return there == commit
-
-        if on_it():
-            return
-        try:
-            client.call_once(
-                repository,
-                lambda: client.api.create_tag(
-                    repository, tag=tag, revision=commit, repo_type="dataset"
-                ),
-                on_it,
-            )
-        except MeadowError:
-            if not on_it():
-                raise
-        self.report(f"tagged {tag}")
-
-    def _receipt(self, folder: Path, done: Publication) -> dict[str, Any]:
-        """publish.json: what went where."""
-        receipt: dict[str, Any] = {
-            "repository": done.plan.repository,
-            "endpoint": self.client.endpoint,
-            "commit": done.commit,
-            "tag": done.tag,
-            "published": datetime.now(UTC).isoformat(timespec="seconds"),
-            "manifest_sha256": sha256_file(folder / "MANIFEST.json"),
-            "rows": done.rows,
-            "files": {
-                file.path: {"bytes": file.size, "sha256": file.sha256} for file in done.plan.files
-            },
-            "changed": list(done.plan.changed),
-            "deleted": list(done.plan.deleted),
-            "versions": library_versions(),
-        }
-        if done.space is not None:
-            receipt["space"] = {
-                "repository": done.space.plan.repository,
-                "commit": done.space.commit,
-            }
-        return receipt

@@ -12,8 +12,7 @@ from meadow.atomic import locked, naming, sha256_file, write_json
 from meadow.corpus import manifest as manifests
 from meadow.corpus.manifest import Manifest, read_manifest
 from meadow.errors import CheckError, FileError, UsageError
-from meadow.hub.files import MAX_DOCUMENT, HubFile, fetch_to, look_up
-from meadow.hub.plan import QUARANTINE, head_of, read_tree
+from meadow.hub.files import fetch_document, fetch_to, published_files, read_commit
 from meadow.net.download import publish as publish_file
 from meadow.net.hub import HubClient, Reference, parse_reference
 
@@ -59,46 +58,39 @@ def pull(
         LockedError: Another run holds the folder.
     """
     client = client or HubClient()
-    commit = head_of(client, reference.repository, reference.revision)
-    pinned = Reference(reference.repository, commit)
+    commit = read_commit(client, reference.repository, reference.revision)
     with locked(folder), naming(folder):
         stale = _previous_files(folder, reference)
         staging = folder / STAGING
-        named = Reference(pinned.repository, commit, manifests.NAME)
-        manifest_path = fetch_to(client, look_up(client, named), staging, cap=MAX_DOCUMENT)
+        manifest_path = fetch_document(client, commit, manifests.NAME, staging)
         manifest = read_manifest(manifest_path.parent)
-        files = {
-            name: facts
-            for name, facts in manifest.named().items()
-            if not name.startswith(QUARANTINE)
-        }
+        files = published_files(manifest)
         here = folder / manifests.NAME
         write_json(staging / REPLACED, sorted(stale | files.keys()))
         if here.is_file() and here.read_bytes() != manifest_path.read_bytes():
             # From here on the folder holds no finished corpus, until the new one is whole.
             here.unlink()
-        tree = read_tree(client, pinned.repository, commit)
         fetched = [name for name, (_, sha256) in files.items() if not _has(folder / name, sha256)]
         for name in fetched:
             size, sha256 = files[name]
-            if name not in tree:
+            where = str(commit.reference(name))
+            if name not in commit.files:
                 raise CheckError(
                     "the manifest names a file that is not there",
-                    where=f"{pinned}/{name}",
+                    where=where,
                     fix="tell whoever published it; verify says more",
                 )
-            differs = CheckError(
-                "a file is not what the manifest says",
-                where=f"{pinned}/{name}",
-                fix="pull again; if it stays so, tell whoever published it",
-            )
-            if tree[name].size != size:
-                raise differs
-            file = HubFile(Reference(pinned.repository, commit, name), size)
-            path = fetch_to(client, file, staging, cap=size)
-            if sha256_file(path) != sha256:
-                path.unlink()
-                raise differs
+            path = None
+            if commit.files[name].size == size:
+                path = fetch_to(client, commit.reference(name), size, staging, cap=size)
+            if path is None or sha256_file(path) != sha256:
+                if path is not None:
+                    path.unlink()
+                raise CheckError(
+                    "a file is not what the manifest says",
+                    where=where,
+                    fix="pull again; if it stays so, tell whoever published it",
+                )
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             publish_file(path, target)
@@ -110,14 +102,16 @@ def pull(
             {
                 "repository": reference.repository,
                 "revision": reference.revision,
-                "commit": commit,
+                "commit": commit.id,
                 "endpoint": client.endpoint,
             },
         )
         publish_file(manifest_path, here)
         # the corpus is whole now, whatever becomes of the staging folder
         shutil.rmtree(staging, ignore_errors=True)
-    return Pulled(folder, commit, manifest, len(fetched), sum(files[name][0] for name in fetched))
+    return Pulled(
+        folder, commit.id, manifest, len(fetched), sum(files[name][0] for name in fetched)
+    )
 
 
 def pull_to_cache(location: str, *, client: HubClient | None = None) -> Path:
@@ -131,7 +125,7 @@ def pull_to_cache(location: str, *, client: HubClient | None = None) -> Path:
     client = client or HubClient()
     commit = reference.revision
     if not reference.pinned:
-        commit = head_of(client, reference.repository, reference.revision)
+        commit = read_commit(client, reference.repository, reference.revision).id
     folder = CACHE.expanduser() / reference.repository.replace("/", "--") / commit
     if not (folder / manifests.NAME).is_file():
         # The manifest is the last file of a pull, so a folder that has one is whole.

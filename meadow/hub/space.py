@@ -8,20 +8,14 @@ never moves: the page of a Space shows what its address says, also after the nex
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from meadow.atomic import sha256_file
 from meadow.errors import UsageError
-from meadow.hub.plan import Plan, PlannedFile, commit_plan, compare, named, read_tree
+from meadow.hub.files import find_commit, named
+from meadow.hub.plan import LocalFile, Plan, compare_with
 from meadow.net.hub import HubClient, parse_reference
-
-if TYPE_CHECKING:
-    from huggingface_hub import SpaceInfo
 
 SDK = "static"
 
@@ -73,71 +67,22 @@ class Space:
         return f"{endpoint}/datasets/{self.corpus}/resolve/{quote(self.tag, safe='')}"
 
 
-@dataclass(frozen=True, slots=True)
-class SpacePublication:
-    """The page as it was pushed.
-
-    Args:
-        plan: What there was to do.
-        commit: The Space's commit that has the page.
-        made_commit: Whether a commit was needed.
-    """
-
-    plan: Plan
-    commit: str
-    made_commit: bool
-
-
 def plan_space(client: HubClient, space: Space) -> Plan:
-    """Say what pushing the page would change. Nothing is sent.
-
-    Raises:
-        UsageError: The Space shows something else, or the data set is not open to everybody.
-        NetworkError: The Hub does not answer as it should.
-    """
-    _check_open(client, space)
-    with _page(client, space) as folder:
-        return _plan(client, space, folder, created=False)
-
-
-def publish_space(
-    client: HubClient, space: Space, report: Callable[[str], None]
-) -> SpacePublication:
-    """Push the page in one commit; none where the Space has it already.
+    """Say what pushing the page would change; the same bytes for the same release. Nothing is sent.
 
     Raises:
         UsageError: The Space shows something else.
-        HeadMovedError: Somebody else committed to the Space meanwhile; nothing was changed.
-        CheckError: The Space does not hold what was sent.
         NetworkError: The Hub does not answer as it should.
     """
-    with _page(client, space) as folder:
-        plan = _plan(client, space, folder, created=False)
-        if plan.head is None:
-            client.call(
-                space.where,
-                lambda: client.api.create_repo(
-                    space.repository,
-                    repo_type="space",
-                    space_sdk=SDK,
-                    private=False,
-                    exist_ok=True,
-                ),
-            )
-            report(f"created {space.where}")
-            plan = _plan(client, space, folder, created=True)
-        head = plan.head or ""
-        commit = head
-        if not plan.is_empty:
-            message = f"Show {space.corpus} at {space.tag}"
-            commit = commit_plan(client, folder, plan, message, report)
-        compare(client, folder, plan, commit, report)
-        return SpacePublication(plan, commit, commit != head)
+    files = _page(client, space)
+    head = find_commit(client, space.repository, kind="space")
+    if head is not None:
+        _check_ours(client, space)
+    # A file that is not the page's stays: nothing says that it came from here.
+    return compare_with(head, space.repository, files, kind="space")
 
 
-@contextmanager
-def _page(client: HubClient, space: Space) -> Iterator[Path]:
-    """The page's files in a temporary folder; the same bytes for the same release."""
+def _page(client: HubClient, space: Space) -> tuple[LocalFile, ...]:
     from meadow.quality.browse import write_space
 
     with tempfile.TemporaryDirectory() as name:
@@ -148,49 +93,20 @@ def _page(client: HubClient, space: Space) -> Iterator[Path]:
             title=space.title,
             repository=space.corpus,
         )
-        yield folder
+        return tuple(
+            LocalFile.of(path.relative_to(folder).as_posix(), path.read_bytes())
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        )
 
 
-def _plan(client: HubClient, space: Space, folder: Path, *, created: bool) -> Plan:
-    files = tuple(
-        PlannedFile(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_file(path))
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    )
-    info = _look_up(client, space)
-    if info is None or info.sha is None:
-        everything = tuple(file.path for file in files)
-        return Plan(space.repository, None, None, files, everything, (), "space")
-    if not created:
-        _check_ours(client, space, info)
-    remote = read_tree(client, space.repository, info.sha, "space")
-    changed = [
-        file.path
-        for file in files
-        if file.path not in remote or not remote[file.path].is_same(folder / file.path, file.sha256)
-    ]
-    # A file that is not the page's stays: nothing says that it came from here.
-    return Plan(space.repository, info.sha, None, files, tuple(changed), (), "space")
-
-
-def _look_up(client: HubClient, space: Space) -> SpaceInfo | None:
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    def look() -> SpaceInfo | None:
-        try:
-            return client.api.space_info(space.repository)
-        except RepositoryNotFoundError:
-            return None
-
-    return client.call(space.where, look)
-
-
-def _check_ours(client: HubClient, space: Space, info: SpaceInfo) -> None:
+def _check_ours(client: HubClient, space: Space) -> None:
     """Refuse to cover what somebody made by hand, or the page of another corpus.
 
     A Space in which nothing was done since it was created may be used: a run that was cut between
     the creation and the commit leaves one.
     """
+    info = client.call(space.where, lambda: client.api.space_info(space.repository))
     fix = "name another Space; it is created where there is none"
     if info.sdk not in {None, SDK}:
         raise UsageError(
@@ -208,7 +124,8 @@ def _check_ours(client: HubClient, space: Space, info: SpaceInfo) -> None:
         raise UsageError(f"the Space {what}, not {space.corpus}", where=space.where, fix=fix)
 
 
-def _check_open(client: HubClient, space: Space) -> None:
+def check_open(client: HubClient, space: Space) -> None:
+    """Raise a `UsageError` where the data set is there already and not open to everybody."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     def is_closed() -> bool:

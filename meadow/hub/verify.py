@@ -1,22 +1,40 @@
-"""Verify a published corpus from outside: manifest, hashes, counts and card of one commit."""
+"""Verify a published corpus from outside: manifest, hashes, counts and card of one commit.
+
+And load it as its users do, which is what a publication is held to before it gets its tag.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from meadow.atomic import sha256_file
 from meadow.corpus.manifest import Manifest, Shard
-from meadow.errors import MeadowError
-from meadow.hub.files import HubFile, fetch_to, read_remote_manifest, read_remote_text
-from meadow.hub.plan import DATA, QUARANTINE, RemoteFile, head_of, read_tree
-from meadow.hub.publish import CARD, card_findings
+from meadow.errors import CheckError, MeadowError
+from meadow.hub.files import (
+    QUARANTINE,
+    Commit,
+    fetch_to,
+    published_files,
+    read_commit,
+    read_remote_manifest,
+    read_remote_text,
+)
+from meadow.hub.plan import DATA
 from meadow.licenses import LICENSES
-from meadow.net.hub import HubClient, Reference
+from meadow.net.hub import HubClient, Reference, network_cause
+from meadow.net.redaction import redact
 from meadow.quality.check import Finding
+
+CARD = "README.md"
+
+Rows = dict[str, dict[str, int]]
+"""Config -> split -> rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,69 +69,46 @@ def verify(
         FileError: There is no readable manifest.
     """
     client = client or HubClient()
-    commit = head_of(client, reference.repository, reference.revision)
-    pinned = Reference(reference.repository, commit)
-    manifest = read_remote_manifest(client, pinned)
-    tree = read_tree(client, pinned.repository, commit)
-    files = {n: f for n, f in manifest.named().items() if not n.startswith(QUARANTINE)}
-    findings = list(_hashes(client, pinned, files, tree, content=content))
-    for name in sorted(tree):
+    commit = read_commit(client, reference.repository, reference.revision)
+    manifest = read_remote_manifest(client, commit)
+    files = published_files(manifest)
+    findings = list(_hashes(client, commit, files, content=content))
+    for name in sorted(commit.files):
         if name.startswith((DATA, QUARANTINE)) and name not in files:
             findings.append(Finding("unnamed_file", name, "the manifest does not name it"))
-    findings += _card(client, pinned, manifest, tree)
+    findings += _card(client, commit, manifest)
     for shard in manifest.shards():
-        if shard.path in tree:
-            findings += _shard(client, pinned, shard)
+        if shard.path in commit.files:
+            findings += _shard(client, commit, shard)
     rows = sum(shard.rows for shard in manifest.shards())
-    return Verification(commit, len(files), rows, tuple(findings))
+    return Verification(commit.id, len(files), rows, tuple(findings))
 
 
 def _hashes(
-    client: HubClient,
-    pinned: Reference,
-    files: dict[str, tuple[int, str]],
-    tree: dict[str, RemoteFile],
-    *,
-    content: bool,
+    client: HubClient, commit: Commit, files: dict[str, tuple[int, str]], *, content: bool
 ) -> Iterator[Finding]:
     for name, (size, sha256) in files.items():
-        remote = tree.get(name)
+        remote = commit.files.get(name)
         if remote is None:
             yield Finding("missing_file", name, "the manifest names it, and it is not there")
         elif remote.size != size:
             yield Finding("changed_file", name, f"{remote.size:,} bytes, not {size:,}")
         else:
             found = remote.sha256
-            if content or found is None:
-                # The Hub states the SHA-256 of large files only.
-                named = Reference(pinned.repository, pinned.revision, name)
-                found = _download_hash(client, named, size)
+            if content or found is None:  # the Hub states the SHA-256 of large files only
+                with tempfile.TemporaryDirectory() as folder:
+                    file = commit.reference(name)
+                    found = sha256_file(fetch_to(client, file, size, Path(folder), cap=size))
             if found != sha256:
                 yield Finding("changed_file", name, "its bytes are not what the manifest says")
 
 
-def _download_hash(client: HubClient, reference: Reference, size: int) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        return sha256_file(fetch_to(client, HubFile(reference, size), Path(folder), cap=size))
-
-
-def _card(
-    client: HubClient, pinned: Reference, manifest: Manifest, tree: dict[str, RemoteFile]
-) -> Iterator[Finding]:
-    if CARD not in tree:
-        yield Finding("no_card", CARD, "there is none")
-        return
-    card = read_remote_text(client, Reference(pinned.repository, pinned.revision, CARD))
-    for finding in card_findings(card, manifest):
-        yield Finding("card", CARD, finding)
-
-
-def _shard(client: HubClient, pinned: Reference, shard: Shard) -> Iterator[Finding]:
+def _shard(client: HubClient, commit: Commit, shard: Shard) -> Iterator[Finding]:
     """Rows and licences of a shard, read by ranges: its footer and one column."""
     import pyarrow.parquet as pq
     from huggingface_hub import HfFileSystem
 
-    path = f"datasets/{pinned.repository}@{pinned.revision}/{shard.path}"
+    path = f"datasets/{commit.reference(shard.path)}"
 
     def read() -> tuple[int, Counter[str]]:
         with HfFileSystem().open(path, "rb") as file, pq.ParquetFile(file) as parquet:
@@ -121,7 +116,7 @@ def _shard(client: HubClient, pinned: Reference, shard: Shard) -> Iterator[Findi
             return parquet.metadata.num_rows, Counter(map(str, column.to_pylist()))
 
     try:
-        rows, licenses = client.call(str(pinned), read)
+        rows, licenses = client.call(str(commit.reference()), read)
     except MeadowError:
         raise
     except (OSError, ValueError, KeyError) as error:
@@ -133,3 +128,131 @@ def _shard(client: HubClient, pinned: Reference, shard: Shard) -> Iterator[Findi
         known = LICENSES.get(name)
         if known is None or known.redistribute != "yes":
             yield Finding("license", shard.path, f"{count:,} rows under {name}")
+
+
+def _card(client: HubClient, commit: Commit, manifest: Manifest) -> Iterator[Finding]:
+    """Where the card promises other rows than the manifest: `load_dataset` would refuse to load.
+
+    Each config's globs are resolved against the manifest's shards, and the number of examples in
+    dataset_info is held to the rows of those shards.
+    """
+    if CARD not in commit.files:
+        yield Finding("no_card", CARD, "there is none")
+        return
+    try:
+        values = front_matter(read_remote_text(client, commit, CARD))
+    except ValueError as error:
+        yield Finding("card", CARD, f"its YAML cannot be read: {error}")
+        return
+    shards = shard_rows(manifest)
+    covered = {
+        path
+        for config in _listed(values.get("configs"))
+        for entry in _listed(config.get("data_files"))
+        for path in shards
+        if _matches(path, entry)
+    }
+    for path in sorted(shards.keys() - covered):
+        yield Finding("card", CARD, f"no config has {path}")
+    rows = config_rows(values, shards)
+    for info in _listed(values.get("dataset_info")):
+        name = info.get("config_name", "default")
+        stated = {split["name"]: split["num_examples"] for split in _listed(info.get("splits"))}
+        if stated != rows.get(name):
+            yield Finding("card", CARD, f"{name} has {rows.get(name)} rows, not {stated}")
+
+
+def front_matter(text: str) -> dict[str, Any]:
+    """The YAML block at the head of a card.
+
+    Raises:
+        ValueError: There is none, or it is not a YAML mapping.
+    """
+    import yaml
+
+    _, opened, rest = text.partition("---\n")
+    block, closed, _ = rest.partition("\n---")
+    try:
+        value = yaml.safe_load(block) if opened and closed else None
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(value, dict):
+        raise ValueError("no YAML block at its head")
+    return value
+
+
+def shard_rows(manifest: Manifest) -> dict[str, int]:
+    """Path -> rows of every shard that a config can have, those beside the configs too."""
+    found = {shard.path: shard.rows for shard in manifest.shards()}
+    for splits in manifest.details.get("sidecars", {}).values():
+        for shards in splits.values():
+            found |= {shard["path"]: shard["rows"] for shard in shards}
+    return found
+
+
+def config_rows(values: Mapping[str, Any], shards: Mapping[str, int]) -> Rows:
+    """Config -> split -> rows: what the card's globs give with the shards of a manifest."""
+    found: Rows = {}
+    for config in _listed(values.get("configs")):
+        splits: dict[str, int] = {}
+        for entry in _listed(config.get("data_files")):
+            matching = [rows for path, rows in shards.items() if _matches(path, entry)]
+            splits[str(entry.get("split", "train"))] = sum(matching)
+        found[str(config.get("config_name", "default"))] = splits
+    return found
+
+
+def _listed(value: object) -> list[dict[str, Any]]:
+    values = value if isinstance(value, list) else [value]
+    return [item for item in values if isinstance(item, dict)]
+
+
+def _matches(path: str, entry: Mapping[str, Any]) -> bool:
+    """Whether a glob of the card names the shard; `*` stays within one folder."""
+    globs = entry.get("path", ())
+    parts = path.split("/")
+    for glob in [globs] if isinstance(globs, str) else globs:
+        patterns = str(glob).split("/")
+        if len(patterns) == len(parts) and all(map(fnmatchcase, parts, patterns)):
+            return True
+    return False
+
+
+def load_counts(client: HubClient, repository: str, commit: str, configs: list[str]) -> Rows:
+    """Load every config with `datasets`, as users do, and count; the tables are thrown away.
+
+    Raises:
+        CheckError: A config does not load.
+        NetworkError: The Hub does not answer as it should.
+    """
+    import datasets
+
+    datasets.disable_progress_bars()
+    where = f"{repository}@{commit}"
+    found: Rows = {}
+    with tempfile.TemporaryDirectory(prefix="meadow-load-") as cache:
+        for config in configs:
+
+            def load(config: str = config) -> dict[str, int]:
+                try:
+                    loaded = datasets.load_dataset(
+                        repository, config, revision=commit, cache_dir=cache
+                    )
+                    return {str(split): len(rows) for split, rows in loaded.items()}
+                except Exception as error:
+                    # `datasets` says "file not found" for any request that failed.
+                    failed = network_cause(error) or error
+                raise failed
+
+            try:
+                found[config] = client.call(where, load)
+            except MeadowError:
+                raise
+            except Exception as error:
+                text = redact(" ".join(f"{type(error).__name__}: {error}".split()))
+                raise CheckError(
+                    f"the config {config} does not load: {text[:400]}",
+                    where=where,
+                    fix="build the corpus again; nothing was tagged",
+                ) from error
+    return found

@@ -69,7 +69,6 @@ def download(
     target: Path,
     expected: Expected,
     retries: Retries,
-    *,
     progress: Progress = no_progress,
     commit: Commit = lambda fetched: None,
 ) -> Fetched:
@@ -80,29 +79,50 @@ def download(
         FileError: More bytes than the cap, or no room on the disk.
         UpstreamChangedError: Twice other bytes than expected.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = _Part(target, clean_address(url))
+    part = Part(target, url)
+
+    def transfer() -> Fetched:
+        return _transfer(client, url, part, expected, retries, progress)
+
+    return bring(part, expected, transfer, commit)
+
+
+def bring(
+    part: Part,
+    expected: Expected,
+    transfer: Callable[[], Fetched],
+    commit: Commit,
+    *,
+    continues: bool = True,
+) -> Fetched:
+    """Fill `part`, check it, and give it its name; wrong bytes get one more transfer.
+
+    Args:
+        part: Where the bytes arrive.
+        expected: What they have to be.
+        transfer: Brings all of them.
+        commit: Called when they are right, before they get their name.
+        continues: Whether a later run can continue a part that a network left unfinished.
+    """
+    part.target.parent.mkdir(parents=True, exist_ok=True)
     for last in (False, True):
         try:
-            fetched = _transfer(client, url, part, expected, retries, progress)
-            check(fetched, expected, url)
+            fetched = transfer()
+            check(fetched, expected, part.address)
         except UpstreamChangedError:
             if last:
                 part.set_aside()
                 raise
             part.discard()
-        except OSError as error:
-            if not is_disk_full(error):
-                with naming(target):
-                    raise
-            written = part.discard()
-            raise disk_full(target, written) from error
-        except FileError:
-            part.discard()
-            raise
-        except NetworkError:
-            part.discard_empty()
-            raise
+        except BaseException as error:
+            if isinstance(error, FileError) or is_disk_full(error) or not continues:
+                written = part.discard()
+                if is_disk_full(error):
+                    raise disk_full(part.target, written) from error
+            elif isinstance(error, NetworkError):
+                part.discard_empty()
+            with naming(part.target):
+                raise
         else:
             break
     commit(fetched)
@@ -110,18 +130,18 @@ def download(
     return fetched
 
 
-def check(fetched: Fetched, expected: Expected, url: str) -> None:
+def check(fetched: Fetched, expected: Expected, address: str) -> None:
     """Raise an `UpstreamChangedError` where the file is not the one that is known."""
     if expected.sha256 is not None and fetched.sha256 != expected.sha256:
         raise UpstreamChangedError(
             f"wrong checksum: expected {expected.sha256}, got {fetched.sha256}",
-            where=clean_address(url),
+            where=address,
             fix="see whether upstream has released a new version; what came is kept as .bad",
         )
     if expected.size is not None and fetched.size != expected.size:
         raise UpstreamChangedError(
             f"the file has {fetched.size:,} bytes; {expected.size:,} were expected",
-            where=clean_address(url),
+            where=address,
             fix="see whether upstream has released a new version",
         )
 
@@ -147,7 +167,7 @@ def check_room(folder: Path, needed: int) -> None:
 def _transfer(
     client: httpx.Client,
     url: str,
-    part: _Part,
+    part: Part,
     expected: Expected,
     retries: Retries,
     progress: Progress,
@@ -201,12 +221,12 @@ def _transfer(
     return Fetched(digest.hexdigest(), remote.offset)
 
 
-class _Part:
+class Part:
     """The unfinished file beside its target, and the note of which version it is."""
 
-    def __init__(self, target: Path, address: str) -> None:
+    def __init__(self, target: Path, url: str = "") -> None:
         self.target = target
-        self.address = address
+        self.address = clean_address(url)
         self.path = target.with_name(target.name + ".part")
         self.state = target.with_name(target.name + ".part.json")
 
@@ -254,8 +274,7 @@ class _Part:
         self.state.unlink(missing_ok=True)
         return size
 
-
-def clear_leftovers(target: Path) -> None:
-    """Remove what a run that ended just after it had published `target` could not remove."""
-    with contextlib.suppress(OSError):
-        _Part(target, "").discard()
+    def clear(self) -> None:
+        """Remove what a run that ended just after the file had got its name could not remove."""
+        with contextlib.suppress(OSError):
+            self.discard()

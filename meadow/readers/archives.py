@@ -18,7 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Self, cast
 
 from meadow.errors import FileError
 from meadow.source import Input
@@ -32,6 +32,8 @@ MAX_BYTES = 64 * 1024**3
 MAX_MEMBER_BYTES = 8 * 1024**3
 MAX_MEMBERS = 200_000
 MAX_RATIO = 200
+MAX_HEADER = 1024 * 1024
+"""The longest run of extended tar headers that is read; real ones have a few hundred bytes."""
 RATIO_FREE_BYTES = 16 * 1024**2
 """Below this size a high ratio is no danger: short repetitive files compress well."""
 
@@ -229,10 +231,70 @@ def _zip_members(
                 yield entry.filename, CappedStream(stream, path, max_bytes, entry.compress_size)
 
 
+def tar_stream(file: IO[bytes]) -> tarfile.TarFile:
+    """A tar archive read in order, once, whose headers take no more memory than they may.
+
+    A header can claim any length, any number of headers can stand before one member, and a sparse
+    file's map can be endless: tarfile reads all of it into memory. Here each is a `TarError`, as is
+    a damaged header, which tarfile takes for the end of the archive.
+    """
+    return tarfile.open(
+        fileobj=file,
+        mode="r|",
+        bufsize=128 * tarfile.BLOCKSIZE,
+        encoding="utf-8",
+        tarinfo=_capped_headers(),
+    )
+
+
+def _capped_headers() -> type[tarfile.TarInfo]:
+    """The headers of one archive."""
+    run = 0
+
+    class Header(tarfile.TarInfo):
+        """A header, looked at before anything that it announces is read."""
+
+        @classmethod
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+            nonlocal run
+            try:
+                info = super().frombuf(buf, encoding, errors)
+            except tarfile.HeaderError as error:
+                if bytes(buf).strip(b"\0"):
+                    raise tarfile.ReadError(str(error)) from error
+                raise  # the end of the archive
+            if info.size < 0:
+                raise tarfile.ReadError("a header with a negative size")
+            if info.type == tarfile.GNUTYPE_SPARSE:
+                raise tarfile.ReadError("a sparse file")
+            # Each counts for at least 64 KiB, since tarfile follows a run of them by recursion.
+            run = run + max(info.size, MAX_HEADER // 16) if info.type in _EXTENDED else 0
+            if run > MAX_HEADER:
+                raise tarfile.ReadError(f"a header of {run:,} bytes")
+            return info
+
+        def _proc_gnusparse_10(self, *_: object) -> None:
+            """The third way to write a sparse file; its map has no stated length."""
+            raise tarfile.ReadError("a sparse file")
+
+    return Header
+
+
+_EXTENDED = frozenset(
+    {
+        tarfile.XHDTYPE,
+        tarfile.XGLTYPE,
+        tarfile.SOLARIS_XHDTYPE,
+        tarfile.GNUTYPE_LONGNAME,
+        tarfile.GNUTYPE_LONGLINK,
+    }
+)
+
+
 def _tar_members(
     path: Path, only: str | None, suffix: str, max_bytes: int, max_members: int
 ) -> Generator[tuple[str, CappedStream], None, None]:
-    with open_binary(path) as packed, tarfile.open(fileobj=packed, mode="r|*") as archive:
+    with open_binary(path) as packed, tar_stream(packed) as archive:
         for count, entry in enumerate(archive, start=1):
             if count > max_members:
                 raise _too_many(path, max_members)

@@ -41,7 +41,7 @@ def make_source(*files: File, name: str = "toy") -> Source:
     origin = Origin(
         files=files, read=lambda inputs, options: iter(()), convert=lambda r, o: iter(())
     )
-    return Source(name, "Toy", "https://example.org", "Nobody", "mit", upstream=origin)
+    return Source(name, "Toy", "https://example.org", "Nobody", "mit", False, upstream=origin)
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def fetch(task: dict[str, Any]) -> dict[str, Any]:
     from meadow.source import File, Origin, Source
 
     origin = Origin((File(**task["file"]),), read=lambda *_: iter(()), convert=lambda *_: iter(()))
-    source = Source("toy", "Toy", "https://example.org", "Nobody", "mit", upstream=origin)
+    source = Source("toy", "Toy", "https://example.org", "Nobody", "mit", False, upstream=origin)
     folder = Path(task["folder"])
     fetcher = Fetcher(folder / "raw", folder / "sources.lock.toml")
     (item,) = fetcher.fetch(fetcher.plan(source))
