@@ -1,0 +1,25 @@
+"""The demo from raw samples to scores: the one training and evaluation that `make test` runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.command import run_meadow
+
+
+@pytest.mark.timeout(600)
+def test_the_demo_trains_and_evaluates_offline(tmp_path: Path) -> None:
+    ran = run_meadow("demo", "--out", tmp_path / "demo", "--json")
+    assert ran.code == 0, ran.err
+    told = json.loads(ran.out)
+    assert told["mix"] > 100
+    assert told["loss"]["last"] < told["loss"]["first"]
+    for name in ("base", "tuned"):
+        assert told["exam"][name]["n"] == 54
+        low, high = told["exam"][name]["ci95"]
+        assert low <= told["exam"][name]["accuracy"] <= high
+        assert (tmp_path / "demo/eval" / name / "summary.json").is_file()
+    assert (tmp_path / "demo/run/model/README.md").is_file()
+    assert (tmp_path / "demo/eval/report/report.html").is_file()
