@@ -108,11 +108,6 @@ def cut_left(group: Group, limit: int) -> Group:
     return tuple(Sequence(s.tokens[-(limit + 1) :], min(s.scored, limit)) for s in group)
 
 
-def longest_input(group: Group) -> int:
-    """Tokens that the longest sequence of the group feeds to the model."""
-    return max(len(s.tokens) for s in group) - 1
-
-
 MIN_PREFIX = 16
 """A shared prefix shorter than this is not worth a cache."""
 

@@ -1,34 +1,35 @@
-"""A random LLaMA with a byte-level tokenizer of the sample exam, and the exam itself."""
+"""A random LLaMA with a byte-level tokenizer of the sample exam, and the exam itself.
+
+torch, transformers and what imports them are imported in fixtures and tests, so that collecting
+costs nothing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-)
 
-import meadow
 from meadow.exams.items import ExamItem, eligible, load_exam
+from meadow.samples import FOLDER
+
+EXAM = FOLDER / "exam"
 
 
 @pytest.fixture(scope="session")
 def sample_items() -> list[ExamItem]:
-    folder = Path(meadow.__file__).parent / "samples" / "exam"
-    return eligible(load_exam("usmle_self_assessment", [folder]))
+    return eligible(load_exam("usmle_self_assessment", [EXAM]))
 
 
 @pytest.fixture(scope="session")
 def random_folder(tmp_path_factory: pytest.TempPathFactory, sample_items: list[ExamItem]) -> Path:
     """A checkpoint folder of a random LLaMA (two layers, 1,024 positions)."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -64,20 +65,35 @@ def random_folder(tmp_path_factory: pytest.TempPathFactory, sample_items: list[E
     return folder
 
 
+def _load(folder: Path) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
 @pytest.fixture(scope="session")
 def random_model(random_folder: Path) -> tuple[Any, Any]:
-    model = AutoModelForCausalLM.from_pretrained(random_folder, dtype=torch.float32).eval()
-    return model, AutoTokenizer.from_pretrained(random_folder)
+    return _load(random_folder)
 
 
 @pytest.fixture(scope="session")
 def stories(upstream: Path) -> tuple[Any, Any]:
     """The real tiny LLaMA (512 positions)."""
-    folder = upstream / "tiny_llama" / "stories260K-hf"
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    return model, AutoTokenizer.from_pretrained(folder)
+    return _load(upstream / "tiny_llama" / "stories260K-hf")
+
+
+@pytest.fixture
+def local(random_model: tuple[Any, Any]) -> Callable[..., Any]:
+    """Makes a fresh backend of the random model."""
+    from evaluation.local import LocalBackend
+
+    return lambda **options: LocalBackend(*random_model, **options)
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
+    import torch
+
     torch.set_num_threads(1)

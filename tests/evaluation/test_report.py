@@ -11,13 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-import torch
 from click.testing import CliRunner
 
 from evaluation.cli import compare as compare_command
 from evaluation.cli import evaluate as eval_group
 from evaluation.compare import compare
-from evaluation.local import LocalBackend
 from evaluation.modes import parse_modes
 from evaluation.paper import CHECKPOINTS
 from evaluation.questions import Framing
@@ -26,7 +24,8 @@ from evaluation.results import read_run, read_runs, rescore
 from evaluation.run import Settings, run
 from meadow.corpus.shards import read_parquet, write_parquet
 from meadow.errors import FileError, UsageError
-from meadow.exams.items import ExamItem, item_id
+from meadow.exams.items import ExamItem
+from meadow.samples import FOLDER
 
 HOSTILE = (
     "</script><script>window.hit=1</script><img src=x onerror=window.hit=1>"
@@ -42,6 +41,10 @@ def two_runs(
 ) -> tuple[Path, Path]:
     """The same questions by a model and by a disturbed copy of it, under a hostile name."""
     import copy
+
+    import torch
+
+    from evaluation.local import LocalBackend
 
     folder = tmp_path_factory.mktemp("runs")
     model, tokenizer = random_model
@@ -242,7 +245,7 @@ def always_a(response: str, options: Any, *, at_limit: bool = False) -> Any:
 def test_the_papers_table_says_what_was_not_run(random_folder: Path, tmp_path: Path) -> None:
     assert len(CHECKPOINTS) == 12
     arguments = ["paper", "--out", str(tmp_path), "--json"]
-    exam = Path(__file__).parents[2] / "meadow" / "samples" / "exam"
+    exam = FOLDER / "exam"
     result = CliRunner().invoke(eval_group, arguments)
     assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)["rows"]
@@ -260,31 +263,3 @@ def test_the_papers_table_says_what_was_not_run(random_folder: Path, tmp_path: P
     shown = CliRunner().invoke(eval_group, ["paper", "--out", str(tmp_path)]).stdout
     assert shown.count("not run | not run | not run") == 11
     assert "ours, letter, first 20 questions" in shown
-
-
-def test_the_report_tells_the_two_parsers_apart(tmp_path: Path) -> None:
-    """The thirty responses of the parser's table, as a run's legacy mode would hold them."""
-    import importlib.util
-
-    from evaluation import generate
-    from evaluation.questions import Question
-    from evaluation.summary import summarise
-
-    path = Path(__file__).with_name("test_parse.py")
-    spec = importlib.util.spec_from_file_location("parser_table", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    options = tuple(module.OPTIONS)
-    rows = []
-    for number, (response, gold, _, _) in enumerate(module.TABLE):
-        stem = f"case {number}"
-        item = ExamItem("table", item_id(stem, options), stem, options, gold)
-        question = Question(item, "", tuple(range(len(options))), "")
-        value = {"text": response, "tries": 1, "accepted": generate.accepted_2023(response)}
-        rows += generate.rows("medalpaca_legacy", question, value)
-    cell = summarise("table", rows)["modes"]["medalpaca_legacy"]
-    assert cell["correct"] == sum(row[2] for row in module.TABLE) == 17
-    assert cell["strict_reading"]["correct"] == 19
-    assert cell["strict_reading"] == {"correct": 19, "legacy_only": 6, "strict_only": 8, "n": 30}

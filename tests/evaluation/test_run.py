@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -15,10 +14,10 @@ import pytest
 
 from evaluation import run as runs
 from evaluation.journal import Journal
-from evaluation.local import LocalBackend, load
 from evaluation.modes import parse_modes
 from evaluation.questions import Framing, ask, fit
 from evaluation.run import Settings, evaluate, letter_accuracy, run
+from meadow.atomic import locked
 from meadow.corpus.shards import read_parquet
 from meadow.errors import FileError, LockedError, UsageError
 from meadow.exams.items import ExamItem
@@ -27,13 +26,21 @@ from meadow.prompt import EXAM_CUE
 MODES = "letter,option,text,text_pmi,generate"
 
 
+def load(folder: Path) -> Any:
+    from evaluation.local import load
+
+    return load(str(folder), budget=2000)
+
+
 def settings(modes: str = MODES, **framing: Any) -> Settings:
-    return Settings("sample", parse_modes(modes), Framing(**framing), max_new_tokens=6)
+    return Settings(
+        "usmle_self_assessment", parse_modes(modes), Framing(**framing), max_new_tokens=6
+    )
 
 
 @pytest.fixture(scope="module")
 def items(sample_items: list[ExamItem]) -> list[ExamItem]:
-    return sample_items[::3][:12]
+    return sample_items[:12]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +49,7 @@ def whole(
 ) -> Path:
     """An uninterrupted run."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    run(load(str(random_folder), budget=2000), items, settings(), out)
+    run(load(random_folder), items, settings(), out)
     return out
 
 
@@ -75,7 +82,7 @@ def test_a_finished_run_computes_nothing_again(
     whole: Path, random_folder: Path, items: list[ExamItem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (whole / "predictions.parquet").read_bytes()
-    backend = load(str(random_folder), budget=2000)
+    backend = load(random_folder)
 
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("computed again")
@@ -90,7 +97,7 @@ class Killed(Exception):
     """Stands in for SIGKILL inside one process."""
 
 
-@pytest.mark.parametrize("point", range(10))
+@pytest.mark.parametrize("point", [0, 2, 4, 5])
 def test_a_run_killed_in_the_middle_of_a_write_continues_to_the_same_bytes(
     tmp_path: Path,
     whole: Path,
@@ -99,18 +106,18 @@ def test_a_run_killed_in_the_middle_of_a_write_continues_to_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch,
     point: int,
 ) -> None:
-    backend = load(str(random_folder), budget=2000)
+    backend = load(random_folder)
     plain = Journal.append
     calls = [0]
 
     def dying(self: Journal, values: dict[str, Any]) -> None:
-        if calls[0] == point % 6:
+        if calls[0] == point:
             lines = "".join(
                 json.dumps({"run": self.run, "unit": u, "value": v}) + "\n"
                 for u, v in values.items()
             )
             with self.path.open("a") as file:  # part of the batch, the last line torn
-                file.write(lines[: max(1, len(lines) * (point + 1) // 11)])
+                file.write(lines[: max(1, len(lines) * point // 6)])
             raise Killed
         calls[0] += 1
         plain(self, values)
@@ -120,108 +127,40 @@ def test_a_run_killed_in_the_middle_of_a_write_continues_to_the_same_bytes(
         run(backend, items, settings(), tmp_path)
     assert not (tmp_path / "run.json").exists()
     monkeypatch.setattr(Journal, "append", plain)
-    run(load(str(random_folder), budget=2000), items, settings(), tmp_path)
+    run(load(random_folder), items, settings(), tmp_path)
     expected = (whole / "predictions.parquet").read_bytes()
     assert (tmp_path / "predictions.parquet").read_bytes() == expected
 
 
-CHILD = """
-import json, os, signal, sys
-import torch
-torch.set_num_threads(1)
-from pathlib import Path
-from evaluation.journal import Journal
-from evaluation.local import load
-from evaluation.modes import parse_modes
-from evaluation.run import Settings, run
-from meadow.exams.items import eligible, load_exam
-model, exam, out, point = sys.argv[1:5]
-point = int(point)
-plain, calls = Journal.append, [0]
-def append(self, values):
-    if calls[0] == point % 6:
-        lines = "".join(json.dumps({"run": self.run, "unit": u, "value": v}) + "\\n"
-                        for u, v in values.items())
-        with self.path.open("a") as file:
-            file.write(lines[: len(lines) * (point % 5) // 4])
-            file.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
-    calls[0] += 1
-    plain(self, values)
-if point >= 0:
-    Journal.append = append
-items = eligible(load_exam("usmle_self_assessment", [Path(exam)]))[::3][:12]
-run(load(model, budget=2000), items,
-    Settings("sample", parse_modes("letter,option,text,text_pmi,generate"), max_new_tokens=6),
-    Path(out))
-"""
-
-
-def child(
-    root: Path, model: Path, out: Path, point: int = -1, **environment: str
-) -> subprocess.Popen[bytes]:
-    import meadow
-
-    exam = Path(meadow.__file__).parent / "samples" / "exam"
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(model), str(exam), str(out), str(point)],
-        cwd=root,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-    )
-
-
-@pytest.mark.parametrize(
-    "points",
-    [
-        pytest.param([3], id="once"),
-        pytest.param(list(range(10)), marks=pytest.mark.slow, id="ten"),
-    ],
-)
-def test_kill_minus_nine(
-    root: Path, tmp_path: Path, whole: Path, random_folder: Path, points: list[int]
-) -> None:
-    expected = (whole / "predictions.parquet").read_bytes()
-    for point in points:
-        out = tmp_path / str(point)
-        assert child(root, random_folder, out, point).wait(240) == -signal.SIGKILL
-        assert not (out / "run.json").exists()
-        assert child(root, random_folder, out).wait(240) == 0
-        assert (out / "predictions.parquet").read_bytes() == expected
-
-
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_world_sizes_give_the_same_predictions(
+def test_process_groups_give_the_same_predictions(
     root: Path, tmp_path: Path, whole: Path, random_folder: Path, size: int
 ) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    world = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    command = [sys.executable, "-m", "meadow", "eval", "run", "--model", str(random_folder),
+               "--exam", "sample", "--limit", "12", "--modes", MODES, "--max-new-tokens", "6",
+               "--batch-tokens", "2000", "--out", str(tmp_path)]  # fmt: skip
+    shared = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     children = [
-        child(root, random_folder, tmp_path, RANK=str(rank), LOCAL_RANK=str(rank), **world)
+        subprocess.Popen(command, cwd=root, env={**os.environ, **shared, "OMP_NUM_THREADS": "1",
+                                                 "RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in range(size)
-    ]
+    ]  # fmt: skip
     assert [process.wait(280) for process in children] == [0] * size
-    journals = [(tmp_path / f"journal.{rank}.jsonl").stat().st_size for rank in range(size)]
-    assert all(journals)
+    assert all((tmp_path / f"journal.{rank}.jsonl").stat().st_size for rank in range(size))
     expected = (whole / "predictions.parquet").read_bytes()
     assert (tmp_path / "predictions.parquet").read_bytes() == expected
 
 
-def test_another_run_in_the_folder_is_refused(
+def test_another_run_in_the_folder_and_a_folder_in_use_are_refused(
     whole: Path, random_model: tuple[Any, Any], items: list[ExamItem]
 ) -> None:
     with pytest.raises(UsageError, match="another run"):
         evaluate(*random_model, items, "letter", whole)
-
-
-def test_a_folder_in_use_is_refused(
-    tmp_path: Path, random_model: tuple[Any, Any], items: list[ExamItem]
-) -> None:
-    from meadow.atomic import locked
-
-    with locked(tmp_path), pytest.raises(LockedError):
-        evaluate(*random_model, items, "letter", tmp_path)
+    with locked(whole), pytest.raises(LockedError):
+        evaluate(*random_model, items, "letter", whole)
 
 
 def test_a_broken_line_in_the_middle_is_an_error(tmp_path: Path) -> None:
@@ -248,10 +187,9 @@ def test_the_callback_score_is_the_runs(
 
 
 def test_what_is_too_long_loses_the_stem_first_and_never_the_options(
-    random_model: tuple[Any, Any], sample_items: list[ExamItem]
+    local: Any, sample_items: list[ExamItem]
 ) -> None:
-    model, tokenizer = random_model
-    backend = LocalBackend(model, tokenizer)
+    backend = local()
     item = sample_items[0]
     (question,) = ask(item, Framing())
     seen = []
@@ -273,10 +211,8 @@ def test_what_is_too_long_loses_the_stem_first_and_never_the_options(
     assert not found.scorable
 
 
-def test_examples_go_before_the_stem(
-    random_model: tuple[Any, Any], sample_items: list[ExamItem]
-) -> None:
-    backend = LocalBackend(*random_model)
+def test_examples_go_before_the_stem(local: Any, sample_items: list[ExamItem]) -> None:
+    backend = local()
     framing = Framing(shots=tuple(sample_items[10:12]))
     (question,) = ask(sample_items[0], framing)
     limit = backend.count(question.context) - 20
@@ -287,10 +223,8 @@ def test_examples_go_before_the_stem(
     assert sample_items[11].question in found.context
 
 
-def test_unscorable_items_count_as_wrong(
-    tmp_path: Path, random_model: tuple[Any, Any], items: list[ExamItem]
-) -> None:
-    backend = LocalBackend(*random_model, max_length=90)
+def test_unscorable_items_count_as_wrong(tmp_path: Path, local: Any, items: list[ExamItem]) -> None:
+    backend = local(max_length=90)
     summary = run(backend, items, settings("letter,text"), tmp_path)
     assert 0 < summary["n_unscorable"] <= len(items)
     assert summary["modes"]["letter"]["n"] == len(items)
@@ -341,10 +275,8 @@ def test_option_order_does_not_matter_to_a_model_that_ignores_it(
     assert (orders["n"], orders["scorings"]) == (len(items), sum(len(i.options) for i in items))
 
 
-def test_variants_cost_one_row_per_item(
-    tmp_path: Path, random_model: tuple[Any, Any], items: list[ExamItem]
-) -> None:
-    backend = LocalBackend(*random_model)
+def test_variants_cost_one_row_per_item(tmp_path: Path, local: Any, items: list[ExamItem]) -> None:
+    backend = local()
     summary = run(backend, items, settings("letter", permute="cyclic", stem_blind=True), tmp_path)
     value = summary["variants"]["letter"]
     assert value["stem_blind"]["n"] == len(items)
@@ -356,10 +288,8 @@ def test_variants_cost_one_row_per_item(
         assert row["order"][row["labels"].index(row["gold"])] == gold
 
 
-def test_sampled_modes_are_seeded(
-    tmp_path: Path, random_model: tuple[Any, Any], items: list[ExamItem]
-) -> None:
-    backend = LocalBackend(*random_model)
+def test_sampled_modes_are_seeded(tmp_path: Path, local: Any, items: list[ExamItem]) -> None:
+    backend = local()
     chosen = items[:2]
     made = [
         Settings("sample", parse_modes("generate_sc,cot,medalpaca_legacy"), seed=seed, samples=3,

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import random
+from itertools import chain
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import (
-    LlamaForCausalLM,
-    MambaConfig,
-    MambaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-)
 
 from evaluation.questions import KINDS, continuations
-from evaluation.scorer import Scorer, choose, obstacle, self_check
 from evaluation.trie import (
+    Group,
     Sequence,
     build_row,
     cut_left,
     encode,
     layout,
-    longest_input,
     make_plan,
     shared_prefix,
     split,
@@ -34,7 +26,14 @@ from meadow.exams.items import ExamItem
 from meadow.prompt import exam_prompt
 
 PARITY = 1e-4
-QUESTIONS = 40
+
+
+@pytest.fixture(scope="session")
+def scoring() -> Any:
+    """The module, whose torch is loaded for those who need it."""
+    from evaluation import scorer
+
+    return scorer
 
 
 def texts(items: list[ExamItem], repeat: int = 1) -> tuple[list[str], list[list[str]]]:
@@ -47,6 +46,11 @@ def texts(items: list[ExamItem], repeat: int = 1) -> tuple[list[str], list[list[
         for item in items
     ]
     return contexts, tails
+
+
+def longest(groups: list[Group]) -> list[int]:
+    """Tokens that the longest sequence of each group feeds to the model."""
+    return [max(len(s.tokens) for s in group) - 1 for group in groups]
 
 
 def harness(model: Any, tokenizer: Any, contexts: list[str], tails: list[list[str]]) -> Any:
@@ -64,54 +68,49 @@ def harness(model: Any, tokenizer: Any, contexts: list[str], tails: list[list[st
     return [[next(answers) for _ in own] for own in tails]
 
 
-def assert_parity(ours: Any, theirs: Any, options: list[int]) -> float:
+def assert_parity(ours: Any, theirs: Any, items: list[ExamItem]) -> None:
     worst = 0.0
-    for own, other, count in zip(ours, theirs, options, strict=True):
+    for own, other, item in zip(ours, theirs, items, strict=True):
         worst = max(worst, *(abs(a.loglik - b[0]) for a, b in zip(own, other, strict=True)))
         assert [a.greedy for a in own] == [b[1] for b in other]
+        count = len(item.options)
         for start in range(0, len(own), count):  # one mode after the other
             mine = [a.loglik for a in own[start : start + count]]
             peer = [b[0] for b in other[start : start + count]]
             assert mine.index(max(mine)) == peer.index(max(peer))
+    print(f"{len(items)} questions, 3 modes, largest difference {worst:.2e}")
     assert worst <= PARITY
-    return worst
 
 
 @pytest.mark.parametrize("which", ["random_model", "stories"])
 def test_parity_with_lm_eval(
-    which: str, request: pytest.FixtureRequest, sample_items: list[ExamItem]
+    which: str, request: pytest.FixtureRequest, sample_items: list[ExamItem], scoring: Any
 ) -> None:
     model, tokenizer = request.getfixturevalue(which)
-    items = sample_items[:QUESTIONS]
+    items = sample_items[:40]
     contexts, tails = texts(items)
     groups = encode(tokenizer, contexts, tails)
-    limit = model.config.max_position_embeddings
-    assert all(longest_input(group) <= limit for group in groups)
-    scorer = choose(model, groups)
+    assert max(longest(groups)) <= model.config.max_position_embeddings
+    scorer = scoring.choose(model, groups)
     assert (scorer.method, scorer.reason) == ("trie", "")
-    options = [len(item.options) for item in items]
-    worst = assert_parity(scorer.score(groups), harness(model, tokenizer, contexts, tails), options)
-    print(f"{which}: {len(items)} questions, 3 modes, largest difference {worst:.2e}")
+    assert_parity(scorer.score(groups), harness(model, tokenizer, contexts, tails), items)
 
 
-@pytest.mark.parametrize("count", [8, pytest.param(QUESTIONS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [8, pytest.param(40, marks=pytest.mark.slow)])
 def test_left_cut_parity_with_lm_eval(
-    stories: tuple[Any, Any], sample_items: list[ExamItem], count: int
+    stories: tuple[Any, Any], sample_items: list[ExamItem], scoring: Any, count: int
 ) -> None:
     model, tokenizer = stories
-    items = sample_items[:count]
-    contexts, tails = texts(items, repeat=5)
+    contexts, tails = texts(sample_items[:count], repeat=5)
     limit = model.config.max_position_embeddings
     groups = encode(tokenizer, contexts, tails)
-    assert all(longest_input(group) > limit for group in groups)
+    assert min(longest(groups)) > limit
     groups = [cut_left(group, limit) for group in groups]
-    options = [len(item.options) for item in items]
-    ours = choose(model, groups).score(groups)
-    worst = assert_parity(ours, harness(model, tokenizer, contexts, tails), options)
-    print(f"left-cut: largest difference {worst:.2e}")
+    ours = scoring.choose(model, groups).score(groups)
+    assert_parity(ours, harness(model, tokenizer, contexts, tails), sample_items[:count])
 
 
-def random_groups(seed: int, vocabulary: int = 40) -> list[tuple[Sequence, ...]]:
+def random_groups(seed: int, vocabulary: int = 40) -> list[Group]:
     draw = random.Random(seed)
     prefix = [draw.randrange(vocabulary) for _ in range(draw.choice([0, 4, 25]))]
     groups = []
@@ -128,7 +127,7 @@ def random_groups(seed: int, vocabulary: int = 40) -> list[tuple[Sequence, ...]]
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("budget", [1, 64, 4096])
 def test_trie_is_plain_on_random_groups(
-    random_model: tuple[Any, Any], attention: str, budget: int
+    random_model: tuple[Any, Any], scoring: Any, attention: str, budget: int
 ) -> None:
     model, _ = random_model
     before = model.config._attn_implementation
@@ -136,12 +135,11 @@ def test_trie_is_plain_on_random_groups(
     try:
         for seed in range(15):
             groups = random_groups(seed)
-            quick = Scorer(model, budget, "trie").score(groups)
-            plain = Scorer(model, method="plain").score(groups)
-            for own, other in zip(quick, plain, strict=True):
-                for a, b in zip(own, other, strict=True):
-                    assert a.loglik == pytest.approx(b.loglik, abs=PARITY)
-                    assert (a.greedy, a.tokens) == (b.greedy, b.tokens)
+            quick = scoring.Scorer(model, budget, "trie").score(groups)
+            plain = scoring.Scorer(model, method="plain").score(groups)
+            for a, b in zip(chain(*quick), chain(*plain), strict=True):
+                assert a.loglik == pytest.approx(b.loglik, abs=PARITY)
+                assert (a.greedy, a.tokens) == (b.greedy, b.tokens)
     finally:
         model.set_attn_implementation(before)
 
@@ -162,9 +160,8 @@ def test_a_trie_holds_every_path(seed: int) -> None:
             row = build_row(group, skip)
             mask, depth = layout(row, len(row.tokens) + 3)
             for sequence, targets in zip(group, row.targets, strict=True):
-                assert [token for _, token in targets] == list(
-                    sequence.tokens[len(sequence.tokens) - sequence.scored :]
-                )
+                scored = sequence.tokens[len(sequence.tokens) - sequence.scored :]
+                assert tuple(token for _, token in targets) == scored
                 last = targets[-1][0]
                 seen = [row.tokens[node] for node in mask[last].nonzero()[0]]
                 assert seen == list(sequence.tokens[skip:-1])
@@ -177,44 +174,48 @@ def test_one_odd_question_does_not_take_the_prefix_from_the_others() -> None:
     groups = [(Sequence((*shared, 50 + n, 60), 1),) for n in range(5)]
     odd = (Sequence((99, 98, 97), 1),)
     assert shared_prefix([*groups, odd]) == shared
-    assert shared_prefix([odd, *groups]) == shared
     plan = make_plan([odd, *groups], 4096)
+    assert plan.prefix == shared
     assert [batch.prefixed for batch in plan.batches if 0 in batch.members] == [False]
 
 
 def test_the_shared_stem_is_computed_once(
-    random_model: tuple[Any, Any], sample_items: list[ExamItem]
+    random_model: tuple[Any, Any], sample_items: list[ExamItem], scoring: Any
 ) -> None:
     model, tokenizer = random_model
-    groups = encode(tokenizer, *texts(sample_items[:8]))
-    scorer = Scorer(model)
-    scorer.score(groups)
+    scorer = scoring.Scorer(model)
+    scorer.score(encode(tokenizer, *texts(sample_items[:8])))
     assert scorer.work.prefix_tokens >= 16
     assert scorer.work.tokens * 4 < scorer.work.plain_tokens
 
 
-def test_adapters_stay_active(random_folder: Any, sample_items: list[ExamItem]) -> None:
+def test_adapters_stay_active(
+    random_folder: Any, random_model: Any, sample_items: list[ExamItem], scoring: Any
+) -> None:
+    import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    tokenizer = AutoTokenizer.from_pretrained(random_folder)
-    groups = encode(tokenizer, *texts(sample_items[:3]))
+    groups = encode(random_model[1], *texts(sample_items[:3]))
     base = AutoModelForCausalLM.from_pretrained(random_folder, dtype=torch.float32)
-    without = Scorer(base.eval()).score(groups)
+    without = scoring.Scorer(base.eval()).score(groups)
     torch.manual_seed(1)
-    model = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "v_proj"]))
+    model = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "v_proj"])).eval()
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.3)
-    scorer = choose(model.eval(), groups)
+    scorer = scoring.choose(model, groups)
     assert scorer.method == "trie"
-    with_adapter = scorer.score(groups)
-    plain = Scorer(model, method="plain").score(groups)
-    assert with_adapter[0][0].loglik == pytest.approx(plain[0][0].loglik, abs=PARITY)
-    assert abs(with_adapter[0][0].loglik - without[0][0].loglik) > 1e-2
+    adapted = scorer.score(groups)[0][0].loglik
+    plain = scoring.Scorer(model, method="plain").score(groups)
+    assert adapted == pytest.approx(plain[0][0].loglik, abs=PARITY)
+    assert abs(adapted - without[0][0].loglik) > 1e-2
 
 
-def test_models_without_full_attention_fall_back() -> None:
+def test_models_without_full_attention_fall_back(scoring: Any) -> None:
+    import torch
+    from transformers import MambaConfig, MambaForCausalLM, MistralConfig, MistralForCausalLM
+
     torch.manual_seed(0)
     sliding = MistralForCausalLM(
         MistralConfig(vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=2,
@@ -225,17 +226,19 @@ def test_models_without_full_attention_fall_back() -> None:
     ).eval()
     for model, word in ((sliding, "sliding"), (state, "")):
         groups = random_groups(3)
-        scorer = choose(model, groups)
+        scorer = scoring.choose(model, groups)
         assert scorer.method == "plain"
-        assert word in scorer.reason
         assert scorer.reason
-        one_by_one = [[plain_score(model, s) for s in group] for group in groups]
-        for own, expected in zip(scorer.score(groups), one_by_one, strict=True):
+        assert word in scorer.reason
+        for own, group in zip(scorer.score(groups), groups, strict=True):
+            expected = [plain_score(model, sequence) for sequence in group]
             assert [s.loglik for s in own] == pytest.approx(expected, abs=PARITY)
 
 
 def plain_score(model: Any, sequence: Sequence) -> float:
     """The definition: one unpadded row through the whole model."""
+    import torch
+
     with torch.inference_mode():
         logits = model(torch.tensor([sequence.tokens[:-1]]), use_cache=False).logits[0].float()
     logprobs = logits.log_softmax(-1)
@@ -246,29 +249,26 @@ def plain_score(model: Any, sequence: Sequence) -> float:
 
 
 def test_a_model_that_ignores_the_mask_is_caught(
-    random_model: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+    random_model: tuple[Any, Any], scoring: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, _ = random_model
     groups = [g for seed in range(4) for g in random_groups(seed) if len(g) > 2][:2]
-    assert self_check(model, groups) == ""
-    body = model.get_decoder()
-    forward = type(body).forward
+    assert scoring.self_check(model, groups) == ""
+    body = type(model.get_decoder())
+    forward = body.forward
 
     def deaf(self: Any, *args: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
         return forward(self, *args, attention_mask=None, **kwargs)
 
-    monkeypatch.setattr(type(body), "forward", deaf)
-    assert "self-check" in self_check(model, groups)
-    assert choose(model, groups).method == "plain"
+    monkeypatch.setattr(body, "forward", deaf)
+    assert "self-check" in scoring.self_check(model, groups)
+    assert scoring.choose(model, groups).method == "plain"
 
 
-def test_obstacles_are_named(random_model: tuple[Any, Any]) -> None:
+def test_obstacles_are_named(
+    random_model: tuple[Any, Any], scoring: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, _ = random_model
-    assert obstacle(model) == ""
-    assert isinstance(model, LlamaForCausalLM)
-    before = model.config._attn_implementation
-    model.config._attn_implementation = "flash_attention_2"
-    try:
-        assert "flash_attention_2" in obstacle(model)
-    finally:
-        model.config._attn_implementation = before
+    assert scoring.obstacle(model) == ""
+    monkeypatch.setattr(model.config, "_attn_implementation", "flash_attention_2")
+    assert "flash_attention_2" in scoring.obstacle(model)

@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx
 import pytest
-import torch
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -23,7 +22,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from evaluation import server as http
-from evaluation.local import LocalBackend
 from evaluation.modes import parse_modes
 from evaluation.run import Settings, run
 from evaluation.server import HttpBackend
@@ -53,6 +51,8 @@ class Server:
             return JSONResponse(self.answer(body))
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        import torch
+
         prompt, wanted = body["prompt"], body.get("logprobs")
         coded = self.tokenizer(prompt, return_offsets_mapping=True)
         ids, offsets = coded["input_ids"], coded["offset_mapping"]
@@ -122,7 +122,7 @@ def scored(
 @pytest.mark.parametrize("kind", ["honest", "begin", "flaky"])
 def test_a_server_with_prompt_logprobs_scores_as_the_local_model(
     serve: Any,
-    random_model: tuple[Any, Any],
+    local: Any,
     sample_items: list[ExamItem],
     tmp_path: Path,
     kind: str,
@@ -132,8 +132,8 @@ def test_a_server_with_prompt_logprobs_scores_as_the_local_model(
     backend.probe(["letter", "text"])
     assert backend.has_echo
     remote, _ = scored(backend, items, tmp_path / "remote", "letter,option,text")
-    local, _ = scored(LocalBackend(*random_model), items, tmp_path / "local", "letter,option,text")
-    for a, b in zip(remote, local, strict=True):
+    own, _ = scored(local(), items, tmp_path / "local", "letter,option,text")
+    for a, b in zip(remote, own, strict=True):
         assert a["logliks"] == pytest.approx(b["logliks"], abs=1e-4)
         assert (a["pred"], a["gold"], a["status"]) == (b["pred"], b["gold"], "scored")
     assert backend.work()["requests"] >= sum(3 * len(item.options) for item in items)
@@ -150,7 +150,7 @@ def test_a_server_without_logprobs_is_refused_for_scoring(serve: Any) -> None:
 
 
 def test_a_server_without_echo_is_refused_for_text_only(
-    serve: Any, random_model: tuple[Any, Any], sample_items: list[ExamItem], tmp_path: Path,
+    serve: Any, local: Any, sample_items: list[ExamItem], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     backend = HttpBackend([serve("one entry")], "random")
@@ -161,8 +161,8 @@ def test_a_server_without_echo_is_refused_for_text_only(
     monkeypatch.setattr(http, "TOP", 10_000)  # the whole vocabulary: nothing is censored
     items = sample_items[:4]
     remote, _ = scored(backend, items, tmp_path / "remote", "letter")
-    local, _ = scored(LocalBackend(*random_model), items, tmp_path / "local", "letter")
-    for a, b in zip(remote, local, strict=True):
+    own, _ = scored(local(), items, tmp_path / "local", "letter")
+    for a, b in zip(remote, own, strict=True):
         assert a["logliks"] == pytest.approx(b["logliks"], abs=1e-4)
         assert a["pred"] == b["pred"]
 
