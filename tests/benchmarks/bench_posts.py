@@ -58,9 +58,9 @@ build_corpus(BuildSettings(sources=("stack_exchange",)), {"stack_exchange": post
 """
 SCAN = """
 import sys
-from meadow.readers.stack_rows import POSTS, scan
+from meadow.sources.stack_exchange.dump import scan
 with open(sys.argv[1], "rb") as file:
-    print(sum(1 for _ in scan(file, "Posts.xml", POSTS)))
+    print(sum(1 for _ in scan(file, "Posts.xml", "posts")))
 """
 
 

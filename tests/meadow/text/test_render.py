@@ -13,7 +13,7 @@ from support.stopwatch import Stopwatch
 
 from meadow.schema import Reason, Reject
 from meadow.sources.stack_exchange import dump as stack_dump
-from meadow.sources.stack_exchange.dump import POSTS, parse_row, scan
+from meadow.sources.stack_exchange.dump import parse_row, scan
 from meadow.text.render import (
     MAX_CHARACTERS,
     HtmlLimitError,
@@ -87,11 +87,11 @@ def bodies(folder: Path, every: int) -> list[str]:
     for path in sorted(folder.glob("*.xml")):
         with stack_dump.open_dump(path, "Posts.xml") as file:
             assert file is not None
-            for item in list(scan(file, path.name, POSTS)):
+            for item in list(scan(file, path.name, "posts")):
                 assert not isinstance(item, Reject)
                 if item[3] % every == 0:
                     file.seek(item[1])
-                    found.append(parse_row(file.read(item[2])).get("Body", ""))
+                    found.append(parse_row(file.read(item[2]).strip()).get("Body", ""))
     return found
 
 

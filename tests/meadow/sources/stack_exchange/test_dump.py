@@ -20,7 +20,7 @@ from meadow.readers.sevenzip import member_names
 from meadow.schema import Fact, Reason, Reject
 from meadow.source import Input, Options
 from meadow.sources.stack_exchange import dump as stack_dump
-from meadow.sources.stack_exchange.dump import BLOCK_BYTES, parse_row, parse_strictly
+from meadow.sources.stack_exchange.dump import MAX_ROW_BYTES
 
 HEAD = '<?xml version="1.0" encoding="utf-8"?>\n'
 
@@ -132,6 +132,7 @@ def test_selection_rules(tmp_path: Path) -> None:
         (answer(61, 1).replace(' ParentId="1"', ""), Reason.MISSING_FIELD),
         (answer(62, 1, body="x" * 1_100_000), Reason.TOO_LARGE),
         (answer(63, 404), Reason.ORPHAN),
+        (answer(65, 1).rstrip("\n") + answer(66, 1), Reason.BAD_XML),
         (question(64, body="a\x01b"), Reason.BAD_XML),
     ],
 )
@@ -150,16 +151,14 @@ def test_one_bad_line_is_one_reject(tmp_path: Path, line: str, reason: Reason) -
         answer(5, 1).replace("  <row", "\t<row").replace(" />", "/>"),
         answer(5, 1).replace('"', "'"),
         answer(5, 1).replace("So.", "&#233;t&#xe9; &#x1F600;"),
-        answer(5, 1).replace(" ParentId", "\n   ParentId").replace(" />", "\n/>"),
         answer(5, 1).replace(" />", "></row>"),
         '  <row Body="&lt;p&gt;So.&lt;/p&gt;" Score="5" ParentId="1" PostTypeId="2" Id="5"/>\n',
-        answer(5, 1).rstrip("\n") + answer(6, 1, 1),
-        "<!-- a comment -->" + answer(5, 1),
+        "<!-- a comment -->\n" + answer(5, 1),
         answer(5, 1, body="ends in ="),
         answer(5, 1, body='x="y" z="w"'),
     ],
 )
-def test_lines_in_another_form_are_read_strictly(tmp_path: Path, line: str) -> None:
+def test_lines_in_another_form_are_rows_too(tmp_path: Path, line: str) -> None:
     path = dump(tmp_path / "Posts.xml", question(1), line, answer(9, 1))
     pairs, rejects, _ = read(path)
     assert ids(pairs) == ["5", "9"]
@@ -282,7 +281,7 @@ def test_blocks_that_end_anywhere(tmp_path: Path) -> None:
     rows = [question(1)]
     size = 0
     number = 2
-    while size < 2 * BLOCK_BYTES + 100_000:
+    while size < 2 * MAX_ROW_BYTES + 100_000:
         rows.append(answer(number, 1, 5, body="z" * (number * 7919 % 20_000)))
         size += len(rows[-1])
         number += 1
@@ -317,16 +316,6 @@ def test_conservation_and_content_under_corruption(tmp_path_factory, bodies, dat
     for pair, number in zip(pairs, due, strict=True):
         # a raw tab or line break in an attribute is a space to XML; quoteattr escapes both
         assert pair["answer"]["Body"].split() == bodies[number][0].split()
-
-
-def test_the_fast_and_the_strict_parser_agree_on_every_real_row(upstream: Path) -> None:
-    compared = 0
-    for path in sorted((upstream / "stack_exchange").glob("*.xml")):
-        for line in path.read_bytes().splitlines()[::7]:
-            if line.lstrip().startswith(b"<row"):
-                assert parse_row(line) == parse_strictly(line.strip())
-                compared += 1
-    assert compared > 1000
 
 
 def test_the_real_dumps_against_pandas(upstream: Path) -> None:
