@@ -1,4 +1,4 @@
-"""From raw rows to rows that may stand in a corpus: converted, held to the rules, cleaned.
+"""From raw rows to rows that may stand in a corpus: converted, checked against the rules, cleaned.
 
 The unit is a batch: what is asked of every text (is there anything personal in it?) is asked of a
 thousand at once, and a batch can be worked on anywhere, since it depends on nothing but its rows.
@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, chain, islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from meadow.schema import (
-    Author,
     Fact,
     Raw,
     Reason,
@@ -28,6 +29,7 @@ from meadow.source import Options, OriginName
 from meadow.text.clean import clean_records
 
 if TYPE_CHECKING:
+    import polars as pl
     import pyarrow as pa
 
 BATCH_ROWS = 2048
@@ -51,48 +53,21 @@ class Rules:
 
 
 @dataclass(slots=True)
-class Admission:
-    """What became of a batch.
+class Batch:
+    """What became of some raw rows.
 
     Args:
-        rows: The rows admitted, in the columns of a shard and `_where`.
-        identities: 16 bytes a row: its id.
-        digests: 16 bytes a row: a digest of its three texts.
-        order: Per row the key by which a corpus is sorted; None where upstream has no id.
-        rejects: The rows that were not, in reading order.
+        rows: The records, in the columns of a shard and `_where`.
+        keys: Per record its `id`, a digest of its three texts (`text`) and the key by which a
+            corpus is sorted (`order`; null where upstream has no id), all as bytes.
+        rejects: The rows that did not become records, in reading order.
         facts: (group, value) -> count.
     """
 
     rows: pa.RecordBatch
-    identities: bytes
-    digests: bytes
-    order: list[bytes | None]
+    keys: pl.DataFrame
     rejects: list[Reject]
     facts: Counter[tuple[str, str]]
-
-    @classmethod
-    def of(
-        cls,
-        rows: pa.RecordBatch,
-        *,
-        rejects: list[Reject],
-        facts: Counter[tuple[str, str]],
-        ids: Iterable[str],
-        texts: Iterable[tuple[str, str, str]],
-        upstream_ids: Iterable[str | None],
-    ) -> Admission:
-        """From the rows, and the columns of them that the spool goes by."""
-        digests = (
-            hashlib.blake2b("\x1f".join(three).encode(), digest_size=16).digest() for three in texts
-        )
-        return cls(
-            rows,
-            bytes.fromhex("".join(ids)),
-            b"".join(digests),
-            [None if name is None else order_key(name) for name in upstream_ids],
-            rejects,
-            facts,
-        )
 
     @property
     def candidates(self) -> int:
@@ -102,19 +77,15 @@ class Admission:
 
 def batches(items: Iterable[Any], size: int = 0) -> Iterator[list[Any]]:
     """What a reader gives, `size` (else `BATCH_ROWS`) at a time."""
-    size = size or BATCH_ROWS
-    held: list[Any] = []
-    for item in items:
-        held.append(item)
-        if len(held) >= size:
-            yield held
-            held = []
-    if held:
+    rest = iter(items)
+    while held := list(islice(rest, size or BATCH_ROWS)):
         yield held
 
 
-def admit(raws: Sequence[Raw | Reject | Fact], rules: Rules, most: int | None = None) -> Admission:
-    """Convert a batch of raw rows and decide on each of them.
+def transform_batch(
+    raws: Sequence[Raw | Reject | Fact], rules: Rules, most: int | None = None
+) -> Batch:
+    """Convert some raw rows, check each record against the rules and clean it.
 
     Args:
         raws: As the source's reader gives them.
@@ -125,66 +96,43 @@ def admit(raws: Sequence[Raw | Reject | Fact], rules: Rules, most: int | None = 
 
     convert = SOURCES[rules.source].origin(rules.origin).convert
     facts: Counter[tuple[str, str]] = Counter()
-    found: list[Record | Reject] = []
+    candidates: list[Record | Reject] = []
     places: list[str] = []
     for raw in raws:
-        if most is not None and len(found) >= most:
+        if most is not None and len(candidates) >= most:
             break
-        if isinstance(raw, Reject):
-            found.append(raw)
-            places.append(raw.where)
-        elif isinstance(raw, Fact):
+        if isinstance(raw, Fact):
             facts[raw.group, raw.value] += raw.count
-        else:
-            where = str(raw["_where"])
-            for item in convert(raw, rules.options):
-                if isinstance(item, Fact):
-                    facts[item.group, item.value] += item.count
-                elif most is None or len(found) < most:
-                    found.append(item)
-                    places.append(where)
-    outcomes = decide(found, places, rules)
-    kept = [index for index, item in enumerate(outcomes) if isinstance(item, Record)]
-    records = [item for item in outcomes if isinstance(item, Record)]
-    return Admission.of(
-        to_arrow(records, [places[index] for index in kept]),
-        rejects=[item for item in outcomes if isinstance(item, Reject)],
-        facts=facts,
-        ids=[record.id for record in records],
-        texts=[(record.instruction, record.input, record.output) for record in records],
-        upstream_ids=[record.source_id for record in records],
-    )
-
-
-def decide(
-    found: Sequence[Record | Reject], places: Sequence[str], rules: Rules
-) -> list[Record | Reject]:
-    """What becomes of each candidate: rejects stay, records are held to the rules and cleaned.
-
-    Args:
-        found: What the converter made.
-        places: Per candidate where it stands in the raw files.
-        rules: What they are held to.
-    """
-    from meadow.sources import SOURCES
-
-    held = [
-        _hold(item, where, rules) if isinstance(item, Record) else item
-        for item, where in zip(found, places, strict=True)
-    ]
-    records = [item for item in held if isinstance(item, Record)]
+            continue
+        where, items = (
+            (raw.where, (raw,))
+            if isinstance(raw, Reject)
+            else (str(raw["_where"]), convert(raw, rules.options))
+        )
+        for item in items:
+            if isinstance(item, Fact):
+                facts[item.group, item.value] += item.count
+            elif most is None or len(candidates) < most:
+                candidates.append(_check(item, where, rules) if isinstance(item, Record) else item)
+                places.append(where)
+    records = [item for item in candidates if isinstance(item, Record)]
     cleaned = iter(clean_records(records, SOURCES[rules.source], rules.options.style))
-    outcomes: list[Record | Reject] = []
-    for item, where in zip(held, places, strict=True):
-        outcome = item if isinstance(item, Reject) else next(cleaned)
-        if isinstance(outcome, Reject) and outcome is not item:
-            # a converter names the place itself, the cleaner knows the row only
-            outcome = replace(outcome, where=where)
-        outcomes.append(outcome)
-    return outcomes
+    kept: list[Record] = []
+    kept_places: list[str] = []
+    rejects: list[Reject] = []
+    for item, where in zip(candidates, places, strict=True):
+        if isinstance(item, Reject):
+            rejects.append(item)
+        elif isinstance(outcome := next(cleaned), Reject):
+            # a converter names the place itself, the cleaner knows the record only
+            rejects.append(replace(outcome, where=where))
+        else:
+            kept.append(outcome)
+            kept_places.append(where)
+    return Batch(to_arrow(kept, kept_places), keys_of(kept), rejects, facts)
 
 
-def _hold(record: Record, where: str, rules: Rules) -> Record | Reject:
+def _check(record: Record, where: str, rules: Rules) -> Record | Reject:
     """The record, unless it cannot be written or was taken down."""
     texts = (record.instruction, record.input, record.output)
     if any(map(has_lone_surrogate, texts)):
@@ -197,40 +145,53 @@ def _hold(record: Record, where: str, rules: Rules) -> Record | Reject:
 
 
 def to_arrow(records: Sequence[Record], places: Sequence[str]) -> pa.RecordBatch:
-    """Records as Arrow columns, with `_where` behind them."""
+    """Records as Arrow columns, with their places in the raw files as `_where` behind them."""
+    import polars as pl
     import pyarrow as pa
 
-    schema = spool_schema()
-    columns: list[pa.Array] = []
-    for column in schema:
-        if column.name == "authors":
-            columns.append(_authors([record.authors for record in records], column.type))
-        elif column.name == "_where":
-            columns.append(pa.array(places, pa.string()))
-        else:
-            values = [getattr(record, column.name) for record in records]
-            columns.append(pa.array(values, pa.string()))
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+    schema = row_schema()
+    names = [name for name in schema.names if name not in ("authors", "_where")]
+    texts = {name: list(map(attrgetter(name), records)) for name in names} | {"_where": places}
+    columns = dict(zip(texts, _text_columns(texts), strict=True))
+    # as one struct of columns: a list of dictionaries takes either library far longer
+    lists = [record.authors for record in records]
+    authors = list(chain.from_iterable(lists))
+    kind = schema.field("authors").type
+    fields = list(kind.value_type)
+    values = {field.name: list(map(attrgetter(field.name), authors)) for field in fields}
+    offsets = pl.Series([0, *accumulate(map(len, lists))], dtype=pl.Int32).to_arrow()
+    columns["authors"] = pa.ListArray.from_arrays(
+        offsets, pa.StructArray.from_arrays(_text_columns(values), fields=fields), type=kind
+    )
+    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def spool_schema() -> pa.Schema:
+def _text_columns(columns: Mapping[str, Sequence[str | None]]) -> list[pa.Array]:
+    """Texts as Arrow arrays; by way of polars, since `pa.array` would import all of pandas."""
+    import polars as pl
+    import pyarrow as pa
+
+    frame = pl.DataFrame(columns, dict.fromkeys(columns, pl.String))
+    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+    return [column.cast(pa.string()).combine_chunks() for column in table.columns]
+
+
+def keys_of(records: Sequence[Record]) -> pl.DataFrame:
+    """What the external sort keeps in memory of each record: see `Batch`."""
+    import polars as pl
+
+    texts = (f"{each.instruction}\x1f{each.input}\x1f{each.output}".encode() for each in records)
+    names = (each.source_id for each in records)
+    columns = {
+        "id": [bytes.fromhex(each.id) for each in records],
+        "text": [hashlib.blake2b(text, digest_size=16).digest() for text in texts],
+        "order": [None if name is None else order_key(name) for name in names],
+    }
+    return pl.DataFrame(columns, dict.fromkeys(columns, pl.Binary))
+
+
+def row_schema() -> pa.Schema:
     """The columns of a shard, and the place in the raw file for the quarantine."""
     import pyarrow as pa
 
     return arrow_schema().append(pa.field("_where", pa.string()))
-
-
-def _authors(lists: Sequence[Sequence[Author]], kind: pa.ListType) -> pa.ListArray:
-    """Lists of authors as one array; pyarrow takes far longer over lists of dictionaries."""
-    import pyarrow as pa
-
-    authors = [author for names in lists for author in names]
-    offsets = [0]
-    for names in lists:
-        offsets.append(offsets[-1] + len(names))
-    fields = list(kind.value_type)
-    columns = [
-        pa.array([getattr(author, each.name) for author in authors], pa.string()) for each in fields
-    ]
-    values = pa.StructArray.from_arrays(columns, fields=fields)
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values, type=kind)

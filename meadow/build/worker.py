@@ -1,12 +1,14 @@
 """One source, from its raw files to shards in its staging folder: what a worker does.
 
-Rows are read, admitted and spooled a batch at a time; when all are in, they are sorted and written.
+Rows are read and transformed a batch at a time; when all are in, they are sorted and written.
 The entry, with everything that the manifest will say of the source, is written last: a source
 without one is built again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import shutil
 from collections import Counter
@@ -18,8 +20,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from meadow.atomic import replacing, write_json
 from meadow.build.engine import run_stream
-from meadow.build.sort import Spool
-from meadow.build.transform import Admission, Rules, admit, batches
+from meadow.build.sort import ExternalSort
+from meadow.build.transform import Batch, Rules, batches, transform_batch
 from meadow.corpus import manifest as manifests
 from meadow.corpus.manifest import NamedFile, SourceEntry, hash_json
 from meadow.corpus.shards import write_shards
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ENTRY = "entry.json"
-_SPOOL = "rows.arrow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +120,18 @@ def build_source(task: SourceTask) -> SourceEntry:
     name = f"quarantine/{task.source}.jsonl"
     tally = _Tally()
     with (
+        _few_collections(),
         replacing(folder / name) as temporary,
         temporary.open("w", encoding="utf-8", newline="\n") as quarantine,
     ):
-        spool = Spool(folder / _SPOOL)
-        for batch in _admitted(task):
+        rows = ExternalSort(folder / "rows.arrow")
+        for batch in _transformed(task):
             tally.take(batch)
             tally.reject(batch.rejects, quarantine)
-            spool.add(batch)
-        spool.close()
-        kept, gone = spool.resolve()
-        tally.reject(spool.rejects(gone), quarantine)
-    shards = write_shards(map(tally.count, spool.slices(kept)), folder, task.source)
-    (folder / _SPOOL).unlink()
+            rows.add(batch)
+        slices, rejects = rows.sort()
+        tally.reject(rejects, quarantine)
+    shards = write_shards(map(tally.count, slices), folder, task.source)
     entry = SourceEntry(
         rows_in=tally.rows_in,
         rows_out=sum(shard.rows for shard in shards),
@@ -150,22 +150,35 @@ def build_source(task: SourceTask) -> SourceEntry:
     return entry
 
 
-def _admitted(task: SourceTask) -> Iterator[Admission]:
+@contextlib.contextmanager
+def _few_collections() -> Iterator[None]:
+    """Python's collector seldom looks: rows are many objects and hardly ever a circle of them."""
+    usual = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+        gc.unfreeze()
+
+
+def _transformed(task: SourceTask) -> Iterator[Batch]:
     """The source's rows, a batch at a time, up to the limit."""
     from meadow.sources import SOURCES
 
     rules = Rules(task.source, task.origin, task.options, task.exclude)
     raws = SOURCES[task.source].origin(task.origin).read(task.inputs, task.options)
     if task.limit is None:
-        yield from run_stream(partial(admit, rules=rules), batches(raws), task.workers)
+        yield from run_stream(partial(transform_batch, rules=rules), batches(raws), task.workers)
         return
     left = task.limit
     for batch in batches(raws):
         if not left:
             return
-        admitted = admit(batch, rules, left)
-        left -= admitted.candidates
-        yield admitted
+        transformed = transform_batch(batch, rules, left)
+        left -= transformed.candidates
+        yield transformed
 
 
 class _Tally:
@@ -180,8 +193,8 @@ class _Tally:
             **{group: Counter() for group in _COUNTED},
         }
 
-    def take(self, batch: Admission) -> None:
-        """Count what was seen while a batch was admitted."""
+    def take(self, batch: Batch) -> None:
+        """Count what was seen on the way to a batch."""
         self.rows_in += batch.candidates
         for (group, value), count in batch.facts.items():
             self.facts.setdefault(group, Counter())[value] += count

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from meadow.corpus.manifest import Manifest, Shard
+from meadow.corpus.shards import read_parquet
 from meadow.schema import COLUMNS
 
 ALL = "all"
@@ -176,7 +177,5 @@ def license_counts(manifest: Manifest, locate: Locate) -> Counter[str]:
 
 def column_counts(path: Path, name: str) -> dict[str, int]:
     """Rows of a shard per value of one column."""
-    import pyarrow.parquet as pq
-
-    pairs = pq.read_table(path, columns=[name])[name].value_counts().to_pylist()
+    pairs = read_parquet(path, [name])[name].value_counts().to_pylist()
     return {pair["values"]: pair["counts"] for pair in pairs}

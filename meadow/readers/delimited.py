@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.readers.archives import open_input
@@ -54,62 +54,40 @@ def read_file(
             is then unknown, and guessing would swallow rows.
         UpstreamChangedError: A required column is missing.
     """
+    csv.field_size_limit(MAX_FIELD)
+    names = list(columns) if columns is not None else None
+    line = 1
     with open_input(item) as binary:
         # surrogateescape carries a bad byte through to its own row, where it is a reject
         text = io.TextIOWrapper(binary, "utf-8-sig", "surrogateescape", newline="")
-        yield from read_lines(text, item.label, columns, required, delimiter=delimiter)
-
-
-def read_lines(
-    lines: Iterable[str],
-    label: str,
-    columns: Sequence[str] | None,
-    required: Sequence[str],
-    *,
-    delimiter: str = ",",
-    start: int = 1,
-) -> Iterator[Raw | Reject]:
-    """The rows of lines that begin at line `start` of a file; otherwise as `read_file`.
-
-    No line is asked for before the rows ahead of it are taken.
-    """
-    csv.field_size_limit(MAX_FIELD)
-    rows = csv.reader(lines, delimiter=delimiter, strict=True)
-    before = start - 1
-    names = list(columns) if columns is not None else None
-    try:
-        for row in rows:
-            where, start = f"{label}:{start}", before + rows.line_num + 1
-            if names is None:
-                names = row
-                _check_header(names, required, label)
-                continue
-            if not row:
-                continue
-            if len(row) != len(names):
-                yield Reject(
-                    where,
-                    Reason.BAD_CSV,
-                    f"{len(row)} fields where {len(names)} were due",
-                    printable(delimiter.join(row)[:500]),
-                )
-                continue
-            whole = delimiter.join(row)
-            if not whole.isascii() and has_lone_surrogate(whole):
-                excerpt = printable(whole[:500])
-                yield Reject(where, Reason.BAD_ENCODING, "not UTF-8", excerpt)
-                continue
-            raw: dict[str, str] = dict(zip(names, row, strict=True))
-            raw["_where"] = where
-            yield raw
-    except csv.Error as error:
-        raise FileError(
-            f"the CSV breaks in the row that begins at line {start}: {error}",
-            where=f"{label}:{start}",
-            fix="a quote is open or stray there; repair the line or fetch the file again",
-        ) from error
+        rows = csv.reader(text, delimiter=delimiter, strict=True)
+        try:
+            for row in rows:
+                where, line = f"{item.label}:{line}", rows.line_num + 1
+                if names is None:
+                    names = row
+                    _check_header(names, required, item.label)
+                    continue
+                if not row:
+                    continue
+                whole = delimiter.join(row)
+                if len(row) != len(names):
+                    detail = f"{len(row)} fields where {len(names)} were due"
+                    yield Reject(where, Reason.BAD_CSV, detail, printable(whole[:500]))
+                elif not whole.isascii() and has_lone_surrogate(whole):
+                    yield Reject(where, Reason.BAD_ENCODING, "not UTF-8", printable(whole[:500]))
+                else:
+                    raw: dict[str, str] = dict(zip(names, row, strict=True))
+                    raw["_where"] = where
+                    yield raw
+        except csv.Error as error:
+            raise FileError(
+                f"the CSV breaks in the row that begins at line {line}: {error}",
+                where=f"{item.label}:{line}",
+                fix="a quote is open or stray there; repair the line or fetch the file again",
+            ) from error
     if names is None:
-        raise FileError("the CSV file is empty", where=label, fix="fetch it again")
+        raise FileError("the CSV file is empty", where=item.label, fix="fetch it again")
 
 
 def _check_header(names: Sequence[str], required: Sequence[str], label: str) -> None:

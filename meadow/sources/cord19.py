@@ -58,6 +58,8 @@ _PLACEHOLDERS = {
     "[figure: see text]",
     "[image: see text]",
 }
+_LONGEST_PLACEHOLDER = max(map(len, _PLACEHOLDERS))
+"""Case folding makes no text shorter."""
 
 
 def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
@@ -201,7 +203,8 @@ def reason_to_reject(title: str, abstract: str) -> tuple[Reason, str] | None:
 
 def is_placeholder(abstract: str) -> bool:
     """Whether the abstract only says that there is none."""
-    return abstract.casefold().rstrip(".") in _PLACEHOLDERS
+    text = abstract.rstrip(".")
+    return len(text) <= _LONGEST_PLACEHOLDER and text.casefold() in _PLACEHOLDERS
 
 
 def strip_heading(abstract: str) -> tuple[str, tuple[str, ...]]:
@@ -228,8 +231,8 @@ def address(raw: Raw) -> str | None:
 
 def authors_of(column: str, url: str | None) -> tuple[Author, ...]:
     """The `; `-joined names ("Family, Given") as authors, each once."""
-    names = dict.fromkeys(" ".join(name.split()) for name in column.split(";"))
-    return tuple(Author(name, url) for name in names if name)
+    names = dict.fromkeys(map(str.strip, " ".join(column.split()).split(";")))
+    return tuple([Author(name, url) for name in names if name])
 
 
 SOURCE = Source(

@@ -11,9 +11,10 @@ from __future__ import annotations
 import html
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol
 
 from meadow.schema import Reason, Record, Reject, Style, dump_meta, has_lone_surrogate, printable
@@ -60,17 +61,78 @@ def clean_records(records: Sequence[Record], traits: Traits, style: Style) -> li
         traits: What the source says of its texts.
         style: In "2023" only what cannot be written and personal data is touched.
     """
-    drafts = [_Draft(record, traits) for record in records]
     touched = style is not Style.PUBLISHED_2023
+    rewritten = not traits.markup or traits.greetings
+    odd = [True] * len(records) if rewritten or not touched else _odd(records)
+    # of a text that is neither odd nor free nothing is left to ask
+    drafts = [
+        _Draft(record, traits) if unclear or traits.free_text else None
+        for record, unclear in zip(records, odd, strict=True)
+    ]
     if touched:
-        for draft in drafts:
-            draft.normalise()
+        for draft, unclear in zip(drafts, odd, strict=True):
+            if draft is not None and unclear:
+                draft.normalise()
     if traits.free_text:
-        writable = [draft for draft in drafts if draft.writable]
+        writable = [draft for draft in drafts if draft is not None and draft.writable]
         marks = iter(suspects([text for draft in writable for text in draft.texts]))
         for draft in writable:
             draft.scrub([next(marks) for _ in draft.texts])
-    return [draft.decide(touched) for draft in drafts]
+    return [
+        record if draft is None else draft.decide(touched)
+        for record, draft in zip(records, drafts, strict=True)
+    ]
+
+
+_FEWEST_SCREENED = 32
+"""Fewer records are not worth the detour."""
+_SUSPECT = (
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\x{ad}\x{180e}\x{200b}\x{200e}\x{200f}\x{2028}-\x{202e}"
+    r"\x{2060}-\x{2064}\x{2066}-\x{2069}\x{feff}"
+    r"\x{a0}\x{1680}\x{2000}-\x{200a}\x{202f}\x{205f}\x{3000}]"
+    r"|[ \t]\n|\n\n\n|\A[ \t\n]|[ \t\n]\z|\?\?|[ÃÂ\x{fffd}]|â€|ï»¿"
+)
+"""What `_Draft.normalise` may change or flag, in the regular expressions of polars."""
+
+
+def _odd(records: Sequence[Record]) -> Sequence[bool]:
+    """For each record whether `_Draft.normalise` could change it, or it be refused for its size.
+
+    False is certain, True is not. A whole batch is asked at once, since almost all texts are clean.
+    """
+    if len(records) < _FEWEST_SCREENED:
+        return [True] * len(records)
+    import polars as pl
+
+    columns = {
+        name: [getattr(record, name) for record in records]
+        for name in ("instruction", "input", "output")
+    }
+    try:
+        frame = pl.DataFrame(columns, dict.fromkeys(columns, pl.String))
+    except UnicodeEncodeError:
+        return [True] * len(records)
+    text, (instruction, input, output) = pl.col(*columns), map(pl.col, columns)
+    suspect, foreign = (
+        frame.select(
+            pl.any_horizontal(
+                text.str.contains(_SUSPECT),
+                text.str.len_bytes() > MAX_CHARACTERS,
+                output == "",
+                (instruction == "") & (input == ""),
+            ).alias("suspect"),
+            pl.any_horizontal(text.str.len_bytes() != text.str.len_chars()).alias("foreign"),
+        )
+        .to_dict(as_series=False)
+        .values()
+    )
+    return [
+        unclear or (beyond_ascii and not all(map(_is_composed, texts)))
+        for unclear, beyond_ascii, *texts in zip(suspect, foreign, *columns.values(), strict=True)
+    ]
+
+
+_is_composed = partial(unicodedata.is_normalized, "NFC")
 
 
 class _Draft:

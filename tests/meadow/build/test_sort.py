@@ -1,6 +1,7 @@
 """Rows on disk: whatever their order and the size of the batches, the same rows come back."""
 
 from collections import Counter
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meadow.build import sort
-from meadow.build.sort import Spool
-from meadow.build.transform import Admission, batches, to_arrow
+from meadow.build.sort import ExternalSort
+from meadow.build.transform import Batch, batches, keys_of, to_arrow
 from meadow.errors import UpstreamChangedError
-from meadow.schema import Reason, Record, Task, make_record, natural_key, order_key
+from meadow.schema import Reason, Record, Task, make_record, natural_key, order_key, to_rows
 
 
 def row(upstream_id: str | None, text: str, answer: str = "an answer") -> Record:
@@ -29,31 +30,18 @@ def row(upstream_id: str | None, text: str, answer: str = "an answer") -> Record
     )
 
 
-def admitted(records: list[Record]) -> Admission:
-    return Admission.of(
-        to_arrow(records, [f"file:{index}" for index in range(len(records))]),
-        rejects=[],
-        facts=Counter(),
-        ids=[each.id for each in records],
-        texts=[(each.instruction, each.input, each.output) for each in records],
-        upstream_ids=[each.source_id for each in records],
-    )
-
-
-def spooled(path: Path, records: list[Record], size: int) -> Spool:
-    spool = Spool(path)
+def waiting(path: Path, records: list[Record], size: int) -> ExternalSort:
+    rows_at_rest = ExternalSort(path)
+    places = (f"file:{index}" for index in count())
     for batch in batches(records, size):
-        spool.add(admitted(batch))
-    spool.close()
-    return spool
+        rows = to_arrow(batch, list(islice(places, len(batch))))
+        rows_at_rest.add(Batch(rows, keys_of(batch), [], Counter()))
+    return rows_at_rest
 
 
-@pytest.mark.parametrize("part_bytes", [4_000, 10**9])
 def test_rows_come_back_in_natural_order_whatever_the_batches(
-    part_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the file is larger than what is put in order at a time, and slices cross parts."""
-    monkeypatch.setattr(sort, "PART_BYTES", part_bytes)
     monkeypatch.setattr(sort, "SLICE_ROWS", 16)
     numbers = np.random.default_rng(7).permutation(500).tolist()
     records = [row(f"site/{number}", f"question {number}") for number in numbers]
@@ -61,14 +49,12 @@ def test_rows_come_back_in_natural_order_whatever_the_batches(
     records.insert(300, row(None, "without an id, second"))
     found = []
     for size in (1, 7, 64, 1000):
-        spool = spooled(tmp_path / f"{size}.arrow", records, size)
-        kept, gone = spool.resolve()
-        assert not gone
-        table = pa.concat_tables(spool.slices(kept))
-        found.append(table.to_pylist())
-        assert [path.name for path in tmp_path.iterdir()] == [f"{size}.arrow"]
-        (tmp_path / f"{size}.arrow").unlink()
+        slices, rejects = waiting(tmp_path / "rows.arrow", records, size).sort()
+        assert not list(rejects)
+        found.append(pa.concat_tables(slices).to_pylist())
+        assert not list(tmp_path.iterdir())
     assert all(rows == found[0] for rows in found)
+    assert found[0][0] == next(to_rows([row("site/0", "question 0")]))
     texts = [each["input"] for each in found[0]]
     assert texts[:500] == [f"question {number}" for number in range(500)]
     assert texts[500:] == ["without an id, first", "without an id, second"]
@@ -76,27 +62,25 @@ def test_rows_come_back_in_natural_order_whatever_the_batches(
 
 def test_repeats_conflicts_and_two_contents_of_one_id(tmp_path: Path) -> None:
     records = [row(None, "a"), row(None, "b", "yes"), row(None, "a"), row(None, "b", "no")]
-    spool = spooled(tmp_path / "rows.arrow", records, 3)
-    kept, gone = spool.resolve()
-    assert kept.tolist() == [0]
-    assert gone[2] == (Reason.DUPLICATE, 0)
-    assert {gone[1][0], gone[3][0]} == {Reason.CONFLICT}
-    assert [item.reason for item in spool.rejects(gone)] == [
-        Reason.CONFLICT,
-        Reason.DUPLICATE,
-        Reason.CONFLICT,
+    records += [row("7", "c"), row("8", "c")]
+    slices, rejects = waiting(tmp_path / "rows.arrow", records, 3).sort()
+    assert [(item.where, item.reason, item.detail) for item in rejects] == [
+        ("file:1", Reason.CONFLICT, "a later row has the same input and another output"),
+        ("file:2", Reason.DUPLICATE, "the same text as file:0"),
+        ("file:3", Reason.CONFLICT, "the same input as file:1 with another output"),
+        ("file:5", Reason.DUPLICATE, "the same text as file:4"),
     ]
-    clash = spooled(tmp_path / "clash.arrow", [row("1", "a"), row("1", "b")], 1)
-    with pytest.raises(UpstreamChangedError, match="'1' stands for two contents"):
-        clash.resolve()
+    assert [each["input"] for each in pa.concat_tables(slices).to_pylist()] == ["c", "a"]
+    clash = waiting(tmp_path / "clash.arrow", [row("1", "a"), row("1", "b")], 1)
+    with pytest.raises(UpstreamChangedError, match="'1' stands for two contents") as error:
+        clash.sort()
+    assert error.value.where == "file:0 and file:1"
 
 
 def test_a_source_without_rows_has_none(tmp_path: Path) -> None:
-    spool = spooled(tmp_path / "rows.arrow", [], 3)
-    kept, gone = spool.resolve()
-    assert len(kept) == 0
-    assert not gone
-    assert not list(spool.slices(kept))
+    slices, rejects = waiting(tmp_path / "rows.arrow", [], 3).sort()
+    assert not list(slices)
+    assert not list(rejects)
 
 
 @settings(max_examples=300)
