@@ -16,10 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.raw_files import write_metadata
-from support.builds import sampled_build
 from support.measured import medians, run_program, table
-
-from meadow.source import Input
 
 SIZE_MB = 240
 ROUNDS = 3
@@ -100,7 +97,6 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
             runs["wc -l"].append(run_program(["wc", "-l", source]))
             runs[PEER_NAME].append(run_program([python, "-c", PEER, source, peer]))
             runs["ours"].append(run_program([python, "-c", OURS, source, ours]))
-        where = sampled_build("cord19", Input(source, "metadata.csv"), folder / "where")
         rows = compare(folder / "peer-0.parquet", folder / "ours-0")
         manifest = json.loads((folder / "ours-0/MANIFEST.json").read_text(encoding="utf-8"))
     rejected = manifest["sources"]["cord19"]["rejected"]
@@ -114,7 +110,6 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
         took["mb_per_s"] = made.bytes / 1e6 / took["wall_s"]
         took["rows_per_s"] = made.rows / took["wall_s"]
     table(middle, ["wall_s", "cpu_s", "peak_mb", "mb_per_s", "rows_per_s"])
-    print("CPU s by module:", {name: round(seconds, 2) for name, seconds in where.items()})
     peer_took, ours_took = middle[PEER_NAME], middle["ours"]
     ratios = {
         "wall": peer_took["wall_s"] / ours_took["wall_s"],
@@ -129,7 +124,6 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
         "input": {"bytes": made.bytes, "rows": made.rows, "papers": made.papers},
         "input_text": title,
         "measured": middle,
-        "where": {"ours": where},
         "rows": rows,
         "rejected": rejected,
     }

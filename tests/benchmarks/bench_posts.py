@@ -18,10 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.raw_files import Posts, write_posts
-from support.builds import sampled_build
 from support.measured import medians, run_program, table
-
-from meadow.source import Input
 
 SIZE_MB = 300
 ROUNDS = 3
@@ -128,7 +125,6 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
             runs["ours, scan alone"].append(run_program([python, "-c", SCAN, dump]))
             two = folder / f"two-{turn}"
             runs["ours, two processes"].append(run_program([python, "-c", OURS, "2", two, *halves]))
-        where = sampled_build("stack_exchange", Input(dump, "Posts.xml", "site"), folder / "where")
         same = compare(folder / "peer-0.parquet", folder / "ours-0")
     middle = {who: medians(found) for who, found in runs.items()}
     title = (
@@ -138,7 +134,6 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
     )
     print(title)
     table_of(middle, made)
-    print("CPU s by module:", {name: round(seconds, 2) for name, seconds in where.items()})
     peer_took, ours_took, two = (middle[who] for who in (PEER_NAME, "ours", "ours, two processes"))
     ratios = {
         "one process": peer_took["wall_s"] / ours_took["wall_s"],
@@ -160,7 +155,6 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
         "input": {"bytes": made.bytes, "rows": made.rows, "pairs": made.pairs},
         "input_text": title,
         "measured": middle,
-        "where": {"one process": where},
         **same,
     }
 

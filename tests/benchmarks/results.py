@@ -168,10 +168,6 @@ def _part(part: Mapping[str, Any]) -> list[str]:
             )
             lines.append(f"| {who} | " + " | ".join(cells) + " |")
         lines.append("")
-    for title, where in part.get("where", {}).items():
-        total = sum(where.values())
-        shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in where.items())
-        lines += [f"Where the CPU time of {title} goes: {shares}.", ""]
     lines += [f"{note}" for note in part.get("notes", [])]
     while lines and not lines[-1]:
         lines.pop()

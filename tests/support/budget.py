@@ -1,7 +1,7 @@
 """The fault budget: what the slow suites tried and what went wrong, gathered over all processes.
 
 Each process appends lines to a file of its own in the folder that MEADOW_BUDGET names; `total` adds
-them up, `by_suite` also says where they came from. Without the variable nothing is written.
+them up. Without the variable nothing is written.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ELSEWHERE = "elsewhere"
 PROMISED = ("torn", "not_identical", "uncaught", "silent_differences", "canary_leaks")
 """Figures that have to be 0, and are printed where nobody noted them too."""
 GROUP = "fuzz_inputs"
@@ -24,11 +22,10 @@ def note(name: str, count: int = 1) -> None:
     folder = os.environ.get("MEADOW_BUDGET")
     if not folder:
         return
-    suite = os.environ.get("PYTEST_CURRENT_TEST", ELSEWHERE).partition("::")[0]
     path = Path(folder) / f"{os.getpid()}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps([name, count, suite]) + "\n")
+        file.write(json.dumps([name, count]) + "\n")
 
 
 def sample() -> int:
@@ -36,27 +33,14 @@ def sample() -> int:
     return max(1, int(os.environ.get("MEADOW_SAMPLE", "1")))
 
 
-def _notes(folder: Path) -> Iterator[tuple[str, int, str]]:
-    for path in sorted(folder.glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            name, count, suite = json.loads(line)
-            yield name, count, suite
-
-
 def total(folder: Path) -> dict[str, int]:
     """All figures noted in a folder, added up."""
     found: Counter[str] = Counter()
-    for name, count, _ in _notes(folder):
-        found[name] += count
+    for path in sorted(folder.glob("*.jsonl")):
+        for text in path.read_text(encoding="utf-8").splitlines():
+            name, count = json.loads(text)
+            found[name] += count
     return dict(found)
-
-
-def by_suite(folder: Path) -> dict[str, dict[str, int]]:
-    """All figures noted in a folder, added up per test file."""
-    found: dict[str, Counter[str]] = {}
-    for name, count, suite in _notes(folder):
-        found.setdefault(suite, Counter())[name] += count
-    return {suite: dict(figures) for suite, figures in sorted(found.items())}
 
 
 def line(figures: dict[str, int]) -> dict[str, Any]:

@@ -28,78 +28,19 @@ from meadow.schema import Author
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SITES = re.compile(r"https?://[\w./~:%?=#&-]+|mailto:[\w.@+-]+|LICENSE[\w./]*")
 ATTACKS = (
-    *(
-        "</script><script>alert(1)</script>",
-        "<img src=x onerror=alert(1)>",
-        "[a](javascript:alert(1))",
-    ),
-    *(
-        "\n\n<script>alert(1)</script>\n\n",
-        "![a](http://evil.example/x.png)",
-        "[a]: javascript:alert(1)",
-    ),
-    *(
-        "\n---\nlicense: mit\n---\n",
-        "\n```\n<script>alert(1)</script>\n```\n",
-        "<!-- generated:licenses -->",
-    ),
-    *(
-        "<!-- /generated -->",
-        "-->",
-        "{{ 7 * 7 }}",
-        "{% include '/etc/passwd' %}",
-        "|a|b|",
-        "\n# Heading\n",
-    ),
-    *(
-        "<a href='javascript:alert(1)'>x</a>",
-        "`",
-        "````",
-        "``` ```",
-        "\n    code",
-        "<javascript:alert(1)>",
-    ),
-    *(
-        "&lt;script&gt;",
-        "&#60;script&#62;",
-        "<svg/onload=alert(1)>",
-        "<!--",
-        "]]>",
-        "<?php",
-        "<http://e.example>",
-    ),
-    *(
-        "!!python/object/apply:os.system ['x']",
-        "&a *a",
-        "a: b",
-        "- x",
-        "'",
-        '"',
-        "\\",
-        "\u2028",
-        "~",
-        "=a",
-    ),
+    *("</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>"),
+    *("[a](javascript:alert(1))", "\n\n<script>alert(1)</script>\n\n"),
+    *("![a](http://evil.example/x.png)", "[a]: javascript:alert(1)", "\n---\nlicense: mit\n---\n"),
+    *("\n```\n<script>alert(1)</script>\n```\n", "<!-- generated:licenses -->"),
+    *("<!-- /generated -->", "-->", "{{ 7 * 7 }}", "{% include '/etc/passwd' %}", "|a|b|"),
+    *("\n# Heading\n", "<a href='javascript:alert(1)'>x</a>", "`", "````", "``` ```", "\n    code"),
+    *("<javascript:alert(1)>", "&lt;script&gt;", "&#60;script&#62;", "<svg/onload=alert(1)>"),
+    *("<!--", "]]>", "<?php", "<http://e.example>", "!!python/object/apply:os.system ['x']"),
+    *("&a *a", "a: b", "- x", "'", '"', "\\", "\u2028", "~", "=a"),
 )
 FIELDS = (
-    "contact",
-    "recipe",
-    "style",
-    "model",
-    "prompt",
-    "exam",
-    "reason",
-    "repair",
-    "origin",
-    "version",
-    "step",
-    "license",
-    "text",
-    "author",
-    "subset",
-    "url",
-    "kept",
-    "fact",
+    *("contact", "recipe", "style", "model", "prompt", "exam", "reason", "repair", "origin"),
+    *("version", "step", "license", "text", "author", "subset", "url", "kept", "fact"),
 )
 
 
@@ -252,24 +193,8 @@ class Live(HTMLParser):
 
 
 ALLOWED = {
-    *(
-        "p",
-        "a",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "ul",
-        "ol",
-        "li",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-    ),
-    *("th", "td", "code", "pre", "em", "strong", "blockquote", "hr", "br"),
+    *("p", "a", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table", "thead", "tbody"),
+    *("tr", "th", "td", "code", "pre", "em", "strong", "blockquote", "hr", "br"),
 }
 
 

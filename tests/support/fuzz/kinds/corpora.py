@@ -19,15 +19,7 @@ from meadow.corpus.shards import write_parquet
 from meadow.schema import COLUMNS, arrow_schema
 
 TYPES = (
-    "string",
-    "large_string",
-    "int64",
-    "float64",
-    "bool",
-    "binary",
-    "list",
-    "null",
-    "dictionary",
+    *("string", "large_string", "int64", "float64", "bool", "binary", "list", "null", "dictionary"),
 )
 
 

@@ -15,35 +15,11 @@ from meadow.source import Input, Options
 from meadow.sources import SOURCES
 
 TOKENS = (
-    *(
-        b"\xff\xff\xff\xff",
-        b"\x00\x00\x00\x00",
-        b"\x7f" * 9,
-        b"\x81" * 9,
-        b"\x0d",
-        b"\x05",
-        b"\x0a",
-        b"\x02",
-    ),
-    *(
-        b"CREATE TABLE",
-        b"CREATE VIEW ",
-        b"CREATE TRIGGER",
-        b"randomblob(1e9)",
-        b"SELECT",
-        b"unicase",
-    ),
-    *(
-        b"\x1f",
-        b"{}",
-        b"null",
-        b'"flds"',
-        b'"ord": "x"',
-        b'"type": 1',
-        b"\xed\xa0\x80",
-        b"\xff\xfe",
-    ),
-    *(b'"name": {}', b'"ord": null', b'"ord": 1e999', b"[]", b'"1001"', b'"x"', b"9" * 20),
+    *(b"\xff\xff\xff\xff", b"\x00\x00\x00\x00", b"\x7f" * 9, b"\x81" * 9, b"\x0d", b"\x05"),
+    *(b"\x0a", b"\x02", b"CREATE TABLE", b"CREATE VIEW ", b"CREATE TRIGGER", b"randomblob(1e9)"),
+    *(b"SELECT", b"unicase", b"\x1f", b"{}", b"null", b'"flds"', b'"ord": "x"', b'"type": 1'),
+    *(b"\xed\xa0\x80", b"\xff\xfe", b'"name": {}', b'"ord": null', b'"ord": 1e999', b"[]"),
+    *(b'"1001"', b'"x"', b"9" * 20),
 )
 
 

@@ -18,34 +18,10 @@ from meadow.source import Input
 
 MAGIC = (b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd")
 TOKENS = (
-    *(
-        b'"',
-        b'""',
-        b'"""',
-        b",",
-        b",,",
-        b"\n",
-        b"\r",
-        b"\r\n",
-        b"\n\n",
-        b"\x00",
-        b"\xff",
-        b"\xc3\xa9",
-    ),
-    *(
-        b'","',
-        b'"\n"',
-        b'a"b',
-        b'" ',
-        b"\xef\xbb\xbf",
-        b"\t",
-        b";",
-        b"NA",
-        b"\xe2\x80\xa8",
-        b"\x0b",
-        b"\x1c",
-    ),
-    *(b"\x85", b"\xc2\x85", b"\xed\xa0\x80", b"'" * 3, b"x" * 140_000),
+    *(b'"', b'""', b'"""', b",", b",,", b"\n", b"\r", b"\r\n", b"\n\n", b"\x00", b"\xff"),
+    *(b"\xc3\xa9", b'","', b'"\n"', b'a"b', b'" ', b"\xef\xbb\xbf", b"\t", b";", b"NA"),
+    *(b"\xe2\x80\xa8", b"\x0b", b"\x1c", b"\x85", b"\xc2\x85", b"\xed\xa0\x80", b"'" * 3),
+    b"x" * 140_000,
 )
 SEEDS = [
     *(path.read_bytes() for path in sorted(FOLDER.glob("*/*.csv"))),

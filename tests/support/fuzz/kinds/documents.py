@@ -21,17 +21,9 @@ TOKENS = (
     *(b"<QAPair>", b"</QAPair>", b"<QAPair pid='9'>", b"<Answer>", b"</Answer>", b"<Question/>"),
     *(b"<!DOCTYPE d>", b'<!DOCTYPE d SYSTEM "http://127.0.0.1:9/x">', b"<!--", b"-->", b"<?x ?>"),
     *(b'<!ENTITY a "aaaa">', b"&a;", b"&amp;", b"&#0;", b"&#x1F600;", b"<![CDATA[ <b> ]]>", b"]]>"),
-    *(
-        b"\xef\xbb\xbf",
-        b"\xff\xfe",
-        b"\x00",
-        b"\xc3",
-        b"<a>" * 70,
-        b"</a>",
-        b"<x:y>",
-        b' a="1" a="2"',
-    ),
-    *(b'<?xml version="1.0" encoding="utf-16"?>', b'<?xml version="1.0" encoding="latin-1"?>'),
+    *(b"\xef\xbb\xbf", b"\xff\xfe", b"\x00", b"\xc3", b"<a>" * 70, b"</a>", b"<x:y>"),
+    *(b' a="1" a="2"', b'<?xml version="1.0" encoding="utf-16"?>'),
+    b'<?xml version="1.0" encoding="latin-1"?>',
 )
 ORIGIN = SOURCES["medquad"].upstream
 

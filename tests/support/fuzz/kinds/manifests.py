@@ -20,30 +20,9 @@ from meadow.quality.page import render_html, render_markdown
 from meadow.quality.report import build_report
 
 TOKENS = (
-    *(
-        b'"',
-        b"{",
-        b"}",
-        b"[",
-        b"]",
-        b",",
-        b":",
-        b"null",
-        b"1e999",
-        b"-1",
-        b"true",
-        b"\xff",
-        b"\\ud800",
-    ),
-    *(
-        b'"../x"',
-        b'"data/../../x"',
-        b'"/etc/passwd"',
-        b'"mix"',
-        b'"build"',
-        b"9" * 5000,
-        b"[" * 5000,
-    ),
+    *(b'"', b"{", b"}", b"[", b"]", b",", b":", b"null", b"1e999", b"-1", b"true", b"\xff"),
+    *(b"\\ud800", b'"../x"', b'"data/../../x"', b'"/etc/passwd"', b'"mix"', b'"build"'),
+    *(b"9" * 5000, b"[" * 5000),
 )
 DETAILS = {
     "contact": "a@b.example",

@@ -19,18 +19,9 @@ from meadow.sources import SOURCES
 
 NAMES = sorted(name for name, source in SOURCES.items() if source.published is not None)
 OPTIONS = (
-    "{'A': 'one', 'B': 'two'}",
-    "['one', 'two']",
-    "{[]: 1}",
-    "{'A': 1e999}",
-    "{" * 200,
-    "[" * 5000,
-    "{1: 2}",
-    "{'A': __import__('os')}",
-    "-" * 3000 + "1",
-    "{'A': 'one', 'A': 'two'}",
-    "{'A': {'B': []}}",
-    "9" * 5000,
+    *("{'A': 'one', 'B': 'two'}", "['one', 'two']", "{[]: 1}", "{'A': 1e999}", "{" * 200),
+    *("[" * 5000, "{1: 2}", "{'A': __import__('os')}", "-" * 3000 + "1"),
+    *("{'A': 'one', 'A': 'two'}", "{'A': {'B': []}}", "9" * 5000),
 )
 
 

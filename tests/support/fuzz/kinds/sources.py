@@ -17,43 +17,11 @@ from meadow.source import Input, Options, OriginName
 from meadow.sources import SOURCES
 
 TEXT_TOKENS = (
-    *(
-        b'"',
-        b"'",
-        b",",
-        b"\n",
-        b"\r",
-        b"\r\n",
-        b"\t",
-        b"\x00",
-        b"\xff",
-        b"\xef\xbb\xbf",
-        b"{",
-        b"}",
-    ),
-    *(
-        b"[",
-        b"]",
-        b":",
-        b"null",
-        b"NaN",
-        b"-1",
-        b"1e999",
-        b"\\ud800",
-        b"\\u0000",
-        b'""',
-        b"{}",
-        b"[]",
-    ),
-    *(b"<script>", b"<img src=x>", b"&lt;", b"{{c1::", b"::hint}}", b"}}", b"[sound:a.mp3]", b"#"),
-    *(
-        b"#separator:tab\n",
-        b"#html:true\n",
-        b"#columns:a\n",
-        b"#guid column:9\n",
-        b"NA",
-        b"\xe2\x80\xa8",
-    ),
+    *(b'"', b"'", b",", b"\n", b"\r", b"\r\n", b"\t", b"\x00", b"\xff", b"\xef\xbb\xbf", b"{"),
+    *(b"}", b"[", b"]", b":", b"null", b"NaN", b"-1", b"1e999", b"\\ud800", b"\\u0000", b'""'),
+    *(b"{}", b"[]", b"<script>", b"<img src=x>", b"&lt;", b"{{c1::", b"::hint}}", b"}}"),
+    *(b"[sound:a.mp3]", b"#", b"#separator:tab\n", b"#html:true\n", b"#columns:a\n"),
+    *(b"#guid column:9\n", b"NA", b"\xe2\x80\xa8"),
 )
 
 

@@ -17,24 +17,9 @@ from meadow.readers.archives import members
 
 TOKENS = (
     *(b"ustar", b"\x00" * 512, b"0000000", b"77777777777\x00", b"\x80\x00\x00\x00\x00\x00\x00\xff"),
-    *(
-        b"\xff" * 12,
-        b"x",
-        b"L",
-        b"g",
-        b"K",
-        b"2",
-        b"5",
-        b"30 size=99999999999999999999\n",
-        b"path=",
-    ),
-    *(
-        b"12 size=\xc2\xb2\n",
-        b"9" * 600 + b" path=x\n",
-        b"-1 path=x\n",
-        b"0 =\n",
-        b"20 path=../../x\n",
-    ),
+    *(b"\xff" * 12, b"x", b"L", b"g", b"K", b"2", b"5", b"30 size=99999999999999999999\n"),
+    *(b"path=", b"12 size=\xc2\xb2\n", b"9" * 600 + b" path=x\n", b"-1 path=x\n", b"0 =\n"),
+    b"20 path=../../x\n",
 )
 LONG = "a/" + "long" * 60 + ".xml"
 

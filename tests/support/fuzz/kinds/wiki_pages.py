@@ -14,21 +14,13 @@ from meadow.sources.wikidoc.html_pages import NotAnArticleError, read_page
 from meadow.text.render import HtmlLimitError, normalise
 
 TOKENS = (
-    *TAGS,
     *(b'<div class="mw-parser-output">', b'<div id="bodyContent">', b"<h2>", b"</h2>", b"<h3><h3>"),
     *(b'<div class="mw-heading">', b'<span class="mw-headline">', b'<h1 id="firstHeading">x</h1>'),
-    *(
-        b'<td rowspan="9999" colspan=99>',
-        b'<span class="mwe-math-element">',
-        b'<body class="ns-1">',
-    ),
-    *(
-        b'"wgNamespaceNumber":-1',
-        b'"wgNamespaceNumber":' + b"9" * 5000,
-        b'"wgRevisionId":x',
-        b"<body class='ns-" + b"1" * 5000 + b"'>",
-    ),
-    *(b'style="display:none"', b"<annotation>", b"<img class=tex>", b'<h2 style="display:none">'),
+    *(b'<td rowspan="9999" colspan=99>', b'<span class="mwe-math-element">'),
+    *(b'<body class="ns-1">', b'"wgNamespaceNumber":-1', b'"wgNamespaceNumber":' + b"9" * 5000),
+    *(b'"wgRevisionId":x', b"<body class='ns-" + b"1" * 5000 + b"'>", b'style="display:none"'),
+    *(b"<annotation>", b"<img class=tex>", b'<h2 style="display:none">'),
+    *TAGS,
 )
 SEEDS = [(FOLDER / "wikidoc/saved_page.html").read_bytes(), *(p for p in PAGES if b"mw-" in p)]
 

@@ -13,50 +13,13 @@ from meadow.sources.wikidoc.wikitext import read_sections
 from meadow.text.render import HtmlLimitError, normalise
 
 TOKENS = (
-    *(
-        b"[[",
-        b"]]",
-        b"{{",
-        b"}}",
-        b"{|",
-        b"|}",
-        b"|-",
-        b"||",
-        b"!!",
-        b"|+",
-        b"'''",
-        b"==",
-        b"\n== A ==\n",
-    ),
-    *(
-        b"[[File:x.png|thumb|",
-        b"[http://x.org y]",
-        b"{{convert|1|kg}}",
-        b"{{cite|a=b}}",
-        b"__TOC__",
-    ),
-    *(b"<ref>", b"</ref>", b"<ref/>", b"<nowiki>", b"</nowiki>", b"<math>", b"</math>", b"<pre>"),
-    *(b"</pre>", b"<!--", b"-->", b"<gallery>", b"<references/>", b"<syntaxhighlight>", b"<poem>"),
-    *(
-        b"\n*",
-        b"\n#",
-        b"\n:",
-        b"\n;",
-        b"\n*#:",
-        b"{{!}}",
-        b"rowspan=500|",
-        b"colspan=9999|",
-        b"<script>",
-    ),
-    *(
-        b"&nbsp;",
-        b"&amp;lt;",
-        b"&lt;b&gt;",
-        "\ue0000\ue000".encode(),
-        "\ue0007".encode(),
-        b"<b",
-        b"\xc4\xb0",
-    ),
+    *(b"[[", b"]]", b"{{", b"}}", b"{|", b"|}", b"|-", b"||", b"!!", b"|+", b"'''", b"=="),
+    *(b"\n== A ==\n", b"[[File:x.png|thumb|", b"[http://x.org y]", b"{{convert|1|kg}}"),
+    *(b"{{cite|a=b}}", b"__TOC__", b"<ref>", b"</ref>", b"<ref/>", b"<nowiki>", b"</nowiki>"),
+    *(b"<math>", b"</math>", b"<pre>", b"</pre>", b"<!--", b"-->", b"<gallery>", b"<references/>"),
+    *(b"<syntaxhighlight>", b"<poem>", b"\n*", b"\n#", b"\n:", b"\n;", b"\n*#:", b"{{!}}"),
+    *(b"rowspan=500|", b"colspan=9999|", b"<script>", b"&nbsp;", b"&amp;lt;", b"&lt;b&gt;"),
+    *("\ue0000\ue000".encode(), "\ue0007".encode(), b"<b", b"\xc4\xb0"),
 )
 SEEDS = [
     found.group(1)
