@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from meadow.cli.app import Finish, dry_run_option, json_option, log
-from meadow.errors import FileError, MeadowError
+from meadow.errors import FileError, MeadowError, NetworkError, UpstreamChangedError
 from meadow.source import OriginName
 
 if TYPE_CHECKING:
@@ -72,8 +72,9 @@ def fetch(
     is then 1 until it is there. A wiki is crawled page by page and asks for a contact; a crawl that
     was stopped continues where it was.
     """
+    from meadow.build.plan import check_sources
     from meadow.config import read_config
-    from meadow.fetch.fetch import Fetcher, State, by_hand_notice, is_fault, select
+    from meadow.fetch.fetch import Fetcher, State, by_hand_notice
     from meadow.fetch.lockfile import NAME
     from meadow.net.retry import RetryPolicy
     from meadow.sources import SOURCES
@@ -85,7 +86,8 @@ def fetch(
         lock=lock or config.folder / NAME,
         policy=RetryPolicy(deadline=deadline),
     )
-    chosen = select(SOURCES, names)
+    check_sources(names, SOURCES)
+    chosen = [SOURCES[name] for name in dict.fromkeys(names)]
     if origin == OriginName.UPSTREAM.value:
         chosen, crawled = _crawl(
             chosen,
@@ -114,10 +116,8 @@ def fetch(
                 for result in fetcher.fetch([item], progress=watch):
                     done.append(result)
                     log(_finished(result))
-            except MeadowError as fault:
+            except (NetworkError, UpstreamChangedError) as fault:
                 # The other files can still be fetched; the first fault gives the exit code.
-                if not is_fault(fault):
-                    raise
                 faults.append(fault)
                 log(f"error: {fault}")
     by_hand = [item for item in done if item.state is State.BY_HAND]

@@ -267,19 +267,16 @@ class _Crawl:
 
     def _next_members(self) -> tuple[list[tuple[int, str]], dict[str, str]]:
         """The next pages of the list, and how to go on; nothing at its end."""
+        limit = str(LIST_LIMIT)
         if self.wanted.category:
-            name, parameters = "categorymembers", {
-                "cmtitle": f"Category:{self.wanted.category.removeprefix('Category:')}",
-                "cmnamespace": "0",
-                "cmlimit": str(LIST_LIMIT),
-            }  # fmt: skip
+            name = "categorymembers"
+            title = f"Category:{self.wanted.category.removeprefix('Category:')}"
+            parameters = {"cmtitle": title, "cmnamespace": "0", "cmlimit": limit}
         else:
-            name, parameters = "allpages", {
-                "apnamespace": "0",
-                "apfilterredir": "nonredirects",
-                "aplimit": str(LIST_LIMIT),
-                **({"apprefix": self.wanted.prefix} if self.wanted.prefix else {}),
-            }  # fmt: skip
+            name = "allpages"
+            parameters = {"apnamespace": "0", "apfilterredir": "nonredirects", "aplimit": limit}
+            if self.wanted.prefix:
+                parameters["apprefix"] = self.wanted.prefix
         answer = self.wiki.ask(action="query", list=name, **parameters, **self.token)
         try:
             members = [(int(page["pageid"]), str(page["title"])) for page in answer["query"][name]]

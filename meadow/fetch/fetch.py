@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meadow.atomic import locked, sha256_file
-from meadow.errors import NetworkError, UpstreamChangedError, UsageError
+from meadow.errors import UpstreamChangedError
 from meadow.fetch.lockfile import LockEntry, read_lock, record
 from meadow.fetch.members import download_member, is_archive
 from meadow.net.download import (
@@ -249,26 +249,6 @@ def by_hand_notice(item: Item) -> str:
     return f"{item.source}: {item.file.by_hand or 'get this file'}\n    put it at {item.target}"
 
 
-def select(sources: dict[str, Source], names: Iterable[str]) -> list[Source]:
-    """The sources of these names.
-
-    Raises:
-        UsageError: A name is unknown; the nearest known one is named.
-    """
-    import difflib
-
-    chosen = []
-    for name in dict.fromkeys(names):
-        if name not in sources:
-            near = difflib.get_close_matches(name, sources, n=1)
-            raise UsageError(
-                f"unknown source {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
-                fix="`meadow sources` lists them",
-            )
-        chosen.append(sources[name])
-    return chosen
-
-
 def _same_place(entry: LockEntry, file: File) -> bool:
     member = (file.member or "") if streams_member(file) else ""
     return entry.url == clean_address(file.url or "") and entry.member == member
@@ -289,8 +269,3 @@ def _state(file: File, target: Path) -> State:
     if file.url is not None:
         return State.FETCH
     return State.ABSENT if file.optional else State.BY_HAND
-
-
-def is_fault(error: Exception) -> bool:
-    """Whether a fault concerns one file only, so that the others can still be fetched."""
-    return isinstance(error, NetworkError | UpstreamChangedError)

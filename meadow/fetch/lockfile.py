@@ -9,26 +9,27 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
-import re
-import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from meadow.atomic import write_text
+from meadow.config import Settings, read_settings
 from meadow.errors import UsageError
 
 NAME = "sources.lock.toml"
-VERSION = 1
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _HEADER = """\
 # What each raw file was when it was first fetched. Written by `meadow fetch`; keep it under
 # version control. To accept a changed upstream file, delete its entry and fetch again.
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class LockEntry:
     """One raw file as it was fetched.
 
@@ -41,10 +42,15 @@ class LockEntry:
     """
 
     url: str
-    sha256: str
-    size: int
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(ge=0, strict=True)]
     member: str = ""
     revision: str = ""
+
+
+class _Lock(Settings):
+    version: Literal[1]
+    files: dict[str, LockEntry] = Field(default_factory=dict)
 
 
 def read_lock(path: Path) -> dict[str, LockEntry]:
@@ -53,26 +59,16 @@ def read_lock(path: Path) -> dict[str, LockEntry]:
     Raises:
         UsageError: The file is not a lock file of this version.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _unreadable(path, str(error)) from error
-    if document.get("version") != VERSION:
-        raise _unreadable(path, f"version {document.get('version')!r} is not {VERSION}")
-    entries: dict[str, LockEntry] = {}
-    for key, value in document.get("files", {}).items():
-        try:
-            entry = LockEntry(**value)
-        except TypeError as error:
-            raise _unreadable(path, f"{key}: {error}") from error
-        if not (isinstance(entry.sha256, str) and _SHA256.fullmatch(entry.sha256)):
-            raise _unreadable(path, f"{key}: sha256 is not 64 hexadecimal digits")
-        if type(entry.size) is not int or entry.size < 0:
-            raise _unreadable(path, f"{key}: size is not a number of bytes")
-        entries[key] = entry
-    return entries
+    try:
+        return read_settings(path, _Lock).files
+    except UsageError as error:
+        raise UsageError(
+            f"the lock file cannot be read: {error.what}",
+            where=str(path),
+            fix="restore it from version control, or delete it and fetch again",
+        ) from error
 
 
 def record(path: Path, key: str, entry: LockEntry) -> None:
@@ -86,7 +82,7 @@ def record(path: Path, key: str, entry: LockEntry) -> None:
 
 def render(entries: Mapping[str, LockEntry]) -> str:
     """The lock file's text: sorted, one table a file."""
-    parts = [_HEADER, f"version = {VERSION}\n"]
+    parts = [_HEADER, "version = 1\n"]
     for key in sorted(entries):
         entry = entries[key]
         lines = [f"[files.{_quote(key)}]", f"url = {_quote(entry.url)}"]
@@ -99,24 +95,9 @@ def render(entries: Mapping[str, LockEntry]) -> str:
     return "\n".join(parts)
 
 
-_ESCAPED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-
-
 def _quote(text: str) -> str:
-    """A TOML basic string: quotes, backslashes and control characters escaped."""
-    return '"' + re.sub(r'["\\\x00-\x1f\x7f]', lambda match: _escape(match[0]), text) + '"'
-
-
-def _escape(character: str) -> str:
-    return _ESCAPED.get(character) or f"\\u{ord(character):04X}"
-
-
-def _unreadable(path: Path, why: str) -> UsageError:
-    return UsageError(
-        f"the lock file cannot be read: {why}",
-        where=str(path),
-        fix="restore it from version control, or delete it and fetch again",
-    )
+    """A TOML basic string: as in JSON, and DEL is escaped too."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
 
 
 @contextlib.contextmanager

@@ -33,7 +33,6 @@ MAX_NAMED = 5
 _TAG = re.compile(r"v\d+\.\d+\.\d+(?:[-+.][\w.]+)?")
 
 Gate = Literal["auto", "manual"]
-LoadCounts = Callable[[HubClient, str, str, list[str]], Rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,6 @@ class Publisher:
         private: Make the repository private.
         gated: Ask readers to request access; None leaves it as it is.
         report: Told one line per step.
-        load: Loads every config of a commit and counts; `datasets` itself by default.
         space: The static Space, `OWNER/SPACE`, that is to show the release; None for none.
     """
 
@@ -107,7 +105,6 @@ class Publisher:
     private: bool = False
     gated: Gate | None = None
     report: Callable[[str], None] = lambda message: None
-    load: LoadCounts = load_counts
     space: str | None = None
 
     def plan(
@@ -238,7 +235,7 @@ class Publisher:
 
     def _load_back(self, release: Release, commit: str) -> Rows:
         """Load every config as a user would, and count."""
-        found = self.load(self.client, release.repository, commit, list(release.rows))
+        found = load_counts(self.client, release.repository, commit, list(release.rows))
         for name, expected in release.rows.items():
             if found.get(name) != expected:
                 raise CheckError(

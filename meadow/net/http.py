@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import httpx
 
 MAX_REDIRECTS = 5
+BY_HAND = "download it in a browser and put it in place by hand"
 HEAD_BYTES = 512
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _HTML = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b", re.I | re.S)
@@ -161,10 +162,9 @@ class RemoteFile:
                 url = following
             finally:
                 response.close()
-        raise NetworkError(
+        raise self._refused(
             f"more than {MAX_REDIRECTS} redirects",
-            where=self.address,
-            fix="open the address in a browser and put the file in place by hand",
+            "open the address in a browser and put the file in place by hand",
         )
 
     def _check_status(self, response: httpx.Response) -> None:
@@ -178,16 +178,13 @@ class RemoteFile:
             wait = parse_retry_after(response.headers.get("retry-after"))
             raise TryAgain(f"the server answers {status}", retry_after=wait)
         fixes = {
-            401: "the file needs a login: download it in a browser and put it in place by hand",
-            403: "the server forbids it: download it in a browser and put it in place by hand",
+            401: f"the file needs a login: {BY_HAND}",
+            403: f"the server forbids it: {BY_HAND}",
             404: "it is not there (any more): look for it at the source's home page",
             410: "it is not there any more: look for it at the source's home page",
         }
-        raise NetworkError(
-            f"the server answers {status}",
-            where=self.address,
-            fix=fixes.get(status, "open the address in a browser to see what it says"),
-        )
+        fix = fixes.get(status, "open the address in a browser to see what it says")
+        raise self._refused(f"the server answers {status}", fix)
 
     def _check_encoding(self, response: httpx.Response) -> None:
         encoding = response.headers.get("content-encoding", "identity").lower()
@@ -195,11 +192,7 @@ class RemoteFile:
             return
         # a header's value is the server's: only a plain word of it is repeated
         shown = encoding if re.fullmatch(r"[a-z-]{1,12}", encoding) else "of its own"
-        raise NetworkError(
-            f"the server sends the file with a Content-Encoding {shown}, unasked",
-            where=self.address,
-            fix="download it in a browser and put it in place by hand",
-        )
+        raise self._refused(f"the server sends the file with a Content-Encoding {shown}, unasked")
 
     def _check_range(self, response: httpx.Response) -> None:
         """A part is good if it begins where we are and belongs to the same version."""
@@ -219,10 +212,8 @@ class RemoteFile:
         self.total = int(length) if length.isdecimal() and len(length) < 19 else None
         chunked = "chunked" in response.headers.get("transfer-encoding", "").lower()
         if self.total is None and not chunked and self.size is None and not self.checked:
-            raise NetworkError(
-                "the server does not say how long the file is: a cut would not be noticed",
-                where=self.address,
-                fix="download it in a browser and put it in place by hand",
+            raise self._refused(
+                "the server does not say how long the file is: a cut would not be noticed"
             )
         self.validator = _validator(response)
         content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -235,11 +226,7 @@ class RemoteFile:
         if self.total is None:
             return
         if self.size is not None and self.total != self.size:
-            raise UpstreamChangedError(
-                f"the file has {self.total:,} bytes; {self.size:,} were expected",
-                where=self.address,
-                fix="see whether upstream has released a new version",
-            )
+            raise self._changed(f"the file has {self.total:,} bytes; {self.size:,} were expected")
         if self.total > self.cap:
             raise self._too_large()
 
@@ -273,11 +260,7 @@ class RemoteFile:
             self.retries.check_deadline()
             self.offset += len(block)
             if self.size is not None and self.offset > self.size:
-                raise UpstreamChangedError(
-                    f"the file has more than the expected {self.size:,} bytes",
-                    where=self.address,
-                    fix="see whether upstream has released a new version",
-                )
+                raise self._changed(f"the file has more than the expected {self.size:,} bytes")
             if self.offset > self.cap:
                 raise self._too_large()
             self.retries.advance(self.offset)
@@ -295,6 +278,13 @@ class RemoteFile:
         self.total = None
         self.on_restart()
 
+    def _refused(self, why: str, fix: str = BY_HAND) -> NetworkError:
+        return NetworkError(why, where=self.address, fix=fix)
+
+    def _changed(self, how: str) -> UpstreamChangedError:
+        fix = "see whether upstream has released a new version"
+        return UpstreamChangedError(how, where=self.address, fix=fix)
+
     def _too_large(self) -> FileError:
         return FileError(
             f"the file is larger than the cap of {self.cap:,} bytes",
@@ -303,10 +293,9 @@ class RemoteFile:
         )
 
     def _got_html(self) -> NetworkError:
-        return NetworkError(
+        return self._refused(
             "got an HTML page where data was due (a login page or an error page)",
-            where=self.address,
-            fix="open the address in a browser, download the file and put it in place by hand",
+            "open the address in a browser, download the file and put it in place by hand",
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
 
@@ -238,9 +238,6 @@ def explain(error: BaseException, where: str) -> MeadowError:
     raise error
 
 
-# How a data set on the Hub is named: `OWNER/NAME@REVISION`, and a path for one file of it.
-
-
 SCHEME = "hf://"
 _PREFIX = "hf://datasets/"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -281,20 +278,15 @@ def parse_reference(text: str) -> Reference:
 
 def parse_file_address(address: str) -> Reference:
     """`hf://datasets/OWNER/NAME@REVISION/PATH`: one file at a stated revision."""
-    match = re.fullmatch(
-        r"hf://datasets/(?P<repository>[^/@]+/[^/@]+)@(?P<revision>[^/]+)/(?P<path>.+)", address
-    )
-    if (
-        match is None
-        or not _REPOSITORY.fullmatch(match["repository"])
-        or not _revision(match["revision"])
-        or ".." in match["path"].split("/")
-    ):
+    # a revision with a slash is written with %2F, so the first slash behind the @ ends it
+    name, at, rest = address.partition("@")
+    revision, _, path = rest.partition("/")
+    if not (address.startswith(_PREFIX) and at and path) or ".." in path.split("/"):
         raise UsageError(
             f"{address!r} does not name a file of a data set on the Hub",
             fix="write it as hf://datasets/OWNER/NAME@REVISION/PATH",
         )
-    return Reference(match["repository"], unquote(match["revision"]), match["path"])
+    return replace(parse_reference(f"{name}@{revision}"), path=path)
 
 
 def _revision(text: str) -> bool:

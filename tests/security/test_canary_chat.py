@@ -40,20 +40,11 @@ def always(**values: Any) -> Script:
 
 
 FAULTS: dict[str, Script] = {
-    "400": always(status=400, body=SAID),
-    "401": always(status=401, body=SAID),
-    "403": always(status=403, body=f"<html>{KEY}</html>".encode()),
-    "404": always(status=404, body=SAID, headers={"X-Request-Id": KEY}),
-    "429": always(status=429, body=SAID, headers={"Retry-After": "1"}),
-    "500": always(status=500, body=SAID),
-    "reset": always(reset=True),
-    "html": always(body=f"<html>{KEY}</html>".encode()),
-    "list": always(body=json.dumps([KEY]).encode()),
-    "latin": always(body=f"\xff{KEY}".encode("latin-1")),
+    "401": always(status=401, body=SAID, headers={"X-Request-Id": KEY}),
+    "no form": always(body=json.dumps([KEY]).encode()),
+    "no text": always(body=f"\xff{KEY}".encode("latin-1")),
     "parrot": parrot,
 }
-QUICK = {("rephrase", "401"), ("rephrase", "parrot"), ("generate", "400"), ("letter", "parrot")}
-"""What is tried in every run; the rest in `make nightly`."""
 
 
 @pytest.fixture(scope="module")
@@ -87,24 +78,18 @@ def commands(watch: Watch, url: str, name: str) -> dict[str, list[str | Path]]:
     }
 
 
-CASES = [
-    pytest.param(command, fault, marks=[] if (command, fault) in QUICK else [pytest.mark.slow])
-    for command in ("rephrase", "generate", "letter")
-    for fault in FAULTS
-]
-
-
-@pytest.mark.parametrize(("command", "fault"), CASES)
+@pytest.mark.parametrize(
+    ("command", "fault"),
+    [("rephrase", "401"), ("rephrase", "no text"), ("rephrase", "parrot"), ("generate", "no form"),
+     ("letter", "parrot")],
+)  # fmt: skip
 def test_a_server_that_repeats_the_key_finds_no_listener(
     watch: Watch, command: str, fault: str
 ) -> None:
     with scripted_chat(FAULTS[fault]) as server:
         argv = commands(watch, server.base_url, fault)[command]
-        # some answers are no failure of the run: the card stays, the item has no answer
-        finishes = (command, fault) in {
-            ("rephrase", "400"), ("rephrase", "parrot"), ("generate", "parrot"),
-            ("letter", "parrot"),
-        }  # fmt: skip
+        # an answer in form is no failure of the run
+        finishes = fault == "parrot"
         watch.run("-m", "meadow", "--debug", *argv, fails=not finishes, **LOUD)
         assert KEY in server.keys, "the key has to reach the server that it is for"
     if finishes:
@@ -112,16 +97,13 @@ def test_a_server_that_repeats_the_key_finds_no_listener(
     assert watch.leaks == []
 
 
-@pytest.mark.parametrize(
-    "status", [307, *(pytest.param(other, marks=pytest.mark.slow) for other in (302, 308))]
-)
 @pytest.mark.parametrize("command", ["rephrase", "generate"])
 def test_neither_key_nor_text_follows_a_redirect(
-    watch: Watch, other: OtherHost, command: str, status: int
+    watch: Watch, other: OtherHost, command: str
 ) -> None:
-    elsewhere = always(status=status, body=b"{}", headers={"Location": f"{other.url}/v1/x"})
+    elsewhere = always(status=307, body=b"{}", headers={"Location": f"{other.url}/v1/x"})
     with scripted_chat(elsewhere) as server:
-        watch.meadow(*commands(watch, server.base_url, f"{status}")[command], **LOUD)
+        watch.meadow(*commands(watch, server.base_url, "away")[command], **LOUD)
         assert server.requests
     assert other.requests == []
     assert watch.leaks == []

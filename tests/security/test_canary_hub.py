@@ -19,14 +19,8 @@ NAME = "meadow/canary"
 EVERY = {"times": FOREVER}
 FAULTS: dict[str, dict[str, Any]] = {
     "401": {"status": 401, **EVERY},
-    "403": {"status": 403, **EVERY},
-    "404": {"status": 404, **EVERY},
-    "412": {"status": 412, **EVERY},
-    "500": {"status": 500, **EVERY},
     "cut": {"kind": "cut", **EVERY},
-    "lost": {"kind": "lost", **EVERY},
     "302": {"status": 302, **EVERY},
-    "307": {"status": 307, **EVERY},
 }
 LOUD = {"HF_DEBUG": "1", "HF_HUB_VERBOSITY": "debug"}
 
@@ -60,7 +54,7 @@ class Place:
         `must`: whether it has to fail: the last requests of some commands are not needed.
         """
         given = dict(FAULTS[kind])
-        if given.get("status") in {302, 307}:
+        if kind == "302":
             given["headers"] = {"Location": f"{self.other.url}/elsewhere"}
         self.hub.reset_log()
         self.hub.faults[:] = [Fault(at=at, **given)]
@@ -95,8 +89,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.mark.parametrize(
     ("command", "kind"),
-    [("publish", "403"), ("publish", "307"), ("publish", "cut"), ("pull", "401"), ("pull", "302"),
-     ("verify", "500"), ("published", "302")],
+    [("publish", "401"), ("publish", "302"), ("publish", "cut"), ("pull", "302"),
+     ("published", "302")],
 )  # fmt: skip
 def test_a_failing_hub_learns_and_leaves_nothing(place: Place, command: str, kind: str) -> None:
     place.fail(command, kind, 1, "--debug", **LOUD)
@@ -125,15 +119,10 @@ def test_a_password_in_the_address_of_the_hub(place: Place) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("command", ["publish", "pull", "verify", "published", "plan"])
 def test_a_fault_at_every_request_leaves_nothing(place: Place, command: str) -> None:
-    """Request k fails in one of nine ways (and every later one), with and without --debug."""
+    """Request k fails in one of three ways (and every later one), with and without --debug."""
     kinds = list(FAULTS)
-    for number, kind in enumerate(kinds):
-        place.fail(command, kind, 1, *(["--debug"] if number % 2 else []), **LOUD)
-    at = 2
-    while True:
-        kind = kinds[at % len(kinds)]
+    at = made = 1
+    while made >= at:
         options = ["--debug"] if at % 2 else []
-        made = place.fail(command, kind, at, *options, must=False, **LOUD)
-        if made < at:
-            break
+        made = place.fail(command, kinds[at % len(kinds)], at, *options, must=False, **LOUD)
         at += sample()

@@ -54,12 +54,8 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 PROBES = {
     "python": "import socket; socket.create_connection(('192.0.2.1', 9), 1)",
     "names": "import socket; socket.getaddrinfo('example.org', 80)",
-    "httpx": "import httpx; httpx.get('http://192.0.2.1:9')",
-    "huggingface_hub": "from huggingface_hub import HfApi; HfApi().dataset_info('a/b')",
     "hf_xet": "import hf_xet; hf_xet.XetSession().new_file_download_group("
     "endpoint='http://192.0.2.1:9').start_download_file(None, '/dev/null')",
-    "datasets": "import datasets; datasets.load_dataset('nobody/nothing')",
-    "pandas": "import pandas; pandas.read_csv('http://192.0.2.1:9/x.csv')",
     "polars": "import polars; polars.read_parquet('https://192.0.2.1:9/x.parquet')",
     "pyarrow": "import pyarrow.fs as f; f.S3FileSystem(endpoint_override='192.0.2.1:9', "
     "scheme='http', anonymous=True, request_timeout=1, connect_timeout=1)"

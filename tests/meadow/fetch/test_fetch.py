@@ -30,7 +30,7 @@ from meadow.errors import (
     UpstreamChangedError,
     UsageError,
 )
-from meadow.fetch.fetch import Fetcher, Item, State, select
+from meadow.fetch.fetch import Fetcher, Item, State
 from meadow.fetch.lockfile import NAME, LockEntry, read_lock
 from meadow.source import File, Origin, OriginName, Source
 
@@ -293,6 +293,8 @@ def test_exit_codes_and_the_other_files_are_still_fetched(
     code, _, stderr = invoke("goods", "--raw", raw)
     assert code == ExitCode.USAGE
     assert "did you mean 'good'" in stderr
+    code, stdout, _ = invoke("good", "deck", "good", "--raw", raw, "--dry-run", "--json")
+    assert [row["file"] for row in json.loads(stdout)["files"]] == ["good.csv", "deck.apkg"]
     assert set(read_lock(tmp_path / NAME)) == {"good/good.csv", "bad/after.csv"}
 
 
@@ -311,8 +313,3 @@ def test_every_listed_source_can_be_planned(tmp_path: Path) -> None:
             for item in items:
                 has_way = item.file.url is not None or item.file.by_hand or item.file.optional
                 assert has_way, f"{item.key}: neither an address nor what to do by hand"
-
-
-def test_select_keeps_the_order_and_drops_repeats() -> None:
-    table = {name: make_source(name=name) for name in ("a", "b", "c")}
-    assert [source.name for source in select(table, ["c", "a", "c"])] == ["c", "a"]

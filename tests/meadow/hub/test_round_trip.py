@@ -83,31 +83,6 @@ def test_the_hf_command(session: Session, hub: LoopbackHub, tmp_path: Path) -> N
     assert {"README.md", "rows.csv"} < set(repository.head.tree)
 
 
-def test_ranges_and_cors(hub: LoopbackHub, session: Session, samples: Path, tmp_path: Path) -> None:
-    """What a page in a browser needs to read shards."""
-    import httpx
-
-    corpus = shutil.copytree(samples, tmp_path / "corpus")
-    session.meadow("publish", corpus, "meadow/demo")
-    shard = open_corpus(corpus).shards()[0]
-    url = f"{hub.base}/datasets/meadow/demo/resolve/main/{shard.path}"
-    data = (corpus / shard.path).read_bytes()
-    with httpx.Client() as client:
-        head = client.head(url)
-        assert int(head.headers["content-length"]) == len(data)
-        parts = {"bytes=0-3": data[:4], "bytes=-8": data[-8:], "bytes=5-": data[5:]}
-        for header, part in parts.items():
-            answer = client.get(url, headers={"Range": header, "Origin": "http://127.0.0.1:1"})
-            assert (answer.status_code, answer.content) == (206, part)
-            assert answer.headers["access-control-allow-origin"] == "*"
-            assert "Content-Range" in answer.headers["access-control-expose-headers"]
-        assert client.get(url, headers={"Range": f"bytes={len(data)}-"}).status_code == 416
-        assert client.options(url).status_code == 204
-        assert client.get(f"{hub.base}/api/never/heard/of/it").status_code == 404
-    assert hub.unknown == ["GET /api/never/heard/of/it"]
-    hub.unknown.clear()
-
-
 @pytest.mark.slow
 def test_only_new_chunks_of_a_grown_corpus_are_sent(tmp_path: Path) -> None:
     questions = invented_questions(24_000, seed=1)
