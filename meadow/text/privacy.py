@@ -1,7 +1,7 @@
 """Personal data in free text: found by linear patterns, replaced by typed placeholders, counted.
 
-Attribution lives in columns; this module sees only the texts of a record. Each pattern stands
-behind a cheap test (is there an `@` at all?), which makes the common row nearly free. Numbers that
+Attribution lives in columns; this module sees only the texts of a record. A batch of texts is
+screened by polars first, which makes the common row nearly free. Numbers that
 are doses, values, ICD codes, DOIs or PMIDs stay: a number goes only with a cue beside it or in a
 form that nothing else has. Toll-free numbers are those of hotlines and stay. Names are looked for
 where people greet and sign; others may remain, and the card says so. Values are never logged or
@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from meadow.text.privacy_rules import RULES, Rule
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
 
 _MOST_ROUNDS = 8
 """Findings without a space between them; more than this is no text that anybody wrote."""
-_RUNS = (
-    # written out, since a repeated group costs several times as much
-    (7, re.compile(r"\d" + r"[ .()-]{0,2}\d" * 6)),
-    (4, re.compile(r"\d" + r"[ .-]?\d" * 3)),
-)
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]{1,500}`", re.DOTALL)
 
 
@@ -51,23 +47,71 @@ def suspects(texts: Sequence[str]) -> Sequence[bool]:
     distinct = dict.fromkeys(texts)
     text = pl.col("text")
     frame = pl.DataFrame({"text": pl.Series(list(distinct), dtype=pl.String)}).with_columns(
-        found=_any_of(_PLAIN_SCREENS), number=text.str.contains(_NUMBER)
+        found=text.str.contains(_FOLDED) | _any_of(rule for rule in RULES if not rule.number),
+        number=text.str.contains(_NUMBER),
     )
     # most texts hold no number of four digits, and half of the rules need one
-    numbered = frame.filter("number").filter(_any_of(_NUMBER_SCREENS))
+    numbered = frame.filter("number").filter(_any_of(rule for rule in RULES if rule.number))
     marked = {*frame.filter("found")["text"], *numbered["text"]}
     return [each in marked for each in texts]
 
 
-def _any_of(screens: Sequence[str]) -> pl.Expr:
+_NUMBER = r"\d[ .()-]{0,2}\d[ .()-]{0,2}\d[ .()-]{0,2}\d"
+
+
+def _any_of(rules: Iterable[Rule]) -> pl.Expr:
     import polars as pl
 
-    return pl.any_horizontal([pl.col("text").str.contains(screen) for screen in screens])
+    screens = dict.fromkeys(screen(rule.pattern.pattern) for rule in rules)
+    return pl.any_horizontal([pl.col("text").str.contains(each) for each in screens])
 
 
-_NUMBER = r"\d[ .()-]{0,2}\d[ .()-]{0,2}\d[ .()-]{0,2}\d"
-_PLAIN_SCREENS = (_FOLDED, *dict.fromkeys(rule.screen for rule in RULES if not rule.digits))
-_NUMBER_SCREENS = tuple(dict.fromkeys(rule.screen for rule in RULES if rule.digits))
+@lru_cache(maxsize=64)
+def screen(pattern: str) -> str:
+    """A pattern as polars can search for it: it matches wherever the pattern does.
+
+    That engine knows no look-around, other word characters and white space than Python, and pays
+    for every bound: assertions go and bounds open, so that it also matches some texts that the
+    pattern does not. `(?m)` is what the one pattern with `^` is compiled with.
+    """
+    out: list[str] = []
+    in_class = False
+    position = 0
+    while position < len(pattern):
+        if not in_class and _ASSERTION.match(pattern, position):
+            position = _end_of_group(pattern, position)
+            continue
+        part = pattern[position : position + 1 + (pattern[position] == "\\")]
+        position += len(part)
+        if part == "[" and not in_class:
+            in_class = True
+        elif part == "]":
+            in_class = False
+        elif part in _OTHER_CLASSES:
+            part = _OTHER_CLASSES[part] if in_class else f"[{_OTHER_CLASSES[part]}]"
+        elif part == r"\b" and not in_class:
+            continue
+        elif part == "{" and not in_class and (bound := _BOUND.match(pattern, position)):
+            part = {"0": "*", "1": "+"}.get(bound[1], f"{{{bound[1]},}}")
+            position = bound.end()
+        out.append(part)
+    return "(?m)" + "".join(out)
+
+
+_ASSERTION = re.compile(r"\(\?<?[=!]")
+_BOUND = re.compile(r"(\d+),\d\d+\}")
+"""A bound of two digits: smaller ones are worth their price."""
+_OTHER_CLASSES = {r"\w": r"\w\p{N}", r"\s": r"\s\x1c-\x1f"}
+
+
+def _end_of_group(pattern: str, position: int) -> int:
+    """Where the group that begins there ends."""
+    depth = 0
+    for part in re.finditer(r"\\.|\[(?:\\.|[^\]\\])*\]|[()]", pattern[position:]):
+        depth += {"(": 1, ")": -1}.get(part[0], 0)
+        if not depth:
+            return position + part.end()
+    raise ValueError(f"no end of the group at {position}: {pattern}")
 
 
 def scrub(text: str) -> tuple[str, dict[str, int]]:
@@ -86,7 +130,10 @@ def scrub(text: str) -> tuple[str, dict[str, int]]:
 
 
 def _scrub_once(text: str, counts: Counter[str]) -> str:
-    for rule in _suspected(text):
+    numbered = re.search(_NUMBER, text) is not None
+    for rule in RULES:
+        if rule.number and not numbered:
+            continue
         code = [] if rule.in_code or "`" not in text else [m.span() for m in _CODE.finditer(text)]
         pieces: list[str] = []
         position = 0
@@ -100,23 +147,3 @@ def _scrub_once(text: str, counts: Counter[str]) -> str:
         if pieces:
             text = "".join((*pieces, text[position:]))
     return text
-
-
-def _suspected(text: str) -> Iterator[Rule]:
-    """The rules that can find anything, by cheap tests on the text as it came."""
-    # the line feed lets a cue ask for the beginning of a line
-    lower = f"\n{text.lower()}"
-    most = next((least for least, run in _RUNS if run.search(text)), 0)
-    for rule in RULES:
-        if rule.digits > most:
-            continue
-        if _any_in(lower, rule.words) and _any_in(lower, rule.cues):
-            yield rule
-
-
-def _any_in(text: str, needles: tuple[str, ...]) -> bool:
-    """Whether one of the needles stands in the text; where there are none, nothing is asked."""
-    for needle in needles:  # a loop: any() with a generator costs twice as much
-        if needle in text:
-            return True
-    return not needles
