@@ -8,10 +8,10 @@ by reason: a loss over no token is not a number.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from meadow.api import open_corpus
 from meadow.atomic import sha256_file
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import NAME
-from meadow.corpus.shards import read_parquet
-from meadow.errors import FileError, RefusedError, UsageError
+from meadow.errors import RefusedError, UsageError
+from meadow.exams.contamination import FILE_NAME, remaining
 from meadow.net.hub import SCHEME
 from meadow.prompt import complete, render
 from training.config import Data, Recipe
@@ -68,43 +68,23 @@ def read_rows(
     """The rows of a split, each source as often as `repeat` says.
 
     Raises:
-        UsageError: A needed column is missing, or `repeat` names a source that has no row.
+        UsageError: There is no such split, or `repeat` names a source that has no row.
+        FileError: A shard cannot be read.
+        CheckError: Its rows are not those of a corpus.
     """
     repeat = dict(repeat or {})
     seen: set[str] = set()
-    for config in corpus.configs:
-        if split not in corpus.manifest.splits()[config]:
-            continue
-        for path in corpus.files(config, split):
-            yield from _read_shard(corpus, path, repeat, seen)
+    for table in corpus.iter_tables(split=split, columns=list(COLUMNS)):
+        for batch in table.to_batches(max_chunksize=1024):
+            for row in batch.to_pylist():
+                seen.add(row["source"])
+                yield from [row] * repeat.get(row["source"], 1)
     if split == "train" and (unknown := sorted(set(repeat) - seen)):
         raise UsageError(
             f"mix.repeat names sources without a row: {', '.join(unknown)}",
             where=str(corpus.folder),
             fix=f"sources of the mix: {', '.join(sorted(seen))}",
         )
-
-
-def _read_shard(
-    corpus: Corpus, path: Path, repeat: Mapping[str, int], seen: set[str]
-) -> Iterator[dict[str, str]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    fix = "build or pull it again; `meadow check` says what differs"
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            if missing := [name for name in COLUMNS if name not in file.schema_arrow.names]:
-                raise UsageError(
-                    f"the mix lacks the columns {', '.join(missing)}", where=str(path), fix=fix
-                )
-            for batch in file.iter_batches(batch_size=1024, columns=list(COLUMNS)):
-                for row in batch.to_pylist():
-                    seen.add(row["source"])
-                    for _ in range(repeat.get(row["source"], 1)):
-                        yield row
-    except (OSError, pa.ArrowException) as error:
-        raise FileError(f"the shard cannot be read: {error}", where=str(path), fix=fix) from error
 
 
 def has_split(corpus: Corpus, split: str) -> bool:
@@ -149,7 +129,7 @@ def check_contamination(corpus: Corpus, *, allow: bool) -> dict[str, Any]:
         if not allow:
             raise RefusedError(
                 f"exam items are in the mix: {listed}",
-                where=str(corpus.folder / "contamination.parquet"),
+                where=str(corpus.folder / FILE_NAME),
                 fix="mix again with the decontamination step, or pass --allow-contaminated "
                 "(the run manifest will say so)",
             )
@@ -158,25 +138,24 @@ def check_contamination(corpus: Corpus, *, allow: bool) -> dict[str, Any]:
 
 
 def _contaminated_rows(corpus: Corpus, record: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Exam -> level -> rows of the train split that match one of the exam's items.
+    """Exam -> level -> rows of the mix that match one of the exam's items.
 
     The table of matches says which rows; those that the mix left out do not count. Without the
     table, the record's own counts stand.
     """
-    path = corpus.folder / "contamination.parquet"
-    found: dict[str, Counter[str]] = {}
-    if path.is_file():
-        present = set(corpus.to_arrow(split="train", columns=["id"])["id"].to_pylist())
-        matches = read_parquet(path, ["exam", "row_id", "level"]).to_pylist()
-        for exam, row_id, level in {(m["exam"], m["row_id"], m["level"]) for m in matches}:
-            if level in REFUSED_LEVELS and row_id in present:
-                found.setdefault(exam, Counter())[level] += 1
+    found: dict[str, Counter[str]] = {exam: Counter() for exam in record}
+    if (corpus.folder / FILE_NAME).is_file():
+        matches = remaining(corpus.folder).select("exam", "row_id", "level").unique()
+        for exam, _, level in matches.iter_rows():
+            found.setdefault(exam, Counter())[level] += 1
     else:
         for exam, facts in record.items():
-            counts = {k: int(n) for k, n in facts.get("rows", {}).items() if k in REFUSED_LEVELS}
-            if sum(counts.values()):
-                found[exam] = Counter(counts)
-    return {exam: dict(sorted(levels.items())) for exam, levels in sorted(found.items())}
+            found[exam].update({level: int(n) for level, n in facts.get("rows", {}).items()})
+    refused = {
+        exam: {level: n for level, n in sorted(levels.items()) if level in REFUSED_LEVELS and n}
+        for exam, levels in sorted(found.items())
+    }
+    return {exam: levels for exam, levels in refused.items() if levels}
 
 
 def mix_facts(corpus: Corpus) -> dict[str, Any]:
@@ -320,15 +299,9 @@ def tokenize(
         data: The recipe's `[data]`.
         batch: Rows per call of the tokenizer; no result depends on it.
     """
-    pieces: list[Ints] = []
-    lengths: list[int] = []
-    target_from: list[int] = []
-    source: list[int] = []
-    ids: list[str] = []
-    copies: list[int] = []
-    sources: dict[str, int] = {}
+    tokens: list[Ints] = []
+    kept: list[tuple[str, str, int]] = []
     rejected: list[tuple[str, str]] = []
-    appearances: Counter[str] = Counter()
     cut = 0
     iterator = iter(rows)
     while group := list(islice(iterator, batch)):
@@ -336,22 +309,21 @@ def tokenize(
             if isinstance(made, str):
                 rejected.append((row["id"], made))
                 continue
-            pieces.append(np.asarray(made.tokens, dtype=np.int32))
-            lengths.append(len(made.tokens))
-            target_from.append(max(1, made.target_from))
-            source.append(sources.setdefault(row["source"], len(sources)))
-            ids.append(row["id"])
-            copies.append(appearances[row["id"]])
-            appearances[row["id"]] += 1
+            tokens.append(np.asarray(made.tokens, dtype=np.int32))
+            kept.append((row["id"], row["source"], max(1, made.target_from)))
             cut += made.cut
+    sources = list(dict.fromkeys(source for _, source, _ in kept))
+    place = {source: index for index, source in enumerate(sources)}
+    appearances: defaultdict[str, Iterator[int]] = defaultdict(count)
+    lengths = [len(piece) for piece in tokens]
     return TokenRows(
-        tokens=np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int32),
+        tokens=np.concatenate([np.zeros(0, dtype=np.int32), *tokens]),
         starts=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
-        target_from=np.asarray(target_from, dtype=np.int32),
-        source=np.asarray(source, dtype=np.int32),
-        ids=ids,
-        copies=copies,
-        sources=list(sources),
+        target_from=np.array([first for _, _, first in kept], dtype=np.int32),
+        source=np.array([place[source] for _, source, _ in kept], dtype=np.int32),
+        ids=[name for name, _, _ in kept],
+        copies=[next(appearances[name]) for name, _, _ in kept],
+        sources=sources,
         rejected=rejected,
         cut=cut,
     )

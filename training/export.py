@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from meadow.atomic import write_text
-from meadow.errors import FileError, MeadowError, NetworkError, RefusedError, UsageError
+from meadow.errors import FileError, MeadowError, RefusedError, UsageError
 from meadow.models.loading import (
     RUN_MANIFEST,
     Checkpoint,
@@ -31,7 +31,7 @@ from meadow.models.loading import (
     quiet,
     torch_dtype,
 )
-from meadow.net.redaction import redact
+from meadow.net.hub import HubClient
 from training import checkpoints, run_manifest
 from training.config import Dtype, Recipe, parse_recipe
 from training.methods import base_checkpoint, precision
@@ -250,31 +250,24 @@ def push(folder: Path, repository: str, *, private: bool = True) -> dict[str, st
         RefusedError: The folder holds files in Python's serialisation.
         NetworkError: The Hub could not be reached, or refused.
     """
-    from httpx import HTTPError
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
-    unsafe = [
-        p.name for p in checkpoints.walk(folder) if checkpoints.NEVER_SHARED.fullmatch(p.name)
-    ]
+    names = [path.name for path in checkpoints.walk(folder)]
+    unsafe = sorted(filter(checkpoints.NEVER_SHARED.fullmatch, names))
     if unsafe:
         raise RefusedError(
-            f"files that run code on loading are not published: {', '.join(sorted(unsafe))}",
+            f"files that run code on loading are not published: {', '.join(unsafe)}",
             where=str(folder),
             fix="push a folder that `meadow export` wrote",
         )
-    api = HfApi()
-    try:
-        api.create_repo(repository, private=private, exist_ok=True)
-        commit = api.upload_folder(
+    client = HubClient()
+    client.call(
+        repository, lambda: client.api.create_repo(repository, private=private, exist_ok=True)
+    )
+    commit = client.call(
+        repository,
+        lambda: client.api.upload_folder(
             repo_id=repository,
             folder_path=str(folder),
             commit_message="Upload a model trained with Medical Meadow",
-        )
-    except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
-        raise NetworkError(
-            f"the model could not be uploaded: {redact(str(error)).strip()[:300]}",
-            where=repository,
-            fix="check the name, the token (`hf auth login`) and the network",
-        ) from error
+        ),
+    )
     return {"repository": repository, "commit": str(commit.oid), "url": str(commit.commit_url)}

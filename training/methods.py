@@ -140,21 +140,15 @@ def make_tokenizer(texts: Iterable[str], vocabulary: int, longest: int) -> Any:
         vocabulary: The most tokens; fewer where the texts give fewer.
         longest: The model's context.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import ByteLevelBPETokenizer
 
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=[BOS, EOS, PAD],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
+    learned: Any = ByteLevelBPETokenizer()
+    learned.train_from_iterator(
+        texts, vocabulary, min_frequency=0, show_progress=False, special_tokens=[BOS, EOS, PAD]
     )
-    tokenizer.train_from_iterator(texts, trainer)
     make: Any = PreTrainedTokenizerFast
     return make(
-        tokenizer_object=tokenizer,
+        tokenizer_object=learned._tokenizer,
         bos_token=BOS,
         eos_token=EOS,
         pad_token=PAD,

@@ -61,28 +61,26 @@ class Sizes:
     Args:
         parameters: Of the base.
         trainable: That are trained: the base's, or the adapters'.
-        linear: Of the linear layers that quantisation replaces.
+        matrices: Values of each linear layer that quantisation replaces, for block counts.
         outputs: Output features of those layers, summed.
-        matrices: (values) of each of those layers, for block counts.
     """
 
     parameters: int
     trainable: int
-    linear: int
-    outputs: int
     matrices: tuple[int, ...]
+    outputs: int
 
-
-def meta_model(config: Any) -> Any:
-    """The model without memory."""
-    models: Any = AutoModelForCausalLM
-    with torch.device("meta"):
-        return models.from_config(config)
+    @property
+    def linear(self) -> int:
+        """Values of all those layers."""
+        return sum(self.matrices)
 
 
 def measure(recipe: Recipe, config: Any) -> Sizes:
-    """Count a recipe's parameters on the meta device."""
-    model = meta_model(config)
+    """Count a recipe's parameters, on a model without memory."""
+    models: Any = AutoModelForCausalLM
+    with torch.device("meta"):
+        model = models.from_config(config)
     output = model.get_output_embeddings()
     quantised = [
         module
@@ -90,16 +88,13 @@ def measure(recipe: Recipe, config: Any) -> Sizes:
         if isinstance(module, torch.nn.Linear) and module is not output
     ]
     parameters = sum(p.numel() for p in model.parameters())
-    matrices = tuple(int(module.weight.numel()) for module in quantised)
-    outputs = sum(int(module.out_features) for module in quantised)
-    if recipe.method == "none":
-        trainable = 0
-    elif recipe.method == "full":
-        trainable = parameters
-    else:
+    matrices = tuple(module.weight.numel() for module in quantised)
+    outputs = sum(module.out_features for module in quantised)
+    trainable = {"none": 0, "full": parameters}.get(recipe.method)
+    if trainable is None:
         adapted = adapt(model, recipe.lora)
         trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-    return Sizes(parameters, trainable, sum(matrices), outputs, matrices)
+    return Sizes(parameters, trainable, matrices, outputs)
 
 
 def weight_bytes(recipe: Recipe, sizes: Sizes) -> float:
@@ -216,23 +211,6 @@ def estimate_rows(rows: Any, recipe: Recipe) -> TokenRows:
                      [0] * len(ids), ["unknown"])  # fmt: skip
 
 
-def tokens_of_mix(
-    recipe: Recipe, mix: str | Path, base: str | Path | None
-) -> tuple[TokenRows, bool, dict[str, Any]]:
-    """The mix's token rows, whether they are estimated, and its contamination record."""
-    corpus = open_mix(mix)
-    contamination = check_contamination(corpus, allow=True)
-
-    def rows() -> Any:
-        return read_rows(corpus, "train", recipe.mix.repeat)
-
-    tokenizer = find_tokenizer(recipe, base, rows)
-    if tokenizer is None:
-        return estimate_rows(rows(), recipe), True, contamination
-    check_tokenizer(tokenizer, recipe)
-    return tokenize(rows(), tokenizer, recipe.data), False, contamination
-
-
 def find_tokenizer(recipe: Recipe, base: str | Path | None, rows: Any) -> Any:
     """A tokenizer that needs no download: of `base`, of the cache, or learned; else None."""
     slow = recipe.base.slow_tokenizer
@@ -314,17 +292,27 @@ def plan_run(
 def _plan_mix(
     recipe: Recipe, mix: str | Path, base: str | Path | None, devices: int
 ) -> dict[str, Any]:
-    rows, estimated, contamination = tokens_of_mix(recipe, mix, base)
+    corpus = open_mix(mix)
+    contamination = check_contamination(corpus, allow=True)
+
+    def texts() -> Any:
+        return read_rows(corpus, "train", recipe.mix.repeat)
+
+    tokenizer = find_tokenizer(recipe, base, texts)
+    if tokenizer is None:
+        rows = estimate_rows(texts(), recipe)
+    else:
+        check_tokenizer(tokenizer, recipe)
+        rows = tokenize(texts(), tokenizer, recipe.data)
+    found = {"tokens_estimated": tokenizer is None, "contamination": contamination}
     if recipe.method == "none":
-        return {"steps": 0, "tokens": 0, "tokens_estimated": estimated,
-                "contamination": contamination}  # fmt: skip
+        return {"steps": 0, "tokens": 0, **found}
     plan = plan_recipe(rows, recipe, devices=devices)
     seen = sum(int(rows.lengths[step.examples].sum()) for step in plan.steps)
     return {
         "steps": len(plan.steps),
         "tokens": seen,
         "tokens_per_epoch": int(rows.starts[-1]),
-        "tokens_estimated": estimated,
         "rows": {
             "in": len(rows) + len(rows.rejected),
             "out": len(rows),
@@ -334,6 +322,6 @@ def _plan_mix(
         "rows_per_step": plan.micro_batches,
         "fill": plan.fill,
         "short_steps": plan.short_steps,
-        "plan_hash": None if estimated else plan.hash(rows),
-        "contamination": contamination,
+        "plan_hash": plan.hash(rows) if tokenizer is not None else None,
+        **found,
     }

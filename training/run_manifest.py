@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
+from huggingface_hub import ModelCard, ModelCardData
 
 from meadow.atomic import write_json
 from meadow.errors import FileError, UsageError
@@ -30,6 +30,7 @@ LIBRARIES = (
     "safetensors",
     "numpy",
 )
+TEMPLATE = Path(__file__).parent / "templates" / "model_card.md.j2"
 IDENTITY = ("recipe_hash", "plan_hash", "base")
 """What must be equal for a run to be continued in the same folder."""
 
@@ -89,7 +90,7 @@ def check_same_run(folder: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | 
     return found
 
 
-_METHODS = {
+METHODS = {
     "full": "all weights",
     "lora": "low-rank adapters on the base as it is",
     "lora_int8": "low-rank adapters on a base in int8",
@@ -105,75 +106,24 @@ def model_card(document: dict[str, Any], *, merged: bool = False) -> str:
         merged: Whether adapters were merged into the weights.
     """
     recipe = document["recipe"]
+    base = document["base"]["name"]
+    on_hub = base != "random" and base.count("/") == 1 and base[0] not in "./"
     adapters = recipe["method"] != "full" and not merged
-    head: dict[str, Any] = {
-        "library_name": "peft" if adapters else "transformers",
-        "pipeline_tag": "text-generation",
-        "tags": ["medical", "instruction-tuning", "medical-meadow"],
-    }
-    name = document["base"]["name"]
-    if name != "random" and name.count("/") == 1 and not name.startswith((".", "/")):
-        head["base_model"] = name
-    shown = document.get("result", {})
-    data = document["data"]
-    contamination = document["contamination"]
-    lines = [
-        "---",
-        yaml.safe_dump(head, sort_keys=True).strip(),
-        "---",
-        "",
-        f"# {recipe['name']}",
-        "",
-        "Not for clinical use: a language model's answer is not medical advice.",
-        "",
-        recipe["note"],
-        "",
-        "| | |",
-        "|---|---|",
-        f"| trained | {_METHODS[recipe['method']]}{', merged' if merged else ''} |",
-        f"| base | {'a local folder' if name.startswith(('/', '.')) else name} "
-        f"{document['base']['revision']} |",
-        f"| parameters, trained | {document.get('parameters', 0):,}, "
-        f"{document.get('trainable_parameters', 0):,} |",
-        f"| mix | {recipe['mix']['name'] or document['mix']['stage']}, manifest "
-        f"{document['mix']['manifest_sha256'][:16]} |",
-        f"| rows in, trained on | {data['rows_in']:,}, {data['rows_out']:,} |",
-        f"| rows left out | {_counts(data['rejected'])} |",
-        f"| rows cut to {recipe['data']['length']} tokens | {data['cut']:,} |",
-        f"| examples per step, steps | {recipe['batch']['examples']:,}, {document['steps']:,} |",
-        f"| learning rate | {recipe['optimizer']['learning_rate']:g}, "
-        f"{recipe['schedule']['kind']} |",
-        f"| template | {recipe['data']['template'].splitlines()[0]} |",
-        f"| loss, first and last step | {_number(shown.get('first_loss'))}, "
-        f"{_number(shown.get('last_loss'))} |",
-        f"| held-out loss | {_number(shown.get('validation_loss'))} |",
-        f"| exam items in the mix | {_contamination(contamination)} |",
-        f"| plan | {document['plan_hash'][:16]} |",
-        f"| recipe | {document['recipe_hash'][:16]} |",
-        "",
-        "Rows per source: "
-        + ", ".join(f"{source} {n:,}" for source, n in data["rows_per_source"].items())
-        + ".",
-        "",
-        "`run_manifest.json` holds the whole recipe, the shards with their hashes, the library "
-        "versions and the hardware.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {n:,}" for name, n in counts.items()) or "none"
-
-
-def _number(value: float | None) -> str:
-    return f"{value:.4f}" if value is not None else "not measured"
-
-
-def _contamination(found: dict[str, Any]) -> str:
-    if not found["checked"]:
-        return "not checked"
-    if not found["rows"]:
-        return "none found"
-    listed = "; ".join(f"{exam}: {_counts(levels)}" for exam, levels in found["rows"].items())
-    return f"yes, by override: {listed}"
+    header = ModelCardData(
+        library_name="peft" if adapters else "transformers",
+        pipeline_tag="text-generation",
+        tags=["medical", "instruction-tuning", "medical-meadow"],
+        base_model=base if on_hub else None,
+    )
+    facts = {"parameters": 0, "trainable_parameters": 0, "result": {}, **document}
+    card = ModelCard.from_template(
+        header,
+        template_path=str(TEMPLATE),
+        merged=merged,
+        methods=METHODS,
+        counts=lambda numbers: ", ".join(f"{name} {n:,}" for name, n in numbers.items()),
+        number=lambda value: f"{value:.4f}" if isinstance(value, float) else "not measured",
+        thousands="{:,}".format,
+        **facts,
+    )
+    return str(card)
