@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
+import numpy as np
 import torch
 from torch.nn import functional
 from torch.utils.data import Dataset
@@ -44,22 +45,18 @@ def pack_row(rows: TokenRows, examples: tuple[int, ...], filler: int) -> MicroBa
             "position_ids": torch.tensor([[0]]),
             "source_ids": torch.tensor([[0]]),
         }
-    lengths = [int(rows.lengths[i]) for i in examples]
-    return {
-        "input_ids": _row([torch.from_numpy(rows.row(i)) for i in examples]),
-        "labels": _row([torch.from_numpy(rows.labels(i)) for i in examples]),
-        "position_ids": _row([torch.arange(length) for length in lengths]),
-        "source_ids": _row(
-            [
-                torch.full((length,), int(rows.source[i]))
-                for i, length in zip(examples, lengths, strict=True)
-            ]
-        ),
+    lengths = rows.lengths
+    pieces = {
+        "input_ids": [rows.row(i) for i in examples],
+        "labels": [rows.labels(i) for i in examples],
+        "position_ids": [np.arange(lengths[i]) for i in examples],
+        "source_ids": [np.full(lengths[i], rows.source[i]) for i in examples],
     }
-
-
-def _row(pieces: list[torch.Tensor]) -> torch.Tensor:
-    return torch.cat(pieces).to(torch.int64).unsqueeze(0)
+    made = {
+        name: torch.from_numpy(np.concatenate(parts).astype(np.int64)).unsqueeze(0)
+        for name, parts in pieces.items()
+    }
+    return cast("MicroBatchTensors", made)
 
 
 def pad_rows(

@@ -206,11 +206,10 @@ def find_converter(named: Path | None) -> Path:
         MeadowError: It is nowhere.
     """
     home = os.environ.get("LLAMA_CPP")
-    found = shutil.which(CONVERTER)
-    candidates = [named, Path(home) / CONVERTER if home else None, Path(found) if found else None]
-    for candidate in candidates:
-        if candidate is not None and candidate.is_file():
-            return candidate
+    places = [named, Path(home) / CONVERTER if home else None, shutil.which(CONVERTER)]
+    for place in places:
+        if place is not None and Path(place).is_file():
+            return Path(place)
     raise MeadowError(
         f"llama.cpp's {CONVERTER} is not here",
         where=str(named or home or "PATH"),

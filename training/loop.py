@@ -27,7 +27,14 @@ from meadow.atomic import locked, sha256_file, write_text
 from meadow.charts import curves
 from meadow.corpus.manifest import hash_json
 from meadow.errors import UsageError
-from meadow.models.loading import load_config, load_tokenizer, quiet, torch_dtype
+from meadow.models.loading import (
+    capabilities,
+    count_parameters,
+    load_config,
+    load_tokenizer,
+    quiet,
+    torch_dtype,
+)
 from meadow.models.machine import ProcessGroup
 from training import checkpoints, run_manifest
 from training.batches import PlannedBatches
@@ -47,8 +54,6 @@ from training.data import (
 from training.methods import (
     apply_method,
     base_checkpoint,
-    capabilities,
-    count_parameters,
     load_trainable,
     make_base,
     precision,
@@ -96,16 +101,6 @@ class Prepared:
     validation: PlannedBatches | None
     identity: dict[str, Any]
     manifest: dict[str, Any]
-
-    @property
-    def rows(self) -> TokenRows:
-        """The examples."""
-        return self.batches.rows
-
-    @property
-    def plan(self) -> Plan:
-        """Their steps."""
-        return self.batches.plan
 
 
 def prepare(
@@ -276,7 +271,7 @@ def train(
         prepared = prepare(
             recipe, mix, out, base, allow_contaminated=allow_contaminated, group=group
         )
-        rows, plan = prepared.rows, prepared.plan
+        rows, plan = prepared.batches.rows, prepared.batches.plan
         found = run_manifest.check_same_run(out, prepared.identity)
         if found and found.get("status") == "finished":
             progress(f"this run is finished: {out / MODEL}")
@@ -350,8 +345,7 @@ def _self_check(
     with torch.autocast(arguments.device.type, dtype=torch_dtype(dtype), enabled=mixed != "no"):
         return check_packing(
             model,
-            prepared.rows,
-            vocabulary=int(model.config.vocab_size),
+            prepared.batches.rows,
             dtype=dtype,
             int8=recipe.method == "lora_int8",
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast, set_seed
 
 from meadow.errors import UsageError
-from meadow.models.loading import Checkpoint, Precision, load_model, quantised_layers
+from meadow.models.loading import Checkpoint, Precision, load_model
 from training import checkpoints
 from training.config import ALL_LINEAR, Base, Lora, Recipe
 
@@ -38,21 +37,6 @@ def precision(recipe: Recipe) -> Precision:
     """How the base is held while the recipe trains."""
     kind = {"lora_int8": "int8", "qlora_nf4": "nf4"}.get(recipe.method, "")
     return Precision.of(kind, recipe.base.dtype)
-
-
-def capabilities(model: Any) -> dict[str, Any]:
-    """What of this machine can change a quantised run, for the run manifest."""
-    import bitsandbytes
-
-    functional: Any = bitsandbytes.functional
-    layers = quantised_layers(model)
-    return {
-        "machine": platform.machine(),
-        "avx512_bf16": bool(functional.has_avx512bf16()),
-        "nf4_layers": len(layers["nf4"]),
-        "nf4_repacking": any(layer.support_avx512bf16_for_cpu for layer in layers["nf4"]),
-        "int8_layers": len(layers["int8"]),
-    }
 
 
 def adapt(model: Any, lora: Lora) -> Any:
@@ -113,17 +97,6 @@ def load_trainable(recipe: Recipe, base: str | Path | None = None, *, device: st
     where = device if held.quantisation else "cpu"
     model = load_model(base_checkpoint(recipe, base), held, device=where, attention="sdpa")
     return apply_method(model, recipe)
-
-
-def count_parameters(model: Any) -> tuple[int, int]:
-    """All parameters and the trainable ones; a packed nf4 weight counts what it stands for."""
-    total = trainable = 0
-    for parameter in model.parameters():
-        state = getattr(parameter, "quant_state", None)
-        size = int(torch.Size(state.shape).numel()) if state is not None else parameter.numel()
-        total += size
-        trainable += size if parameter.requires_grad else 0
-    return total, trainable
 
 
 # -- a base made from nothing: random weights, and a byte-level tokenizer learned from the mix. For

@@ -273,16 +273,12 @@ def write_plan(plan: Plan, rows: TokenRows, path: Path) -> None:
 
     from meadow.corpus.shards import write_parquet
 
-    columns: dict[str, list[int | str]] = {
-        "step": [], "epoch": [], "micro_batch": [], "record_id": [], "copy": [], "source": [],
-    }  # fmt: skip
-    for number, step in enumerate(plan.steps, start=1):
-        for position, micro_batch in enumerate(step.micro_batches):
-            for index in micro_batch:
-                columns["step"].append(number)
-                columns["epoch"].append(step.epoch)
-                columns["micro_batch"].append(position)
-                columns["record_id"].append(rows.ids[index])
-                columns["copy"].append(rows.copies[index])
-                columns["source"].append(rows.sources[rows.source[index]])
-    write_parquet(pa.table(columns), path)
+    names = ["step", "epoch", "micro_batch", "record_id", "copy", "source"]
+    lines = [
+        (number, step.epoch, position, rows.ids[i], rows.copies[i], rows.sources[rows.source[i]])
+        for number, step in enumerate(plan.steps, start=1)
+        for position, micro_batch in enumerate(step.micro_batches)
+        for i in micro_batch
+    ]
+    columns = dict(zip(names, zip(*lines, strict=True), strict=True))
+    write_parquet(pa.table({name: list(values) for name, values in columns.items()}), path)

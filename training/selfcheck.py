@@ -30,14 +30,13 @@ INT8_TOLERANCE = 1e-1
 
 
 def check_packing(
-    model: Any, rows: TokenRows, *, vocabulary: int, dtype: str, int8: bool = False
+    model: Any, rows: TokenRows, *, dtype: str, int8: bool = False
 ) -> dict[str, float]:
     """Compare two examples packed with the same two alone.
 
     Args:
         model: On its device, not wrapped.
         rows: At least one example (one is then packed with itself).
-        vocabulary: Size of the vocabulary, to replace tokens within.
         dtype: In which the model computes: a key of `TOLERANCE`.
         int8: Whether linear layers are int8.
 
@@ -48,6 +47,7 @@ def check_packing(
         CheckError: Packed examples see each other.
     """
     first, second = pick_two(rows)
+    vocabulary = int(model.config.vocab_size)
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
@@ -104,12 +104,8 @@ def pick_two(rows: TokenRows) -> tuple[int, int]:
     return int(found[0]), int(found[-1])
 
 
-def _learn_all(batch: MicroBatchTensors, device: torch.device) -> MicroBatchTensors:
+def _learn_all(batch: MicroBatchTensors, device: torch.device) -> Any:
     """Every position but each example's first is learned, so that the check sees all of them."""
     batch["labels"] = batch["input_ids"].masked_fill(batch["position_ids"] == 0, IGNORED)
-    return {
-        "input_ids": batch["input_ids"].to(device),
-        "labels": batch["labels"].to(device),
-        "position_ids": batch["position_ids"].to(device),
-        "source_ids": batch["source_ids"].to(device),
-    }
+    moved: Any = {name: tensor.to(device) for name, tensor in dict[str, Any](batch).items()}
+    return moved

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
 import warnings
 from collections.abc import Mapping
@@ -329,6 +330,32 @@ def quantised_layers(model: Any) -> dict[str, list[Any]]:
         name: [module for module in model.modules() if isinstance(module, kind)]
         for name, kind in kinds.items()
     }
+
+
+def capabilities(model: Any) -> dict[str, Any]:
+    """What of this machine and its libraries can change a quantised model's numbers."""
+    import bitsandbytes
+
+    functional: Any = bitsandbytes.functional
+    layers = quantised_layers(model)
+    return {
+        "machine": platform.machine(),
+        "avx512_bf16": bool(functional.has_avx512bf16()),
+        "nf4_layers": len(layers["nf4"]),
+        "nf4_repacking": any(layer.support_avx512bf16_for_cpu for layer in layers["nf4"]),
+        "int8_layers": len(layers["int8"]),
+    }
+
+
+def count_parameters(model: Any) -> tuple[int, int]:
+    """All parameters and the trainable ones; a packed nf4 weight counts what it stands for."""
+    total = trainable = 0
+    for parameter in model.parameters():
+        packed = getattr(parameter, "quant_state", None)
+        size = packed.shape.numel() if packed is not None else parameter.numel()
+        total += size
+        trainable += size if parameter.requires_grad else 0
+    return total, trainable
 
 
 def dequantise(model: Any) -> Any:

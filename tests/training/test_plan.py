@@ -8,10 +8,16 @@ from typing import Any
 import pytest
 
 from meadow.errors import UsageError
-from meadow.models.loading import Checkpoint, Precision, load_config, load_model
+from meadow.models.loading import (
+    Checkpoint,
+    Precision,
+    count_parameters,
+    load_config,
+    load_model,
+)
 from training.config import load_recipe
 from training.loop import train
-from training.methods import count_parameters, load_trainable
+from training.methods import load_trainable
 from training.plan import measure, plan_run, weight_bytes
 
 SEVEN, THIRTEEN = 6_738_415_616, 13_015_864_320

@@ -34,7 +34,7 @@ def test_guarded_passes_and_unguarded_fails_for_every_method(
     model = load_trainable(tiny(f"method={method}"), stories)
     if method == "full":
         model.set_attn_implementation(attention)
-    arguments = {"vocabulary": 512, "dtype": "float32", "int8": method == "lora_int8"}
+    arguments = {"dtype": "float32", "int8": method == "lora_int8"}
     found = check_packing(model, rows, **arguments)
     assert found["leak"] == 0.0
     guarded = batches.model_inputs
