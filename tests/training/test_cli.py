@@ -14,7 +14,6 @@ from click.testing import CliRunner, Result
 
 from meadow.errors import MeadowError
 from training import cli
-from training.trainer import read_lines
 
 TINY = ("--set", "schedule.epochs=1")
 
@@ -38,7 +37,7 @@ def test_train_then_export_from_the_command_line(mix: Path, tmp_path: Path, root
     document = json.loads(done.stdout)
     assert document["last_loss"] < document["first_loss"] - 0.5
     assert done.stderr.strip().splitlines()[-1].startswith("in 96 · out 96 · rejected 0 · time")
-    assert len(read_lines(out / "metrics.jsonl")) == document["steps"] == 6
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == document["steps"] == 6
     exported = call("export", str(out), "--out", str(tmp_path / "model"), "--json")
     assert exported.exit_code == 0, exported.output
     assert (tmp_path / "model" / "model.safetensors").is_file()

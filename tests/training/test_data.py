@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from meadow.corpus.manifest import Manifest, Shard
 from meadow.corpus.shards import write_parquet
-from meadow.errors import FileError, RefusedError, UsageError
+from meadow.errors import CheckError, FileError, RefusedError, UsageError
 from meadow.prompt import complete, render
 from training.config import Data
 from training.data import (
@@ -29,7 +29,6 @@ from training.data import (
     texts_of,
     tokenize,
 )
-from training.methods import make_tokenizer
 
 ROW = {
     "id": "a",
@@ -42,6 +41,8 @@ ROW = {
 
 @pytest.fixture
 def tokenizer() -> Any:
+    from training.methods import make_tokenizer
+
     rows = [ROW | {"input": f"pain after surgery in {word}"} for word in ("adults", "children")]
     return make_tokenizer(texts_of(rows), 300, 512)
 
@@ -203,9 +204,11 @@ def test_a_mix_without_a_column_says_which(tmp_path: Path) -> None:
     name = "data/small/train-00000-of-00001.parquet"
     (tmp_path / "data/small").mkdir(parents=True)
     write_parquet(pa.table({"id": ["a"], "instruction": ["b"]}), tmp_path / name)
-    shard = Shard(name, 1, 1, "0" * 64)
-    Manifest("mix", "h", {}, configs={"small": {"train": (shard,)}}).write(tmp_path)
-    with pytest.raises(UsageError, match="lacks the columns input, output, source"):
+    shard = Shard(path=name, rows=1, bytes=1, sha256="0" * 64)
+    Manifest(
+        stage="mix", config_hash="h", settings={}, configs={"small": {"train": (shard,)}}
+    ).write(tmp_path)
+    with pytest.raises(CheckError, match="column input is missing"):
         list(read_rows(open_mix(tmp_path), "train"))
 
 

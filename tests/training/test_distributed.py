@@ -12,17 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from support.hand_loop import run_steps
 
-from meadow.models.loading import load_tokenizer
-from training.batches import PlannedBatches
 from training.config import Recipe
 from training.data import open_mix, read_rows, tokenize
-from training.loop import train
-from training.methods import base_checkpoint, load_trainable
 from training.packing import make_plan
-from training.trainer import METRICS, read_lines
 
 LoadRecipe = Callable[..., Recipe]
 SETTINGS = ("batch.examples=16", "schedule.max_steps=5", "data.length=128", "batch.row_tokens=192")
@@ -48,7 +41,13 @@ def sets(overrides: tuple[str, ...]) -> list[str]:
 
 @pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.slow)])
 def test_ddp_over_two_processes_equals_one(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, stories: Path, root: Path, method: str
+    train: Callable[..., Any],
+    tiny: LoadRecipe,
+    mix: Path,
+    tmp_path: Path,
+    stories: Path,
+    root: Path,
+    method: str,
 ) -> None:
     overrides = (*SETTINGS, f"method={method}", "lora.dropout=0.0", "run.save_steps=3")
     one = train(tiny(*overrides), mix, tmp_path / "one", base=stories)
@@ -57,7 +56,8 @@ def test_ddp_over_two_processes_equals_one(
         "--out", str(tmp_path / "two"), *sets(overrides),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    two = read_lines(tmp_path / "two" / METRICS)
+    lines = (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()
+    two = [json.loads(line) for line in lines]
     assert [line["loss"] for line in two] == pytest.approx(
         [line["loss"] for line in one.metrics], abs=1e-5
     )
@@ -78,7 +78,11 @@ def test_fsdp_that_is_not_is_an_error(mix: Path, tmp_path: Path, root: Path) -> 
     assert not (tmp_path / "out" / "model").exists()
 
 
-def prepare(recipe: Recipe, mix: str | Path, base: str | Path, devices: int) -> PlannedBatches:
+def prepare(recipe: Recipe, mix: str | Path, base: str | Path, devices: int) -> Any:
+    from meadow.models.loading import load_tokenizer
+    from training.batches import PlannedBatches
+    from training.methods import base_checkpoint
+
     tokenizer = load_tokenizer(base_checkpoint(recipe, base))
     rows = tokenize(read_rows(open_mix(mix), "train"), tokenizer, recipe.data)
     plan = make_plan(
@@ -119,6 +123,11 @@ dist.destroy_process_group()
 def test_fully_shard_over_two_processes_equals_one(
     tiny: LoadRecipe, mix: Path, tmp_path: Path, stories: Path, root: Path
 ) -> None:
+    import torch
+    from support.hand_loop import run_steps
+
+    from training.methods import load_trainable
+
     recipe = tiny(*SETTINGS)
     model: Any = load_trainable(recipe, stories)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.0)

@@ -7,23 +7,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from training.export import export
-from training.loop import train
-from training.plan import device_gb
+pytestmark = pytest.mark.gpu
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
-]
+
+@pytest.fixture(autouse=True)
+def device() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "lora_int8", "qlora_nf4"])
 @pytest.mark.parametrize("precision", ["no", "bfloat16"])
 def test_every_method_trains_and_exports(
-    tiny: Callable[..., Any], mix: Path, tmp_path: Path, method: str, precision: str
+    train: Callable[..., Any],
+    tiny: Callable[..., Any],
+    mix: Path,
+    tmp_path: Path,
+    method: str,
+    precision: str,
 ) -> None:
+    from training.export import export
+
     recipe = tiny(f"method={method}", f"run.mixed_precision={precision}", "schedule.epochs=2")
     result = train(recipe, mix, tmp_path / "run")
     assert result.manifest["hardware"]["gpus"]
@@ -32,6 +39,8 @@ def test_every_method_trains_and_exports(
 
 
 def test_the_device_s_memory_is_measured() -> None:
+    from training.plan import device_gb
+
     size, name = device_gb()
     assert size > 1
     assert name != "the processor's memory"

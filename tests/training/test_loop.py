@@ -14,37 +14,28 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import torch
-from safetensors.torch import load_file
-from transformers import TrainerCallback
 
 from meadow.errors import CheckError, FileError, MeadowError, RefusedError, UsageError
-from training import batches, checkpoints
+from training import checkpoints
 from training.config import Recipe
-from training.loop import train
-from training.trainer import METRICS, read_lines
 
 LoadRecipe = Callable[..., Recipe]
-
-
-class StopAfterSave(TrainerCallback):
-    """Breaks off right after the checkpoint of a step, as a person at the keyboard would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == self.step:
-            raise KeyboardInterrupt
+Train = Callable[..., Any]
 
 
 def curve(folder: Path) -> list[float]:
-    return [line["loss"] for line in read_lines(folder / METRICS)]
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_packed_equals_padded_at_every_step_and_under_any_row_cap(
-    tiny: LoadRecipe, make_mix: Callable[..., Path], tmp_path: Path, stories: Path, method: str
+    tiny: LoadRecipe,
+    make_mix: Callable[..., Path],
+    tmp_path: Path,
+    stories: Path,
+    method: str,
+    train: Train,
 ) -> None:
     mix = make_mix(rows=48, held_out=0)
     common = (
@@ -72,8 +63,18 @@ def test_packed_equals_padded_at_every_step_and_under_any_row_cap(
 
 @pytest.mark.parametrize("hole", ["attention_mask", "use_cache"])
 def test_the_self_check_sees_the_missing_guard(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, stories: Path, monkeypatch: Any, hole: str
+    tiny: LoadRecipe,
+    mix: Path,
+    tmp_path: Path,
+    stories: Path,
+    monkeypatch: Any,
+    hole: str,
+    train: Train,
 ) -> None:
+    import torch
+
+    from training import batches
+
     guarded = batches.model_inputs
 
     def unguarded(batch: Any) -> dict[str, Any]:
@@ -88,7 +89,11 @@ def test_the_self_check_sees_the_missing_guard(
             train(tiny(), mix, tmp_path / f"out-{base is None}", base=base)
 
 
-def test_a_run_leaves_what_traces_it(tiny: LoadRecipe, mix: Path, tmp_path: Path) -> None:
+def test_a_run_leaves_what_traces_it(
+    tiny: LoadRecipe, mix: Path, tmp_path: Path, train: Train
+) -> None:
+    import torch
+
     calls = []
 
     def exam(model: Any, tokenizer: Any) -> dict[str, Any]:
@@ -121,16 +126,24 @@ def test_a_run_leaves_what_traces_it(tiny: LoadRecipe, mix: Path, tmp_path: Path
     assert not list(out.rglob("*.bin"))
     assert (out / "model" / "model.safetensors").is_file()
     assert manifest["plan_hash"][:16] in (out / "model" / "README.md").read_text()
-    # The exam's random draws did not move the run.
+    # The exam's random draws did not move the run; another seed does.
     train(recipe, mix, tmp_path / "again")
     assert curve(tmp_path / "again") == curve(out)
+    train(tiny("run.seed=1", "schedule.max_steps=2"), mix, tmp_path / "other")
+    assert curve(tmp_path / "other") != curve(out)[:2]
     # A finished run is not run again.
     assert train(recipe, mix, out).manifest["finished"] == manifest["finished"]
 
 
 @pytest.mark.parametrize("stop", [3, 9], ids=["epoch-1", "epoch-2"])
 def test_stop_and_resume_is_bit_identical(
-    tiny: LoadRecipe, make_mix: Callable[..., Path], tmp_path: Path, stories: Path, stop: int
+    tiny: LoadRecipe,
+    make_mix: Callable[..., Path],
+    tmp_path: Path,
+    stories: Path,
+    stop: int,
+    train: Train,
+    stop_after: Any,
 ) -> None:
     mix = make_mix(rows=48, held_out=4)
     recipe = tiny(
@@ -146,19 +159,13 @@ def test_stop_and_resume_is_bit_identical(
     train(recipe, mix, whole, base=stories)
     broken = tmp_path / "broken"
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, mix, broken, base=stories, callbacks=[StopAfterSave(stop)])
+        train(recipe, mix, broken, base=stories, callbacks=[stop_after(stop)])
     assert checkpoints.last_complete(broken) == (stop, broken / f"checkpoint-{stop}")
     result = train(recipe, mix, broken, base=stories)
     assert result.manifest["resumed"] == [stop]
     assert (broken / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     name = "model/adapter_model.safetensors"
     assert (broken / name).read_bytes() == (whole / name).read_bytes()
-
-
-def test_another_seed_gives_another_curve(tiny: LoadRecipe, mix: Path, tmp_path: Path) -> None:
-    train(tiny("schedule.epochs=1"), mix, tmp_path / "a")
-    train(tiny("schedule.epochs=1", "run.seed=1"), mix, tmp_path / "b")
-    assert curve(tmp_path / "a") != curve(tmp_path / "b")
 
 
 KILLED = """
@@ -190,7 +197,7 @@ train(recipe, sys.argv[1], Path(sys.argv[2]))
 
 
 def test_kill_during_a_checkpoint_resumes_from_the_last_whole_one(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, root: Path
+    tiny: LoadRecipe, mix: Path, tmp_path: Path, root: Path, train: Train
 ) -> None:
     out = tmp_path / "out"
     done = subprocess.run(
@@ -207,25 +214,19 @@ def test_kill_during_a_checkpoint_resumes_from_the_last_whole_one(
     assert curve(out) == curve(tmp_path / "whole")
 
 
-def test_a_torn_checkpoint_is_passed_over(tiny: LoadRecipe, mix: Path, tmp_path: Path) -> None:
+def test_a_torn_checkpoint_is_passed_over(
+    tiny: LoadRecipe, mix: Path, tmp_path: Path, train: Train, stop_after: Any
+) -> None:
     recipe = tiny("run.save_steps=3", "schedule.epochs=2")
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, mix, out, callbacks=[StopAfterSave(6)])
+        train(recipe, mix, out, callbacks=[stop_after(6)])
     torn = out / "checkpoint-6" / "model.safetensors"
     torn.write_bytes(torn.read_bytes()[:100])
     assert train(recipe, mix, out).manifest["resumed"] == [3]
 
 
-def test_an_output_folder_of_another_run_is_refused(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path
-) -> None:
-    train(tiny("schedule.max_steps=1"), mix, tmp_path / "out")
-    with pytest.raises(UsageError, match="holds another run: recipe_hash"):
-        train(tiny("schedule.max_steps=2"), mix, tmp_path / "out")
-
-
-def test_gates(tiny: LoadRecipe, mix: Path, tmp_path: Path, stories: Path) -> None:
+def test_gates(tiny: LoadRecipe, mix: Path, tmp_path: Path, stories: Path, train: Train) -> None:
     out = tmp_path / "out"
     with pytest.raises(UsageError, match="no such mix"):
         train(tiny(), tmp_path / "none", out)
@@ -243,17 +244,14 @@ def test_gates(tiny: LoadRecipe, mix: Path, tmp_path: Path, stories: Path) -> No
     with pytest.raises(FileError, match="cannot be loaded"):
         train(tiny(), mix, out, base=tmp_path / "nobase")
     assert not (out / "model").exists()
-
-
-def test_ignoring_memory_is_recorded(tiny: LoadRecipe, mix: Path, tmp_path: Path) -> None:
-    result = train(
-        tiny("schedule.max_steps=1"), mix, tmp_path / "out", available_gb=1e-6, ignore_memory=True
-    )
-    assert result.manifest["memory"]["ignored"] is True
+    told = train(tiny("schedule.max_steps=1"), mix, out, available_gb=1e-6, ignore_memory=True)
+    assert told.manifest["memory"]["ignored"] is True
+    with pytest.raises(UsageError, match="holds another run: recipe_hash"):
+        train(tiny("schedule.max_steps=2"), mix, out)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path
+    tiny: LoadRecipe, mix: Path, tmp_path: Path, train: Train
 ) -> None:
     with pytest.raises(MeadowError, match="the loss is nan"):
         train(
@@ -262,7 +260,9 @@ def test_a_loss_that_is_no_number_stops_the_run(
         )  # fmt: skip
 
 
-def test_two_runs_do_not_share_a_folder(tiny: LoadRecipe, mix: Path, tmp_path: Path) -> None:
+def test_two_runs_do_not_share_a_folder(
+    tiny: LoadRecipe, mix: Path, tmp_path: Path, train: Train
+) -> None:
     from meadow.atomic import locked
     from meadow.errors import LockedError
 
@@ -271,7 +271,7 @@ def test_two_runs_do_not_share_a_folder(tiny: LoadRecipe, mix: Path, tmp_path: P
 
 
 def test_activation_checkpointing_and_bfloat16_run(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path
+    tiny: LoadRecipe, mix: Path, tmp_path: Path, train: Train
 ) -> None:
     plain = train(tiny("schedule.max_steps=4"), mix, tmp_path / "a")
     again = train(
@@ -287,8 +287,10 @@ def test_activation_checkpointing_and_bfloat16_run(
 
 
 def test_weights_change_only_where_they_are_trained(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, stories: Path
+    tiny: LoadRecipe, mix: Path, tmp_path: Path, stories: Path, train: Train
 ) -> None:
+    from safetensors.torch import load_file
+
     result = train(tiny("method=lora", "schedule.max_steps=2"), mix, tmp_path / "out", base=stories)
     names = load_file(result.model / "adapter_model.safetensors")
     assert names

@@ -7,26 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, TrainerCallback
 
 from meadow.errors import FileError, MeadowError, RefusedError, UsageError
-from meadow.models import loading
-from meadow.models.loading import Checkpoint, Precision, dequantise, load_model
 from training.config import Recipe
-from training.export import (
-    convert,
-    export,
-    find_converter,
-    find_model,
-    logits,
-    probe_tokens,
-    push,
-)
-from training.loop import train
-from training.methods import load_trainable
 
 LoadRecipe = Callable[..., Recipe]
+Train = Callable[..., Any]
 SMALL = (
     "data.length=96", "batch.row_tokens=192", "batch.examples=8", "schedule.epochs=1",
     "schedule.warmup=0", "optimizer.learning_rate=5e-3",
@@ -40,21 +26,28 @@ VARIANTS = {
 }
 
 
-class StopAfterSave(TrainerCallback):
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == 2:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("kind", VARIANTS)
 def test_trains_saves_resumes_and_exports(
-    tiny: LoadRecipe, make_mix: Callable[..., Path], tmp_path: Path, stories: Path, kind: str
+    tiny: LoadRecipe,
+    make_mix: Callable[..., Path],
+    tmp_path: Path,
+    stories: Path,
+    kind: str,
+    train: Train,
+    stop_after: Any,
 ) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from meadow.models.loading import Checkpoint, Precision, dequantise, load_model
+    from training.export import export, logits, probe_tokens
+
     mix = make_mix(rows=40, held_out=8)
     recipe = tiny(*SMALL, *VARIANTS[kind], "run.save_steps=2", "lora.dropout=0.1")
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, mix, out, base=stories, callbacks=[StopAfterSave()])
+        train(recipe, mix, out, base=stories, callbacks=[stop_after(2)])
     result = train(recipe, mix, out, base=stories)
     assert result.manifest["resumed"] == [2]
     losses = [line["loss"] for line in result.metrics]
@@ -76,8 +69,6 @@ def test_trains_saves_resumes_and_exports(
         assert torch.equal(written, logits(kept, probe_tokens(512)))
         return
     # What lies on disk, against the adapters on the dequantised base.
-    from peft import PeftModel
-
     held = Precision(**result.manifest["precision"])
     base = dequantise(load_model(Checkpoint(str(stories)), held))
     adapted = logits(PeftModel.from_pretrained(base, str(result.model)), probe_tokens(512))
@@ -93,8 +84,10 @@ def test_trains_saves_resumes_and_exports(
 
 @pytest.mark.parametrize("method", ["qlora_nf4", "lora_int8"])
 def test_the_loss_still_falls_after_an_exam(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, method: str
+    tiny: LoadRecipe, mix: Path, tmp_path: Path, method: str, train: Train
 ) -> None:
+    from training.export import logits, probe_tokens
+
     seen = []
 
     def exam(model: Any, tokenizer: Any) -> dict[str, Any]:
@@ -112,9 +105,14 @@ def test_the_loss_still_falls_after_an_exam(
 @pytest.mark.filterwarnings("ignore:bitsandbytes")
 @pytest.mark.parametrize("kept", [True, False], ids=["flag-off", "as-shipped"])
 def test_the_flag_is_what_keeps_nf4_learning_after_an_evaluation(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, monkeypatch: Any, kept: bool
+    tiny: LoadRecipe, mix: Path, tmp_path: Path, monkeypatch: Any, kept: bool, train: Train
 ) -> None:
     import bitsandbytes
+    import torch
+
+    from meadow.models import loading
+    from training.export import logits, probe_tokens
+    from training.methods import load_trainable
 
     functional: Any = bitsandbytes.functional
     if not functional.has_avx512bf16():
@@ -142,8 +140,13 @@ def test_the_flag_is_what_keeps_nf4_learning_after_an_evaluation(
 
 
 def test_adapters_rest_on_the_random_base_beside_them(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path
+    tiny: LoadRecipe, mix: Path, tmp_path: Path, train: Train
 ) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from training.export import export, find_model
+
     result = train(tiny(*SMALL, "method=lora", "schedule.max_steps=2"), mix, tmp_path / "out")
     assert find_model(tmp_path / "out") == result.model
     exported = export(tmp_path / "out", tmp_path / "export", dtype="bfloat16")
@@ -153,8 +156,10 @@ def test_adapters_rest_on_the_random_base_beside_them(
 
 
 def test_export_says_what_is_missing(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, monkeypatch: Any
+    tiny: LoadRecipe, mix: Path, tmp_path: Path, monkeypatch: Any, train: Train
 ) -> None:
+    from training.export import export
+
     with pytest.raises(FileError, match="no trained model"):
         export(tmp_path, tmp_path / "export")
     result = train(tiny(*SMALL, "schedule.max_steps=1"), mix, tmp_path / "out")
@@ -174,6 +179,8 @@ def test_export_says_what_is_missing(
 
 
 def test_a_failing_converter_is_reported(tmp_path: Path) -> None:
+    from training.export import convert, find_converter
+
     program = tmp_path / "convert_hf_to_gguf.py"
     program.write_text("raise SystemExit('no such architecture')\n")
     assert find_converter(program) == program
@@ -182,6 +189,8 @@ def test_a_failing_converter_is_reported(tmp_path: Path) -> None:
 
 
 def test_resume_state_is_never_pushed(tmp_path: Path) -> None:
+    from training.export import push
+
     (tmp_path / "optimizer.pt").touch()
     with pytest.raises(RefusedError, match=r"optimizer\.pt"):
         push(tmp_path, "someone/model")

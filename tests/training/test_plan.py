@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from meadow.errors import UsageError
-from meadow.models.loading import (
-    Checkpoint,
-    Precision,
-    count_parameters,
-    load_config,
-    load_model,
-)
 from training.config import load_recipe
-from training.loop import train
-from training.methods import load_trainable
-from training.plan import measure, plan_run, weight_bytes
 
 SEVEN, THIRTEEN = 6_738_415_616, 13_015_864_320
 STATE = ("weights", "gradients", "optimizer")
+
+
+@pytest.fixture
+def plan_run() -> Callable[..., Any]:
+    from training.plan import plan_run
+
+    return plan_run
 
 
 @pytest.mark.parametrize(
@@ -47,7 +45,12 @@ STATE = ("weights", "gradients", "optimizer")
     ],
 )  # fmt: skip
 def test_counts_and_state_are_the_published_ones(
-    recipe: str, overrides: tuple[str, ...], parameters: int, trainable: int, gigabytes: float
+    recipe: str,
+    overrides: tuple[str, ...],
+    parameters: int,
+    trainable: int,
+    gigabytes: float,
+    plan_run: Any,
 ) -> None:
     document = plan_run(load_recipe(recipe, overrides))
     assert document["parameters"] == parameters
@@ -57,13 +60,13 @@ def test_counts_and_state_are_the_published_ones(
     assert (document["steps"], document["tokens"], document["fits"]) == (None, None, None)
 
 
-def test_activations_are_the_page_s_three_gigabytes() -> None:
+def test_activations_are_the_page_s_three_gigabytes(plan_run: Any) -> None:
     parts = plan_run(load_recipe("medalpaca-7b-fixed"))["memory_gb"]
     assert parts["activations"] + parts["logits"] == pytest.approx(3.0, rel=0.1)
     assert parts["logits"] == pytest.approx(1.31, rel=0.01)
 
 
-def test_the_three_measured_figures_stand_beside_the_estimate() -> None:
+def test_the_three_measured_figures_stand_beside_the_estimate(plan_run: Any) -> None:
     found = {
         name: plan_run(load_recipe(name))["reported_2023"]["vram_gb"]
         for name in ("medalpaca-7b", "medalpaca-7b-lora", "medalpaca-7b-lora-8bit")
@@ -73,9 +76,18 @@ def test_the_three_measured_figures_stand_beside_the_estimate() -> None:
 
 @pytest.mark.parametrize("method", ["lora_int8", "qlora_nf4", "lora"])
 def test_weights_are_the_bytes_of_real_modules(
-    tiny: Any, tmp_path: Path, mix: Path, method: str
+    tiny: Any, tmp_path: Path, mix: Path, method: str, train: Any
 ) -> None:
     """A random model of 64-multiple sizes, loaded by bitsandbytes and counted byte by byte."""
+    from meadow.models.loading import (
+        Checkpoint,
+        Precision,
+        count_parameters,
+        load_config,
+        load_model,
+    )
+    from training.plan import measure, weight_bytes
+
     sizes = ("base.dimensions.hidden_size=256", "base.dimensions.intermediate_size=640",
              "base.dimensions.vocab_size=320")  # fmt: skip
     result = train(tiny(*sizes, "schedule.max_steps=1"), mix, tmp_path / "out")
@@ -99,6 +111,10 @@ def test_weights_are_the_bytes_of_real_modules(
 
 
 def test_counts_equal_the_real_model_s(tiny: Any, stories: Path) -> None:
+    from meadow.models.loading import Checkpoint, count_parameters, load_config
+    from training.methods import load_trainable
+    from training.plan import measure
+
     for method in ("full", "lora", "lora_int8", "qlora_nf4"):
         recipe = tiny(f"method={method}")
         sizes = measure(recipe, load_config(Checkpoint(str(stories))))
@@ -108,7 +124,7 @@ def test_counts_equal_the_real_model_s(tiny: Any, stories: Path) -> None:
 
 
 def test_a_mix_gives_steps_and_tokens_as_training_counts_them(
-    tiny: Any, mix: Path, tmp_path: Path, stories: Path
+    tiny: Any, mix: Path, tmp_path: Path, stories: Path, train: Any, plan_run: Any
 ) -> None:
     for base in (None, stories):
         document = plan_run(tiny("schedule.epochs=2"), mix=mix, base=base)
@@ -120,7 +136,7 @@ def test_a_mix_gives_steps_and_tokens_as_training_counts_them(
 
 
 def test_without_a_tokenizer_tokens_are_estimated(
-    mix: Path, monkeypatch: pytest.MonkeyPatch
+    mix: Path, monkeypatch: pytest.MonkeyPatch, plan_run: Any
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     document = plan_run(
@@ -134,7 +150,7 @@ def test_without_a_tokenizer_tokens_are_estimated(
     assert document["contamination"]["checked"] is False
 
 
-def test_fits_divides_the_state_under_fsdp_only() -> None:
+def test_fits_divides_the_state_under_fsdp_only(plan_run: Any) -> None:
     sharded = plan_run(load_recipe("medalpaca-7b"), gpus=8, gpu_gb=24)
     assert sharded["fits"] is True
     whole = plan_run(load_recipe("medalpaca-7b", ["run.fsdp=false"]), gpus=8, gpu_gb=24)
@@ -144,6 +160,8 @@ def test_fits_divides_the_state_under_fsdp_only() -> None:
     )
 
 
-def test_a_batch_that_the_devices_cannot_share(mix: Path, stories: Path, tiny: Any) -> None:
+def test_a_batch_that_the_devices_cannot_share(
+    mix: Path, stories: Path, tiny: Any, plan_run: Any
+) -> None:
     with pytest.raises(UsageError, match="cannot be shared evenly by 3 devices"):
         plan_run(tiny(), mix=mix, base=stories, gpus=3)

@@ -11,9 +11,6 @@ import pytest
 from support.hub.server import running
 from support.hub.session import Session
 
-from training.export import logits, probe_tokens
-from training.loop import train
-
 PULL = """
 import json, sys
 from huggingface_hub import snapshot_download
@@ -26,6 +23,9 @@ def test_export_and_push_then_load_from_the_hub(
     tiny: Callable[..., Any], mix: Path, tmp_path: Path, root: Path
 ) -> None:
     from transformers import AutoModelForCausalLM
+
+    from training.export import logits, probe_tokens
+    from training.loop import train
 
     result = train(tiny("method=lora", "schedule.max_steps=2", "run.save_steps=1"), mix,
                    tmp_path / "run")  # fmt: skip

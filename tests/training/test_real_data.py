@@ -6,37 +6,21 @@ import csv
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable
-from importlib import util
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
-import torch
+from support.mixes import write_mix
 
 from meadow.prompt import complete, render
-from training.batches import PlannedBatches, pack_row, token_losses
 from training.config import Data, Recipe
 from training.data import tokenize
-from training.loop import train
-from training.methods import load_model
 from training.packing import make_plan
-from training.trainer import held_out_loss
 
 CAUSAL = {"0": "none", "1": "direct", "2": "conditional", "3": "correlation"}
 ADVICE = {"0": "none", "1": "weak", "2": "strong"}
 HELD_OUT = 60
 """Held-out rows of each class: balanced, so that naming the largest class wins nothing."""
-
-
-def support() -> ModuleType:
-    """The test helpers of this folder."""
-    spec = util.spec_from_file_location("training_mixes", Path(__file__).parent / "conftest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def labelled(upstream: Path) -> list[tuple[str, str, str, str]]:
@@ -71,6 +55,10 @@ def split(rows: list[tuple[str, str, str, str]]) -> tuple[list[Any], list[Any]]:
 
 def accuracy(model: Any, tokenizer: Any, rows: list[Any], data: Data) -> dict[str, float]:
     """Share of rows whose own label is the most likely of its task's labels."""
+    import torch
+
+    from training.batches import pack_row, token_losses
+
     right: dict[str, list[bool]] = defaultdict(list)
     model.eval()
     for source, ask, text, label in rows:
@@ -91,10 +79,14 @@ def accuracy(model: Any, tokenizer: Any, rows: list[Any], data: Data) -> dict[st
 
 def untrained_loss(base: Path, tokenizer: Any, rows: list[dict[str, str]], recipe: Recipe) -> float:
     """Held-out loss before the first step, measured as the run measures it."""
+    from training.batches import PlannedBatches
+    from training.methods import load_trainable
+    from training.trainer import held_out_loss
+
     tokens = tokenize(rows, tokenizer, recipe.data)
     plan = make_plan(tokens, recipe.batch, epochs=1, seed=0, row_tokens=recipe.row_tokens)
     batches = PlannedBatches(tokens, plan, recipe.batch, pad=2)
-    return float(held_out_loss(load_model(recipe, base), batches, "cpu")["validation_loss"])
+    return float(held_out_loss(load_trainable(recipe, base), batches, "cpu")["validation_loss"])
 
 
 def test_the_template_ends_where_the_answer_begins() -> None:
@@ -108,11 +100,14 @@ def test_the_template_ends_where_the_answer_begins() -> None:
 def test_fine_tuning_beats_the_untrained_checkpoint_on_held_out_rows(
     tiny: Callable[..., Recipe], upstream: Path, stories: Path, tmp_path: Path
 ) -> None:
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from training.loop import train
 
     training, held = split(labelled(upstream))
     assert len(held) == HELD_OUT * 7
-    mix = support().write_mix(tmp_path / "mix", training, held)
+    mix = write_mix(tmp_path / "mix", training, held)
     recipe = tiny(
         "batch.examples=32", "data.length=224", "batch.row_tokens=1024", "schedule.epochs=2",
         "schedule.max_steps=400", "optimizer.learning_rate=1e-3", "run.validation_steps=200",

@@ -7,20 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from meadow.errors import CheckError
-from meadow.models.loading import load_tokenizer
-from training import batches
-from training.batches import pack_row, pad_rows, token_losses, weighted_loss
 from training.config import Recipe
 from training.data import TokenRows, open_mix, read_rows, tokenize
-from training.methods import base_checkpoint, load_trainable
-from training.selfcheck import check_packing, pick_two
 
 
 @pytest.fixture
 def rows(mix: Path, stories: Path, tiny: Callable[..., Recipe]) -> TokenRows:
+    from meadow.models.loading import load_tokenizer
+    from training.methods import base_checkpoint
+
     recipe = tiny("data.length=128")
     tokenizer = load_tokenizer(base_checkpoint(recipe, stories))
     return tokenize(read_rows(open_mix(mix), "train"), tokenizer, recipe.data)
@@ -31,6 +28,12 @@ def rows(mix: Path, stories: Path, tiny: Callable[..., Recipe]) -> TokenRows:
 def test_guarded_passes_and_unguarded_fails_for_every_method(
     rows: TokenRows, stories: Path, tiny: Any, monkeypatch: Any, method: str, attention: str
 ) -> None:
+    import torch
+
+    from training import batches
+    from training.methods import load_trainable
+    from training.selfcheck import check_packing
+
     model = load_trainable(tiny(f"method={method}"), stories)
     if method == "full":
         model.set_attn_implementation(attention)
@@ -47,6 +50,12 @@ def test_guarded_passes_and_unguarded_fails_for_every_method(
 
 
 def test_gradients_packed_equal_padded(rows: TokenRows, stories: Path, tiny: Any) -> None:
+    import torch
+
+    from training.batches import pack_row, pad_rows, token_losses, weighted_loss
+    from training.methods import load_trainable
+    from training.selfcheck import pick_two
+
     model = load_trainable(tiny(), stories)
     examples = (*pick_two(rows), 9, 14)
     weight = torch.tensor(1.0 / int(rows.targets[list(examples)].sum()), dtype=torch.float64)
@@ -65,6 +74,11 @@ def test_gradients_packed_equal_padded(rows: TokenRows, stories: Path, tiny: Any
 def test_losses_are_those_of_the_model_s_own_loss(
     rows: TokenRows, stories: Path, tiny: Any
 ) -> None:
+    import torch
+
+    from training.batches import pack_row, token_losses
+    from training.methods import load_trainable
+
     model = load_trainable(tiny(), stories).eval()
     for index in range(6):
         batch = pack_row(rows, (index,), 0)
@@ -76,6 +90,11 @@ def test_losses_are_those_of_the_model_s_own_loss(
 
 
 def test_a_row_without_examples_adds_nothing(rows: TokenRows, stories: Path, tiny: Any) -> None:
+    import torch
+
+    from training.batches import pack_row, pad_rows, token_losses, weighted_loss
+    from training.methods import load_trainable
+
     model = load_trainable(tiny(), stories)
     for batch in (pack_row(rows, (), 2), pad_rows(rows, (), 2, left=False)):
         batch["weight"] = torch.tensor(0.0, dtype=torch.float64)
