@@ -22,6 +22,7 @@ from meadow.atomic import locked, sha256_file, write_json, write_text
 from meadow.build.build import build_corpus
 from meadow.build.engine import run_tasks
 from meadow.build.plan import plan_build
+from meadow.config import parse_settings
 from meadow.corpus.manifest import hash_json
 from meadow.errors import FileError, UsageError
 from pipelines.held_out import HeldOut, cut_items
@@ -205,7 +206,7 @@ def _mix(
 
 def _recipe(study: Study, arm: Arm) -> dict[str, Any] | None:
     """The arm's training recipe, defaults filled in; None where nothing is trained."""
-    from training.config import load_recipe, override, parse_recipe
+    from training.config import Recipe, load_recipe, override
 
     if not arm.mix:
         return None
@@ -215,7 +216,7 @@ def _recipe(study: Study, arm: Arm) -> dict[str, Any] | None:
     document.setdefault("name", arm.name)
     for change in arm.set:
         override(document, change)
-    return parse_recipe(document, where=f"study, arm {arm.name}").to_json()
+    return parse_settings(document, Recipe, where=f"study, arm {arm.name}").to_json()
 
 
 def _task(

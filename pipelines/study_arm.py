@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from meadow.atomic import write_json
+from meadow.config import parse_settings
 from meadow.exams.items import load_exam
 
 ARM = "arm.json"
@@ -61,7 +62,7 @@ def run_arm(task: ArmTask) -> dict[str, Any]:
     from evaluation.local import load
     from evaluation.modes import parse_modes
     from evaluation.run import Settings, run
-    from training.config import parse_recipe
+    from training.config import Recipe
     from training.loop import train
 
     torch.set_num_threads(task.threads)
@@ -72,7 +73,7 @@ def run_arm(task: ArmTask) -> dict[str, Any]:
     model, adapter = task.base, None
     trained: dict[str, Any] = {}
     if task.recipe is not None and task.mix is not None:
-        recipe = parse_recipe(task.recipe, where=f"arm {task.name}")
+        recipe = parse_settings(task.recipe, Recipe, where=f"arm {task.name}")
         result = train(
             recipe,
             task.mix,

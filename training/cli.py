@@ -72,9 +72,7 @@ def train(
     if dry_run:
         from training.plan import plan_run
 
-        document = plan_run(found, mix=mix, base=base)
-        rows = document.get("rows", {})
-        finish(document, rows_in=rows.get("in"), rows_out=rows.get("out"))
+        _finish_plan(finish, plan_run(found, mix=mix, base=base))
         return
     from training.loop import train as run
 
@@ -143,13 +141,13 @@ def plan(
     if not as_json:
         for line in plan_lines(document):
             click.echo(line)
+    _finish_plan(finish, document)
+
+
+def _finish_plan(finish: Finish, document: dict[str, Any]) -> None:
     rows = document.get("rows", {})
-    finish(
-        document,
-        rows_in=rows.get("in"),
-        rows_out=rows.get("out"),
-        rejected=sum(rows["rejected"].values()) if rows else None,
-    )
+    rejected = sum(rows["rejected"].values()) if rows else None
+    finish(document, rows_in=rows.get("in"), rows_out=rows.get("out"), rejected=rejected)
 
 
 def plan_lines(document: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ bugs of 2023 are options with names, so that a faithful run can switch each of t
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,14 +52,12 @@ class Base(Settings):
         revision: The commit; empty where nobody could pin it yet.
         dtype: Of the frozen or trained weights in memory.
         dimensions: Of the model, so that planning fetches nothing.
-        slow_tokenizer: Whether the repository's tokenizer is right only in its slow form.
     """
 
     repository: str
     revision: str = ""
     dtype: Dtype = "float32"
     dimensions: Dimensions
-    slow_tokenizer: bool = False
 
 
 class Mix(Settings):
@@ -295,12 +293,7 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     document = read_toml(path)
     for change in overrides:
         override(document, change)
-    return parse_recipe(document, where=str(path))
-
-
-def parse_recipe(document: Mapping[str, Any], *, where: str) -> Recipe:
-    """Validate a recipe; `where` stands in the error messages."""
-    return parse_settings(document, Recipe, where=where)
+    return parse_settings(document, Recipe, where=str(path))
 
 
 def override(document: dict[str, Any], change: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from meadow.atomic import write_text
+from meadow.config import parse_settings
 from meadow.errors import FileError, MeadowError, RefusedError, UsageError
 from meadow.models.loading import (
     RUN_MANIFEST,
@@ -33,7 +34,7 @@ from meadow.models.loading import (
 )
 from meadow.net.hub import HubClient
 from training import checkpoints, run_manifest
-from training.config import Dtype, Recipe, parse_recipe
+from training.config import Dtype, Recipe
 from training.methods import base_checkpoint, precision
 from training.run_manifest import model_card
 
@@ -67,12 +68,7 @@ def find_model(folder: Path) -> Path:
 
 
 def merge(source: Path, recipe: Recipe, base: str | Path | None) -> tuple[Any, dict[str, float]]:
-    """Merge a run's adapters into its base, in float32.
-
-    Args:
-        source: The adapters' folder.
-        recipe: The run's.
-        base: The base it was trained on.
+    """Merge a run's adapters (in the folder `source`) into the base that they learned on, in float32.
 
     Returns:
         The merged model, and how far its logits are from the adapters' on a probe: against the
@@ -141,7 +137,7 @@ def export(
     quiet()
     source = find_model(run)
     document = run_manifest.read(source) or {}
-    recipe = parse_recipe(document["recipe"], where=str(source / RUN_MANIFEST))
+    recipe = parse_settings(document["recipe"], Recipe, where=str(source / RUN_MANIFEST))
     if out.exists() and any(out.iterdir()):
         raise UsageError("the output folder is not empty", where=str(out), fix="choose another")
     program = find_converter(converter) if gguf else None

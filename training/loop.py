@@ -131,7 +131,7 @@ def prepare(
             where=str(base or recipe.base.repository),
             fix=f"--set data.length={longest}",
         )
-    tokenizer = load_tokenizer(checkpoint, slow=recipe.base.slow_tokenizer)
+    tokenizer = load_tokenizer(checkpoint)
     check_tokenizer(tokenizer, recipe)
     rows = tokenize(read_rows(corpus, "train", recipe.mix.repeat), tokenizer, recipe.data)
     plan = plan_recipe(rows, recipe, devices=group.size)

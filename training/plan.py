@@ -213,14 +213,13 @@ def estimate_rows(rows: Any, recipe: Recipe) -> TokenRows:
 
 def find_tokenizer(recipe: Recipe, base: str | Path | None, rows: Any) -> Any:
     """A tokenizer that needs no download: of `base`, of the cache, or learned; else None."""
-    slow = recipe.base.slow_tokenizer
     if base is not None and Path(base).is_dir():
-        return load_tokenizer(base_checkpoint(recipe, base), slow=slow)
+        return load_tokenizer(base_checkpoint(recipe, base))
     if base is None and recipe.base.repository == "random":
         sizes = recipe.base.dimensions
         return make_tokenizer(texts_of(rows()), sizes.vocab_size, sizes.max_position_embeddings)
     try:
-        return load_tokenizer(base_checkpoint(recipe, base), slow=slow, local_only=True)
+        return load_tokenizer(base_checkpoint(recipe, base), local_only=True)
     except FileError:
         return None
 

@@ -147,12 +147,11 @@ def load_config(checkpoint: Checkpoint) -> Any:
         raise unreadable("model configuration", checkpoint.name, error) from error
 
 
-def load_tokenizer(checkpoint: Checkpoint, *, slow: bool = False, local_only: bool = False) -> Any:
+def load_tokenizer(checkpoint: Checkpoint, *, local_only: bool = False) -> Any:
     """The model's tokenizer.
 
     Args:
         checkpoint: The model.
-        slow: Whether only its slow form is right.
         local_only: Take it from the client's cache or not at all.
 
     Raises:
@@ -163,7 +162,6 @@ def load_tokenizer(checkpoint: Checkpoint, *, slow: bool = False, local_only: bo
     try:
         return AutoTokenizer.from_pretrained(
             checkpoint.name,
-            use_fast=not slow,
             local_files_only=local_only,
             **checkpoint.arguments,
         )
