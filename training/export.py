@@ -68,7 +68,7 @@ def find_model(folder: Path) -> Path:
 
 
 def merge(source: Path, recipe: Recipe, base: str | Path | None) -> tuple[Any, dict[str, float]]:
-    """Merge a run's adapters (in the folder `source`) into the base that they learned on, in float32.
+    """Merge the adapters in the folder `source` into the base that they learned on, in float32.
 
     Returns:
         The merged model, and how far its logits are from the adapters' on a probe: against the
