@@ -120,7 +120,7 @@ def prepare(
         base = out / "base"
         if group.first:
             make_base(recipe, texts_of(read_rows(corpus, "train")), base)
-        barrier()
+        group.wait()
     checkpoint = base_checkpoint(recipe, base).pinned()
     config = load_config(checkpoint)
     longest = getattr(config, "max_position_embeddings", recipe.data.length)
@@ -190,12 +190,6 @@ def _batches(rows: TokenRows, plan: Plan, recipe: Recipe, tokenizer: Any) -> Pla
         pad=int(tokenizer.eos_token_id) if packed else pad_token(tokenizer, recipe.data),
         left=recipe.data.padding_side == "left",
     )
-
-
-def barrier() -> None:
-    """Wait for the other processes, where Trainer's arguments have begun a group."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +293,7 @@ def train(
             rejects = [{"id": name, "reason": reason} for name, reason in rows.rejected]
             write_text(out / REJECTS, "".join(json.dumps(line) + "\n" for line in rejects))
             cut_lines(out, at)
-        barrier()
+        group.wait()
         arguments = training_arguments(recipe, out, micro_batches=plan.micro_batches)
         model = load_trainable(recipe, prepared.base, device=str(arguments.device))
         total, trainable = count_parameters(model)
@@ -357,9 +351,9 @@ def _finish(trainer: PlanTrainer, document: dict[str, Any], seconds: float, resu
     staging = out / checkpoints.STAGING
     if trainer.is_world_process_zero():
         shutil.rmtree(staging, ignore_errors=True)
-    barrier()
+    trainer.accelerator.wait_for_everyone()
     trainer.save_model(str(staging / MODEL))
-    barrier()
+    trainer.accelerator.wait_for_everyone()
     if not trainer.is_world_process_zero():
         return Result(out, document, [], [])
     flush_lines(out)
