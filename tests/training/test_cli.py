@@ -100,16 +100,3 @@ def test_a_contaminated_mix_is_refused_unless_told(
     assert manifest["contamination"]["allowed"] is True
     assert manifest["contamination"]["rows"] == {"medqa": {"stem": 2, "stem+answer": 1}}
     assert "yes, by override" in (tmp_path / "out" / "model" / "README.md").read_text()
-
-
-@pytest.mark.slow
-def test_exit_codes_of_the_process(
-    make_mix: Callable[..., Path], tmp_path: Path, root: Path
-) -> None:
-    out = str(tmp_path / "out")
-    missing = run(root, "train", "tiny", "--mix", str(tmp_path / "none"), "--out", out)
-    assert missing.returncode == 2
-    assert "no such mix" in missing.stderr
-    refused = run(root, "train", "tiny", "--mix", str(make_mix(details=RECORD)), "--out", out)
-    assert refused.returncode == 6
-    assert "Traceback" not in missing.stderr + refused.stderr

@@ -38,6 +38,7 @@ def test_trains_saves_resumes_and_exports(
 ) -> None:
     import torch
     from peft import PeftModel
+    from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
     from meadow.models.loading import Checkpoint, Precision, dequantise, load_model
@@ -68,6 +69,9 @@ def test_trains_saves_resumes_and_exports(
         kept = AutoModelForCausalLM.from_pretrained(result.model, dtype=torch.float32)
         assert torch.equal(written, logits(kept, probe_tokens(512)))
         return
+    trained = load_file(result.model / "adapter_model.safetensors")
+    assert trained
+    assert all("lora_" in name for name in trained)
     # What lies on disk, against the adapters on the dequantised base.
     held = Precision(**result.manifest["precision"])
     base = dequantise(load_model(Checkpoint(str(stories)), held))

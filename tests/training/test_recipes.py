@@ -39,6 +39,8 @@ def test_recipe_is_planned(name: str) -> None:
     from training.plan import plan_run
 
     recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.note
     document = plan_run(recipe, gpus=8, gpu_gb=80)
     assert document["parameters"] > 0
     assert (document["trainable_parameters"] == 0) == (recipe.method == "none")
