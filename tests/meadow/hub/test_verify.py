@@ -10,16 +10,17 @@ def shard(path: str, rows: int) -> Shard:
 
 def test_rows_beside_the_configs_count_as_the_card_names_them() -> None:
     """The originals of a rewriting are a config of their own and no part of `all`."""
-    beside = shard("data/raw_pairs/original-00000-of-00001.parquet", 3)
+    path = "data/raw_pairs/original-00000-of-00001.parquet"
+    beside = {"path": path, "rows": 3, "bytes": 1, "sha256": "0" * 64}
     manifest = Manifest(
-        "mix",
-        "",
-        {},
+        stage="mix",
+        config_hash="",
+        settings={},
         configs={
             "a": {"train": (shard("data/a/train-00000-of-00001.parquet", 5),)},
             "b": {"train": (shard("data/b/train-00000-of-00001.parquet", 7),)},
         },
-        details={"sidecars": {"raw_pairs": {"original": [beside.to_json()]}}},
+        details={"sidecars": {"raw_pairs": {"original": [beside]}}},
     )
     card = {
         "configs": [
