@@ -2,32 +2,27 @@
 
 Each source is read, converted, cleaned and written to a staging folder inside the output folder;
 its entry, with everything the manifest will say of it, is written there last. When all sources are
-staged, the files move into place and MANIFEST.json, removed first, is written last: a reader sees
-the old corpus, the new one, or none; never a mixture. A killed build continues where it was, since
-a staged (or published) source whose key still holds is not built again.
+staged, the folder is committed (`meadow.corpus.commit`). A killed build continues where it was,
+since a staged (or published) source whose key still holds is not built again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from meadow.atomic import LOCK_NAME, fsync_folder, locked, sha256_file, write_bytes, write_json
+from meadow.atomic import locked
 from meadow.build.engine import LOCAL, run_tasks
 from meadow.build.worker import ENTRY, SourceTask, build_source, measure_inputs, task_key
-from meadow.corpus import manifest as manifests
-from meadow.corpus.manifest import Manifest, NamedFile, SourceEntry, hash_json
-from meadow.errors import FileError, UsageError
+from meadow.corpus.commit import STAGING, claim, commit_folder, holds, open_staging
+from meadow.corpus.manifest import Manifest, SourceEntry, hash_json, library_versions
+from meadow.errors import FileError
 from meadow.schema import Reason
 from meadow.source import Input, Options, OriginName
 
-STAGING = ".staging"
 MALFORMED_THRESHOLD = 0.01
 
 
@@ -115,8 +110,8 @@ def build_corpus(
     """
     config_hash = hash_json(settings.to_json())
     with locked(out):
-        published = _open_output(out, config_hash)
-        staging = out / STAGING
+        published = claim(out, "build", config_hash)
+        staging = open_staging(out, config_hash, resume=True)
         tasks = [
             SourceTask(
                 source=name,
@@ -159,45 +154,13 @@ def build_corpus(
             settings=settings.to_json(),
             sources={name: done[name] for name in sorted(done)},
             details={"contact": contact} if contact else {},
-            versions=manifests.library_versions(),
+            versions=library_versions(),
         )
-        return BuildResult(_publish(result, published, out), tuple(reused))
+        return BuildResult(_publish(result, out), tuple(reused))
 
 
 def _touches(task: SourceTask) -> list[Path]:
     return [task.staging, *(item.path for item in task.inputs)]
-
-
-def _open_output(out: Path, config_hash: str) -> Manifest | None:
-    """The manifest that stands in the folder, after making sure that the folder is ours to use."""
-    staging = out / STAGING
-    present = {path.name for path in out.iterdir()} - {LOCK_NAME, STAGING}
-    marker = staging / "config.json"
-    staged_hash = None
-    with contextlib.suppress(OSError, ValueError):
-        staged_hash = json.loads(marker.read_text())["config_hash"]
-    found = None
-    if (out / manifests.NAME).exists():
-        found = manifests.read_manifest(out)
-        if found.stage != "build" or found.config_hash != config_hash:
-            raise UsageError(
-                "the output folder holds a corpus of another recipe",
-                where=str(out),
-                fix="choose another --out, or remove the folder",
-            )
-    elif present and staged_hash != config_hash:
-        raise UsageError(
-            "the output folder is not empty and holds no corpus of this recipe",
-            where=str(out),
-            fix="choose another --out, or remove the folder",
-        )
-    if staging.exists() and staged_hash != config_hash:
-        shutil.rmtree(staging)
-    for leftover in staging.glob("**/*.part"):
-        leftover.unlink(missing_ok=True)
-    if not marker.exists():
-        write_json(marker, {"config_hash": config_hash})
-    return found
 
 
 def _reusable(task: SourceTask, published: Manifest | None, out: Path) -> SourceEntry | None:
@@ -205,73 +168,35 @@ def _reusable(task: SourceTask, published: Manifest | None, out: Path) -> Source
     candidates = []
     if published is not None and task.source in published.sources:
         candidates.append(published.sources[task.source])
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(OSError, ValueError):
         text = (task.staging / task.source / ENTRY).read_text(encoding="utf-8")
-        candidates.append(SourceEntry.from_json(json.loads(text)))
+        candidates.append(SourceEntry.from_json(text))
     if not candidates:
         return None
     key = task_key(task, measure_inputs(task))
     for entry in candidates:
         if entry.key == key and all(
-            _place(out, task.source, item.path, item.sha256) for item in _files(entry)
+            _place(out, task.source, item.path, item.sha256) for item in entry.files()
         ):
             return entry
     return None
 
 
-def _files(entry: SourceEntry) -> list[NamedFile]:
-    shards = [NamedFile(shard.path, shard.bytes, shard.sha256) for shard in entry.shards]
-    return [*shards, entry.quarantine]
-
-
 def _place(out: Path, source: str, path: str, sha256: str) -> Path | None:
     """Where a finished file lies: in place already, or still staged."""
-    for place in (out / path, out / STAGING / source / path):
-        if place.is_file() and sha256_file(place) == sha256:
-            return place
-    return None
+    places = (out / path, out / STAGING / source / path)
+    return next((place for place in places if holds(place, sha256)), None)
 
 
-def _publish(result: Manifest, published: Manifest | None, out: Path) -> Manifest:
-    """Move staged files into place, render the card, and write the manifest last."""
+def _publish(result: Manifest, out: Path) -> Manifest:
+    """Move staged files into place, with the documents that are rendered from them."""
     from meadow.cards.documents import render_documents
 
-    staging = out / STAGING
-    moves = []
     places = {}
     for name, entry in result.sources.items():
-        for item in _files(entry):
+        for item in entry.files():
             place = _place(out, name, item.path, item.sha256)
             if place is None:
                 raise FileError("a staged file vanished", where=item.path, fix="run it again")
             places[item.path] = place
-            if place != out / item.path:
-                moves.append((place, out / item.path))
-    documents = render_documents(result, places.__getitem__)
-    files = tuple(
-        NamedFile(name, len(data), hashlib.sha256(data).hexdigest())
-        for name, data in documents.items()
-    )
-    if published is not None and not moves:
-        # a report of the same rows stays; one of other rows would tell what is no longer so
-        files += tuple(item for item in published.files if item.path not in documents)
-    final = replace(result, files=files)
-    unchanged = published is not None and published.to_json() == final.to_json()
-    if unchanged and not moves and all(_place(out, "", i.path, i.sha256) for i in files):
-        shutil.rmtree(staging, ignore_errors=True)
-        return final
-    old = published.named().keys() if published is not None else ()
-    replaced = manifests.note_replaced(staging, [*old, *final.named()])
-    (out / manifests.NAME).unlink(missing_ok=True)
-    fsync_folder(out)
-    for place, path in moves:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        place.replace(path)
-        fsync_folder(path.parent)
-    for name, data in documents.items():
-        write_bytes(out / name, data)
-    for name in replaced - final.named().keys():
-        (out / name).unlink(missing_ok=True)
-    final.write(out)
-    shutil.rmtree(staging, ignore_errors=True)  # committed: what stays, the next run takes away
-    return final
+    return commit_folder(out, result, places, render_documents(result, places.__getitem__))

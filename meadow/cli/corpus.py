@@ -234,15 +234,17 @@ def card(folder: Path, dry_run: bool, as_json: bool) -> None:
     data_cards/, and the manifest is brought up to date.
     """
     from meadow.atomic import locked
-    from meadow.cards.documents import changed_documents, render_documents, replace_documents
+    from meadow.cards.documents import render_documents
+    from meadow.corpus.commit import changed_documents, commit_folder
     from meadow.corpus.manifest import read_manifest
 
     finish = Finish(as_json=as_json)
     with locked(folder):
         manifest = read_manifest(folder)
         documents = render_documents(manifest, lambda path: folder / path)
-        update = changed_documents if dry_run else replace_documents
-        changed = update(folder, manifest, documents)
+        changed = changed_documents(folder, manifest, documents)
+        if not dry_run:
+            commit_folder(folder, manifest, {}, documents)
         for name in changed:
             log(f"{'would render' if dry_run else 'rendered'} {folder / name}")
     finish({"changed": changed})

@@ -1,7 +1,12 @@
 """MANIFEST.json: the commit of a folder. A file that it does not name does not exist.
 
 A build's manifest gives each source's rows in, out and rejected by reason, its inputs and shards; a
-mix's gives the same per step. It is written last, after everything that it names is on disk.
+mix's gives the same per step. It is written last, after everything that it names is on disk
+(`meadow.corpus.commit`).
+
+A corpus can come from anybody: what is read from its manifest goes into cards, reports, paths and
+sums, so the models below hold every part to its type when it is read. What is not documented of
+`settings` and `details` is left alone.
 """
 
 from __future__ import annotations
@@ -10,20 +15,29 @@ import hashlib
 import json
 import platform
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    WrapSerializer,
+)
+from pydantic.dataclasses import dataclass
+from pydantic_core import to_jsonable_python
 
 from meadow.atomic import sha256_file, write_json
-from meadow.corpus.manifest_shape import check_shape
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.schema import SCHEMA_VERSION
 
 NAME = "MANIFEST.json"
-REPLACED = "replaced.json"
-"""In a staging folder: files that stood in the folder before."""
 _SAFE_PATH = re.compile(r"[\w.-]+(/[\w.-]+)*")
 LIBRARIES = (
     *("medical-meadow", "pyarrow", "polars"),
@@ -32,45 +46,88 @@ LIBRARIES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
+def is_safe_path(name: object) -> bool:
+    """Whether a relative path stays inside its folder."""
+    return (
+        isinstance(name, str)
+        and _SAFE_PATH.fullmatch(name) is not None
+        and all(part.strip(".") for part in name.split("/"))
+    )
+
+
+def _plain(name: str) -> str:
+    if "/" in name or not is_safe_path(name):
+        raise ValueError("should be a plain name")
+    return name
+
+
+def _inside(path: str) -> str:
+    if not is_safe_path(path):
+        raise ValueError(f"a path outside the folder: {path[:200]!r}")
+    return path
+
+
+_LARGEST = 2**63
+# The widths are no rule of ours: they keep a hostile manifest from filling a page or a sum.
+Text = Annotated[str, StringConstraints(max_length=1_000_000)]
+Name = Annotated[str, StringConstraints(max_length=200), AfterValidator(_plain)]
+RelativePath = Annotated[Text, AfterValidator(_inside)]
+Count = Annotated[int, Field(ge=0, lt=_LARGEST)]
+Share = Annotated[float, Field(ge=0, le=1)]
+_Sorted = WrapSerializer(lambda value, handler: handler(dict(sorted(value.items()))))
+Counts = Annotated[dict[Text, Count], _Sorted]
+
+# JSON knows no tuples and no strings that are numbers: strict takes arrays for tuples, and nothing
+# else for anything. The order of the fields below is the order in the file.
+_KNOWN_ONLY = ConfigDict(strict=True, extra="forbid")
+_MORE_LEFT_ALONE = ConfigDict(strict=True, extra="ignore")
+
+
+class _Part:
+    """What is written of every part of a manifest: its fields, in their order."""
+
+    __slots__ = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the manifest."""
+        document: dict[str, Any] = to_jsonable_python(self)
+        return document
+
+
+@dataclass(frozen=True, slots=True, config=_KNOWN_ONLY)
+class Shard(_Part):
     """One Parquet file: path relative to the folder, rows, bytes, SHA-256."""
 
-    path: str
-    rows: int
-    bytes: int
-    sha256: str
-
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
-        return {
-            "path": self.path,
-            "rows": self.rows,
-            "bytes": self.bytes,
-            "sha256": self.sha256,
-        }
+    path: RelativePath
+    rows: Count
+    bytes: Count
+    sha256: Text
 
 
-@dataclass(frozen=True, slots=True)
-class NamedFile:
+@dataclass(frozen=True, slots=True, kw_only=True, config=_KNOWN_ONLY)
+class NamedFile(_Part):
     """Another file of the folder, or a raw input: path, bytes, SHA-256."""
 
-    path: str
-    bytes: int
-    sha256: str
-
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
-        return {"path": self.path, "sha256": self.sha256, "bytes": self.bytes}
+    path: Text
+    sha256: Text
+    bytes: Count
 
     @classmethod
     def of(cls, path: Path, name: str) -> NamedFile:
         """Measure a file."""
-        return cls(name, path.stat().st_size, sha256_file(path))
+        return cls(path=name, bytes=path.stat().st_size, sha256=sha256_file(path))
 
 
-@dataclass(frozen=True, slots=True)
-class SourceEntry:
+def _file_inside(file: NamedFile) -> NamedFile:
+    _inside(file.path)
+    return file
+
+
+FileInside = Annotated[NamedFile, AfterValidator(_file_inside)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_MORE_LEFT_ALONE)
+class SourceEntry(_Part):
     """What a build says of one source. Conservation: rows_in == rows_out + sum of rejected.
 
     Args:
@@ -78,103 +135,87 @@ class SourceEntry:
         rows_out: Records written.
         rejected: Count by reason.
         repaired: Count of records by kind of repair.
+        origin: Which of the source's origins the rows come from.
         inputs: The raw files read.
         shards: The Parquet files, in order.
         quarantine: The file that holds the rejects.
-        key: Hash of everything that the bytes depend on; the same key is not built again.
         facts: Further counts (licenses, subsets, tasks, scrubbed, attribution gaps), each
             name -> {value: n}.
+        key: Hash of everything that the bytes depend on; the same key is not built again.
     """
 
-    rows_in: int
-    rows_out: int
-    rejected: dict[str, int]
-    repaired: dict[str, int]
+    rows_in: Count
+    rows_out: Count
+    rejected: Counts
+    repaired: Counts
+    origin: Text
     inputs: tuple[NamedFile, ...]
     shards: tuple[Shard, ...]
-    quarantine: NamedFile
-    key: str
-    origin: str
-    facts: dict[str, dict[str, int]] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
-        return {
-            "rows_in": self.rows_in,
-            "rows_out": self.rows_out,
-            "rejected": dict(sorted(self.rejected.items())),
-            "repaired": dict(sorted(self.repaired.items())),
-            "origin": self.origin,
-            "inputs": [item.to_json() for item in self.inputs],
-            "shards": [shard.to_json() for shard in self.shards],
-            "quarantine": self.quarantine.to_json(),
-            "facts": {name: dict(sorted(value.items())) for name, value in self.facts.items()},
-            "key": self.key,
-        }
+    quarantine: FileInside
+    facts: dict[Text, Counts] = Field(default_factory=dict)
+    key: Text
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> SourceEntry:
-        """As read back."""
-        return cls(
-            rows_in=value["rows_in"],
-            rows_out=value["rows_out"],
-            rejected=dict(value["rejected"]),
-            repaired=dict(value["repaired"]),
-            inputs=tuple(NamedFile(**item) for item in value["inputs"]),
-            shards=tuple(Shard(**item) for item in value["shards"]),
-            quarantine=NamedFile(**value["quarantine"]),
-            key=value["key"],
-            origin=value["origin"],
-            facts={name: dict(counts) for name, counts in value["facts"].items()},
-        )
+    def from_json(cls, text: str) -> SourceEntry:
+        """As read back.
+
+        Raises:
+            ValueError: It is none.
+        """
+        return TypeAdapter(SourceEntry).validate_json(text)
+
+    def files(self) -> tuple[NamedFile, ...]:
+        """The shards and the quarantine."""
+        shards = (NamedFile(path=s.path, bytes=s.bytes, sha256=s.sha256) for s in self.shards)
+        return (*shards, self.quarantine)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+@dataclass(frozen=True, slots=True, config=_KNOWN_ONLY)
+class Step(_Part):
     """One step of a mix: rows before and after, and why the others went."""
 
-    name: str
-    rows_in: int
-    rows_out: int
-    rejected: dict[str, int]
-
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
-        return {
-            "name": self.name,
-            "rows_in": self.rows_in,
-            "rows_out": self.rows_out,
-            "rejected": dict(sorted(self.rejected.items())),
-        }
+    name: Text
+    rows_in: Count
+    rows_out: Count
+    rejected: Counts
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+Splits = dict[Name, dict[Name, tuple[Shard, ...]]]
+"""Config -> split -> shards."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_MORE_LEFT_ALONE)
+class Manifest(_Part):
     """What a folder holds.
 
     Args:
+        schema_version: Of the rows and of this document.
         stage: "build" or "mix".
         config_hash: Hash of the settings; another hash in the same folder is a usage error.
         settings: The settings themselves, as JSON.
         sources: Name -> entry (build).
         configs: Config -> split -> shards (mix; for a build it follows from `sources`).
         steps: The steps of a mix, in order.
-        files: Every other file of the folder.
         details: Stage-specific facts (a mix's quotas, expectations, contamination verdicts).
+        files: Every other file of the folder.
         versions: Library -> version.
     """
 
-    stage: str
-    config_hash: str
+    schema_version: Count = SCHEMA_VERSION
+    stage: Text
+    config_hash: Text
     settings: dict[str, Any]
-    sources: dict[str, SourceEntry] = field(default_factory=dict)
-    configs: dict[str, dict[str, tuple[Shard, ...]]] = field(default_factory=dict)
-    steps: tuple[Step, ...] = ()
-    files: tuple[NamedFile, ...] = ()
-    details: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
+    sources: Annotated[dict[Name, SourceEntry], _Sorted] = Field(default_factory=dict)
+    configs: Annotated[Splits, _Sorted] = Field(default_factory=dict, exclude_if=lambda v: not v)
+    steps: tuple[Step, ...] = Field(default=(), exclude_if=lambda value: not value)
+    details: dict[str, Any] = Field(default_factory=dict)
+    files: Annotated[
+        tuple[FileInside, ...],
+        WrapSerializer(lambda files, handler: handler(tuple(sorted(files, key=lambda f: f.path)))),
+    ] = ()
+    versions: dict[Text, Text] = Field(default_factory=dict)
 
-    def splits(self) -> dict[str, dict[str, tuple[Shard, ...]]]:
+    def splits(self) -> Splits:
         """Config -> split -> shards, for builds and mixes alike."""
         if self.configs:
             return self.configs
@@ -196,30 +237,88 @@ class Manifest:
                 found[item.path] = (item.bytes, item.sha256)
         return found
 
-    def to_json(self) -> dict[str, Any]:
-        """The document."""
-        document: dict[str, Any] = {
-            "schema_version": SCHEMA_VERSION,
-            "stage": self.stage,
-            "config_hash": self.config_hash,
-            "settings": self.settings,
-            "sources": {name: self.sources[name].to_json() for name in sorted(self.sources)},
-        }
-        if self.configs:
-            document["configs"] = {
-                config: {split: [s.to_json() for s in shards] for split, shards in splits.items()}
-                for config, splits in sorted(self.configs.items())
-            }
-        if self.steps:
-            document["steps"] = [step.to_json() for step in self.steps]
-        document["details"] = self.details
-        document["files"] = [item.to_json() for item in sorted(self.files, key=lambda f: f.path)]
-        document["versions"] = self.versions
-        return document
-
     def write(self, folder: Path) -> None:
-        """Make the folder be what this manifest says: the last write of a stage."""
+        """Make the folder be what this manifest says: the last write of `commit_folder`."""
         write_json(folder / NAME, self.to_json())
+
+
+# What is documented of `settings` and `details`, which are plain JSON in the hands of every room.
+
+
+class _Open(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class _Review(_Open):
+    error_rate: Share
+    bad: Count
+    marked: Count
+    interval_95: tuple[Share, Share]
+
+
+class _Rewriting(_Open):
+    model: Text
+    prompt: Text
+    prompt_sha256: Text
+    items: Count
+    rewritten: Count
+    review: _Review | None = None
+
+
+def _kept_counts(job: _Rewriting) -> _Rewriting:
+    for name, count in (job.model_extra or {}).items():
+        if name.startswith("kept_") and (type(count) is not int or not 0 <= count < _LARGEST):
+            raise ValueError(f"{name[:80]} should be a count")
+    return job
+
+
+class _Remaining(_Open):
+    rows: Counts = {}
+
+
+class _Exam(_Open):
+    items: Count = 0
+    rows: Counts = {}
+    items_found: Counts = {}
+    remaining: _Remaining | None = None
+    verdict: Text | None = None
+
+
+class _MixPart(_Open):
+    part: Text
+    found: Count | None = None
+    expected: Count | None = None
+    met: bool | None = None
+    note: Text | None = None
+
+
+class _Details(_Open):
+    contact: Text = ""
+    warnings: Text | list[Text] = ""
+    arithmetic: Text | list[Text] = ""
+    parts: list[_MixPart] = []
+    contamination: dict[Text, _Exam] = {}
+    rephrase: dict[Text, Annotated[_Rewriting, AfterValidator(_kept_counts)]] = {}
+    sidecars: Splits = {}
+
+
+class _Options(_Open):
+    style: Text = ""
+
+
+class _Settings(_Open):
+    recipe: Text | None = None
+    sources: list[Text] = []
+    options: _Options = _Options()
+
+
+class _Documented(_Open):
+    schema_version: Count
+    settings: _Settings
+    details: _Details
+    sources: dict[str, Any]
+    files: list[Any]
+    versions: dict[str, Any]
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -232,82 +331,30 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / NAME
     fix = "build it again; a folder without a whole manifest holds nothing"
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        document = json.loads(data)
     except FileNotFoundError as error:
         raise FileError("no MANIFEST.json: not a finished folder", where=str(folder), fix=fix) \
             from error  # fmt: skip
     except (OSError, ValueError, RecursionError) as error:
         raise FileError(f"MANIFEST.json cannot be read: {error}", where=str(path), fix=fix) \
             from error  # fmt: skip
-    try:
-        if document["schema_version"] > SCHEMA_VERSION:
-            raise UpstreamChangedError(
-                f"schema version {document['schema_version']} is newer than {SCHEMA_VERSION}",
-                where=str(path),
-                fix="upgrade medical-meadow",
-            )
-        check_shape(document)
-        manifest = Manifest(
-            stage=document["stage"],
-            config_hash=document["config_hash"],
-            settings=document["settings"],
-            sources={n: SourceEntry.from_json(e) for n, e in document["sources"].items()},
-            configs={
-                config: {
-                    split: tuple(Shard(**item) for item in shards)
-                    for split, shards in splits.items()
-                }
-                for config, splits in document.get("configs", {}).items()
-            },
-            steps=tuple(Step(**step) for step in document.get("steps", ())),
-            files=tuple(NamedFile(**item) for item in document["files"]),
-            details=document["details"],
-            versions=document["versions"],
-        )
-        unsafe = [name for name in manifest.named() if not is_safe_path(name)]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise FileError(
-            f"MANIFEST.json is not a manifest: {type(error).__name__} {error}",
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise UpstreamChangedError(
+            f"schema version {version} is newer than {SCHEMA_VERSION}",
             where=str(path),
-            fix=fix,
-        ) from error
-    if unsafe:
-        raise FileError(
-            "MANIFEST.json names a path outside the folder", where=repr(unsafe[0]), fix=fix
+            fix="upgrade medical-meadow",
         )
-    return manifest
-
-
-def note_replaced(staging: Path, names: Iterable[str]) -> set[str]:
-    """Write down which files a folder may hold that its next manifest will not name.
-
-    To be called before the folder loses its manifest: a run that is killed then leaves no other
-    list of them. Names that an earlier, killed run wrote down are kept.
-
-    Args:
-        staging: The staging folder, which lives until the new manifest is written.
-        names: Paths relative to the corpus folder.
-
-    Returns:
-        All names, also the earlier ones.
-    """
-    path = staging / REPLACED
     try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        earlier = []
-    found = {*names, *(name for name in earlier if is_safe_path(name))}
-    write_json(path, sorted(found))
-    return found
-
-
-def is_safe_path(name: object) -> bool:
-    """Whether a relative path stays inside its folder."""
-    return (
-        isinstance(name, str)
-        and _SAFE_PATH.fullmatch(name) is not None
-        and all(part.strip(".") for part in name.split("/"))
-    )
+        _Documented.model_validate_json(data)
+        return TypeAdapter(Manifest).validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part)[:80] for part in first["loc"]) or "the document"
+        raise FileError(
+            f"MANIFEST.json is not a manifest: {place}: {first['msg']}", where=str(path), fix=fix
+        ) from error
 
 
 def hash_json(value: Any) -> str:

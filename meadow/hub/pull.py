@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from meadow.atomic import locked, naming, sha256_file, write_json
+from meadow.atomic import locked, naming, sha256_file
 from meadow.corpus import manifest as manifests
+from meadow.corpus.commit import STAGING, commit_folder, holds
 from meadow.corpus.manifest import Manifest, read_manifest
-from meadow.errors import CheckError, FileError, UsageError
+from meadow.errors import CheckError, UsageError
 from meadow.hub.files import fetch_document, fetch_to, published_files, read_commit
-from meadow.net.download import publish as publish_file
 from meadow.net.hub import HubClient, Reference, parse_reference
 
 RECEIPT = "pull.json"
-STAGING = ".pull"
-REPLACED = "replaced.json"
-"""In the staging folder: every file that an unfinished pull may have left or has to remove."""
 CACHE = Path("~/.cache/medical-meadow/hub")
 
 
@@ -60,18 +56,14 @@ def pull(
     client = client or HubClient()
     commit = read_commit(client, reference.repository, reference.revision)
     with locked(folder), naming(folder):
-        stale = _previous_files(folder, reference)
+        _check_folder(folder, reference)
         staging = folder / STAGING
         manifest_path = fetch_document(client, commit, manifests.NAME, staging)
         manifest = read_manifest(manifest_path.parent)
         files = published_files(manifest)
-        here = folder / manifests.NAME
-        write_json(staging / REPLACED, sorted(stale | files.keys()))
-        if here.is_file() and here.read_bytes() != manifest_path.read_bytes():
-            # From here on the folder holds no finished corpus, until the new one is whole.
-            here.unlink()
-        fetched = [name for name, (_, sha256) in files.items() if not _has(folder / name, sha256)]
-        for name in fetched:
+        wanted = [name for name, (_, sha256) in files.items() if not holds(folder / name, sha256)]
+        fetched: dict[str, Path] = {}
+        for name in wanted:
             size, sha256 = files[name]
             where = str(commit.reference(name))
             if name not in commit.files:
@@ -91,24 +83,17 @@ def pull(
                     where=where,
                     fix="pull again; if it stays so, tell whoever published it",
                 )
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            publish_file(path, target)
+            fetched[name] = path
             report(f"{name}: {size:,} bytes")
-        for name in stale - files.keys():
-            (folder / name).unlink(missing_ok=True)
-        write_json(
-            folder / RECEIPT,
-            {
-                "repository": reference.repository,
-                "revision": reference.revision,
-                "commit": commit.id,
-                "endpoint": client.endpoint,
-            },
-        )
-        publish_file(manifest_path, here)
-        # the corpus is whole now, whatever becomes of the staging folder
-        shutil.rmtree(staging, ignore_errors=True)
+        receipt = {
+            "repository": reference.repository,
+            "revision": reference.revision,
+            "commit": commit.id,
+            "endpoint": client.endpoint,
+        }
+        beside = {RECEIPT: (json.dumps(receipt, indent=2) + "\n").encode()}
+        text = manifest_path.read_bytes()
+        commit_folder(folder, manifest, fetched, {}, beside=beside, text=text)
     return Pulled(
         folder, commit.id, manifest, len(fetched), sum(files[name][0] for name in fetched)
     )
@@ -133,12 +118,8 @@ def pull_to_cache(location: str, *, client: HubClient | None = None) -> Path:
     return folder
 
 
-def _has(path: Path, sha256: str) -> bool:
-    return path.is_file() and sha256_file(path) == sha256
-
-
-def _previous_files(folder: Path, reference: Reference) -> set[str]:
-    """What an earlier pull of the same data set left; nothing else may be in the way."""
+def _check_folder(folder: Path, reference: Reference) -> None:
+    """Only an earlier pull of the same data set may be in the way."""
     try:
         receipt = json.loads((folder / RECEIPT).read_text(encoding="utf-8"))
         ours = receipt["repository"] == reference.repository
@@ -150,18 +131,3 @@ def _previous_files(folder: Path, reference: Reference) -> set[str]:
         raise UsageError(
             "the folder holds another corpus", where=str(folder), fix="choose another folder"
         )
-    try:
-        named = set(read_manifest(folder).named())
-    except FileError:
-        named = set()
-    return named | _replaced(folder / STAGING / REPLACED)
-
-
-def _replaced(path: Path) -> set[str]:
-    """The files of a pull that did not come to its end."""
-    try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return set()
-    safe = (Path(name) for name in names if isinstance(name, str))
-    return {name.as_posix() for name in safe if not name.is_absolute() and ".." not in name.parts}

@@ -1,39 +1,24 @@
 """Write a mix: its shards, its ledgers, its card, and last of all its manifest.
 
 Rows are streamed from the corpus in their order there, so that an addition upstream stays local.
-Everything is staged in the folder and moved into place at the end; a run that was killed is simply
-run again, and gives the same bytes. A folder that already holds exactly this mix is left alone.
+A run that was killed is simply run again, and gives the same bytes; a folder that already holds
+exactly this mix is left alone.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meadow.atomic import LOCK_NAME, fsync_folder, locked, sha256_file, write_bytes, write_json
+from meadow.atomic import locked
 from meadow.cards.documents import render_documents
+from meadow.corpus.commit import claim, clear_staging, commit_folder, holds, open_staging
 from meadow.corpus.folder import Corpus
-from meadow.corpus.manifest import (
-    NAME,
-    REPLACED,
-    Manifest,
-    NamedFile,
-    Shard,
-    hash_json,
-    library_versions,
-    note_replaced,
-    read_manifest,
-)
+from meadow.corpus.manifest import NAME, Manifest, NamedFile, hash_json, library_versions
 from meadow.corpus.shards import write_parquet, write_shards
-from meadow.errors import FileError, UsageError
 from meadow.exams.contamination import FILE_NAME as CONTAMINATION
 from meadow.exams.items import ExamItem
 from meadow.mix.recipe import MixRecipe
@@ -43,8 +28,6 @@ from meadow.schema import arrow_schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
-STAGING = ".staging"
-CONFIG = "config.json"
 SLICE_ROWS = 8192
 DUPLICATES = "duplicates.parquet"
 CLUSTERS = "clusters.parquet"
@@ -84,45 +67,13 @@ def unchanged_mix(out: Path, settings: Mapping[str, Any], key: str) -> Manifest 
     Raises:
         UsageError: The folder holds something else.
     """
-    if not out.exists():
-        return None
-    if not (out / NAME).exists():
-        staged = None
-        with contextlib.suppress(OSError, ValueError):
-            staged = json.loads((out / STAGING / CONFIG).read_text())["config_hash"]
-        others = {path.name for path in out.iterdir()} - {LOCK_NAME, STAGING}
-        if (out / NAME).exists():
-            return unchanged_mix(out, settings, key)  # another run finished it just now
-        if others and staged != hash_json(settings):
-            raise UsageError(
-                "the output folder is not empty and holds no mix of this recipe",
-                where=str(out),
-                fix="choose another --out, or remove the folder",
-            )
-        return None
-    try:
-        found = read_manifest(out)
-    except FileError:
-        if (out / NAME).exists():
-            raise
-        return None  # another run is replacing it: the lock will tell
-    if found.stage != "mix" or found.config_hash != hash_json(settings):
-        raise UsageError(
-            "the output folder holds a corpus or a mix of another recipe",
-            where=str(out),
-            fix="choose another --out, or remove the folder",
-        )
-    whole = found.details.get("key") == key and all(
-        _holds(out / name, sha256) for name, (_, sha256) in found.named().items()
+    found = claim(out, "mix", hash_json(settings))
+    whole = (
+        found is not None
+        and found.details.get("key") == key
+        and all(holds(out / name, sha256) for name, (_, sha256) in found.named().items())
     )
     return found if whole else None
-
-
-def _holds(path: Path, sha256: str) -> bool:
-    try:
-        return sha256_file(path) == sha256
-    except OSError:
-        return False
 
 
 def mix_corpus(
@@ -148,7 +99,7 @@ def mix_corpus(
     key = mix_key(settings, corpus, exams)
     found = unchanged_mix(out, settings, key)
     if found is not None:
-        clear_leftovers(out)
+        clear_staging(out)
         progress(f"unchanged: {out} holds this mix already")
         return found
     selection = select_rows(recipe, corpus, exams=exams, accepted=accepted, progress=progress)
@@ -183,10 +134,7 @@ def write_mix(
         if found is not None:
             report(f"unchanged: {out} holds this mix already")  # another run was quicker
             return found
-        old = read_manifest(out).named() if (out / NAME).exists() else {}
-        staging = out / STAGING
-        _clear(staging)
-        write_json(staging / CONFIG, {"config_hash": hash_json(settings)})
+        staging = open_staging(out, hash_json(settings))
         shards = {
             split: write_shards(
                 _rows(corpus, selection, split, recipe),
@@ -210,29 +158,11 @@ def write_mix(
             details={**_contact(corpus), **selection.details, "key": key},
             versions=library_versions(),
         )
-        final = _publish(manifest, staging, out, old)
+        staged = {name: staging / name for name in manifest.named()}
+        documents = render_documents(manifest, staged.__getitem__)
+        final = commit_folder(out, manifest, staged, documents)
         report(f"wrote {out / NAME}")
         return final
-
-
-def clear_leftovers(out: Path) -> None:
-    """Take away the staging folder of a run that was killed after its manifest was written.
-
-    Raises:
-        LockedError: Another run holds the folder.
-    """
-    if (out / STAGING).exists():
-        with locked(out):
-            shutil.rmtree(out / STAGING, ignore_errors=True)
-
-
-def _clear(staging: Path) -> None:
-    """Take away what a killed run left, but not what says whose folder this is and what it held."""
-    for path in staging.glob("*"):
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name not in {CONFIG, REPLACED}:
-            path.unlink()
 
 
 def _contact(corpus: Corpus) -> dict[str, Any]:
@@ -305,31 +235,3 @@ def _ledger(folder: Path, name: str, table: pa.Table) -> NamedFile:
     fields = [(f.name, f.type if f.type in kept else pa.string()) for f in table.schema]
     write_parquet(table.cast(pa.schema(fields)), folder / name)
     return NamedFile.of(folder / name, name)
-
-
-def _publish(
-    manifest: Manifest, staging: Path, out: Path, old: Mapping[str, tuple[int, str]]
-) -> Manifest:
-    """Move everything into place; the manifest is taken away first and written last."""
-    documents = render_documents(manifest, lambda name: staging / name)
-    files = [
-        NamedFile(name, len(data), hashlib.sha256(data).hexdigest())
-        for name, data in documents.items()
-    ]
-    final = replace(manifest, files=(*manifest.files, *files))
-    replaced = note_replaced(staging, [*old, *final.named()])
-    (out / NAME).unlink(missing_ok=True)
-    fsync_folder(out)
-    staged: list[Shard | NamedFile] = [*manifest.shards(), *manifest.files]
-    for item in staged:
-        target = out / item.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (staging / item.path).replace(target)
-        fsync_folder(target.parent)
-    for name, data in documents.items():
-        write_bytes(out / name, data)
-    for name in replaced - final.named().keys():
-        (out / name).unlink(missing_ok=True)
-    final.write(out)
-    shutil.rmtree(staging, ignore_errors=True)  # committed: what stays, the next run takes away
-    return final

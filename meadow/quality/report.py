@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meadow.atomic import write_bytes
-from meadow.cards.documents import replace_documents
+from meadow.corpus.commit import commit_folder
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Manifest, hash_json
 from meadow.licenses import LICENSES
@@ -129,7 +129,7 @@ def write_report(
     }
     if folder is None:
         documents = {f"{FOLDER}/{name}": text.encode("utf-8") for name, text in texts.items()}
-        replace_documents(corpus.folder, corpus.manifest, documents)
+        commit_folder(corpus.folder, corpus.manifest, {}, documents)
     else:
         for name, text in texts.items():
             write_bytes(folder / name, text.encode("utf-8"))

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from meadow.atomic import locked, write_text
+from meadow.cards.documents import render_documents
 from meadow.charts import wilson
+from meadow.corpus.commit import commit_folder
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Manifest
 from meadow.corpus.shards import read_parquet
 from meadow.errors import FileError, UsageError
-from meadow.rephrase.write import ORIGINAL, RAW_PAIRS, write_documents
+from meadow.rephrase.write import ORIGINAL, RAW_PAIRS
 
 COLUMNS = ("id", "original_question", "original_answer", "question", "answer", "mark", "note")
 MARKS = {"good": True, "g": True, "1": True, "bad": False, "b": False, "0": False}
@@ -178,4 +180,7 @@ def record_review(corpus: Corpus, source: str, marks: dict[str, bool]) -> Manife
         details = dict(corpus.manifest.details)
         entry = {**details["rephrase"][source], "review": review}
         details["rephrase"] = {**details["rephrase"], source: entry}
-        return write_documents(replace(corpus.manifest, details=details), corpus.folder)
+        sidecars = tuple(file for file in corpus.manifest.files if file.path.startswith("data/"))
+        manifest = replace(corpus.manifest, details=details, files=sidecars)
+        documents = render_documents(manifest, lambda path: corpus.folder / path)
+        return commit_folder(corpus.folder, manifest, {}, documents)

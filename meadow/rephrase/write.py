@@ -6,7 +6,6 @@ ids; it is no config of the corpus, so that nobody trains on a row twice, and th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meadow.atomic import fsync_folder, locked, replacing, sha256_file, write_bytes
-from meadow.corpus import manifest as manifests
+from meadow.atomic import locked, replacing, sha256_file
+from meadow.cards.documents import render_documents
+from meadow.corpus.commit import claim, commit_folder, open_staging
 from meadow.corpus.folder import Corpus
-from meadow.corpus.manifest import Manifest, NamedFile, SourceEntry, hash_json
+from meadow.corpus.manifest import Manifest, NamedFile, SourceEntry, hash_json, library_versions
 from meadow.corpus.shards import write_shards
 from meadow.errors import FileError, UsageError
 from meadow.rephrase.items import (
@@ -163,21 +163,20 @@ def write_rephrased(corpus: Corpus, job: Job, outcomes: Sequence[Outcome], out: 
     outcomes = without_duplicates(outcomes)
     settings = {**corpus.manifest.settings, "rephrase": _settings(corpus, job)}
     config_hash = hash_json(settings)
+    if out.resolve() == corpus.folder.resolve():
+        raise UsageError("the rewritten corpus needs a folder of its own", fix="--out DIR")
     with locked(out):
-        _check_output(out, config_hash, corpus)
-        (out / manifests.NAME).unlink(missing_ok=True)
-        fsync_folder(out)
+        claim(out, "build", config_hash)
+        staging = open_staging(out, config_hash)
         entry = corpus.manifest.sources[job.source]
         changed, originals = _apply(corpus, job, outcomes)
-        shards = write_shards(_tables(changed), out, job.source)
+        shards = write_shards(_tables(changed), staging, job.source)
         sidecar = write_shards(
-            [*_old_originals(corpus), *_tables(originals)], out, RAW_PAIRS, ORIGINAL
+            [*_old_originals(corpus), *_tables(originals)], staging, RAW_PAIRS, ORIGINAL
         )
-        for folder in {(out / shard.path).parent for shard in (*shards, *sidecar)}:
-            fsync_folder(folder)
         admitted = {o.item.where for o in rewritten(outcomes) if o.item.where}
-        quarantine = _write_quarantine(corpus.folder, out, entry.quarantine.path, admitted)
-        _copy_others(corpus, job.source, out)
+        quarantine = _write_quarantine(corpus.folder, staging, entry.quarantine.path, admitted)
+        _copy_others(corpus, job.source, staging)
         rejected = dict(entry.rejected)
         if admitted:
             left = rejected[Reason.NO_HEADING_RULE.value] - len(admitted)
@@ -210,10 +209,11 @@ def write_rephrased(corpus: Corpus, job: Job, outcomes: Sequence[Outcome], out: 
             settings=settings,
             sources={**corpus.manifest.sources, job.source: new_entry},
             details=details,
-            files=tuple(NamedFile(s.path, s.bytes, s.sha256) for s in sidecar),
-            versions=manifests.library_versions(),
+            files=tuple(NamedFile(path=s.path, bytes=s.bytes, sha256=s.sha256) for s in sidecar),
+            versions=library_versions(),
         )
-        return write_documents(manifest, out)
+        staged = {name: staging / name for name in manifest.named()}
+        return commit_folder(out, manifest, staged, render_documents(manifest, staged.__getitem__))
 
 
 def without_duplicates(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -230,51 +230,11 @@ def without_duplicates(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return found
 
 
-def write_documents(manifest: Manifest, out: Path) -> Manifest:
-    """Render the card and its like anew, and write the manifest, which commits the folder."""
-    from meadow.cards.documents import render_documents
-
-    kept = tuple(file for file in manifest.files if file.path.startswith("data/"))
-    documents = render_documents(replace(manifest, files=kept), lambda path: out / path)
-    final = replace(
-        manifest,
-        files=(
-            *kept,
-            *(
-                NamedFile(name, len(data), hashlib.sha256(data).hexdigest())
-                for name, data in documents.items()
-            ),
-        ),
-    )
-    for name, data in documents.items():
-        write_bytes(out / name, data)
-    final.write(out)
-    return final
-
-
 def _settings(corpus: Corpus, job: Job) -> list[dict[str, Any]]:
     """Every rewriting that the rows have been through, with the corpus that it began with."""
     earlier = list(corpus.manifest.settings.get("rephrase", []))
     shards = [shard.sha256 for shard in corpus.manifest.sources[job.source].shards]
     return [*earlier, {**job.to_json(), "from": hash_json([corpus.manifest.config_hash, shards])}]
-
-
-def _check_output(out: Path, config_hash: str, corpus: Corpus) -> None:
-    if out.resolve() == corpus.folder.resolve():
-        raise UsageError("the rewritten corpus needs a folder of its own", fix="--out DIR")
-    if (out / manifests.NAME).exists():
-        found = manifests.read_manifest(out)
-        if found.config_hash == config_hash:
-            return
-    elif not [path for path in out.iterdir() if path.name not in {".meadow.lock", "data"}]:
-        return
-    elif (out / "quarantine").is_dir():
-        return  # a run that was killed before its manifest
-    raise UsageError(
-        "the output folder holds something else",
-        where=str(out),
-        fix="choose another --out, or remove the folder",
-    )
 
 
 def _apply(
@@ -331,6 +291,6 @@ def _copy_others(corpus: Corpus, source: str, out: Path) -> None:
     for name, entry in corpus.manifest.sources.items():
         if name == source:
             continue
-        for path in (*(shard.path for shard in entry.shards), entry.quarantine.path):
-            with replacing(out / path) as temporary:
-                shutil.copyfile(corpus.folder / path, temporary)
+        for file in entry.files():
+            with replacing(out / file.path) as temporary:
+                shutil.copyfile(corpus.folder / file.path, temporary)

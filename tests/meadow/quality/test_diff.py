@@ -93,7 +93,9 @@ def test_changed_inputs(tmp_path: Path) -> None:
     entry = corpus.manifest.sources["medqa"]
 
     def with_inputs(**files: str) -> object:
-        inputs = tuple(NamedFile(name, 1, sha256) for name, sha256 in files.items())
+        inputs = tuple(
+            NamedFile(path=name, bytes=1, sha256=sha256) for name, sha256 in files.items()
+        )
         return replace(corpus.manifest, sources={"medqa": replace(entry, inputs=inputs)})
 
     changes = changed_inputs(with_inputs(a="1", b="2"), with_inputs(b="3", c="4"))  # type: ignore[arg-type]
