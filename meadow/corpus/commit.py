@@ -160,8 +160,8 @@ def commit_folder(
         published = None  # its rows go, and with them whatever was said of them
     final = _with_documents(manifest, documents, published)
     changed = changed_documents(folder, published, documents)
-    whole = text is None or (folder / NAME).read_bytes() == text
-    if published is not None and published.to_json() == final.to_json() and whole and not changed:
+    text = text or final.text().encode()
+    if published is not None and not changed and (folder / NAME).read_bytes() == text:
         _write_all(folder, beside or {})
         shutil.rmtree(folder / STAGING, ignore_errors=True)
         return final
@@ -178,10 +178,7 @@ def commit_folder(
     _write_all(folder, {name: documents[name] for name in changed} | dict(beside or {}))
     for name in may_hold - final.named().keys():
         (folder / name).unlink(missing_ok=True)
-    if text is None:
-        final.write(folder)
-    else:
-        write_bytes(folder / NAME, text)
+    write_bytes(folder / NAME, text)
     # committed: what stays of the staging folder, the next run takes away
     shutil.rmtree(folder / STAGING, ignore_errors=True)
     return final

@@ -33,7 +33,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 from pydantic_core import to_jsonable_python
 
-from meadow.atomic import sha256_file, write_json
+from meadow.atomic import sha256_file, write_text
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.schema import SCHEMA_VERSION
 
@@ -237,9 +237,13 @@ class Manifest(_Part):
                 found[item.path] = (item.bytes, item.sha256)
         return found
 
+    def text(self) -> str:
+        """The document."""
+        return json.dumps(self.to_json(), ensure_ascii=False, indent=2) + "\n"
+
     def write(self, folder: Path) -> None:
-        """Make the folder be what this manifest says: the last write of `commit_folder`."""
-        write_json(folder / NAME, self.to_json())
+        """Make the folder be what this manifest says; `commit_folder` is the way to do it safely."""
+        write_text(folder / NAME, self.text())
 
 
 # What is documented of `settings` and `details`, which are plain JSON in the hands of every room.
