@@ -242,7 +242,7 @@ class Manifest(_Part):
         return json.dumps(self.to_json(), ensure_ascii=False, indent=2) + "\n"
 
     def write(self, folder: Path) -> None:
-        """Make the folder be what this manifest says; `commit_folder` is the way to do it safely."""
+        """Write it into a folder as it is; `commit_folder` is the safe way."""
         write_text(folder / NAME, self.text())
 
 
