@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from meadow.atomic import write_json, write_text
+from meadow.charts import intervals
 from pipelines.study_config import QUESTIONS, Study
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -203,6 +204,20 @@ def _paper() -> list[dict[str, Any]]:
     ]
 
 
+def _charts(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A chart per exam: every arm's accuracy with its interval."""
+    rows: dict[str, list[tuple[str, float, float, float]]] = {}
+    chance = {}
+    for arm in document["arms"]:
+        for name, cell in arm["exams"].items():
+            rows.setdefault(name, []).append((arm["name"], cell["accuracy"], *cell["ci95"]))
+            chance[name] = cell["chance"]
+    return {
+        name: intervals(own, chance[name], f"accuracy of the arms on {name}, 95 % intervals")
+        for name, own in rows.items()
+    }
+
+
 def write_study_report(document: dict[str, Any], out: Path) -> None:
     """report.json, report.md and report.html."""
     import jinja2
@@ -224,4 +239,7 @@ def write_study_report(document: dict[str, Any], out: Path) -> None:
     )
     write_json(out / "report.json", document)
     write_text(out / "report.md", plain.get_template("study.md.j2").render(**document))
-    write_text(out / "report.html", page.get_template("study.html.j2").render(**document))
+    write_text(
+        out / "report.html",
+        page.get_template("study.html.j2").render(**document, charts=_charts(document)),
+    )
