@@ -15,9 +15,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from evaluation.backend import Backend, Response, Sampling
+from evaluation.backend import Backend, Sampling
 from evaluation.modes import prediction
 from evaluation.parse import Parsed, Status, parse
 from evaluation.questions import Question
@@ -60,24 +61,17 @@ def draw(
         return {unit_key(mode, q): _legacy(backend, q, seed=seed, tokens=tokens) for q in questions}
     prompts = [prompt_of(mode, question) for question in questions]
     if mode == "generate_sc":
-        values = {}
+        drawn = []
         for question, prompt in zip(questions, prompts, strict=True):
-            samplings = [
-                Sampling(
-                    tokens,
-                    SC_TEMPERATURE,
-                    seed=seed_of(seed, question.item.item_id, mode, index),
-                    stop=STOP,
-                )
-                for index in range(samples)
-            ]
-            responses = backend.generate([prompt] * samples, samplings)
-            values[unit_key(mode, question)] = [_value(r) for r in responses]
-        return values
-    responses = backend.generate(prompts, [Sampling(tokens, stop=STOP)] * len(prompts))
+            seeds = [seed_of(seed, question.item.item_id, mode, index) for index in range(samples)]
+            samplings = [Sampling(tokens, SC_TEMPERATURE, seed=one, stop=STOP) for one in seeds]
+            drawn.append(backend.generate([prompt] * samples, samplings))
+    else:
+        greedy = [Sampling(tokens, stop=STOP)] * len(prompts)
+        drawn = [[response] for response in backend.generate(prompts, greedy)]
     return {
-        unit_key(mode, question): [_value(response)]
-        for question, response in zip(questions, responses, strict=True)
+        unit_key(mode, question): [asdict(response) for response in responses]
+        for question, responses in zip(questions, drawn, strict=True)
     }
 
 
@@ -91,10 +85,6 @@ def prompt_of(mode: str, question: Question) -> str:
     if mode == "cot":
         return question.context.removesuffix(EXAM_CUE) + REASON
     return question.context
-
-
-def _value(response: Response) -> dict[str, Any]:
-    return {"text": response.text, "at_limit": response.at_limit}
 
 
 def _legacy(backend: Backend, question: Question, *, seed: int, tokens: int) -> dict[str, Any]:
@@ -121,14 +111,10 @@ def rows(mode: str, question: Question, value: Any) -> list[dict[str, Any]]:
     ]
     if mode == "generate_sc":
         return [_majority(question, value, parsed)]
+    (one,), text = parsed, value[0]["text"]
     return [
         prediction(
-            mode,
-            question,
-            pred=parsed[0].letter,
-            status=parsed[0].status.value,
-            rule=parsed[0].rule,
-            text=value[0]["text"],
+            mode, question, pred=one.letter, status=one.status.value, rule=one.rule, text=text
         )
     ]
 
@@ -149,19 +135,19 @@ def _majority(
 
 
 def _legacy_row(question: Question, value: Mapping[str, Any]) -> dict[str, Any]:
-    letter = stripped_2023(value["text"])[:1]
-    row = prediction(
+    text = value["text"]
+    letter = stripped_2023(text)[:1]
+    return prediction(
         "medalpaca_legacy",
         question,
         pred=letter if letter in question.item.labels else None,
+        correct=right_2023(text, question.gold),
         status="accepted" if value["accepted"] else "not accepted",
         rule="first character",
-        text=value["text"],
+        text=text,
         retries=value["tries"] - 1,
+        strict_pred=parse(text, question.options).letter,
     )
-    row["correct"] = right_2023(value["text"], question.gold)
-    row["strict_pred"] = parse(value["text"], question.options).letter
-    return row
 
 
 def stripped_2023(response: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from evaluation.backend import Batches, Response, Sampling
 from evaluation.questions import Unit
@@ -116,23 +117,18 @@ class LocalBackend:
             flat = scorer.run(plan, batch, groups)
         results = []
         for member, scores in zip(batch.members, flat, strict=True):
-            parts = []
-            position = 0
-            for part in batches.units[member].parts:
-                parts.append(list(scores[position : position + len(part.texts)]))
-                position += len(part.texts)
-            results.append(parts)
+            left = iter(scores)
+            parts = batches.units[member].parts
+            results.append([[next(left) for _ in part.texts] for part in parts])
         return results
 
     def generate(self, prompts: Sequence[str], samplings: Sequence[Sampling]) -> list[Response]:
         """Greedy prompts go together, left-padded; sampled ones alone, each under its seed."""
         with _evaluating(self.model), torch.inference_mode():
-            if all(s.temperature == 0 for s in samplings):
+            if all(sampling.temperature == 0 for sampling in samplings):
                 return self._generate(list(prompts), samplings[0]) if prompts else []
-            return [
-                self._generate([prompt], sampling)[0]
-                for prompt, sampling in zip(prompts, samplings, strict=True)
-            ]
+            pairs = zip(prompts, samplings, strict=True)
+            return [self._generate([prompt], sampling)[0] for prompt, sampling in pairs]
 
     def _generate(self, prompts: list[str], sampling: Sampling) -> list[Response]:
         device = next(self.model.parameters()).device
@@ -143,23 +139,17 @@ class LocalBackend:
         pad = self.tokenizer.pad_token_id
         pad = self.model.config.eos_token_id if pad is None else pad
         pad = pad[0] if isinstance(pad, list) else (pad or 0)
-        batch = torch.full((len(ids), width), int(pad), dtype=torch.long)
-        mask = torch.zeros(len(ids), width, dtype=torch.long)
-        for index, row in enumerate(ids):
-            batch[index, width - len(row) :] = torch.tensor(row)
-            mask[index, width - len(row) :] = 1
+        rows = [torch.tensor(row) for row in ids]
+        batch = pad_sequence(rows, True, int(pad), padding_side="left")
+        mask = pad_sequence([torch.ones_like(row) for row in rows], True, padding_side="left")
         room = sampling.max_new_tokens
         if self.limit:
             room = max(1, min(room, self.limit - width))
-        arguments: dict[str, Any] = {"do_sample": False}
+        arguments: dict[str, Any] = {"do_sample": sampling.temperature > 0}
         if sampling.temperature > 0:
             torch.manual_seed(sampling.seed)
-            arguments = {
-                "do_sample": True,
-                "temperature": sampling.temperature,
-                "top_k": sampling.top_k,
-                "top_p": sampling.top_p,
-            }
+            names = ("temperature", "top_k", "top_p")
+            arguments |= {name: getattr(sampling, name) for name in names}
         output = self.model.generate(
             input_ids=batch.to(device),
             attention_mask=mask.to(device),
@@ -227,11 +217,11 @@ def fingerprint(model: Any) -> str:
 
 def tokenizer_hash(tokenizer: Any) -> str:
     """A hash of the vocabulary, the special tokens and the template."""
-    added = {str(k): v for k, v in getattr(tokenizer, "special_tokens_map", {}).items()}
+    special = getattr(tokenizer, "special_tokens_map", {})
     return hash_json(
         {
             "vocabulary": tokenizer.get_vocab(),
-            "special": {k: str(v) for k, v in added.items()},
+            "special": {str(name): str(token) for name, token in special.items()},
             "template": str(getattr(tokenizer, "chat_template", None)),
             "probe": tokenizer("A: an example, with 12 mg/dL.")["input_ids"],
         }

@@ -78,69 +78,57 @@ def values(mode: str, question: Question, scores: Scores) -> list[float]:
     ]
 
 
-def prediction(
-    mode: str,
-    question: Question,
-    *,
-    numbers: Sequence[float] | None = None,
-    pred: str | None = None,
-    sample: int = 0,
-    status: str = "",
-    rule: str = "",
-    text: str | None = None,
-    retries: int = 0,
-) -> dict[str, Any]:
+def prediction(mode: str, question: Question, **found: Any) -> dict[str, Any]:
     """One row of predictions.parquet.
 
     Args:
         mode: One of `MODES`.
         question: What was asked.
-        numbers: What was compared; a missing one (censored by a server) is NaN and never wins.
-        pred: The predicted label where nothing was compared.
-        sample: Which draw of a sampled mode.
-        status: scored, unscorable, censored, or the parser's status.
-        rule: The parser's rule.
-        text: The raw response.
-        retries: Regenerations of the legacy protocol.
+        found: What the mode says: pred (None: no letter), status (scored, censored, unscorable, or
+            the parser's), and where it has them logliks, rule, text, retries, strict_pred and, if
+            it is not whether pred is the right label, correct.
     """
-    if numbers is not None:
-        known = [n for n in numbers if not math.isnan(n)]
-        status = status or ("scored" if len(known) == len(numbers) else "censored")
-        if known:
-            best = max(known)
-            pred = question.item.labels[list(numbers).index(best)]
-    gold = question.gold
-    return {
-        "item_id": question.item.item_id,
+    item = question.item
+    row: dict[str, Any] = {
+        "item_id": item.item_id,
         "mode": mode,
         "variant": question.variant,
-        "sample": sample,
-        "labels": list(question.item.labels),
-        "order": [question.item.labels[place] for place in question.order],
-        "logliks": None if numbers is None else [float(n) for n in numbers],
-        "pred": pred,
-        "gold": gold,
-        "correct": pred == gold,
-        "status": status,
-        "rule": rule,
-        "text": text,
-        "retries": retries,
+        "sample": 0,
+        "labels": list(item.labels),
+        "order": [item.labels[place] for place in question.order],
+        "logliks": None,
+        "pred": None,
+        "gold": question.gold,
+        "rule": "",
+        "text": None,
+        "retries": 0,
         "strict_pred": None,
         "n_tokens": question.n_tokens,
         "truncated": question.truncated,
         "lost": question.lost,
         "scorable": question.scorable,
-        "step": question.item.step,
-        "discipline": question.item.discipline,
-        "n_options": len(question.item.options),
+        "step": item.step,
+        "discipline": item.discipline,
+        "n_options": len(item.options),
+        **found,
     }
+    row.setdefault("correct", row["pred"] == row["gold"])
+    return row
 
 
 def scored_rows(
     modes: Iterable[str], question: Question, scores: Scores | None
 ) -> list[dict[str, Any]]:
     """The rows of a question in every scored mode; without scores it is unscorable, so wrong."""
-    wanted = [mode for mode in modes if mode in SCORED]
-    if scores is None:
-        return [prediction(mode, question, status="unscorable") for mode in wanted]
-    return [prediction(mode, question, numbers=values(mode, question, scores)) for mode in wanted]
+    rows = []
+    for mode in (mode for mode in modes if mode in SCORED):
+        if scores is None:
+            rows.append(prediction(mode, question, status="unscorable"))
+            continue
+        numbers = values(mode, question, scores)
+        # one that a server censored is NaN and never wins
+        known = [number for number in numbers if not math.isnan(number)]
+        pred = question.item.labels[numbers.index(max(known))] if known else None
+        status = "scored" if len(known) == len(numbers) else "censored"
+        rows.append(prediction(mode, question, logliks=numbers, pred=pred, status=status))
+    return rows

@@ -56,26 +56,16 @@ def write_report(folders: Sequence[Path], out: Path, *, with_text: bool = True) 
 def gather(runs: Sequence[Finished]) -> dict[str, Any]:
     """Everything that the page and its Markdown twin say."""
     comparison = compare(runs) if len(runs) > 1 else None
-    modes = list(dict.fromkeys(mode for run in runs for mode in run.modes))
-    primary = runs[0].primary
+    cells = [cell for run in runs for cell in run.summary["modes"].values()]
     return {
         "exam": runs[0].summary["exam"],
         "chance": runs[0].summary["chance"],
         "verdict": verdict(runs, comparison),
         "runs": [_facts(run) for run in runs],
-        "modes": modes,
-        "steps": sorted(
-            {s for run in runs for m in run.modes for s in run.summary["modes"][m]["steps"]}
-        ),
+        "steps": sorted({step for cell in cells for step in cell["steps"]}),
         "comparison": comparison,
-        "sentences": [
-            sentence(entry, mode)
-            for entry in (comparison or {"pairs": []})["pairs"]
-            for mode in entry["modes"]
-        ],
         "excluded": _excluded(runs[0]),
         "audit": runs[0].run.get("image_audit"),
-        "primary": primary,
     }
 
 
@@ -98,10 +88,8 @@ def verdict(runs: Sequence[Finished], comparison: dict[str, Any] | None) -> str:
             f"{run.name} answers {cell['accuracy']:.1%} [{low:.1%}, {high:.1%}] of "
             f"{cell['n']:,} {run.summary['exam']} questions right ({mode}), {against}."
         )
-        silent = (
-            cell["conventions"]["n"] - cell["conventions"]["n_parsed"] if mode in GENERATED else 0
-        )
-        if silent:
+        read = cell.get("conventions", {"n": 0, "n_parsed": 0})  # of a generating mode
+        if silent := read["n"] - read["n_parsed"]:
             parts.append(f"No letter could be read in {silent:,} of the responses.")
         cut, lost = run.summary["n_truncated"], run.summary["n_unscorable"]
         if cut or lost:
@@ -118,55 +106,40 @@ def verdict(runs: Sequence[Finished], comparison: dict[str, Any] | None) -> str:
 
 
 def _facts(run: Finished) -> dict[str, Any]:
-    summary = run.summary
-    modes = summary["modes"]
-    generated = [(m, modes[m]["statuses"]) for m in run.modes if m in GENERATED]
-    calibrated = {m: modes[m]["calibration"] for m in run.modes if modes[m].get("calibration")}
-    primary = run.primary
-    shown = primary if primary in calibrated else next(iter(calibrated), None)
-    bias = {m: modes[m]["position"] for m in run.modes if modes[m].get("position")}
-    placed = primary if primary in bias else next(iter(bias), None)
+    """What the templates say of one run: run.json as it stands, its numbers and its charts."""
+    modes, primary = run.summary["modes"], run.primary
+    statuses = [(m, modes[m]["statuses"]) for m in run.modes if m in GENERATED]
+    calibrated = {m: c["calibration"] for m, c in modes.items() if c.get("calibration")}
+    bias = {m: c["position"] for m, c in modes.items() if c.get("position")}
+    shares = [(m, c["accuracy"], *c["ci95"]) for m, c in modes.items()]
+    # charts of one mode: the primary one's where it has them
+    reliable, placed = (
+        primary if primary in found else next(iter(found), "") for found in (calibrated, bias)
+    )
     return {
+        **run.run,
         "name": run.name,
-        "folder": run.folder.name,
-        "model": run.run["model"],
-        "settings": run.run["settings"],
-        "versions": run.run["versions"],
-        "machine": run.run["machine"],
-        "work": run.run["work"],
-        "wall": run.run["wall_seconds"],
-        "command": shlex.join(run.run["command"]) if run.run["command"] else "",
-        "key": run.run["key"],
-        "summary": summary,
+        "command": shlex.join(run.run["command"]),
+        "summary": run.summary,
         "modes": modes,
         "primary": primary,
         "leaderboard": charts.intervals(
-            [(m, c["accuracy"], *c["ci95"]) for m, c in modes.items()],
-            summary["chance"],
-            "accuracy with 95 % intervals",
+            shares, run.summary["chance"], "accuracy with 95 % intervals"
         ),
-        "parsing": charts.stacked_bars(generated, STATUSES, "responses by status")
-        if generated
-        else "",
-        "statuses": generated,
+        "statuses": statuses,
+        "parsing": statuses and charts.stacked_bars(statuses, STATUSES, "responses by status"),
         "calibrated": calibrated,
-        "reliability": charts.reliability(
-            calibrated[shown]["bins"], "reliability diagram: accuracy against confidence"
-        )
-        if shown
-        else "",
-        "reliability_mode": shown,
+        "reliability_mode": reliable,
+        "reliability": reliable
+        and charts.reliability(calibrated[reliable]["bins"], "accuracy against confidence"),
         "bias": bias,
-        "positions": _positions(bias[placed]) if placed else "",
         "positions_mode": placed,
-        "variants": summary.get("variants", {}),
+        "positions": placed and _positions(bias[placed]),
+        "variants": run.summary.get("variants", {}),
         "legacy": modes.get("medalpaca_legacy"),
-        "contamination": {
-            m: c["contamination"] for m, c in modes.items() if c.get("contamination")
-        },
-        "disciplines": modes[primary]["disciplines"],
+        "contamination": {m: c["contamination"] for m, c in modes.items() if "contamination" in c},
         "step_discipline": modes[primary]["step_discipline"],
-        "agreement": summary["agreement"],
+        "agreement": run.summary["agreement"],
     }
 
 
@@ -206,21 +179,12 @@ def browser(runs: Sequence[Finished]) -> dict[str, Any]:
                 "lost": row["lost"],
             }
     items = []
+    shown = ("number", "step", "discipline", "question", "answer", "contamination")
     for key, item in runs[0].items.items():
         if key in answers:
-            items.append(
-                {
-                    "id": key,
-                    "number": item["number"],
-                    "step": item["step"],
-                    "discipline": item["discipline"],
-                    "question": item["question"],
-                    "options": list(zip(item["labels"], item["options"], strict=True)),
-                    "answer": item["answer"],
-                    "contamination": item["contamination"],
-                    "runs": answers[key],
-                }
-            )
+            options = list(zip(item["labels"], item["options"], strict=True))
+            facts = {name: item[name] for name in shown}
+            items.append({"id": key, **facts, "options": options, "runs": answers[key]})
     return {
         "runs": [run.name for run in runs],
         "modes": list(dict.fromkeys(mode for run in runs for mode in run.modes)),

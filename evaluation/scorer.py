@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from evaluation.trie import Batch, Group, Plan, Row, Score, build_row, layout, make_plan, split
 
@@ -107,9 +108,7 @@ class Scorer:
         width = max(len(row.tokens) for row in rows)
         device = self.model.device
         body, head = decoder(self.model)
-        ids = torch.zeros(len(rows), width, dtype=torch.long)
-        for index, row in enumerate(rows):
-            ids[index, : len(row.tokens)] = torch.tensor(row.tokens)
+        ids = _padded([row.tokens for row in rows])
         arguments: dict[str, Any] = {}
         if prefix or not all(row.is_chain for row in rows):
             layouts = [layout(row, width) for row in rows]
@@ -136,8 +135,22 @@ class Scorer:
                     place = places.setdefault((index, node), len(places))
                     wanted.append((place, token))
         where = torch.tensor(list(places), device=device)
-        logprobs, best = _pick(head, hidden[where[:, 0], where[:, 1]], wanted)
-        return _gather(rows, wanted, logprobs, best)
+        # only the positions that are asked for go through the head: it is most of a small model
+        logits = head(hidden[where[:, 0], where[:, 1]]).float()
+        best = logits.argmax(-1).tolist()
+        asked = torch.tensor(wanted, device=device)
+        chosen = logits[asked[:, 0], asked[:, 1]] - logits.logsumexp(-1)[asked[:, 0]]
+        # in the order in which they were asked for
+        answers = iter(zip(wanted, chosen.tolist(), strict=True))
+        results = []
+        for row in rows:
+            scores = []
+            for sequence in row.targets:
+                own = [next(answers) for _ in sequence]
+                greedy = all(best[place] == token for (place, token), _ in own)
+                scores.append(Score(math.fsum(v for _, v in own), greedy, len(own)))
+            results.append(scores)
+        return results
 
     def _mask(self, mask: torch.Tensor) -> torch.Tensor:
         """True where a node may look; eager attention adds its mask, so it gets numbers."""
@@ -171,33 +184,33 @@ class Scorer:
     def _plain(self, groups: Many[Group]) -> list[list[Score]]:
         """One row per continuation through the whole model, right-padded."""
         results = []
+        device = self.model.device
         for group in groups:
             scores: list[Score] = []
-            width = max(len(s.tokens) for s in group) - 1
-            size = max(1, self.budget // width)
+            size = max(1, self.budget // (max(len(s.tokens) for s in group) - 1))
             for start in range(0, len(group), size):
                 part = group[start : start + size]
-                ids = torch.zeros(len(part), width, dtype=torch.long)
-                mask = torch.zeros(len(part), width, dtype=torch.long)
-                for index, sequence in enumerate(part):
-                    length = len(sequence.tokens) - 1
-                    ids[index, :length] = torch.tensor(sequence.tokens[:-1])
-                    mask[index, :length] = 1
-                device = self.model.device
+                ids = _padded([s.tokens[:-1] for s in part])
+                mask = _padded([(1,) * (len(s.tokens) - 1) for s in part])
                 output = self.model(
                     input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
                 )
                 self.work.forwards += 1
                 self.work.tokens += ids.numel()
-                for index, sequence in enumerate(part):
+                for sequence, row in zip(part, output.logits, strict=True):
                     first = len(sequence.tokens) - sequence.scored
-                    logits = output.logits[index, first - 1 : len(sequence.tokens) - 1].float()
+                    logits = row[first - 1 : len(sequence.tokens) - 1].float()
                     target = torch.tensor(sequence.tokens[first:], device=device)
                     chosen = logits.gather(1, target[:, None])[:, 0] - logits.logsumexp(-1)
                     greedy = bool((logits.argmax(-1) == target).all())
                     scores.append(Score(float(chosen.sum()), greedy, sequence.scored))
             results.append(scores)
         return results
+
+
+def _padded(rows: Many[Many[int]]) -> torch.Tensor:
+    """Rows of numbers as a matrix, zeros at the right."""
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
 
 
 def decoder(model: Any) -> tuple[Any, Any]:
@@ -266,32 +279,3 @@ def self_check(model: Any, groups: Many[Group]) -> str:
 def _plain_plan(groups: Many[Group], budget: int) -> Plan:
     order = sorted(range(len(groups)), key=lambda i: (-max(len(s.tokens) for s in groups[i]), i))
     return Plan((), tuple(Batch((index,), False) for index in order))
-
-
-def _pick(
-    head: Any, hidden: torch.Tensor, wanted: Many[tuple[int, int]]
-) -> tuple[list[float], list[int]]:
-    """Log-probability of each wanted (place, token), and the most probable token per place."""
-    logits = head(hidden).float()
-    total = logits.logsumexp(-1)
-    best: list[int] = logits.argmax(-1).tolist()
-    index = torch.tensor(list(wanted), device=logits.device)
-    chosen = logits[index[:, 0], index[:, 1]] - total[index[:, 0]]
-    return chosen.tolist(), best
-
-
-def _gather(
-    rows: Many[Any], wanted: Many[tuple[int, int]], logprobs: Many[float], best: Many[int]
-) -> list[list[Score]]:
-    results = []
-    position = 0
-    for row in rows:
-        scores = []
-        for sequence in row.targets:
-            end = position + len(sequence)
-            loglik = math.fsum(logprobs[position:end])
-            greedy = all(best[place] == token for place, token in wanted[position:end])
-            scores.append(Score(loglik, greedy, len(sequence)))
-            position = end
-        results.append(scores)
-    return results

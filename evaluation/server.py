@@ -107,41 +107,28 @@ class HttpBackend:
             return
         self.has_letters = all(self._gives_letters(url) for url in self.urls)
         self.has_echo = all(self._gives_prompt(url) for url in self.urls)
-        longer = [kind for kind in kinds if kind != "letter"]
-        if longer and not self.has_echo:
-            raise RefusedError(
-                f"mode {', '.join(longer)} needs log-probabilities of the prompt, and the server "
-                "returns none (echo with logprobs)",
-                where=", ".join(self.urls),
-                fix=f"use modes {', '.join(GENERATED)}"
-                + (" or letter" if self.has_letters else "")
-                + ", or a server with prompt log-probabilities",
-            )
-        if not self.has_letters and not self.has_echo:
-            raise RefusedError(
-                "mode letter needs log-probabilities, and the server answers without them",
-                where=", ".join(self.urls),
-                fix=f"use modes {', '.join(GENERATED)}",
-            )
+        if self.has_echo or (self.has_letters and kinds == ["letter"]):
+            return
+        instead = ", ".join(GENERATED) + (" or letter" if self.has_letters else "")
+        longer = ", ".join(kind for kind in kinds if kind != "letter")
+        raise RefusedError(
+            f"mode {longer} needs log-probabilities of the prompt, and the server returns none "
+            "(echo with logprobs)"
+            if longer
+            else "mode letter needs log-probabilities, and the server answers without them",
+            where=", ".join(self.urls),
+            fix=f"use modes {instead}, or a server with prompt log-probabilities",
+        )
 
     def _gives_letters(self, url: str) -> bool:
-        answer = self._post(
-            url,
-            "completions",
-            {"prompt": PROBE[:-2], "max_tokens": 1, "logprobs": TOP},
-            probing=True,
-        )
-        return len(_top(answer)) > 1
+        """Whether the first generated token comes with its alternatives."""
+        body = {"prompt": PROBE[:-2], "max_tokens": 1, "logprobs": TOP}
+        return len(_top(self._post(url, "completions", body, probing=True))) > 1
 
     def _gives_prompt(self, url: str) -> bool:
         """Whether the entries of an echoed prompt are its tokens, with numbers."""
-        answer = self._post(
-            url,
-            "completions",
-            {"prompt": PROBE, "max_tokens": 1, "echo": True, "logprobs": 1},
-            probing=True,
-        )
-        logprobs, ends = _echoed(answer, PROBE)
+        body = {"prompt": PROBE, "max_tokens": 1, "echo": True, "logprobs": 1}
+        logprobs, ends = _echoed(self._post(url, "completions", body, probing=True), PROBE)
         known = [value for value in logprobs[1:] if isinstance(value, int | float)]
         return len(logprobs) > 2 and len(known) == len(logprobs) - 1 and ends[-1] == len(PROBE)
 
