@@ -18,6 +18,7 @@ from functools import lru_cache, partial
 from typing import Protocol
 
 from meadow.schema import Reason, Record, Reject, Style, dump_meta, has_lone_surrogate, printable
+from meadow.text.greetings import strip_greetings
 from meadow.text.language import is_foreign
 from meadow.text.privacy import scrub, suspects
 from meadow.text.render import normalise_characters, normalise_whitespace
@@ -165,10 +166,9 @@ class _Draft:
         _repair(texts, repairs, "normalised_characters", normalise_characters)
         _repair(texts, repairs, "normalised_whitespace", normalise_whitespace)
         if self.traits.greetings:
-            answer = [texts[2]]
-            _repair(answer, repairs, "removed_greeting", _remove_greeting)
-            _repair(answer, repairs, "removed_signature", _remove_signature)
-            texts[2] = answer[0]
+            for index in (1, 2):
+                texts[index], removed = strip_greetings(texts[index])
+                repairs.extend(removed)
 
     def scrub(self, marks: Sequence[bool]) -> None:
         """Placeholders for personal data in the texts that are suspected of it."""
@@ -273,60 +273,6 @@ def _remove_markup(text: str) -> str:
             break
         text = bare
     return text
-
-
-_GREETING = re.compile(
-    r"\A(?:(?:hi|hello|hey|hallo|greetings?|namaste|good (?:morning|afternoon|evening|day)"
-    r"|dear (?:user|sir|madam|patient|friend|questioner|customer|member)s?)"
-    r"(?:[ ](?:there|dear|friend|sir|madam|user))?[ ]?[,.!:-]{1,3}\s*"
-    r"|(?:thanks?|thank you)(?: you)?(?: very much)?(?: so much)? for "
-    r"(?:using|posting|choosing|contacting|writing|asking|consulting"
-    r"|your (?:query|question|consult|trust)|the (?:query|question))"
-    r"[^.!?\n]{0,100}[.!]\s*"
-    r"|welcome (?:back )?to (?:chat ?doctor|health ?care ?magic|our)[^.!?\n]{0,80}[.!]\s*)",
-    re.IGNORECASE,
-)
-_SIGNATURE = re.compile(
-    r"(?:(?<=[.!?])|(?<=\n)|(?<=,))\s*(?:"
-    r"(?:(?:thanks (?:and|&) |kind |warm |best )?regards|sincerely|best wishes|take care"
-    r"|(?:i )?wish(?:ing)? you (?:good|a good|a healthy|all the best|the best|speedy|a speedy)"
-    r"[^.!?\n]{0,60}"
-    r"|get well soon|thank(?:s| you)(?: again)?)[ ]?[,.!-]{0,3}"
-    r"(?:\s*-?(?:dr\.? ?[A-Za-z.]{1,30}(?: [A-Za-z.]{1,30}){0,2}|chat ?doctor|health ?care ?magic)"
-    r"[ ]?[.,!]{0,2})?"
-    r"|(?:i )?hope (?:this|it|that|i have|i've|my)[^.!?\n]{0,40}"
-    r"(?:help|answer|useful|query|question|information)[^.!?\n]{0,80}[.!]"
-    r"|-?(?:chat ?doctor|health ?care ?magic)[.!]?"
-    r")\s*\Z",
-    re.IGNORECASE,
-)
-_LEAST_TEXT = 20
-"""Characters that must remain for a greeting to go; placeholders are none, so that a text whose
-names have been replaced since is judged as before."""
-_PLACEHOLDER = re.compile(r"\[[A-Z_]+\]")
-
-
-def _remove_greeting(text: str) -> str:
-    shorter = _strip_repeatedly(text, lambda current: _GREETING.sub("", current, count=1))
-    return shorter if shorter == text else shorter[0].upper() + shorter[1:]
-
-
-def _remove_signature(text: str) -> str:
-    def shorten(current: str) -> str:
-        # only the end can hold one: the cost does not grow with the text
-        kept, end = current[:-300], current[-300:]
-        return (kept + _SIGNATURE.sub("", end)).rstrip()
-
-    return _strip_repeatedly(text, shorten)
-
-
-def _strip_repeatedly(text: str, shorten: Callable[[str], str]) -> str:
-    """Shorten until nothing changes, and keep what was left before too little remained."""
-    while True:
-        shorter = shorten(text)
-        if shorter == text or len(_PLACEHOLDER.sub("", shorter).strip()) < _LEAST_TEXT:
-            return text
-        text = shorter
 
 
 _LINK = re.compile(

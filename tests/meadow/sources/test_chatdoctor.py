@@ -10,6 +10,7 @@ import pytest
 from meadow.schema import Reason, Record, Reject, Style
 from meadow.source import Input, Options
 from meadow.sources import chatdoctor
+from meadow.text.clean import clean_record
 
 OPTIONS = Options()
 ROW = {
@@ -45,11 +46,13 @@ def written(folder: Path, name: str, rows: list[dict], subset: str = "") -> Inpu
 def test_json_and_parquet_give_the_same_records(ending: str, tmp_path: Path) -> None:
     (record,) = convert(written(tmp_path, f"HealthCareMagic-100k.{ending}", [ROW]))
     assert record.subset == "healthcaremagic"
-    assert record.input == "My ear hurts since Monday."
-    assert record.output == "Use drops for a week."
-    assert record.repairs == ("removed_greeting", "removed_signature")
+    cleaned = clean_record(record, chatdoctor.SOURCE, Style.MEADOW)
+    assert isinstance(cleaned, Record)
+    assert cleaned.input == "My ear hurts since Monday."
+    assert cleaned.output == "Use drops for a week."
+    assert cleaned.repairs == ("removed_greeting", "removed_signature")
     (doctor,) = convert(written(tmp_path, f"iCliniq.{ending}", [ICLINIQ]))
-    assert (doctor.subset, doctor.output) == ("icliniq", "Use these drops for one week.")
+    assert (doctor.subset, doctor.output) == ("icliniq", ICLINIQ["answer_icliniq"])
 
 
 def test_the_part_is_told_by_option_name_or_fields(tmp_path: Path) -> None:

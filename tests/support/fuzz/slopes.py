@@ -31,7 +31,6 @@ def functions() -> dict[str, Callable[[str], Any]]:
     from meadow.sources import SOURCES
     from meadow.sources.anki.cloze import parse_cloze
     from meadow.sources.anki.source import _to_text
-    from meadow.sources.chatdoctor import strip_courtesies
     from meadow.sources.medquad import repair_answer, repair_question
     from meadow.sources.stack_exchange.source import drop_duplicate_notice
     from meadow.sources.wikidoc.headings import (
@@ -44,6 +43,7 @@ def functions() -> dict[str, Callable[[str], Any]]:
     from meadow.sources.wikidoc.section_headings import page_question
     from meadow.sources.wikidoc.wikitext import read_sections
     from meadow.text.clean import clean_record
+    from meadow.text.greetings import strip_greetings
     from meadow.text.language import is_foreign
     from meadow.text.markdown import plain_cell
     from meadow.text.privacy import scrub
@@ -83,7 +83,7 @@ def functions() -> dict[str, Callable[[str], Any]]:
         "clean stack_exchange": cleaned("stack_exchange"),
         "clean anki": cleaned("anki"),
         "clean medquad": cleaned("medquad"),
-        "strip_courtesies": strip_courtesies,
+        "strip_greetings": strip_greetings,
         "split_glued_lists": split_glued_lists,
         "is_foreign": is_foreign,
         "parse_cloze": lambda text: parse_cloze(text).question(1),

@@ -13,7 +13,6 @@ from evaluation.parse import Status, parse
 from meadow.samples import FOLDER
 from meadow.schema import Style, has_lone_surrogate, normalise_key, printable, record_id
 from meadow.sources.anki.cloze import parse_cloze
-from meadow.sources.chatdoctor import strip_courtesies
 from meadow.sources.wikidoc.headings import (
     STOCK_HEADINGS,
     is_link_only,
@@ -27,6 +26,7 @@ from meadow.sources.wikidoc.headings import (
 )
 from meadow.sources.wikidoc.lists import split_glued_lists
 from meadow.sources.wikidoc.section_headings import is_apparatus, page_question, section_question
+from meadow.text.greetings import strip_greetings
 from meadow.text.language import is_foreign
 from meadow.text.markdown import escape_cell
 from meadow.text.privacy import scrub
@@ -93,7 +93,7 @@ def check(data: bytes, folder: Path) -> str:
         ("normalise", normalise),
         ("quote_literal_markup", quote_literal_markup),
         ("scrub", lambda value: scrub(value)[0]),
-        ("strip_courtesies", lambda value: strip_courtesies(value)[0]),
+        ("strip_greetings", lambda value: strip_greetings(value)[0]),
         ("split_glued_lists", lambda value: split_glued_lists(value)[0]),
         ("tidy_question", lambda value: tidy_question(value)[0]),
         ("repair_topic", lambda value: repair_topic(value)[0] and value),
@@ -103,7 +103,7 @@ def check(data: bytes, folder: Path) -> str:
         again = function(once)
         assert again == once, f"{name} twice differs: {once!r} became {again!r}"
     assert _letters(split_glued_lists(text)[0]) == _letters(text), "a list lost a letter"
-    assert text.strip().endswith(strip_courtesies(text)[0].strip()[-5:]) or len(text) > 20
+    assert text.strip().endswith(strip_greetings(text)[0].strip()[-5:]) or len(text) > 20
     _headings(text)
     _cloze(text)
     _parse(text)

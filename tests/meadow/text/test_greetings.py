@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.stopwatch import Stopwatch
 
-from meadow.sources.chatdoctor import strip_courtesies
+from meadow.text.greetings import strip_greetings
 
 BODY = "Take the tablets with food for one week."
 
@@ -23,7 +23,7 @@ BODY = "Take the tablets with food for one week."
     ],
 )
 def test_openings_go(opening: str) -> None:
-    assert strip_courtesies(opening + BODY) == (BODY, ("removed_greeting",))
+    assert strip_greetings(opening + BODY) == (BODY, ("removed_greeting",))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_openings_go(opening: str) -> None:
     ],
 )
 def test_closings_go(closing: str) -> None:
-    assert strip_courtesies(BODY + closing) == (BODY, ("removed_signature",))
+    assert strip_greetings(BODY + closing) == (BODY, ("removed_signature",))
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,13 @@ def test_closings_go(closing: str) -> None:
     ],
 )
 def test_everything_else_stays(text: str) -> None:
-    assert strip_courtesies(text) == (text, ())
+    assert strip_greetings(text) == (text, ())
 
 
 @given(st.text(max_size=200))
 def test_twice_is_once(text: str) -> None:
-    once, _ = strip_courtesies(text)
-    twice, _ = strip_courtesies(once)
+    once, _ = strip_greetings(text)
+    twice, _ = strip_greetings(once)
     assert len(once) <= len(text)
     assert len(twice) <= len(once)
 
@@ -79,5 +79,5 @@ def test_the_cost_is_linear() -> None:
         "\n" * 100_000,
     ):
         watch = Stopwatch()
-        strip_courtesies(text)
+        strip_greetings(text)
         assert watch.within(1)
