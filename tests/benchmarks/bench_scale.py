@@ -29,7 +29,7 @@ LIMITS = {
 
 
 def build(kind: str, size_mb: float, folder: Path, rounds: int) -> dict[str, float]:
-    """What a build of that much input takes, with the input's bytes and rows; medians."""
+    """What a build of that much input takes, with its bytes and rows and those of its shards."""
     write: Callable[[Path, float], Posts | Metadata] = (
         write_posts if kind == "posts" else write_metadata
     )
@@ -44,9 +44,10 @@ def build(kind: str, size_mb: float, folder: Path, rounds: int) -> dict[str, flo
         else:
             command += [BUILD_METADATA, source, out]
         runs.append(run_program(command))
+        shards = sum(path.stat().st_size for path in out.rglob("*.parquet"))
         shutil.rmtree(out)
     source.unlink()
-    return {**medians(runs), "bytes": made.bytes, "rows": made.rows}
+    return {**medians(runs), "bytes": made.bytes, "rows": made.rows, "shard_bytes": shards}
 
 
 def main(size_mb: int | None = None) -> dict[str, Any]:

@@ -7,8 +7,8 @@ the median over rounds; loading a model and the scorer's self-check are on no si
 
 from __future__ import annotations
 
-import hashlib
 import os
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -23,21 +23,17 @@ SYLLABLES = ("ca", "di", "ne", "pho", "ra", "stro", "tis", "ven", "lo", "mi", "x
              "thy", "ro", "pli", "sar", "cor", "der", "em")  # fmt: skip
 
 
-def draw(seed: str, limit: int) -> int:
-    """A number below `limit` that depends on the seed only."""
-    return int.from_bytes(hashlib.sha256(seed.encode()).digest()[:6], "big") % limit
-
-
 def word(rank: int) -> str:
     """The rank-th word of an invented language."""
-    count = 1 + draw(f"length {rank}", 4)
-    return "".join(SYLLABLES[draw(f"{rank} {n}", len(SYLLABLES))] for n in range(count))
+    dice = random.Random(rank)
+    return "".join(dice.choices(SYLLABLES, k=dice.randint(1, 4)))
 
 
 def sentence(seed: str, words: int) -> str:
     """Words with frequencies that fall like those of a language."""
-    ranks = [int(60_000 ** (draw(f"{seed} {n}", 10_000) / 10_000)) for n in range(words)]
-    return " ".join(word(rank) for rank in ranks).capitalize() + "."
+    dice = random.Random(seed)
+    text = " ".join(word(int(60_000 ** dice.random())) for _ in range(words))
+    return text.capitalize() + "."
 
 
 def vignettes(count: int, first: int = 0) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -10,16 +10,13 @@ docs/guide.md, between its two marks.
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench_cord19 import OURS as BUILD_METADATA
-from benchmarks.bench_posts import OURS as BUILD_POSTS
-from benchmarks.raw_files import write_metadata, write_posts
-from support.measured import medians, run_program, table
+from benchmarks.bench_scale import build
+from support.measured import table
 
 from meadow.atomic import write_text
 
@@ -33,17 +30,6 @@ BEGIN = "<!-- sizing: written by `make bench BENCH=sizing` -->\n"
 END = "<!-- /sizing -->\n"
 
 
-def build(command: list[str | Path], out: Path, rounds: int) -> dict[str, float]:
-    """What a build takes, the medians, and the bytes of its shards."""
-    runs = []
-    for _ in range(rounds):
-        shutil.rmtree(out, ignore_errors=True)
-        runs.append(run_program([sys.executable, "-c", *command]))
-    shards = sum(path.stat().st_size for path in out.rglob("*.parquet"))
-    shutil.rmtree(out)
-    return {**medians(runs), "shard_bytes": shards}
-
-
 def main(size_mb: int | None = None) -> dict[str, Any]:
     """Measure, print, and write the table into the guide.
 
@@ -54,16 +40,9 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
     measured: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="meadow-bench-") as name:
         folder = Path(name)
-        out = folder / "out"
-        dump = folder / "Posts.xml"
-        posts = write_posts(dump, size)
-        took = build([BUILD_POSTS, "1", out, dump], out, ROUNDS)
-        measured["posts"] = took | rates(took, posts.bytes, posts.rows)
-        dump.unlink()
-        sheet = folder / "metadata.csv"
-        metadata = write_metadata(sheet, size)
-        took = build([BUILD_METADATA, sheet, out], out, ROUNDS)
-        measured["metadata"] = took | rates(took, metadata.bytes, metadata.rows)
+        for kind in ("posts", "metadata"):
+            took = build(kind, size, folder, ROUNDS)
+            measured[kind] = took | rates(took, int(took["bytes"]), int(took["rows"]))
     columns = ["wall_s", "cpu_s", "peak_mb", "mb_per_cpu_s", "rows_per_cpu_s"]
     table(measured, columns)
     posts_s = STACK_EXCHANGE_GB * 1e3 / measured["posts"]["mb_per_cpu_s"]

@@ -1,6 +1,6 @@
 """Seeded mutants and generated inputs of every kind, each checked in a child process under limits.
 
-A night takes tens of thousands of each (`support/fuzz/plans.py`); the default run a hundredth, in
+A night takes tens of thousands of each (`support/fuzz/plans.py`); the default run a small share, in
 one process, and every input that ever failed.
 """
 

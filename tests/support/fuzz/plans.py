@@ -37,5 +37,5 @@ PLANS = (
     Plan("manifests", 3_000, "manifests"),
     Plan("corpora", 1_000, "corpora"),
 )
-SHARE = 100
-"""The default run takes every hundredth input."""
+SHARE = 250
+"""The default run takes one of so many inputs, and at least two of a kind."""

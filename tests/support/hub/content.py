@@ -1,4 +1,4 @@
-"""File content: ranged downloads (resolve) and git-lfs uploads, basic and multipart."""
+"""File content: ranged downloads (resolve) and git-lfs uploads."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from starlette.routing import Route
 from support.hub.rest import SLASH, Access, Refused
 from support.hub.storage import Storage
 
-MULTIPART_SIZE = 20 * 1024**2
-PART_SIZE = 8 * 1024**2
 LFS_JSON = "application/vnd.git-lfs+json"
 
 
@@ -56,7 +54,6 @@ class Content:
         self.access = access
         self.base = base
         self.xet = xet
-        self.parts: dict[str, dict[int, bytes]] = {}
 
     def routes(self) -> list[Route]:
         read, file = ["GET", "HEAD"], "resolve/{revision}/{path:path}"
@@ -68,8 +65,6 @@ class Content:
             ),
             Route("/{owner}/{name}.git/info/lfs/objects/batch", self.batch, methods=["POST"]),
             Route("/lfs/put/{oid}", self.put, methods=["PUT"]),
-            Route("/lfs/part/{oid}/{number}", self.part, methods=["PUT"]),
-            Route("/lfs/complete/{oid}", self.complete, methods=["POST"]),
             Route("/lfs/verify", self.verify, methods=["POST"]),
         ]
 
@@ -106,14 +101,7 @@ class Content:
             oid, size = item["oid"], item["size"]
             answer = {"oid": oid, "size": size, "authenticated": True}
             if not self.storage.has(oid):
-                upload: dict[str, object] = {"href": f"{self.base}/lfs/put/{oid}"}
-                if size > MULTIPART_SIZE and "multipart" in body.get("transfers", []):
-                    count = -(-size // PART_SIZE)
-                    parts = {str(n): f"{self.base}/lfs/part/{oid}/{n}" for n in range(1, count + 1)}
-                    upload = {
-                        "href": f"{self.base}/lfs/complete/{oid}",
-                        "header": {"chunk_size": str(PART_SIZE), **parts},
-                    }
+                upload = {"href": f"{self.base}/lfs/put/{oid}"}
                 verify = {"href": f"{self.base}/lfs/verify"}
                 answer["actions"] = {"upload": upload, "verify": verify}
             objects.append(answer)
@@ -123,21 +111,6 @@ class Content:
     async def put(self, request: Request) -> Response:
         self._store(await request.body(), request.path_params["oid"])
         return Response(headers={"ETag": '"stored"'})
-
-    async def part(self, request: Request) -> Response:
-        data = await request.body()
-        parts = self.parts.setdefault(request.path_params["oid"], {})
-        parts[int(request.path_params["number"])] = data
-        return Response(headers={"ETag": f'"{_etag(data)}"'})
-
-    async def complete(self, request: Request) -> Response:
-        body = await request.json()
-        parts = self.parts.pop(body["oid"], {})
-        for part in body["parts"]:
-            if _etag(parts[part["partNumber"]]) != part["etag"].strip('"'):
-                raise Refused(400, "", "a part differs")
-        self._store(b"".join(parts[number] for number in sorted(parts)), body["oid"])
-        return JSONResponse({})
 
     async def verify(self, request: Request) -> Response:
         body = await request.json()
@@ -151,7 +124,3 @@ class Content:
         if hashlib.sha256(data).hexdigest() != oid:
             raise Refused(400, "", "the content is not what its name says")
         self.storage.put(data)
-
-
-def _etag(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:32]
