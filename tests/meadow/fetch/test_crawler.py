@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from support.faulty_server import FakeClock, FaultyServer, Reply, Request, faulty_server
 
 from meadow.cli.app import cli
-from meadow.errors import ExitCode, FileError, LockedError, NetworkError, UsageError
+from meadow.errors import ExitCode, FileError, NetworkError, UsageError
 from meadow.fetch.crawler import STATE, STORE, crawl, repair_store, user_agent
 from meadow.net.retry import RetryPolicy
 from meadow.source import Wanted
@@ -215,13 +215,6 @@ def test_a_store_that_is_damaged_before_its_end_is_an_error(tmp_path: Path) -> N
     path.write_bytes(b'{"page_id": 1}\n{"page_id": 2}')
     assert list(repair_store(path)) == [1]
     assert path.read_bytes() == b'{"page_id": 1}\n'
-
-
-def test_two_crawls_do_not_share_a_folder(wiki: FakeWiki, tmp_path: Path) -> None:
-    from meadow.atomic import locked
-
-    with locked(tmp_path), pytest.raises(LockedError):
-        run(wiki, tmp_path)
 
 
 def test_http_to_elsewhere_is_refused(tmp_path: Path) -> None:

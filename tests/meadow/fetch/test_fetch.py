@@ -208,14 +208,6 @@ def test_a_missing_or_large_member_is_an_error(server: FaultyServer, fetcher: Fe
     assert names(fetcher.raw / "toy") == [".meadow.lock"]
 
 
-def test_a_changed_member_is_kept_as_bad(server: FaultyServer, fetcher: Fetcher) -> None:
-    small = cord19(1000)
-    url = server.route("/changed.tar.gz", lambda request, count: part_of(small, request))
-    with pytest.raises(UpstreamChangedError, match="wrong checksum"):
-        run(fetcher, make_source(File("metadata.csv", url, member=MEMBER, sha256="0" * 64)))
-    assert names(fetcher.raw / "toy") == [".meadow.lock", "metadata.csv.bad"]
-
-
 # -- the command -----------------------------------------------------------------------------------
 
 

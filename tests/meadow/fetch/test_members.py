@@ -50,16 +50,6 @@ def test_what_the_standard_library_writes_is_read_back(
     assert read(gzip.compress(data) if packed else data, name, size=size) == members[name]
 
 
-@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
-def test_long_names(form: int) -> None:
-    data = archive({"a": b"1" * 700, LONG: b"wanted", "b": b"2"}, form=form)
-    assert read(data, LONG) == b"wanted"
-
-
-def test_names_that_are_not_ascii() -> None:
-    assert read(archive({"daten/größe.csv": b"x"}), "daten/größe.csv") == b"x"
-
-
 def test_nothing_is_read_beyond_the_member() -> None:
     data = archive({"a.csv": b"x" * 2000, "b": random.Random(1).randbytes(10**6)})
     asked = 0

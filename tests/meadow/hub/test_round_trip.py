@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.hub import clients
 from support.hub.corpora import build, invented_questions, write_medqa
-from support.hub.server import LoopbackHub, running
+from support.hub.server import running
 from support.hub.session import Session
 
 from meadow.api import open_corpus
@@ -66,21 +66,6 @@ def test_round_trip(samples: Path, tmp_path: Path, xet: bool) -> None:
         session.meadow("check", tmp_path / "pulled")
         assert read_manifest(tmp_path / "pulled") == local.manifest
         assert hub.unknown == []
-
-
-def test_the_hf_command(session: Session, hub: LoopbackHub, tmp_path: Path) -> None:
-    """The loopback Hub as `hf` sees it: the protocol is right beyond what meadow itself uses."""
-    assert "tester" in session.hf("auth", "whoami").stdout
-    session.hf("repos", "create", "meadow/by-hand", "--repo-type", "dataset")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "README.md").write_text("---\nlanguage: en\n---\n# By hand\n")
-    (tmp_path / "folder" / "rows.csv").write_text("a,b\n1,2\n")
-    session.hf("upload", "meadow/by-hand", tmp_path / "folder", ".", "--repo-type", "dataset")
-    session.hf("repos", "tag", "create", "meadow/by-hand", "v1", "--repo-type", "dataset")
-    assert "by-hand" in session.hf("datasets", "info", "meadow/by-hand").stdout
-    repository = hub.repository("meadow/by-hand")
-    assert repository.tags == {"v1": repository.head.id}
-    assert {"README.md", "rows.csv"} < set(repository.head.tree)
 
 
 @pytest.mark.slow

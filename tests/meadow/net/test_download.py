@@ -3,10 +3,6 @@
 import hashlib
 import itertools
 import random
-import signal
-import subprocess
-import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -195,24 +191,6 @@ def test_a_weak_etag_is_no_validator_and_a_date_is(server: FaultyServer, tmp_pat
 
 
 # -- length and size ------------------------------------------------------------------------------
-
-
-def test_a_stated_length_beyond_the_end_is_an_error(server: FaultyServer, tmp_path: Path) -> None:
-    url = server.route("/long", lambda request, count: Reply(DATA, length=len(DATA) + 10))
-    with pytest.raises((NetworkError, UpstreamChangedError)):
-        get(url, tmp_path / "file", UNKNOWN)
-    assert not (tmp_path / "file").exists()
-
-
-@pytest.mark.parametrize("expected", [KNOWN, Expected(SHA256, None, 10**6)])
-def test_a_stated_length_before_the_end_is_seen_by_size_or_hash(
-    server: FaultyServer, tmp_path: Path, expected: Expected
-) -> None:
-    url = server.route("/short", lambda request, count: Reply(DATA, length=1000))
-    with pytest.raises(UpstreamChangedError) as error:
-        get(url, tmp_path / "file", expected)
-    assert error.value.exit_code is ExitCode.UPSTREAM_CHANGED
-    assert not (tmp_path / "file").exists()
 
 
 def test_a_stated_length_before_the_end_is_seen_without_either(
@@ -475,44 +453,6 @@ def test_a_disk_without_room_is_said_at_once(
     with pytest.raises(FileError, match="are needed and"):
         get(url, tmp_path / "file")
     assert names(tmp_path) == []
-
-
-def test_a_killed_run_continues_and_the_version_is_compared(
-    server: FaultyServer, tmp_path: Path
-) -> None:
-    """SIGKILL in the middle; the next run asks for the rest of the same version."""
-    large = DATA * 4
-
-    def slowly(request: Request, count: int) -> Reply:
-        pieces = (large[i : i + 20_000] for i in range(0, len(large), 20_000))
-        return Reply(pieces, 200, {"ETag": '"v1"'}, length=len(large), pause=0.05)
-
-    url = server.route("/killed", slowly)
-    script = textwrap.dedent(
-        f"""
-        from pathlib import Path
-        from meadow.net.download import Expected, download
-        from meadow.net.http import make_client
-        from meadow.net.retry import Retries
-        download(make_client(), {url!r}, Path({str(tmp_path / "file")!r}),
-                 Expected(None, None, 10**8), Retries(""))
-        """
-    )
-    process = subprocess.Popen([sys.executable, "-c", script])
-    part = tmp_path / "file.part"
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and not (part.exists() and part.stat().st_size > 200_000):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "file").exists()
-    at_hand = part.stat().st_size
-    assert at_hand > 200_000
-    server.route("/killed", lambda request, count: part_of(large, request))
-    before = len(server.requests)
-    get(url, tmp_path / "file", UNKNOWN if len(large) < 10**6 else Expected(None, None, 10**8))
-    assert server.requests[before].start == at_hand
-    assert (tmp_path / "file").read_bytes() == large
 
 
 def test_what_a_killed_run_left_of_another_version_is_void(
