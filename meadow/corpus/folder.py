@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meadow.atomic import sha256_file
+from meadow.corpus.commit import holds
 from meadow.corpus.manifest import Manifest, Shard, read_manifest
 from meadow.corpus.shards import check_rows, read_parquet
 from meadow.errors import CheckError, UsageError
@@ -65,20 +65,9 @@ class Corpus:
             UsageError: There is no such config or split.
         """
         splits = self.manifest.splits()
-        if config is not None and config not in splits:
-            raise UsageError(
-                f"no config {config!r} in this corpus",
-                where=str(self.folder),
-                fix=f"one of {', '.join(splits) or 'none: it is empty'}",
-            )
+        self._check_known("config", config, splits)
         chosen = [splits[config]] if config is not None else list(splits.values())
-        names = dict.fromkeys(name for item in chosen for name in item)
-        if split is not None and split not in names:
-            raise UsageError(
-                f"no split {split!r} in this corpus",
-                where=str(self.folder),
-                fix=f"one of {', '.join(names)}",
-            )
+        self._check_known("split", split, dict.fromkeys(name for item in chosen for name in item))
         return [
             shard
             for item in chosen
@@ -86,6 +75,14 @@ class Corpus:
             if split in (None, name)
             for shard in shards
         ]
+
+    def _check_known(self, what: str, name: str | None, known: Collection[str]) -> None:
+        if name is not None and name not in known:
+            raise UsageError(
+                f"no {what} {name!r} in this corpus",
+                where=str(self.folder),
+                fix=f"one of {', '.join(known) or 'none: it is empty'}",
+            )
 
     def files(self, config: str | None = None, split: str | None = None) -> list[Path]:
         """The shards' paths."""
@@ -103,7 +100,7 @@ class Corpus:
         """
         for shard in self.shards():
             path = self.folder / shard.path
-            if not path.is_file() or sha256_file(path) != shard.sha256:
+            if not holds(path, shard.sha256):
                 raise CheckError(
                     "a shard is missing or not what the manifest says",
                     where=str(path),
@@ -165,21 +162,9 @@ class Corpus:
         names = dict.fromkeys(
             name for key, item in splits.items() if config in (None, key) for name in item
         )
-        loaded: Any = datasets.load_dataset(
-            "parquet",
-            data_files={
-                name: [str(path) for path in self._present(config, name)] for name in names
-            },
-        )
+        files = {name: [str(path) for path in self.files(config, name)] for name in names}
+        loaded: Any = datasets.load_dataset("parquet", data_files=files)
         return loaded
-
-    def _present(self, config: str | None, split: str) -> list[Path]:
-        return [
-            self.folder / shard.path
-            for key, item in self.manifest.splits().items()
-            if config in (None, key)
-            for shard in item.get(split, ())
-        ]
 
     def find(self, record_id: str) -> dict[str, Any] | None:
         """The row with that id (a unique prefix will do), or None."""

@@ -38,6 +38,7 @@ from meadow.errors import FileError, UpstreamChangedError
 from meadow.schema import SCHEMA_VERSION
 
 NAME = "MANIFEST.json"
+_FIX = "build it again; a folder without a whole manifest holds nothing"
 _SAFE_PATH = re.compile(r"[\w.-]+(/[\w.-]+)*")
 LIBRARIES = (
     *("medical-meadow", "pyarrow", "polars"),
@@ -316,8 +317,11 @@ class _Settings(_Open):
     options: _Options = _Options()
 
 
-class _Documented(_Open):
+class _Version(_Open):
     schema_version: Count
+
+
+class _Documented(_Open):
     settings: _Settings
     details: _Details
     sources: dict[str, Any]
@@ -333,31 +337,38 @@ def read_manifest(folder: Path) -> Manifest:
         UpstreamChangedError: It was written by a newer schema.
     """
     path = folder / NAME
-    fix = "build it again; a folder without a whole manifest holds nothing"
     try:
-        data = path.read_bytes()
-        document = json.loads(data)
+        return parse_manifest(path.read_bytes(), str(path))
     except FileNotFoundError as error:
-        raise FileError("no MANIFEST.json: not a finished folder", where=str(folder), fix=fix) \
+        raise FileError("no MANIFEST.json: not a finished folder", where=str(folder), fix=_FIX) \
             from error  # fmt: skip
-    except (OSError, ValueError, RecursionError) as error:
-        raise FileError(f"MANIFEST.json cannot be read: {error}", where=str(path), fix=fix) \
+    except OSError as error:
+        raise FileError(f"MANIFEST.json cannot be read: {error}", where=str(path), fix=_FIX) \
             from error  # fmt: skip
-    version = document.get("schema_version") if isinstance(document, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise UpstreamChangedError(
-            f"schema version {version} is newer than {SCHEMA_VERSION}",
-            where=str(path),
-            fix="upgrade medical-meadow",
-        )
+
+
+def parse_manifest(data: bytes, where: str) -> Manifest:
+    """The manifest that these bytes are; `where` they lie stands in the message.
+
+    Raises:
+        FileError: They are none.
+        UpstreamChangedError: A newer schema wrote them.
+    """
     try:
+        version = _Version.model_validate_json(data).schema_version
+        if version > SCHEMA_VERSION:
+            raise UpstreamChangedError(
+                f"schema version {version} is newer than {SCHEMA_VERSION}",
+                where=where,
+                fix="upgrade medical-meadow",
+            )
         _Documented.model_validate_json(data)
         return TypeAdapter(Manifest).validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part)[:80] for part in first["loc"]) or "the document"
         raise FileError(
-            f"MANIFEST.json is not a manifest: {place}: {first['msg']}", where=str(path), fix=fix
+            f"MANIFEST.json is not a manifest: {place}: {first['msg']}", where=where, fix=_FIX
         ) from error
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from meadow.atomic import locked, sha256_file, write_bytes
-from meadow.corpus.manifest import NAME, Manifest, is_safe_path, read_manifest
+from meadow.atomic import locked, write_bytes
+from meadow.corpus.commit import holds
+from meadow.corpus.manifest import NAME, Manifest, is_safe_path, parse_manifest, read_manifest
 from meadow.errors import CheckError, FileError, UsageError
 from meadow.net.download import check_room
 from meadow.net.stores import CACHE, Store, copy_here, open_store
@@ -46,17 +46,14 @@ def check_target(address: str, config_hash: str) -> None:
                 fix="choose another --out, or remove what is there",
             )
         return
-    if _journal(store) is None and store.describe(store.path) is not None and _any(store):
+    with store.faults():
+        there = store.describe(store.path) is not None and bool(store.system.find(store.path))
+    if there and _journal(store) is None:
         raise UsageError(
             "the address is not empty and holds no corpus",
             where=store.where(),
             fix="choose another --out, or remove what is there",
         )
-
-
-def _any(store: Store) -> bool:
-    with store.faults():
-        return bool(store.system.find(store.path))
 
 
 def copy_corpus(
@@ -75,7 +72,9 @@ def copy_corpus(
     manifest = read_manifest(folder)
     named = manifest.named()
     text = (folder / NAME).read_bytes()
-    if store.read(NAME) == text and _all_there(store, named):
+    if store.read(NAME) == text and all(
+        _has(store, name, size) for name, (size, _) in named.items()
+    ):
         return 0, 0
     old = _manifest_at(store)
     there = dict(_journal(store) or {})
@@ -86,8 +85,7 @@ def copy_corpus(
     store.remove(NAME)
     copied = size_copied = 0
     for name, (size, sha256) in named.items():
-        about = store.describe(store.join(name))
-        if there.get(name) == sha256 and about is not None and about.get("size") == size:
+        if there.get(name) == sha256 and _has(store, name, size):
             continue
         with store.faults(name):
             store.system.makedirs(store.join(name).rpartition("/")[0], exist_ok=True)
@@ -123,11 +121,9 @@ def _journal(store: Store) -> dict[str, str] | None:
         return {}
 
 
-def _all_there(store: Store, named: dict[str, tuple[int, str]]) -> bool:
-    abouts = {name: store.describe(store.join(name)) for name in named}
-    return all(
-        about is not None and about.get("size") == named[name][0] for name, about in abouts.items()
-    )
+def _has(store: Store, name: str, size: int) -> bool:
+    about = store.describe(store.join(name))
+    return about is not None and about.get("size") == size
 
 
 def _read_back(store: Store, name: str, sha256: str) -> None:
@@ -146,14 +142,7 @@ def _read_back(store: Store, name: str, sha256: str) -> None:
 def _manifest_at(store: Store) -> Manifest | None:
     """The manifest of a finished corpus at an address."""
     data = store.read(NAME)
-    if data is None:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / NAME).write_bytes(data)
-        try:
-            return read_manifest(Path(folder))
-        except FileError as error:
-            raise FileError(error.what, where=store.where(NAME), fix=error.fix) from error
+    return None if data is None else parse_manifest(data, store.where(NAME))
 
 
 def pull_corpus(address: str) -> Path:
@@ -165,20 +154,20 @@ def pull_corpus(address: str) -> Path:
     """
     store = open_store(address)
     data = store.read(NAME)
-    manifest = _manifest_at(store)
-    if data is None or manifest is None:
+    if data is None:
         raise FileError(
             "no MANIFEST.json: not a finished corpus",
             where=store.where(),
             fix="check the address, or build it again",
         )
+    manifest = parse_manifest(data, store.where(NAME))
     folder = CACHE.expanduser() / "pulled" / hashlib.sha256(data).hexdigest()[:32]
     with locked(folder):
         if (folder / NAME).is_file():
             return folder
         for name, (size, sha256) in manifest.named().items():
             target = folder / name
-            if target.is_file() and sha256_file(target) == sha256:
+            if holds(target, sha256):
                 continue
             check_room(folder, size)
             found, _ = copy_here(store, store.join(name), size, target)

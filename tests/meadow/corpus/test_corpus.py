@@ -1,6 +1,7 @@
 """Shards, manifest, corpus, check and card on one small corpus, whole and then damaged."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -177,6 +178,30 @@ def test_a_hostile_or_newer_manifest_is_refused(corpus: Path, change, error) -> 
     (corpus / "MANIFEST.json").write_text(json.dumps(document))
     with pytest.raises(error):
         read_manifest(corpus)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda d: d["sources"]["mmmlu"].update(rows_in=-1), "sources.mmmlu.rows_in"),
+        (lambda d: d["sources"]["mmmlu"].update(rows_out="3"), "sources.mmmlu.rows_out"),
+        (lambda d: d["sources"]["mmmlu"]["shards"][0].update(more=1), "shards.0.more"),
+        (lambda d: d["sources"].update({"../x": d["sources"]["mmmlu"]}), "sources"),
+        (lambda d: d["details"].update(contact=5), "details.contact"),
+        (lambda d: d["details"].update(parts=[{"found": 1}]), "details.parts.0.part"),
+        (lambda d: d.update(versions={"pyarrow": None}), "versions.pyarrow"),
+    ],
+)
+def test_a_manifest_that_is_none_says_where(corpus: Path, change, place: str) -> None:
+    document = json.loads((corpus / "MANIFEST.json").read_text())
+    change(document)
+    (corpus / "MANIFEST.json").write_text(json.dumps(document))
+    with pytest.raises(FileError, match=re.escape(place)):
+        read_manifest(corpus)
+
+
+def test_a_manifest_is_written_as_it_was_read(whole: Path) -> None:
+    assert read_manifest(whole).text() == (whole / "MANIFEST.json").read_text()
 
 
 @pytest.mark.parametrize("name", ["a/../b", "..", "a//b", "/a", "a\\b", "a b", "", ".", 3])
