@@ -1,21 +1,22 @@
 """Training rows held against exam items: does a mix hold the questions that it will be scored on?
 
 Everything is compared by words (see `meadow.text.ngrams`), field by field: instruction, input,
-output. An item's *score* in a row is the share of the item's distinct word 8-grams that the row
-has; a stem of fewer than eight words has the score 1 where a field equals it, or where a field of
-the row holds it together with the right answer in the output or with every option. The *level*:
+output. Two shares say how much of an item's stem a field has: the *score*, of its word 8-grams, and
+the *aligned* share, of its words in common runs of four words or more, in any order. Runs that more
+than sixteen stems share, or that hold nothing but the frame of a question ("which of the following
+is the most likely diagnosis"), tell nothing and do not count. The *level*:
 
-- `stem`: a field equals the stem after normalisation, or the score is at least 0.2, or a field is a
-  near duplicate of the stem (Jaccard similarity of word 3-grams of at least 0.7);
+- `stem`: a field equals the stem after normalisation, or the score is at least 0.2, or the aligned
+  share at least 0.5, or a field is a near duplicate of the stem (Jaccard similarity of word 3-grams
+  of at least 0.7); a stem of fewer than eight words, or one that is a mere frame, where a field has
+  it together with every option (a short one also with the right answer in the output);
 - `stem+answer`: besides, the output gives the right answer: its text, or its letter where the row
   lists the options;
-- `none`: less. One single common 8-gram ("which of the following is the most likely diagnosis")
-  would flag half of an exam, so that weaker overlap is only reported: per item the row with the
-  highest score.
+- `options`: not the stem, but every option word for word, most of them of five words and more;
+- `none`: less. The row with the highest aligned share is reported per item.
 
-Every row is held against every item. Phrases that many items share cannot make a level by
-themselves in an item that is long enough, so that they are only counted where a rarer phrase was
-found: no level changes, and boilerplate costs nothing.
+Candidates are the pairs that share a few telling runs of four words; each is then looked at word by
+word. A stem of which every fifth word was replaced keeps runs of four words.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meadow.exams.index import ItemTable
-from meadow.exams.overlap import STEM_SHARE, Level, Verdict, judge
+from meadow.exams.overlap import Level, Verdict, judge
 from meadow.text.ngrams import (
     Integers,
     Ragged,
@@ -44,14 +45,11 @@ if TYPE_CHECKING:
 
     from meadow.exams.items import ExamItem
 
-EDITABLE_NGRAMS = 17
-"""A stem with more 8-grams than this that lost four fifths of them has lost too many of its 3-grams
-to be a near duplicate: an edit that breaks eight 8-grams breaks three 3-grams."""
 FIELDS = ("instruction", "input", "output")
 FILE_NAME = "contamination.parquet"
 
 
-COLUMNS = ("exam", "item_id", "row_id", "level", "score", "matched")
+COLUMNS = ("exam", "item_id", "row_id", "level", "score", "aligned", "matched")
 
 
 def find_contamination(frame: pl.DataFrame, items: Sequence[ExamItem]) -> pl.DataFrame:
@@ -69,9 +67,9 @@ def find_contamination(frame: pl.DataFrame, items: Sequence[ExamItem]) -> pl.Dat
         items: Exam items, of several exams if need be.
 
     Returns:
-        exam, item_id, row_id, level, score, matched: every pair of level stem or higher, and for
-        each item without one the row with the highest score. `matched` names what was found:
-        exact, 13-gram, 8-gram, near_duplicate, contained.
+        exam, item_id, row_id, level, score, aligned, matched: every pair that has a level, and for
+        each item without one the row with the highest aligned share. `matched` names what matched:
+        exact, 13-gram, 8-gram, near_duplicate, aligned, contained, options.
     """
     import polars as pl
 
@@ -84,7 +82,7 @@ def find_contamination(frame: pl.DataFrame, items: Sequence[ExamItem]) -> pl.Dat
         for item, row_id, verdict in _judged(part, table):
             if verdict.level is not Level.NONE:
                 found.append((item, row_id, verdict))
-            elif verdict.score > (weaker[item][1].score if item in weaker else 0.0):
+            elif verdict.aligned > (weaker[item][1].aligned if item in weaker else 0.0):
                 weaker[item] = (row_id, verdict)
     flagged = {item for item, *_ in found}
     found += [(item, *pair) for item, pair in weaker.items() if item not in flagged]
@@ -92,7 +90,7 @@ def find_contamination(frame: pl.DataFrame, items: Sequence[ExamItem]) -> pl.Dat
         (table.items[item].exam, table.items[item].item_id, row_id, *verdict)
         for item, row_id, verdict in found
     ]
-    schema = dict.fromkeys(COLUMNS, pl.String) | {"score": pl.Float64}
+    schema = dict.fromkeys(COLUMNS, pl.String) | {"score": pl.Float64, "aligned": pl.Float64}
     result = pl.DataFrame(rows, schema=schema, orient="row")
     return result.sort("exam", "item_id", "row_id")
 
@@ -101,7 +99,7 @@ def summarise(contamination: pl.DataFrame, items: Sequence[ExamItem]) -> dict[st
     """The verdict per exam, as a mix's manifest has it.
 
     Returns:
-        exam -> items (their number), items_found and rows (number per level: stem and
+        exam -> items (their number), items_found and rows (number per level: options, stem and
         stem+answer, each item and row at its highest level), verdict.
     """
     import polars as pl
@@ -115,7 +113,7 @@ def summarise(contamination: pl.DataFrame, items: Sequence[ExamItem]) -> dict[st
             levels = mine.group_by(key).agg(pl.col("level").max())["level"].to_list()
             counts[name] = {
                 level.value: levels.count(level.value)
-                for level in (Level.STEM, Level.STEM_AND_ANSWER)
+                for level in (Level.OPTIONS, Level.STEM, Level.STEM_AND_ANSWER)
             }
         share = mine["item_id"].n_unique() / max(1, len(unique))
         verdict = "no item found" if not len(mine) else f"{share:.1%} of the items found"
@@ -129,7 +127,7 @@ def rows_to_drop(contamination: pl.DataFrame, drop: str) -> pl.Series:
 
     levels = {
         "none": [],
-        "stem": [Level.STEM.value, Level.STEM_AND_ANSWER.value],
+        "stem": [Level.OPTIONS.value, Level.STEM.value, Level.STEM_AND_ANSWER.value],
         "stem+answer": [Level.STEM_AND_ANSWER.value],
     }[drop]
     return contamination.filter(pl.col("level").is_in(levels))["row_id"].unique().sort()
@@ -171,28 +169,19 @@ def _per_exam(items: Sequence[ExamItem]) -> dict[str, list[ExamItem]]:
 def _judged(part: pl.DataFrame, table: ItemTable) -> Iterator[tuple[int, str, Verdict]]:
     """The pairs of a chunk that have a level, and per item the best of the others."""
     words, layout = _take_apart(part)
-    item, row, score = _scored(table, *layout.to_rows(*table.index.hits(words)))
-    short = table.counts[item] <= EDITABLE_NGRAMS
-    likely = score >= np.where(short, STEM_SHARE / 2, STEM_SHARE)
-    pairs = {
-        (int(i), int(r)): float(s)
-        for i, r, s in zip(item[likely], row[likely], score[likely], strict=True)
-    }
-    for index in table.short:
-        rows, keys = layout.to_rows(*index.hits(words))
-        lengths = index.postings.lengths[keys]
-        owners = index.postings.take(keys).values
-        for i, r in zip(owners.tolist(), np.repeat(rows, lengths).tolist(), strict=True):
-            pairs.setdefault((i, r), 0.0)
+    item, row, count = _shared(layout.to_rows(*table.runs.hits(words)), table.runs.postings)
+    likely = count >= table.least[item]
+    pairs = set(zip(item[likely].tolist(), row[likely].tolist(), strict=True))
+    for index in (*table.wholes, *table.choices):
+        others = _shared(layout.to_rows(*index.hits(words)), index.postings)
+        pairs.update(zip(others[0].tolist(), others[1].tolist(), strict=True))
+    order = np.lexsort((row, -count / table.least[item], item))
+    best = order[np.unique(item[order], return_index=True)[1]]
+    pairs.update(zip(item[best].tolist(), row[best].tolist(), strict=True))
     ids = part["id"].to_list()
     fields = _words_of(part, sorted({r for _, r in pairs}))
-    for (i, r), value in pairs.items():
-        yield i, ids[r], judge(table.stem(i), fields[r], value)
-    order = np.lexsort((row, -score, item))
-    best = order[np.unique(item[order], return_index=True)[1]]
-    for i, r, value in zip(item[best].tolist(), row[best].tolist(), score[best], strict=True):
-        if (i, r) not in pairs:
-            yield i, ids[r], Verdict(Level.NONE, float(value), "8-gram")
+    for i, r in sorted(pairs):
+        yield i, ids[r], judge(table.stem(i), fields[r])
 
 
 def _take_apart(part: pl.DataFrame) -> tuple[Ragged, _Layout]:
@@ -239,29 +228,21 @@ class _Layout:
         return packed >> 32, packed & 0xFFFFFFFF
 
 
-def _scored(
-    table: ItemTable, rows: Integers, keys: Integers
-) -> tuple[Integers, Integers, np.ndarray[Any, np.dtype[np.float64]]]:
-    """Item, row and share of the item's n-grams, for every pair that shares a rare one.
+def _shared(
+    hits: tuple[Integers, Integers], postings: Ragged
+) -> tuple[Integers, Integers, Integers]:
+    """Item, row and number of common n-grams, for every pair that has one.
 
     Args:
-        table: The items.
-        rows: Row of each hit, ascending.
-        keys: n-gram of each hit, ascending within a row.
+        hits: Row and n-gram of each hit, distinct.
+        postings: n-gram -> items.
     """
-    owners = table.rare.take(keys)
-    row = np.repeat(rows, owners.lengths)
+    rows, keys = hits
+    owners = postings.take(keys)
     scale = int(rows.max()) + 1 if len(rows) else 1
-    pairs, counts = np.unique(owners.values.astype(np.int64) * scale + row, return_counts=True)
-    item, row = pairs // scale, pairs % scale
-    if len(rows):
-        stock = table.common.take(item)
-        wanted = (np.repeat(row, stock.lengths) << 32) | stock.values.astype(np.int64)
-        packed = (rows << 32) | keys
-        place = np.minimum(np.searchsorted(packed, wanted), len(packed) - 1)
-        present = offsets_of((packed[place] == wanted).astype(np.int64))
-        counts = counts + present[stock.offsets[1:]] - present[stock.offsets[:-1]]
-    return item, row, counts / np.maximum(1, table.counts[item])
+    packed = owners.values.astype(np.int64) * scale + np.repeat(rows, owners.lengths)
+    pairs, counts = np.unique(packed, return_counts=True)
+    return pairs // scale, pairs % scale, counts
 
 
 def _words_of(part: pl.DataFrame, rows: list[int]) -> dict[int, list[list[str]]]:

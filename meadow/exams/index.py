@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from meadow.exams.overlap import NGRAM_WORDS, STEM_SHARE, Stem
+from meadow.exams.overlap import FRAME, LONG_NGRAM_WORDS, NGRAM_WORDS, RUN_WORDS, STORY, Stem
 from meadow.text.ngrams import (
     Hashes,
     Integers,
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 SHORTEST_CONTAINED = 4
 """Stems of fewer words count only where they are a whole field."""
 COMMON_ITEMS = 16
-"""Items that share an 8-gram above which it counts as a stock phrase."""
+"""Stems that share a run above which it counts as a stock phrase."""
+LEAST_SHARE = 0.1
+"""Telling runs that a row must share, as a part of the stem's words: half of the words in runs of
+four are an eighth of them at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,12 @@ class GramIndex:
     @classmethod
     def of(cls, size: int, grams: Ragged, numbers: Integers) -> GramIndex:
         """The index of n-grams whose row i belongs to item numbers[i]."""
-        keys, inverse, counts = np.unique(grams.values, return_inverse=True, return_counts=True)
-        owners = numbers[grams.rows()][np.argsort(inverse, kind="stable")]
+        order = np.lexsort((numbers[grams.rows()], grams.values))
+        values, owners = grams.values[order], numbers[grams.rows()][order]
+        again = np.zeros(len(values), bool)  # an item that has an n-gram twice owns it once
+        again[1:] = (values[1:] == values[:-1]) & (owners[1:] == owners[:-1])
+        owners = owners[~again]
+        keys, counts = np.unique(values[~again], return_counts=True)
         bits = min(24, max(10, int(np.ceil(np.log2(len(keys) * 32 + 1)))))
         present = np.zeros(1 << bits, bool)
         present[keys >> np.uint64(50 - bits)] = True
@@ -62,6 +70,8 @@ class GramIndex:
         values = grams.values >> np.uint64(14)
         bits = len(self.filter).bit_length() - 1
         likely = np.flatnonzero(self.filter[values >> np.uint64(50 - bits)])
+        if not len(self.keys):
+            return np.empty(0, np.int64), np.empty(0, np.int64)
         place = np.searchsorted(self.keys, values[likely])
         place[place == len(self.keys)] = 0
         equal = self.keys[place] == values[likely]
@@ -78,29 +88,31 @@ class ItemTable:
     Args:
         items: The items, each once per exam.
         words: The words of each stem.
+        rare: Per stem, for each run of `RUN_WORDS` words, whether it can tell the item.
         answers: The words of each right answer.
         options: The words of each option.
-        counts: Distinct 8-grams of each stem.
-        index: Their 8-grams; stems of fewer words as a whole.
-        rare: Per 8-gram the items that it makes a candidate of.
-        common: Per item its other 8-grams.
-        short: The stems of four to seven words, per number of words.
+        least: Runs that a row has to share with an item to be looked at.
+        runs: The runs that can tell items, and which items have each.
+        wholes: Stems that count as a whole only (short ones, or a mere frame), per number of words.
+        choices: Options of more than `RUN_WORDS` words: their first runs.
     """
 
     items: list[ExamItem]
     words: list[list[str]]
+    rare: list[list[bool]]
     answers: list[list[str]]
     options: list[list[list[str]]]
-    counts: Integers
-    index: GramIndex
-    rare: Ragged
-    common: Ragged
-    short: list[GramIndex]
+    least: Integers
+    runs: GramIndex
+    wholes: list[GramIndex]
+    choices: list[GramIndex]
 
     def stem(self, item: int) -> Stem:
         """The words of an item."""
         label = self.items[item].answer.lower()
-        return Stem(self.words[item], self.answers[item], label, self.options[item])
+        return Stem(
+            self.words[item], self.rare[item], self.answers[item], label, self.options[item]
+        )
 
     @classmethod
     def of(cls, items: list[ExamItem]) -> ItemTable:
@@ -112,29 +124,81 @@ class ItemTable:
             return lists
 
         stems = pl.Series([item.question for item in items], dtype=pl.String)
+        words = split(stems.to_list())
         hashes = word_hashes(stems)
-        grams = _distinct(hashes, NGRAM_WORDS)
-        everyone = np.arange(len(items))
-        index = GramIndex.of(NGRAM_WORDS, grams, everyone)
-        rare, common = _rare_and_common(index.postings, grams.lengths)
-        short = []
-        for size in range(SHORTEST_CONTAINED, NGRAM_WORDS):
-            chosen = np.flatnonzero(hashes.lengths == size)
-            if len(chosen):
-                short.append(GramIndex.of(size, _distinct(hashes.take(chosen), size), chosen))
+        framed = np.array([FRAME.issuperset(own) for own in words], bool)
+        telling = _telling(hashes, words)
+        runs = Ragged(telling.grams.values[telling.rare], offsets_of(telling.rare_counts))
+        wholes = []
+        for size in range(SHORTEST_CONTAINED, LONG_NGRAM_WORDS + 1):
+            due = (hashes.lengths == size) & ((size < NGRAM_WORDS) | framed)
+            if due.any():
+                chosen = np.flatnonzero(due)
+                wholes.append(GramIndex.of(size, _distinct(hashes.take(chosen), size), chosen))
         flat = split([text for item in items for _, text in item.options])
         ends = offsets_of(np.array([len(item.options) for item in items], np.int64)).tolist()
+        offered = [flat[ends[i] : ends[i + 1]] for i in range(len(items))]
+        heads = [
+            (index, " ".join(option[: RUN_WORDS + 1]))
+            for index, options in enumerate(offered)
+            for option in options
+            if len(option) > RUN_WORDS
+        ]
+        choices = []
+        if heads:
+            texts = word_hashes(pl.Series([text for _, text in heads]))
+            owners = np.array([index for index, _ in heads])
+            grams = _distinct(texts, RUN_WORDS + 1)
+            choices.append(GramIndex.of(RUN_WORDS + 1, grams, owners))
         return cls(
             items,
-            split(stems.to_list()),
+            words,
+            telling.flags(),
             split([item.answer_text for item in items]),
-            [flat[ends[i] : ends[i + 1]] for i in range(len(items))],
-            grams.lengths,
-            index,
-            rare,
-            common,
-            short,
+            offered,
+            np.maximum(1, (LEAST_SHARE * hashes.lengths).astype(np.int64)),
+            GramIndex.of(RUN_WORDS, runs, np.arange(len(items))),
+            wholes,
+            choices,
         )
+
+
+class _Telling(NamedTuple):
+    """The runs of the stems, in order, and which of them can tell an item."""
+
+    grams: Ragged
+    rare: np.ndarray[Any, np.dtype[np.bool_]]
+
+    @property
+    def rare_counts(self) -> Integers:
+        """Telling runs of each stem."""
+        upto = offsets_of(self.rare.astype(np.int64))
+        return upto[self.grams.offsets[1:]] - upto[self.grams.offsets[:-1]]
+
+    def flags(self) -> list[list[bool]]:
+        """Per stem and run, whether it can tell."""
+        offsets = self.grams.offsets.tolist()
+        flags = self.rare.tolist()
+        return [flags[a:b] for a, b in itertools.pairwise(offsets)]
+
+
+def _telling(hashes: Ragged, words: list[list[str]]) -> _Telling:
+    """A run tells if it has a word that is no part of a question's frame, and few stems have it."""
+    grams = ngram_hashes(hashes, RUN_WORDS)
+    grams = Ragged(grams.values >> np.uint64(14), grams.offsets)
+    plain = np.array([word in STORY or word.isdigit() for own in words for word in own], bool)
+    upto = offsets_of((~plain).astype(np.int64))
+    starts = np.arange(len(grams.values)) + np.repeat(
+        hashes.offsets[:-1] - grams.offsets[:-1], grams.lengths
+    )
+    ends = np.minimum(starts + RUN_WORDS, np.repeat(hashes.offsets[1:], grams.lengths))
+    has_content = upto[ends] > upto[starts]
+    # a stem that comes in several exams, or again in one, counts once
+    unique = np.unique([" ".join(own) for own in words], return_index=True)[1]
+    kinds, counts = np.unique(_distinct(hashes.take(unique), RUN_WORDS).values, return_counts=True)
+    stock = counts[np.searchsorted(kinds, grams.values)] > COMMON_ITEMS if len(kinds) else plain[:0]
+    long = np.repeat(hashes.lengths >= NGRAM_WORDS, grams.lengths)
+    return _Telling(grams, has_content & ~stock & long)
 
 
 def _distinct(words: Ragged, size: int) -> Ragged:
@@ -148,25 +212,3 @@ def _distinct(words: Ragged, size: int) -> Ragged:
     values = np.concatenate([np.empty(0, np.uint64), *(part.values for part in parts)])
     lengths = np.concatenate([np.empty(0, np.int64), *(part.lengths for part in parts)])
     return Ragged(values, offsets_of(lengths))
-
-
-def _rare_and_common(postings: Ragged, counts: Integers) -> tuple[Ragged, Ragged]:
-    """Split postings: a stock phrase makes candidates only of items that it could flag by itself.
-
-    Args:
-        postings: n-gram -> items.
-        counts: n-grams of each item.
-
-    Returns:
-        n-gram -> items that it makes a candidate of; item -> its other n-grams.
-    """
-    key = postings.rows()
-    item = postings.values.astype(np.int64)
-    stock = postings.lengths[key] > COMMON_ITEMS
-    stock_counts = np.bincount(item[stock], minlength=len(counts))
-    safe = stock & (stock_counts < STEM_SHARE * counts)[item]
-    rare_lengths = np.bincount(key[~safe], minlength=len(postings.offsets) - 1)
-    rare = Ragged(postings.values[~safe], offsets_of(rare_lengths))
-    order = np.argsort(item[safe], kind="stable")
-    common_lengths = np.bincount(item[safe], minlength=len(counts))
-    return rare, Ragged(key[safe][order].astype(np.uint64), offsets_of(common_lengths))

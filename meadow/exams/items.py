@@ -26,6 +26,7 @@ from meadow.atomic import sha256_file
 from meadow.errors import FileError, UsageError
 from meadow.exams.formats import Rows, exam_files, rows_of
 from meadow.exams.meaning import AnswerIs, Meaning, understand
+from meadow.exams.overlap import is_frame
 from meadow.exams.usmle import EXAM as USMLE
 from meadow.exams.usmle import ImageReading, usmle_rows
 from meadow.schema import normalise_key
@@ -45,16 +46,6 @@ MMLU_SUBJECTS = frozenset({
     "anatomy", "clinical_knowledge", "college_biology", "college_medicine", "medical_genetics",
     "professional_medicine",
 })  # fmt: skip
-_FRAME_WORDS = """
-a an and the this that these those of in for to at by on with is are was were be been would will
-should which what who how following most more best next likely probable appropriate patient
-patient's patients her his their s condition
-presentation case diagnosis differential cause underlying explanation step initial first management
-treatment therapy test diagnostic finding findings symptoms order perform done expected associated
-regarding answer choose one
-"""
-_FRAME = frozenset(_FRAME_WORDS.split())
-"""Words of which a question about nothing in particular is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +233,7 @@ def _item(meaning: Meaning, excluded: str) -> ExamItem:
         reason = "answer and label disagree"
     elif reason is None and texts.count(right[0]) > 1:
         reason = "the right answer stands under two letters"
-    elif reason is None and _FRAME.issuperset(re.findall(r"[\w']+", meaning.question.lower())):
+    elif reason is None and is_frame(meaning.question):
         reason = "no case in the question"
     fields["has_image"] = fields["has_image"] or bool(excluded)
     return ExamItem("", "", meaning.question, filled, answer, exclusion_reason=reason, **fields)

@@ -52,7 +52,7 @@ def test_verbatim_with_and_without_the_answer() -> None:
     assert found.select("row_id", "level", "score").rows() == [
         ("row0", "stem+answer", 1.0), ("row1", "stem", 1.0)
     ]  # fmt: skip
-    assert found["matched"][0] == "exact+13-gram+8-gram+near_duplicate"
+    assert found["matched"][0] == "exact+13-gram+8-gram+near_duplicate+aligned"
 
 
 def test_case_space_and_punctuation_do_not_hide_an_item() -> None:
@@ -118,15 +118,12 @@ def test_short_stems_need_the_whole_field_or_their_options() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.randoms(use_true_random=False))
-def test_scores_are_those_of_a_set_of_8_grams(draw: random.Random) -> None:
-    """The vectorised search against Python sets, with stock phrases that many items share."""
-    words = [f"w{n}" for n in range(60)]
-    phrase = " ".join(draw.choices(words, k=9))
-    stems = [
-        " ".join(draw.choices(words, k=draw.randint(8, 60))) + draw.choice(["", f" {phrase}"])
-        for _ in range(25)
-    ]
+@given(st.integers(0, 10**6))
+def test_scores_are_those_of_a_set_of_8_grams(seed: int) -> None:
+    """The vectorised search against Python sets."""
+    draw = random.Random(seed)
+    words = [f"w{n}" for n in range(600)]
+    stems = [" ".join(draw.choices(words, k=draw.randint(8, 60))) for _ in range(25)]
     texts = [
         " ".join(draw.choices(words, k=5))
         + " " + " ".join(draw.choice(stems).split()[draw.randint(0, 20):])
@@ -150,7 +147,56 @@ def test_scores_are_those_of_a_set_of_8_grams(draw: random.Random) -> None:
             share = len(own & grams(text)) / len(own)
             if share >= 0.2:
                 assert found.pop((one.item_id, f"row{n}")) == pytest.approx(share)
-    assert not found
+    assert not found  # no run of four is shared by chance
+
+
+FRAMES = st.sampled_from([
+    "Which of the following is the most likely diagnosis?",
+    "What is the most appropriate next step in the management of this patient?",
+])  # fmt: skip
+
+
+def case(draw: random.Random) -> list[str]:
+    """A made-up case of 58 words and more."""
+    words = ("amber", "brisk", "copper", "dusk", "ember", "frost", "gravel", "harbour", "iris")
+    return [draw.choice(words) + str(draw.randint(0, 40)) for _ in range(draw.randint(58, 70))]
+
+
+def edited(words: list[str], every: int, draw: random.Random) -> str:
+    """Every k-th word replaced by another word of the text."""
+    return " ".join(
+        draw.choice(words) if place % every == every - 1 else word
+        for place, word in enumerate(words)
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(5, 10), FRAMES)
+def test_an_edited_case_is_found_and_another_case_is_not(seed: int, every: int, frame: str) -> None:
+    draw = random.Random(seed)
+    cases = [[*case(draw), *frame.split()] for _ in range(12)]
+    around = " ".join(case(draw))
+    texts = [
+        edited(cases[0], every, draw),
+        f"{around} {edited(cases[1], every, draw)} {around}",
+        " ".join([*cases[2][30:], *cases[2][:30]]),
+        f"{around} {frame}",
+    ]
+    found = levels(rows(*(("Do.", text, "x") for text in texts)), *(
+        item(" ".join(words)) for words in cases
+    ))  # fmt: skip
+    assert sorted({row for row, level in found if level != "none"}) == ["row0", "row1", "row2"]
+
+
+def test_the_frame_of_a_question_is_nobodys() -> None:
+    frame = "Which of the following is the most likely diagnosis?"
+    long = ("a tear of the red gland at noon", "a knot in the long tail of mice", "the grey cough "
+            "of the winter millers")  # fmt: skip
+    one = item(frame, long[0], long[1:])
+    listed = "\n".join(f"{label}: {text}" for label, text in zip(LETTERS, long, strict=False))
+    texts = [("Answer.", frame, long[0]), ("Answer.", f"{frame}\n{listed}", "A"),
+             ("Answer.", listed, "A")]  # fmt: skip
+    assert levels(rows(*texts), one) == [("row1", "stem+answer"), ("row2", "options")]
 
 
 def test_summary_and_rows_to_drop() -> None:
@@ -159,8 +205,8 @@ def test_summary_and_rows_to_drop() -> None:
     found = find_contamination(frame, items)
     summary = summarise(found, items)["exam"]
     assert summary["items"] == 2
-    assert summary["rows"] == {"stem": 1, "stem+answer": 1}
-    assert summary["items_found"] == {"stem": 0, "stem+answer": 1}
+    assert summary["rows"] == {"options": 0, "stem": 1, "stem+answer": 1}
+    assert summary["items_found"] == {"options": 0, "stem": 0, "stem+answer": 1}
     assert rows_to_drop(found, "stem").to_list() == ["row0", "row1"]
     assert rows_to_drop(found, "stem+answer").to_list() == ["row0"]
     assert rows_to_drop(found, "none").to_list() == []
