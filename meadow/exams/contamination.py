@@ -13,7 +13,7 @@ is the most likely diagnosis"), tell nothing and do not count. The *level*:
 - `stem+answer`: besides, the output gives the right answer: its text, or its letter where the row
   lists the options;
 - `options`: not the stem, but every option word for word, most of them of five words and more;
-- `none`: less. The row with the highest aligned share is reported per item.
+- `none`: less. Per item the row that came nearest is reported, if it came near at all.
 
 Candidates are the pairs that share a few telling runs of four words; each is then looked at word by
 word. A stem of which every fifth word was replaced keeps runs of four words.
@@ -175,7 +175,8 @@ def _judged(part: pl.DataFrame, table: ItemTable) -> Iterator[tuple[int, str, Ve
     for index in (*table.wholes, *table.choices):
         others = _shared(layout.to_rows(*index.hits(words)), index.postings)
         pairs.update(zip(others[0].tolist(), others[1].tolist(), strict=True))
-    order = np.lexsort((row, -count / table.least[item], item))
+    near = np.flatnonzero(~likely & (2 * count >= table.least[item]))
+    order = near[np.lexsort((row[near], -count[near] / table.least[item[near]], item[near]))]
     best = order[np.unique(item[order], return_index=True)[1]]
     pairs.update(zip(item[best].tolist(), row[best].tolist(), strict=True))
     ids = part["id"].to_list()

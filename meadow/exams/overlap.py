@@ -93,11 +93,18 @@ def judge(stem: Stem, fields: list[list[str]]) -> Verdict:
         lists = _lists_options(stem, fields)
         if lists or (not framed and _answers(stem, fields)):
             matched.append("contained")
-    if any(_ngrams(words, LONG_NGRAM_WORDS) & _ngrams(f, LONG_NGRAM_WORDS) for f in fields):
+    if score > 0 and any(
+        _ngrams(words, LONG_NGRAM_WORDS) & _ngrams(f, LONG_NGRAM_WORDS) for f in fields
+    ):
         matched.append("13-gram")
     if score > 0:
         matched.append("8-gram")
-    if not framed and any(_similar(words, field) for field in fields):
+    # a near duplicate of a long text aligns; in a short one an edit may break every run of eight
+    if (
+        not framed
+        and (aligned > 0 or len(words) < NGRAM_WORDS)
+        and any(_similar(words, field) for field in fields)
+    ):
         matched.append("near_duplicate")
     if aligned >= ALIGNED_SHARE and round(aligned * len(words)) >= LEAST_ALIGNED:
         matched.append("aligned")
@@ -133,9 +140,13 @@ def shares(stem: Stem, fields: list[list[str]]) -> tuple[float, float, float]:
         shared = [tells and run in there for run, tells in zip(runs, rare, strict=True)]
         if not any(shared):
             continue
-        covered = sum(any(shared[max(0, i - RUN_WORDS + 1) : i + 1]) for i in range(size))
+        covered, end = 0, 0
+        for start in (i for i, hit in enumerate(shared) if hit):
+            covered += start + RUN_WORDS - max(start, end)
+            end = start + RUN_WORDS
         aligned = max(aligned, covered / size)
-        common = own & _ngrams(field, NGRAM_WORDS)
+        if not (common := own & _ngrams(field, NGRAM_WORDS)):
+            continue
         score = max(score, len(common) / len(own))
         tells = {
             tuple(words[i : i + NGRAM_WORDS])
