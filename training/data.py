@@ -24,12 +24,11 @@ from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import NAME
 from meadow.errors import RefusedError, UsageError
 from meadow.exams.contamination import FILE_NAME, remaining
+from meadow.exams.overlap import FOUND
 from meadow.net.hub import SCHEME
 from meadow.prompt import complete, render
 from training.config import Data, Recipe
 
-REFUSED_LEVELS = frozenset({"stem", "stem+answer"})
-"""Levels of overlap with an exam item that training refuses."""
 COLUMNS = ("id", "instruction", "input", "output", "source")
 NO_TARGET = "no_target_tokens"
 TOO_LONG = "too_long"
@@ -152,7 +151,7 @@ def _contaminated_rows(corpus: Corpus, record: Mapping[str, Any]) -> dict[str, d
         for exam, facts in record.items():
             found[exam].update({level: int(n) for level, n in facts.get("rows", {}).items()})
     refused = {
-        exam: {level: n for level, n in sorted(levels.items()) if level in REFUSED_LEVELS and n}
+        exam: {level: n for level, n in sorted(levels.items()) if level in FOUND and n}
         for exam, levels in sorted(found.items())
     }
     return {exam: levels for exam, levels in refused.items() if levels}

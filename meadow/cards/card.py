@@ -351,14 +351,37 @@ def _contamination(manifest: Manifest) -> str:
             "Not measured in this folder: `meadow mix` measures it against the exams given with "
             "`--exam`."
         )
+    kinds = list(dict.fromkeys(kind for found in record.values() for kind in found.get("rows", {})))
     rows = []
     for exam, found in record.items():
         levels = found.get("rows", {})
         rows.append(
             [exam, f"{found.get('items', 0):,}"]
-            + [f"{levels.get(level, 0):,}" for level in ("stem", "stem+answer")]
+            + [f"{levels.get(level, 0):,}" for level in kinds]
+            + [f"{sum(found.get('remaining', {}).get('rows', {}).values()):,}"]
         )
-    return _table(["exam", "items", "rows with a stem", "rows with stem and answer"], rows)
+    heads = ["exam", "items", *(f"rows with {level}" for level in kinds), "rows still in the mix"]
+    parts = [_table(heads, rows), *(_exam_files(exam, found) for exam, found in record.items())]
+    return "\n\n".join(filter(None, parts))
+
+
+def _exam_files(exam: str, found: Mapping[str, Any]) -> str:
+    """What was read of an exam, and what the search finds of its items when they are edited."""
+    files = [
+        [item["name"], item["sha256"], f"{item['rows']:,}", f"{item['items']:,}",
+         _reasons(item["left_out"])]
+        for item in found.get("files", ())
+    ]  # fmt: skip
+    recall = [
+        [kind, f"{trial['found']:,} of {trial['planted']:,}"]
+        for kind, trial in found.get("recall", {}).items()
+    ]
+    parts = []
+    if files:
+        parts.append(_table([f"{exam}: file", "sha256", "rows", "items", "left out"], files))
+    if recall:
+        parts.append(_table([f"{exam}: its own items, edited and looked for", "found"], recall))
+    return "\n\n".join(parts)
 
 
 def _privacy(manifest: Manifest, locate: Locate) -> str:

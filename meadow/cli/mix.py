@@ -142,9 +142,9 @@ def show(details: dict[str, Any], steps: tuple[Step, ...] | list[Step]) -> None:
     for exam, found in details["contamination"].items():
         rows, left = found["rows"], found["remaining"]["rows"]
         log(
-            f"exam {exam}: {found['verdict']} ({found['items']:,} items); rows with a stem "
-            f"{rows['stem']:,}, with stem and answer {rows['stem+answer']:,}; still in the mix "
-            f"{left['stem']:,} and {left['stem+answer']:,}"
+            f"exam {exam}: {found['verdict']} ({found['items']:,} items); rows with "
+            + ", ".join(f"{level} {count:,}" for level, count in rows.items())
+            + f"; still in the mix {sum(left.values()):,}"
         )
     splits, rows = details["splits"], details["rows"]
     log(f"rows: train {splits['train']:,}, validation {splits['validation']:,}, "

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meadow.exams.index import ItemTable
-from meadow.exams.overlap import Level, Verdict, judge
+from meadow.exams.overlap import FOUND, Level, Verdict, judge
 from meadow.text.ngrams import (
     Integers,
     Ragged,
@@ -111,10 +111,7 @@ def summarise(contamination: pl.DataFrame, items: Sequence[ExamItem]) -> dict[st
         counts = {}
         for name, key in (("items_found", "item_id"), ("rows", "row_id")):
             levels = mine.group_by(key).agg(pl.col("level").max())["level"].to_list()
-            counts[name] = {
-                level.value: levels.count(level.value)
-                for level in (Level.OPTIONS, Level.STEM, Level.STEM_AND_ANSWER)
-            }
+            counts[name] = {level: levels.count(level) for level in FOUND}
         share = mine["item_id"].n_unique() / max(1, len(unique))
         verdict = "no item found" if not len(mine) else f"{share:.1%} of the items found"
         summary[exam] = {"items": len(unique), **counts, "verdict": verdict}
@@ -122,12 +119,12 @@ def summarise(contamination: pl.DataFrame, items: Sequence[ExamItem]) -> dict[st
 
 
 def rows_to_drop(contamination: pl.DataFrame, drop: str) -> pl.Series:
-    """The ids of rows that `--drop stem` or `--drop stem+answer` removes."""
+    """The ids of rows that `--drop stem` (every level) or `--drop stem+answer` removes."""
     import polars as pl
 
     levels = {
         "none": [],
-        "stem": [Level.OPTIONS.value, Level.STEM.value, Level.STEM_AND_ANSWER.value],
+        "stem": list(FOUND),
         "stem+answer": [Level.STEM_AND_ANSWER.value],
     }[drop]
     return contamination.filter(pl.col("level").is_in(levels))["row_id"].unique().sort()

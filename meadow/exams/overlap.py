@@ -44,6 +44,10 @@ class Level(StrEnum):
     STEM_AND_ANSWER = "stem+answer"
 
 
+FOUND = tuple(level.value for level in Level if level is not Level.NONE)
+"""The levels at which a row holds something of an item."""
+
+
 class Verdict(NamedTuple):
     """What a row holds of an item: the level, the two shares, and what matched."""
 

@@ -293,12 +293,15 @@ def _verdicts(
 ) -> dict[str, Any]:
     """What was found before anything was dropped, and what is still in the mix."""
     from meadow.exams.contamination import summarise
+    from meadow.exams.trial import recall
 
     items = [item for group in exams.values() for item in group]
     found = summarise(contamination, items)
     inside = contamination.filter(contamination["row_id"].is_in(ids.implode()))
     for exam, entry in summarise(inside, items).items():
         found[exam]["remaining"] = {"items_found": entry["items_found"], "rows": entry["rows"]}
+        found[exam]["files"] = getattr(exams.get(exam), "files", [])
+        found[exam]["recall"] = recall(exams[exam]) if exam in exams else {}
     return found
 
 

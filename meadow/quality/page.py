@@ -19,13 +19,13 @@ from markupsafe import Markup, escape
 
 from meadow import charts as svg
 from meadow.errors import UsageError
+from meadow.exams.overlap import FOUND
 from meadow.text.markdown import escape_cell
 
 # The tables of the report: figures as text, once, for the page and for its Markdown twin.
 
 
-LEVELS = ("stem", "stem+answer")
-_LEVEL_HEADS = tuple(f"Rows: {level}#" for level in LEVELS)
+_LEVEL_HEADS = tuple(f"Rows: {level}#" for level in FOUND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, Table]:
                     exam["exam"],
                     count(exam["items"]),
                     count(sum(exam["items_found"].values())),
-                    *(count(exam["rows"].get(level, 0)) for level in LEVELS),
+                    *(count(exam["rows"].get(level, 0)) for level in FOUND),
                     count(sum(exam["remaining"].values())),
                     exam["verdict"] or _verdict(exam["rows"]),
                 )
@@ -221,7 +221,7 @@ def reasons(rejected: Mapping[str, int]) -> str:
 
 
 def _verdict(rows: Mapping[str, int]) -> str:
-    found = sum(rows.get(level, 0) for level in LEVELS)
+    found = sum(rows.get(level, 0) for level in FOUND)
     return "no overlap found" if not found else f"{found:,} rows overlap"
 
 
@@ -271,7 +271,7 @@ def _lost(report: Mapping[str, Any]) -> int:
 
 def _overlaps(report: Mapping[str, Any]) -> int:
     return sum(
-        exam["rows"].get(level, 0) for exam in report["contamination"]["exams"] for level in LEVELS
+        exam["rows"].get(level, 0) for exam in report["contamination"]["exams"] for level in FOUND
     )
 
 

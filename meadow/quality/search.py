@@ -34,7 +34,7 @@ class Query:
         task: A task.
         license: A licence key.
         origin: The source of a row, where a mix holds several.
-        contamination: "any", "none", "stem" or "stem+answer".
+        contamination: "any", "none", "options", "stem" or "stem+answer".
         min: Least characters of the answer.
         max: Most characters of the answer.
     """

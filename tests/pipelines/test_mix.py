@@ -105,7 +105,7 @@ def test_the_default_mix(tmp_path: Path) -> None:
     assert not set(ledger["dropped_id"]) & set(frame["id"])
     assert ledger["jaccard"].min() >= 0.7
     assert pl.read_parquet(tmp_path / "mix" / "contamination.parquet").columns == [
-        "exam", "item_id", "row_id", "level", "score", "matched"
+        "exam", "item_id", "row_id", "level", "score", "aligned", "matched"
     ]  # fmt: skip
     assert check_corpus(tmp_path / "mix") == []
     # Idempotence: mixing the mix again drops nothing.
@@ -289,7 +289,8 @@ def test_contamination_is_reported_and_dropped(tmp_path: Path, exam: Path) -> No
     kept, _ = run(recipe(), corpus, tmp_path / "kept", exams=items)
     verdict = kept.details["contamination"]["mine"]
     assert verdict["items"] == 20
-    assert verdict["rows"] == {"stem": 1, "stem+answer": 1} == verdict["remaining"]["rows"]
+    found = {"options": 0, "stem": 1, "stem+answer": 1}
+    assert verdict["rows"] == found == verdict["remaining"]["rows"]
     for drop, left in (("stem", 0), ("stem+answer", 1)):
         value = named(changed(recipe(), drop=drop), "test")
         dropped, made = run(value, corpus, tmp_path / drop.replace("+", "-"), exams=items)

@@ -126,7 +126,7 @@ export class BrowseView {
     this.min.control.value = this.state.min ?? ''
     this.max.control.value = this.state.max ?? ''
     this.contamination.field.hidden = !this.corpus.hasContamination
-    options(this.contamination.control, [['', 'any row'], ['any', 'some overlap'], ['stem', 'stem'], ['stem+answer', 'stem and answer'], ['none', 'no overlap']], this.state.contamination ?? '')
+    options(this.contamination.control, [['', 'any row'], ['any', 'some overlap'], ['options', 'options alone'], ['stem', 'stem'], ['stem+answer', 'stem and answer'], ['none', 'no overlap']], this.state.contamination ?? '')
     const active = ['task', 'license', 'origin', 'contamination', 'min', 'max'].filter((name) => this.state[name] !== undefined).length
     this.badge.hidden = active === 0
     this.badge.textContent = String(active)

@@ -86,8 +86,8 @@ function duplicates(report) {
 function contamination(report) {
   const { checked, exams } = report.contamination
   if (!checked) return section('Overlap with exams', 'Not checked here: `meadow mix` compares every row with every exam item and writes contamination.parquet.')
-  const levels = ['stem', 'stem+answer']
-  return section('Overlap with exams', 'Training rows that hold the stem of an exam item, or stem and answer, as found before anything was removed.',
+  const levels = ['options', 'stem', 'stem+answer']
+  return section('Overlap with exams', 'Training rows that hold the options of an exam item, its stem, or stem and answer, as found before anything was removed.',
     table([{ name: 'Exam' }, { name: 'Items', number: true }, ...levels.map((level) => ({ name: `Rows: ${level}`, number: true })), { name: 'Still here', number: true }, { name: 'Verdict' }],
       exams.map((exam) => [exam.exam, count(exam.items), ...levels.map((level) => count(exam.rows[level] ?? 0)), count(sum(exam.remaining)), exam.verdict])),
     el('p', {}, el('a', { href: to({ contamination: 'any' }) }, 'Read the rows that overlap'), ' (those that were kept).'))

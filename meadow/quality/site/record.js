@@ -3,7 +3,7 @@
 import { characters, count, el, link, marked, words } from './dom.js'
 import { TEMPLATES } from './prompts.js'
 
-const LEVELS = { 'stem+answer': 'bad', stem: 'warn', none: 'calm' }
+const LEVELS = { 'stem+answer': 'bad', stem: 'warn', options: 'warn', none: 'calm' }
 const LABELS = { instruction: 'Instruction', input: 'Input', output: 'Response' }
 
 /** A small label; `kind` colours it. */
@@ -132,7 +132,7 @@ export function rewriteView(pair, row) {
 
 /** The chips that say what kind of row it is. */
 export function rowChips(row, findings) {
-  const worst = ['stem+answer', 'stem'].find((level) => findings?.some((f) => f.level === level))
+  const worst = ['stem+answer', 'stem', 'options'].find((level) => findings?.some((f) => f.level === level))
   return [
     chip(words(row.task), 'task'),
     chip(row.license),
