@@ -11,25 +11,70 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import click
 
 from meadow import api
 from meadow.atomic import locked, sha256_file, write_json, write_text
 from meadow.build.build import build_corpus
 from meadow.build.engine import run_tasks
 from meadow.build.plan import plan_build
+from meadow.cli.app import Finish, dry_run_option, json_option, log
 from meadow.config import parse_settings
 from meadow.corpus.manifest import hash_json
 from meadow.errors import FileError, UsageError
+from meadow.exams.formats import exam_files
+from meadow.exams.items import load_exam
 from pipelines.held_out import HeldOut, cut_items
-from pipelines.study_arm import ArmTask, finished, run_arm
-from pipelines.study_config import QUESTIONS, Arm, Study
+from pipelines.study_config import QUESTIONS, Arm, Study, load_study
 
-Say = Callable[[str], None]
+ARM = "arm.json"
+Progress = Callable[[str], None]
+
+
+@click.command("study")
+@click.argument("name")
+@click.option("--raw", type=click.Path(path_type=Path), required=True, help="The raw files.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The study's folder.")
+@dry_run_option
+@json_option
+def command(name: str, raw: Path, out: Path, dry_run: bool, as_json: bool) -> None:
+    """Run a whole study, from raw files to the report.
+
+    NAME is a study of the project or a TOML file, which maps each source to its files below --raw.
+    What is finished is not computed again; a study that was killed continues.
+    """
+    finish = Finish(as_json=as_json)
+    plan = load_study(name)
+    if dry_run:
+        rows = plan_study(plan)
+        if not as_json:
+            click.echo(
+                f"{'arm':<24}{'asks':<16}{'method':<12}{'mix':<16}{'steps':>7}{'minutes':>9}"
+            )
+            for row in rows:
+                steps = row["steps"] or (f"{row['epochs']} ep" if row["epochs"] else "-")
+                click.echo(
+                    f"{row['arm']:<24}{' '.join(row['questions']):<16}{row['method']:<12}"
+                    f"{row['mix'] or '-':<16}{steps:>7}{row['estimated_seconds'] / 60:>9.1f}"
+                )
+            total = sum(row["estimated_seconds"] for row in rows) / plan.concurrency / 60
+            click.echo(f"about {total:.0f} minutes, {plan.concurrency} arms at a time")
+            if plan.machine:
+                click.echo(f"estimated for {plan.machine}")
+        finish({"arms": rows})
+        return
+    document = run_study(plan, raw, out, progress=log)
+    for question in document["questions"]:
+        for answer in question["answers"]:
+            log(f"{question['name']} {answer}")
+    log(f"the report: {out / 'report.html'}, {out / 'report.md'}")
+    finish(document)
 
 
 def plan_study(study: Study) -> list[dict[str, Any]]:
@@ -55,14 +100,14 @@ def plan_study(study: Study) -> list[dict[str, Any]]:
     return rows
 
 
-def run_study(study: Study, raw: Path, out: Path, *, say: Say) -> dict[str, Any]:
+def run_study(study: Study, raw: Path, out: Path, *, progress: Progress) -> dict[str, Any]:
     """Run what is not finished and write the report.
 
     Args:
         study: What to do.
         raw: The folder of raw files.
         out: The study's folder.
-        say: Gets lines for the person at the terminal.
+        progress: Told one line at a time.
 
     Returns:
         The content of report.json.
@@ -71,11 +116,11 @@ def run_study(study: Study, raw: Path, out: Path, *, say: Say) -> dict[str, Any]
         MeadowError: A raw file, a recipe or an arm is wrong; what was finished stays.
     """
     with locked(out):
-        whole = _build(study, raw, out / "corpus", frozenset(), say)
+        whole = _build(study, raw, out / "corpus", frozenset(), progress)
         held = _hold_out(study, whole, out / "held_out")
         exams = _exam_files(study, raw, out / "held_out")
         mixes = {
-            name: _mix(study, name, raw, out, held, exams, say) for name in sorted(study.mixes)
+            name: _mix(study, name, raw, out, held, exams, progress) for name in sorted(study.mixes)
         }
         arms: dict[str, dict[str, Any]] = {}
         for wave in _waves(study):
@@ -83,9 +128,9 @@ def run_study(study: Study, raw: Path, out: Path, *, say: Say) -> dict[str, Any]
             todo = [task for task in tasks if finished(task) is None]
             for task in tasks:
                 if task not in todo:
-                    say(f"arm {task.name}: finished before")
+                    progress(f"arm {task.name}: finished before")
             for task, done in zip(todo, run_tasks(run_arm, todo, study.concurrency), strict=True):
-                say(f"arm {task.name}: {_scores(done)}")
+                progress(f"arm {task.name}: {_scores(done)}")
             for task in tasks:
                 found = finished(task)
                 if found is None:
@@ -115,12 +160,14 @@ def _waves(study: Study) -> list[list[Arm]]:
     ]
 
 
-def _build(study: Study, raw: Path, out: Path, exclude: frozenset[str], say: Say) -> Path:
+def _build(study: Study, raw: Path, out: Path, exclude: frozenset[str], progress: Progress) -> Path:
     """The corpus of the study's raw files, without the excluded records."""
     files = {key: [raw / path for path in paths] for key, paths in study.files.items()}
     plan = plan_build(files=files, style=study.style)
     settings = replace(plan.settings, exclude=exclude, recipe="study")
-    build_corpus(settings, plan.inputs, out, workers=2, progress=lambda line: say(f"build {line}"))
+    build_corpus(
+        settings, plan.inputs, out, workers=2, progress=lambda line: progress(f"build {line}")
+    )
     return out
 
 
@@ -171,7 +218,7 @@ def _mix(
     out: Path,
     held: HeldOut,
     exams: Mapping[str, tuple[str, tuple[Path, ...]]],
-    say: Say,
+    progress: Progress,
 ) -> Path:
     """A mix of the corpus without the held-out clusters (or with a planted share of them)."""
     settings = study.mixes[name]
@@ -185,7 +232,7 @@ def _mix(
     )
     if gone:
         corpus = out / f"corpus-{hash_json(sorted(gone))[:12]}"
-        _build(study, raw, corpus, gone, say)
+        _build(study, raw, corpus, gone, progress)
     mix = partial(
         api.mix,
         settings.mix_recipe(name),
@@ -200,7 +247,7 @@ def _mix(
         # the folder is the study's own: another mix in it is one of an older version of the study
         shutil.rmtree(folder, ignore_errors=True)
         rows = mix().rows()
-    say(f"mix {name}: {rows:,} rows")
+    progress(f"mix {name}: {rows:,} rows")
     return folder
 
 
@@ -236,7 +283,7 @@ def _task(
         sha256_file(mix / "MANIFEST.json") if mix else None,
         _identity(base),
         {
-            name: [mode, [sha256_file(p) for p in _plain(paths)]]
+            name: [mode, [sha256_file(p) for p in exam_files(paths)]]
             for name, (mode, paths) in exams.items()
         },
     ]
@@ -251,14 +298,6 @@ def _task(
         threads=max(1, (os.cpu_count() or 1) // study.concurrency),
         key=hash_json(identity),
     )
-
-
-def _plain(paths: Sequence[Path]) -> list[Path]:
-    return [
-        file
-        for path in paths
-        for file in (sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path])
-    ]
 
 
 def _base(arm: Arm, raw: Path, out: Path) -> str:
@@ -284,3 +323,102 @@ def _identity(base: str) -> Any:
     if not base or not folder.is_dir():
         return base
     return {path.name: sha256_file(path) for path in sorted(folder.glob("*.safetensors"))}
+
+
+@dataclass(frozen=True, slots=True)
+class ArmTask:
+    """One arm as a worker gets it: picklable and complete.
+
+    Args:
+        name: The arm's name.
+        folder: Where it writes.
+        recipe: The training recipe as JSON; None scores the base as it is.
+        mix: The mix's folder; None where nothing is trained.
+        base: The base's folder or repository; "" is the recipe's own.
+        exams: Exam -> (mode, its items' files).
+        allow_contaminated: Train although exam items are in the mix.
+        threads: Of torch.
+        key: Identifies all of it.
+    """
+
+    name: str
+    folder: Path
+    recipe: dict[str, Any] | None
+    mix: Path | None
+    base: str
+    exams: dict[str, tuple[str, tuple[Path, ...]]]
+    allow_contaminated: bool
+    threads: int
+    key: str
+
+
+def finished(task: ArmTask) -> dict[str, Any] | None:
+    """The result of an arm that was finished under the same key."""
+    try:
+        document = json.loads((task.folder / ARM).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return document if document.get("key") == task.key else None
+
+
+def run_arm(task: ArmTask) -> dict[str, Any]:
+    """Train and score one arm, or continue to; arm.json is written last."""
+    import torch
+
+    from evaluation.local import load
+    from evaluation.modes import parse_modes
+    from evaluation.run import Settings, run
+    from training.config import Recipe
+    from training.loop import train
+
+    torch.set_num_threads(task.threads)
+    marker = task.folder / "started.json"
+    if not marker.is_file() or json.loads(marker.read_text()).get("key") != task.key:
+        shutil.rmtree(task.folder, ignore_errors=True)
+        write_json(marker, {"key": task.key})
+    model, adapter = task.base, None
+    trained: dict[str, Any] = {}
+    if task.recipe is not None and task.mix is not None:
+        recipe = parse_settings(task.recipe, Recipe, where=f"arm {task.name}")
+        result = train(
+            recipe,
+            task.mix,
+            task.folder / "run",
+            base=task.base or None,
+            allow_contaminated=task.allow_contaminated,
+        )
+        losses = [line["loss"] for line in result.metrics if "loss" in line]
+        trained = {
+            "method": recipe.method,
+            "steps": len(losses),
+            "first_loss": losses[0],
+            "last_loss": losses[-1],
+        }
+        if recipe.method == "full":
+            model = str(result.model)
+        else:
+            adapter = str(result.model)
+            model = task.base or recipe.base.repository
+    backend = load(model, adapter=adapter)
+    document: dict[str, Any] = {"name": task.name, "key": task.key, "trained": trained, "exams": {}}
+    document["parameters"] = sum(p.numel() for p in backend.model.parameters())
+    for exam, (mode, paths) in task.exams.items():
+        folder = task.folder / "eval" / exam
+        summary = run(
+            backend,
+            load_exam(exam, list(paths)),
+            Settings(exam=exam, modes=parse_modes(mode)),
+            folder,
+            contamination=task.mix,
+        )
+        cell = summary["modes"][mode]
+        document["exams"][exam] = {
+            "mode": mode,
+            "accuracy": cell["accuracy"],
+            "ci95": cell["ci95"],
+            "n": cell["n"],
+            "chance": summary["chance"],
+        }
+    document["machine"] = json.loads((folder / "run.json").read_text())["machine"]
+    write_json(task.folder / ARM, document)
+    return document

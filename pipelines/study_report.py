@@ -6,9 +6,9 @@ continued gives the same report.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from meadow.atomic import write_json, write_text
 from meadow.charts import intervals
@@ -119,21 +119,13 @@ def _strata(study: Study, out: Path, modes: Mapping[str, str]) -> list[dict[str,
         for exam in study.exams:
             run = read_run(out / "arms" / arm.name / "eval" / exam.name)
             chosen = [r for r in run.rows if r["mode"] == modes[exam.name] and not r["variant"]]
-            strata = by(chosen, _source_of(run.items))
+            items = run.items
+            strata = by(chosen, lambda row: items[row["item_id"]]["discipline"])  # noqa: B023 - at once
             rows += [
                 {"arm": arm.name, "exam": exam.name, "stratum": name, **cell}
                 for name, cell in sorted(strata.items())
             ]
     return rows
-
-
-def _source_of(items: Mapping[str, Mapping[str, Any]]) -> Callable[[Mapping[str, Any]], str | None]:
-    """Prediction -> the source that its item was cut from."""
-
-    def source(row: Mapping[str, Any]) -> str | None:
-        return cast("str | None", items[row["item_id"]]["discipline"])
-
-    return source
 
 
 def _mixes(study: Study, out: Path) -> list[dict[str, Any]]:
@@ -222,24 +214,17 @@ def write_study_report(document: dict[str, Any], out: Path) -> None:
     """report.json, report.md and report.html."""
     import jinja2
 
-    # Markdown is no HTML: it is rendered without autoescape, from numbers and our own texts
-    plain = jinja2.Environment(  # noqa: S701
+    templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
+        # Markdown is no HTML: nothing is escaped there, and numbers and texts are our own
+        autoescape=jinja2.select_autoescape(["html.j2"]),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    page = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     write_json(out / "report.json", document)
-    write_text(out / "report.md", plain.get_template("study.md.j2").render(**document))
-    write_text(
-        out / "report.html",
-        page.get_template("study.html.j2").render(**document, charts=_charts(document)),
-    )
+    charts = _charts(document)
+    for name in ("report.md", "report.html"):
+        template = templates.get_template(f"study{Path(name).suffix}.j2")
+        write_text(out / name, template.render(**document, charts=charts))

@@ -43,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("training.cli:export", "Merge adapters and export a checkpoint."),
     "eval": ("evaluation.cli:evaluate", "Score checkpoints on exams."),
     "compare": ("evaluation.cli:compare", "Compare evaluation runs, paired."),
-    "study": ("pipelines.study_command:study", "Run a whole study, from raw files to the report."),
+    "study": ("pipelines.study:command", "Run a whole study, from raw files to the report."),
     "doctor": ("meadow.cli.doctor:doctor", "Say what this machine has and what is missing."),
     "demo": ("meadow.cli.demo:demo", "Run the main job on the embedded samples."),
 }
