@@ -78,23 +78,11 @@ def test_the_summary_tells_the_two_readings_apart() -> None:
     assert cell["strict_reading"] == {"correct": 19, "legacy_only": 6, "strict_only": 8, "n": 30}
 
 
-@pytest.mark.parametrize(
-    ("response", "accepted"),
-    [
-        ("A: Aspirin", True),
-        ("A. Aspirin", True),
-        ("A 67-year-old woman", True),
-        ("Z nothing", True),
-        ("C", False),
-        ("(C) text", False),
-        ("C) text", False),
-        ("a: Aspirin", False),
-        ("The answer is C", False),
-        ("A:Aspirin", False),
-    ],
-)
-def test_what_the_2023_format_check_accepts(response: str, accepted: bool) -> None:
-    assert accepted_2023(response) is accepted
+def test_what_the_2023_format_check_accepts() -> None:
+    for response in ("A: Aspirin", "A. Aspirin", "A 67-year-old woman", "Z nothing"):
+        assert accepted_2023(response), response
+    for response in ("C", "(C) text", "C) text", "a: Aspirin", "The answer is C", "A:Aspirin"):
+        assert not accepted_2023(response), response
 
 
 @pytest.mark.parametrize(

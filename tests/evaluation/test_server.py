@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
-import os
 import socket
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
 from evaluation import server as http
 from evaluation.modes import parse_modes
@@ -30,6 +21,8 @@ from meadow.errors import NetworkError, RefusedError
 from meadow.exams.items import ExamItem
 from meadow.net.retry import RetryPolicy
 
+SOON = RetryPolicy(tries=3, sleep=lambda _: None)
+
 
 class Server:
     """Completions of a real model; `kind` says what it leaves out."""
@@ -37,18 +30,14 @@ class Server:
     def __init__(self, model: Any, tokenizer: Any, kind: str) -> None:
         self.model, self.tokenizer, self.kind = model, tokenizer, kind
         self.seen: set[str] = set()
-        self.lock = threading.Lock()
 
-    async def completions(self, request: Request) -> Response:
-        body = await request.json()
-        with self.lock:
-            first = str(body) not in self.seen
-            self.seen.add(str(body))
-            if self.kind == "flaky" and first:
-                return JSONResponse({}, 429, {"retry-after": "0"})
-            if self.kind == "down":
-                return JSONResponse({}, 503, {"retry-after": "0"})
-            return JSONResponse(self.answer(body))
+    def __call__(self, request: Request) -> Response:
+        body = request.get_json()
+        first = str(body) not in self.seen
+        self.seen.add(str(body))
+        if self.kind == "down" or (self.kind == "flaky" and first):
+            return Response("{}", 503 if self.kind == "down" else 429)
+        return Response(json.dumps(self.answer(body)), content_type="application/json")
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
         import torch
@@ -87,29 +76,17 @@ class Server:
 
 
 @pytest.fixture
-def serve(random_model: tuple[Any, Any]) -> Iterator[Any]:
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+def serve(random_model: tuple[Any, Any], httpserver: HTTPServer) -> Any:
+    """Makes a backend of a server of some kind; two addresses of it share the work."""
 
-    def start(kind: str = "honest") -> str:
-        app = Server(*random_model, kind)
-        routes = [Route("/v1/completions", app.completions, methods=["POST"])]
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        config = uvicorn.Config(Starlette(routes=routes), "127.0.0.1", port, log_level="error")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        deadline = time.monotonic() + 20
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.02)
-        running.append((server, thread))
-        return f"http://127.0.0.1:{port}/v1"
+    def start(kind: str = "honest") -> HttpBackend:
+        handler = Server(*random_model, kind)
+        httpserver.clear()
+        httpserver.expect_request("/v1/completions", method="POST").respond_with_handler(handler)
+        urls = [httpserver.url_for("/v1"), httpserver.url_for("/")]
+        return HttpBackend(urls, "random", policy=SOON)
 
-    yield start
-    for server, thread in running:
-        server.should_exit = True
-        thread.join(10)
+    return start
 
 
 def scored(
@@ -128,7 +105,7 @@ def test_a_server_with_prompt_logprobs_scores_as_the_local_model(
     kind: str,
 ) -> None:
     items = sample_items[:4]
-    backend = HttpBackend([serve(kind), serve(kind)], "random")
+    backend = serve(kind)
     backend.probe(["letter", "text"])
     assert backend.has_echo
     remote, _ = scored(backend, items, tmp_path / "remote", "letter,option,text")
@@ -141,7 +118,7 @@ def test_a_server_with_prompt_logprobs_scores_as_the_local_model(
 
 
 def test_a_server_without_logprobs_is_refused_for_scoring(serve: Any) -> None:
-    backend = HttpBackend([serve("silent")], "random")
+    backend = serve("silent")
     with pytest.raises(RefusedError, match="letter needs log-probabilities"):
         backend.probe(["letter"])
     with pytest.raises(RefusedError, match="text needs log-probabilities"):
@@ -153,7 +130,7 @@ def test_a_server_without_echo_is_refused_for_text_only(
     serve: Any, local: Any, sample_items: list[ExamItem], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    backend = HttpBackend([serve("one entry")], "random")
+    backend = serve("one entry")
     with pytest.raises(RefusedError, match=r"option, text needs log-probabilities of the prompt"):
         backend.probe(["letter", "option", "text"])
     backend.probe(["letter"])
@@ -170,7 +147,7 @@ def test_a_server_without_echo_is_refused_for_text_only(
 def test_letters_outside_the_top_are_censored_not_scored(
     serve: Any, sample_items: list[ExamItem], tmp_path: Path
 ) -> None:
-    backend = HttpBackend([serve("few")], "random")
+    backend = serve("few")
     backend.has_letters = True  # this server shows two tokens only
     items = sample_items[:6]
     rows, summary = scored(backend, items, tmp_path, "letter")
@@ -187,58 +164,19 @@ def test_letters_outside_the_top_are_censored_not_scored(
 def test_generation_over_completions(
     serve: Any, sample_items: list[ExamItem], tmp_path: Path
 ) -> None:
-    backend = HttpBackend([serve("silent")], "random")
+    backend = serve("silent")
     rows, _ = scored(backend, sample_items[:3], tmp_path, "generate")
     assert all(row["text"] for row in rows)
 
 
 def test_a_server_that_stays_down_is_an_error_with_a_way_on(serve: Any) -> None:
-    policy = RetryPolicy(tries=3, sleep=lambda _: None)
-    down = HttpBackend([serve("down")], "random", policy=policy)
+    backend = serve("down")
     with pytest.raises(NetworkError, match="status 503; given up after 3 tries") as caught:
-        down.probe(["letter"])
+        backend.probe(["letter"])
     assert "the journal keeps what was scored" in str(caught.value.fix)
-    assert (down.work()["requests"], down.work()["retries"]) == (3, 3)
+    assert (backend.work()["requests"], backend.work()["retries"]) == (3, 3)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
     with pytest.raises(NetworkError, match="ConnectError"):
-        HttpBackend([f"http://127.0.0.1:{free}"], "random", policy=policy).probe(["letter"])
-
-
-@pytest.mark.slow
-def test_transformers_serve(
-    random_folder: Path, sample_items: list[ExamItem], tmp_path: Path
-) -> None:
-    """The real server generates, and answers without log-probabilities: scoring is refused."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [str(Path(sys.executable).parent / "transformers"), "serve", str(random_folder),
-               "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]  # fmt: skip
-    log = (tmp_path / "log").open("w")
-    process = subprocess.Popen(
-        command, stdout=log, stderr=log, env={**os.environ, "HF_HUB_OFFLINE": "1"}
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 180
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                httpx.get(f"{url}/health", timeout=2)
-                break
-            except httpx.TransportError:
-                time.sleep(1)
-        assert process.poll() is None, (tmp_path / "log").read_text()[-2000:]
-        backend = HttpBackend([url], str(random_folder))
-        for mode in ("letter", "text"):
-            with pytest.raises(RefusedError):
-                backend.probe([mode])
-        backend.probe(["generate"])
-        rows, _ = scored(backend, sample_items[:3], tmp_path / "run", "generate")
-        assert len(rows) == 3
-        assert any(row["text"] for row in rows)
-    finally:
-        process.terminate()
-        process.wait(30)
-        log.close()
+        HttpBackend([f"http://127.0.0.1:{free}"], "random", policy=SOON).probe(["letter"])

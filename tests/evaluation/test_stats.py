@@ -86,18 +86,6 @@ def test_the_minimum_detectable_difference_solves_its_equation(n: int, discordan
         assert power(d) == pytest.approx(0, abs=1e-4)
 
 
-def test_the_minimum_detectable_difference_has_its_power() -> None:
-    n, discordant = 324, 0.2
-    d = stats.minimum_detectable(n, discordant)
-    assert d is not None
-    generator = np.random.default_rng(0)
-    pairs = generator.multinomial(
-        n, [(discordant + d) / 2, (discordant - d) / 2, 1 - discordant], 2000
-    )
-    z = (pairs[:, 0] - pairs[:, 1]) / np.sqrt(np.maximum(1, pairs[:, 0] + pairs[:, 1]))
-    assert (np.abs(z) > 1.96).mean() == pytest.approx(0.8, abs=0.03)
-
-
 def test_chance_varies_with_the_options() -> None:
     assert stats.chance_level([4, 4, 5]) == pytest.approx((0.25 + 0.25 + 0.2) / 3)
     assert stats.chance_level([]) == 0.0
