@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -149,43 +149,21 @@ def softmax(values: Sequence[float]) -> list[float]:
     return [w / total for w in weights]
 
 
-@dataclass(frozen=True, slots=True)
-class Bin:
-    """One point of a reliability diagram."""
-
-    confidence: float
-    accuracy: float
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """How far confidence can be trusted.
-
-    Args:
-        ece: Expected calibration error over equal-mass bins.
-        brier: Mean squared error of all options' probabilities (0 to 2).
-        area: Area under the risk-coverage curve; lower is better.
-        bins: The reliability diagram.
-        coverage: (share answered, error among them), most confident first.
-    """
-
-    ece: float
-    brier: float
-    area: float
-    bins: tuple[Bin, ...]
-    coverage: tuple[tuple[float, float], ...]
-
-
 def calibration(
     probabilities: Sequence[Sequence[float]], gold: Sequence[int], bins: int = 15
-) -> Calibration | None:
-    """Calibration of the most probable option; None without questions.
+) -> dict[str, Any] | None:
+    """How far the most probable option's confidence can be trusted; None without questions.
 
     Args:
         probabilities: Per question, one per option.
         gold: Index of the right option.
         bins: Equal-mass bins, fewer where there are fewer questions.
+
+    Returns:
+        `ece`, the expected calibration error over equal-mass bins; `brier`, the mean squared error
+        of all options' probabilities (0 to 2); `area` under the risk-coverage curve, lower is
+        better; `bins` (confidence, accuracy, n) of the reliability diagram; and `coverage`, (share
+        answered, error among them), most confident first.
     """
     if not gold:
         return None
@@ -194,10 +172,15 @@ def calibration(
     right = np.array([t == g for t, g in zip(top, gold, strict=True)], dtype=np.float64)
     order = np.argsort(confidence, kind="stable")
     parts = [part for part in np.array_split(order, min(bins, len(order))) if len(part)]
-    points = tuple(
-        Bin(float(confidence[part].mean()), float(right[part].mean()), len(part)) for part in parts
-    )
-    ece = sum(point.n * abs(point.confidence - point.accuracy) for point in points) / len(gold)
+    points = [
+        {
+            "confidence": float(confidence[part].mean()),
+            "accuracy": float(right[part].mean()),
+            "n": len(part),
+        }
+        for part in parts
+    ]
+    ece = sum(point["n"] * abs(point["confidence"] - point["accuracy"]) for point in points)
     brier = math.fsum(
         (value - (place == g)) ** 2
         for p, g in zip(probabilities, gold, strict=True)
@@ -207,36 +190,22 @@ def calibration(
     shares = np.arange(1, len(gold) + 1) / len(gold)
     step = max(1, len(gold) // 100)
     kept = sorted({*range(step - 1, len(gold), step), len(gold) - 1})
-    return Calibration(
-        float(ece),
-        float(brier),
-        float(errors.mean()),
-        points,
-        tuple((float(shares[i]), float(errors[i])) for i in kept),
-    )
+    return {
+        "ece": float(ece / len(gold)),
+        "brier": float(brier),
+        "area": float(errors.mean()),
+        "bins": points,
+        "coverage": [(float(shares[i]), float(errors[i])) for i in kept],
+    }
 
 
-@dataclass(frozen=True, slots=True)
-class PositionBias:
-    """Whether a model prefers some labels.
-
-    Args:
-        predicted: Predictions per label.
-        gold: Right answers per label.
-        chi_square: Of predicted counts against the gold distribution.
-        p: Of that statistic.
-    """
-
-    predicted: dict[str, int]
-    gold: dict[str, int]
-    chi_square: float
-    p: float
-
-
-def position_bias(predicted: Sequence[str], gold: Sequence[str]) -> PositionBias:
-    """Pearson's chi-square of predicted labels against the distribution of the right ones.
+def position_bias(predicted: Sequence[str], gold: Sequence[str]) -> dict[str, Any]:
+    """Whether a model prefers some labels: predicted ones beside the right ones.
 
     Labels that are right less than five times are pooled, where there are any.
+
+    Returns:
+        Counts per label, `predicted` and `gold`; Pearson's `chi_square`, and its `p`.
     """
     from scipy.stats import chi2
 
@@ -256,4 +225,4 @@ def position_bias(predicted: Sequence[str], gold: Sequence[str]) -> PositionBias
     statistic = sum((seen - due) ** 2 / due for seen, due in cells if due > 0)
     freedom = len(cells) - 1
     p = float(chi2.sf(statistic, freedom)) if freedom > 0 else 1.0
-    return PositionBias(counts, truth, statistic, p)
+    return {"predicted": counts, "gold": truth, "chi_square": statistic, "p": p}

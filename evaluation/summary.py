@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from evaluation.modes import GENERATED, SCORED
-from evaluation.parse import accuracies
 from evaluation.stats import (
     beats_chance,
     calibration,
@@ -168,20 +166,36 @@ def _mode(mode: str, rows: Sequence[Row], levels: Mapping[str, str] | None) -> d
     value["statuses"] = dict(sorted(Counter(row["status"] for row in rows).items()))
     answered = [row for row in rows if row["pred"] is not None]
     if answered:
-        bias = position_bias([r["pred"] for r in answered], [r["gold"] for r in answered])
-        value["position"] = asdict(bias)
+        picked = [row["pred"] for row in answered]
+        value["position"] = position_bias(picked, [row["gold"] for row in answered])
     if levels is not None:
         value["contamination"] = contamination(rows, levels)
     if mode in SCORED:
         value["calibration"] = _calibration(rows)
     if mode in GENERATED:
-        outcomes = [(r["pred"] is not None, bool(r["correct"]), r["n_options"]) for r in rows]
-        value["conventions"] = asdict(accuracies(outcomes))
+        value["conventions"] = conventions(rows)
         value["rules"] = dict(sorted(Counter(r["rule"] for r in rows if r["rule"]).items()))
     if mode == "medalpaca_legacy":
         value["retries"] = sum(row["retries"] for row in rows)
         value["strict_reading"] = _strict_reading(rows)
     return value
+
+
+def conventions(rows: Sequence[Row]) -> dict[str, Any]:
+    """Accuracy under three conventions for responses without a letter.
+
+    They are wrong (`strict`), left out (`parsed_only`), or earn what guessing earns (`chance`).
+    """
+    parsed = [bool(row["correct"]) for row in rows if row["pred"] is not None]
+    lucky = sum(1 / row["n_options"] for row in rows if row["pred"] is None)
+    n, right = len(rows), sum(parsed)
+    return {
+        "strict": right / n if n else 0.0,
+        "parsed_only": right / len(parsed) if parsed else 0.0,
+        "chance": (right + lucky) / n if n else 0.0,
+        "n": n,
+        "n_parsed": len(parsed),
+    }
 
 
 def _strict_reading(rows: Sequence[Row]) -> dict[str, Any]:
@@ -204,11 +218,10 @@ def _calibration(rows: Sequence[Row]) -> dict[str, Any] | None:
         for row in rows
         if row["logliks"] is not None and all(value == value for value in row["logliks"])
     ]
-    found = calibration(
+    return calibration(
         [softmax(row["logliks"]) for row in whole],
         [list(row["labels"]).index(row["gold"]) for row in whole],
     )
-    return asdict(found) if found else None
 
 
 def _variants(rows: Sequence[Row], modes: Sequence[str]) -> dict[str, Any]:

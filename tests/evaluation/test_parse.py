@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from evaluation import generate
 from evaluation.generate import accepted_2023, right_2023
-from evaluation.parse import Status, accuracies, parse
+from evaluation.parse import Status, parse
 from evaluation.questions import Question
-from evaluation.summary import summarise
+from evaluation.summary import conventions, summarise
 from meadow.exams.items import ExamItem, item_id
 
 OPTIONS = [
@@ -160,8 +160,12 @@ def test_a_word_is_never_a_letter(word: str) -> None:
 
 
 def test_three_conventions() -> None:
-    found = accuracies([(True, True, 4), (True, False, 4), (False, False, 4), (False, False, 5)])
-    assert (found.strict, found.parsed_only) == (0.25, 0.5)
-    assert found.chance == pytest.approx((1 + 0.25 + 0.2) / 4)
-    assert (found.n, found.n_parsed) == (4, 2)
-    assert accuracies([]).strict == 0.0
+    rows = [
+        {"pred": pred, "correct": right, "n_options": k}
+        for pred, right, k in (("A", True, 4), ("B", False, 4), (None, False, 4), (None, False, 5))
+    ]
+    assert conventions(rows) == {
+        "strict": 0.25, "parsed_only": 0.5, "chance": pytest.approx((1 + 0.25 + 0.2) / 4),
+        "n": 4, "n_parsed": 2,
+    }  # fmt: skip
+    assert conventions([])["strict"] == 0.0

@@ -99,12 +99,14 @@ def test_chance_varies_with_the_options() -> None:
 def test_position_bias() -> None:
     gold = ["A"] * 20 + ["B"] * 30 + ["C"] * 50
     found = stats.position_bias(["A"] * 60 + ["B"] * 20 + ["C"] * 20, gold)
-    assert found.chi_square == pytest.approx(40**2 / 20 + 10**2 / 30 + 30**2 / 50)
-    assert found.p == pytest.approx(np.exp(-found.chi_square / 2))  # two degrees of freedom
+    assert found["chi_square"] == pytest.approx(40**2 / 20 + 10**2 / 30 + 30**2 / 50)
+    assert found["p"] == pytest.approx(np.exp(-found["chi_square"] / 2))  # two degrees of freedom
     even = stats.position_bias(gold, gold)
-    assert (even.chi_square, even.p) == (0.0, 1.0)
+    assert (even["chi_square"], even["p"]) == (0.0, 1.0)
     pooled = stats.position_bias(["D"] * 10, ["A"] * 6 + ["B", "C", "D", "D"])
-    assert pooled.chi_square == pytest.approx(6**2 / 6 + 6**2 / 4)  # A, and the rare ones together
+    assert pooled["chi_square"] == pytest.approx(
+        6**2 / 6 + 6**2 / 4
+    )  # A, and the rare ones together
 
 
 def test_calibration_by_hand_and_by_histogram() -> None:
@@ -112,15 +114,15 @@ def test_calibration_by_hand_and_by_histogram() -> None:
         [[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]], [0, 1, 1, 0], bins=2
     )
     assert found is not None
-    assert found.ece == pytest.approx(0.5 * abs(0.65 - 0.5) + 0.5 * abs(0.85 - 0.5))
-    assert found.brier == pytest.approx((0.02 + 1.28 + 0.32 + 0.98) / 4)
-    assert found.coverage[-1] == (1.0, 0.5)
+    assert found["ece"] == pytest.approx(0.5 * abs(0.65 - 0.5) + 0.5 * abs(0.85 - 0.5))
+    assert found["brier"] == pytest.approx((0.02 + 1.28 + 0.32 + 0.98) / 4)
+    assert found["coverage"][-1] == (1.0, 0.5)
     generator = np.random.default_rng(5)
     top = generator.uniform(0.5, 1, 3000)
     right = generator.random(3000) < top  # calibrated by construction
     found = stats.calibration([[t, 1 - t] for t in top], [0 if r else 1 for r in right], bins=15)
     assert found is not None
-    assert found.ece < 0.04
+    assert found["ece"] < 0.04
     assert stats.calibration([], []) is None
 
 
