@@ -1,4 +1,4 @@
-"""The warm parent, the local stages under test, and the tally of points that a run ends with."""
+"""The warm parents, the stages that they run, and the tally of points that a run ends with."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.fault_served import ServedStages
 from support.fault_shim import WarmParent, compile_shim, restore, snapshot
 from support.fault_stage import Stage
+from support.faulty_server import faulty_server
+from support.hub.server import running
 
 from meadow.corpus.manifest import read_manifest
+from meadow.rephrase.scripted_chat import scripted_chat
 from meadow.samples import FOLDER
 
 TALLY = "faults"
+SERVED = {"rephrase", "fetch", "pull", "repull"}
 SAMPLES = {"mmmlu": "mmmlu", "pubmed_causal": "pubmed_causal/pubmed_causal_language_use.csv"}
 
 
@@ -154,6 +159,25 @@ def age_documents(folder: Path) -> None:
 def stages(warm: WarmParent, tmp_path_factory: pytest.TempPathFactory) -> Stages:
     """The local stages, by name."""
     return Stages(warm, tmp_path_factory.mktemp("stages"))
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedStages]:
+    """The stages that talk to a server on loopback, by name."""
+    if shutil.which("gcc") is None:
+        pytest.skip("the fault shim is compiled with gcc, which is not installed")
+    folder = tmp_path_factory.mktemp("served")
+    with running(folder / "hub") as hub, scripted_chat() as chat, faulty_server() as files:
+        made = ServedStages(hub, chat, files, folder / "work")
+        yield made
+        made.warm.close()
+
+
+@pytest.fixture
+def stage(name: str, request: pytest.FixtureRequest) -> Stage:
+    """The stage that the test's `name` says."""
+    made: Stage = request.getfixturevalue("served" if name in SERVED else "stages")[name]
+    return made
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

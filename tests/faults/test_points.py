@@ -9,20 +9,24 @@ import pytest
 from support.budget import sample
 from support.fault_shim import Mode
 from support.fault_stage import Stage
-from support.fault_trials import MODES, check_order, run_points, spread
+from support.fault_trials import MODES, check_order, first_of, run_points, spread
 
 from meadow.corpus.manifest import NAME
+from meadow.fetch.lockfile import NAME as LOCK
 
-STAGES = ("build", "rebuild", "mix", "remix", "card", "report")
-SAMPLED = {Mode.KILL: 3, Mode.FULL: 1, Mode.FAIL: 1}
+STAGES = (
+    *("build", "rebuild", "mix", "remix", "card", "report"),
+    *("rephrase", "fetch", "pull", "repull"),
+)
+SAMPLED = {Mode.KILL: 2, Mode.FULL: 1, Mode.FAIL: 1}
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name.lower())
 @pytest.mark.parametrize("name", STAGES)
-def test_a_fault_at_sampled_points(name: str, mode: Mode, stages, record_property) -> None:
+def test_a_fault_at_sampled_points(name: str, mode: Mode, stage: Stage, record_property) -> None:
     shift = 7 * STAGES.index(name) + 3 * int(mode)
     run_points(
-        stages[name],
+        stage,
         mode,
         lambda numbers, points: spread(numbers, points, SAMPLED[mode], shift),
         record_property,
@@ -30,23 +34,46 @@ def test_a_fault_at_sampled_points(name: str, mode: Mode, stages, record_propert
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "mode", "call", "path"),
+    [
+        # files of the version before stayed for ever
+        ("repull", Mode.KILL, "rename", "/README.md"),
+        # its note stayed beside a finished file
+        ("fetch", Mode.KILL, "unlink", "/b.csv.part.json"),
+        ("fetch", Mode.FAIL, "unlink", "/b.csv.part.json"),
+        # messages that did not say which file
+        ("fetch", Mode.FAIL, "write", "/a.csv.part"),
+        ("pull", Mode.FULL, "write", "/README.md.metadata"),
+        ("pull", Mode.FAIL, "unlink", "/MANIFEST.json.metadata"),
+        # a message that did not say that the disk may be full
+        ("rephrase", Mode.FULL, "open", "/answers.sqlite-wal"),
+    ],
+)
+def test_where_defects_were(mode, call, path, stage: Stage, record_property) -> None:
+    run_points(stage, mode, first_of(call, path), record_property, noted=False)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name.lower())
 @pytest.mark.parametrize("name", STAGES)
-def test_a_fault_at_every_point(name: str, mode: Mode, stages, record_property) -> None:
-    run_points(
-        stages[name], mode, lambda numbers, _: numbers[:: sample()], record_property, noted=True
-    )
+def test_a_fault_at_every_point(mode: Mode, stage: Stage, record_property) -> None:
+    run_points(stage, mode, lambda numbers, _: numbers[:: sample()], record_property, noted=True)
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_bytes_are_on_disk_before_their_name(name: str, stages) -> None:
-    stage: Stage = stages[name]
-    _, points = stage.record()
-    root = str(stage.out.resolve())
-    published = {f"{root}/{path}" for path in {*stage.new, NAME}}
-    changed = {path for path in published if path[len(root) + 1 :] not in stage.old} | {
-        f"{root}/{path}" for path in stage.new if stage.new[path] != stage.old.get(path)
-    }
-    assert changed <= check_order(points, published, last=f"{root}/{NAME}")
+def test_bytes_are_on_disk_before_their_name(stage: Stage) -> None:
+    ended, points = stage.record()
+    assert ended.code == 0, ended.text
+    if stage.corpus:
+        root, last = stage.corpus.resolve(), f"{stage.corpus.resolve()}/{NAME}"
+        named = {path for path in stage.new if (root / path).exists()}  # quarantines stay home
+        published = {f"{root}/{path}" for path in named} | {last}
+        changed = {f"{root}/{p}" for p in named if stage.new[p] != stage.old.get(p)} | {last}
+    else:
+        root, last = stage.out.resolve() / "raw" / "invented", ""
+        published = {f"{root}/{letter}.csv" for letter in "abc"}
+        published |= {f"{stage.out.resolve()}/lock/{LOCK}"}
+        changed = published
+    assert changed <= check_order(points, published, last)

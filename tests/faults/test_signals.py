@@ -8,10 +8,15 @@ import pytest
 from support.budget import note, sample
 from support.fault_shim import Ended, WarmParent, restore, snapshot
 from support.fault_signals import interrupt_often
+from support.fault_stage import Stage
 
 from meadow.corpus.manifest import NAME
 
 RACERS = 4
+STAGES = (
+    *("build", "rebuild", "mix", "remix", "card", "report"),
+    *("rephrase", "fetch", "pull", "repull"),
+)
 
 
 @pytest.mark.parametrize("name", ["rebuild", "mix"])
@@ -21,9 +26,9 @@ def test_a_signal_ends_a_run_that_can_go_on(name: str, stages, record_property) 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("name", ["build", "rebuild", "mix", "remix", "card", "report"])
-def test_signals_at_fifty_moments(name: str, stages, record_property) -> None:
-    interrupt_often(stages[name], max(3, 50 // sample()), record_property)
+@pytest.mark.parametrize("name", STAGES)
+def test_signals_at_fifty_moments(stage: Stage, record_property) -> None:
+    interrupt_often(stage, max(3, 50 // sample()), record_property)
 
 
 def race(warm: WarmParent, stage) -> list[str]:

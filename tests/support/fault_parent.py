@@ -42,7 +42,7 @@ def add_sources(described: dict[str, list[dict[str, Any]]]) -> None:
             convert=lambda *_: iter(()),
         )
         SOURCES[name] = Source(
-            name, "Invented", "https://example.org", "Nobody", "mit", upstream=origin
+            name, "Invented", "https://example.org", "Nobody", "mit", False, upstream=origin
         )
 
 
