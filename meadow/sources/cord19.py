@@ -12,7 +12,7 @@ import hashlib
 import re
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from meadow.licenses import LICENSES
 from meadow.readers.delimited import read_file
@@ -29,6 +29,8 @@ HOMEPAGE = "https://github.com/allenai/cord19"
 RELEASE = "2022-06-02"
 REQUIRED = ("cord_uid", "title", "abstract", "license")
 """The columns that old releases and shortened copies have too."""
+FACTS = ("doi", "pmcid", "pubmed_id", "arxiv_id", "journal", "publish_time", "source_x")
+"""What of a row goes to `meta`, beside its licence."""
 LOCAL_ONLY = "cord19-tdm"
 PUBLISHABLE = {
     "cc0": "cc0-1.0",
@@ -149,8 +151,7 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
     if LICENSES[license].attribution and not (url and authors):
         # what cannot be attributed cannot be passed on
         license = LOCAL_ONLY
-    facts = ("doi", "pmcid", "pubmed_id", "arxiv_id", "journal", "publish_time", "source_x")
-    meta: dict[str, Any] = {name: raw[name].strip() for name in facts if raw.get(name, "").strip()}
+    meta = {name: fact for name in FACTS if (fact := raw.get(name, "").strip())}
     yield make_record(
         source=NAME,
         source_id=uid,
