@@ -82,7 +82,7 @@ def rows_of(path: Path, *, headerless: bool = False) -> Rows:
     elif suffix == ".json" and not _is_lines(path):
         rows = list(_unwrapped(read_json(path), path))
     else:
-        rows = _whole(json_rows.read([item], Options()))
+        rows = _whole(json_rows.read_lines([item], Options()))
     if not rows:
         raise FileError("no question in the file", where=str(path), fix="check the download")
     return rows

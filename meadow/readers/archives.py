@@ -1,24 +1,29 @@
 """Open a raw file as bytes: plain, .gz, .bz2 or .zst by its first bytes, or a member of an archive.
 
-Everything is streamed under caps on size and ratio; nothing is unpacked to disk. A truncated or
-damaged file is one clear error, whichever library notices it.
+Everything is read under caps on size and ratio; a truncated or damaged file is one clear error,
+whichever library notices it. Only a member of a 7z archive is unpacked to disk, to a temporary file
+that has no name any more when it is read: random access costs no memory, nothing of the archive's
+own paths touches the file system, and nothing is left behind. py7zr checks its CRC while it writes.
 """
 
 from __future__ import annotations
 
 import bz2
 import contextlib
+import errno
 import gzip
 import io
 import lzma
 import struct
 import sys
 import tarfile
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from itertools import takewhile
 from pathlib import Path
-from typing import IO, Self, cast
+from typing import IO, Any, BinaryIO, Self, cast
 
 from meadow.errors import FileError
 from meadow.source import Input
@@ -31,6 +36,8 @@ else:
 MAX_BYTES = 64 * 1024**3
 MAX_MEMBER_BYTES = 8 * 1024**3
 MAX_MEMBERS = 200_000
+MAX_7Z_BYTES = 200 * 1024**3
+MAX_7Z_MEMBERS = 1000
 MAX_RATIO = 200
 MAX_HEADER = 1024 * 1024
 """The longest run of extended tar headers that is read; real ones have a few hundred bytes."""
@@ -305,3 +312,128 @@ def _tar_members(
                 yield entry.name, CappedStream(stream, path, max_bytes)
             if only is not None:
                 return
+
+
+@contextlib.contextmanager
+def open_7z_member(
+    path: Path, wanted: Callable[[str], bool], *, max_size: int = MAX_7Z_BYTES
+) -> Iterator[BinaryIO | None]:
+    """The first member whose name is wanted, as a readable and seekable file; None: there is none.
+
+    Args:
+        path: The archive.
+        wanted: Decides on a member's name as the archive spells it.
+        max_size: Bytes that the member may have.
+
+    Raises:
+        FileError: Not a 7z archive, truncated, wrong CRC, encrypted, over a cap, or disk full.
+    """
+    with tempfile.TemporaryFile(prefix="meadow-") as target:
+        if _extract_7z(path, wanted, target, max_size):
+            target.seek(0)
+            yield target
+        else:
+            yield None
+
+
+def _extract_7z(
+    path: Path, wanted: Callable[[str], bool], target: IO[bytes], max_size: int
+) -> bool:
+    import py7zr
+
+    with _faults_of_7z(path), py7zr.SevenZipFile(path) as archive:
+        if archive.needs_password():
+            raise FileError("the archive is encrypted", where=str(path), fix="decrypt it first")
+        members = archive.list()
+        if len(members) > MAX_7Z_MEMBERS:
+            raise FileError(
+                f"the archive has {len(members):,} members; at most {MAX_7Z_MEMBERS:,} are read",
+                where=str(path),
+                fix="give the plain XML file instead",
+            )
+        found = next((m for m in members if wanted(m.filename) and not m.is_directory), None)
+        if found is None:
+            return False
+        limit = min(max_size, max(RATIO_FREE_BYTES, path.stat().st_size * MAX_RATIO))
+        # of a solid archive, all that stands before the member has to be unpacked
+        before = sum(m.uncompressed for m in takewhile(lambda m: m is not found, members))
+        if max(found.uncompressed, before) > limit:
+            raise FileError(
+                f"{found.filename} claims {found.uncompressed:,} bytes from an archive of "
+                f"{path.stat().st_size:,}: refused as a decompression bomb",
+                where=str(path),
+                fix="unpack it by hand and give the plain file, if it is what you expect",
+            )
+        archive.max_extract_size = 2 * limit
+        archive.extract(targets=[found.filename], factory=_factory(target, limit, path))
+        target.flush()
+    return True
+
+
+def _factory(target: IO[bytes], limit: int, path: Path) -> Any:
+    """A py7zr writer factory that sends the one wanted member to `target`."""
+    from py7zr.io import Py7zIO, WriterFactory
+
+    class Sink(Py7zIO):
+        def write(self, data: bytes | bytearray) -> int:
+            if target.tell() + len(data) > limit:
+                raise FileError(f"the member is larger than {limit:,} bytes", where=str(path))
+            return target.write(data)
+
+        def read(self, size: int | None = None) -> bytes:
+            return target.read(-1 if size is None else size)
+
+        def seek(self, offset: int, whence: int = 0) -> int:
+            return target.seek(offset, whence)
+
+        def flush(self) -> None:
+            target.flush()
+
+        def size(self) -> int:
+            position = target.tell()
+            end = target.seek(0, 2)
+            target.seek(position)
+            return end
+
+    class Factory(WriterFactory):
+        def create(self, filename: str) -> Py7zIO:
+            return Sink()
+
+    return Factory()
+
+
+@contextlib.contextmanager
+def _faults_of_7z(path: Path) -> Iterator[None]:
+    """Whatever py7zr raises on a broken archive, as one expected fault."""
+    from py7zr import exceptions
+
+    try:
+        yield
+    except FileError:
+        raise
+    except exceptions.PasswordRequired as fault:
+        raise FileError(
+            "the archive is encrypted", where=str(path), fix="decrypt it first"
+        ) from fault
+    except exceptions.UnsupportedCompressionMethodError as fault:
+        raise FileError(
+            f"the archive uses a compression that is not supported: {fault}",
+            where=str(path),
+            fix="repack it with LZMA2",
+        ) from fault
+    except OSError as fault:
+        full = fault.errno == errno.ENOSPC
+        raise FileError(
+            "disk full while unpacking into the temporary folder"
+            if full
+            else f"the archive cannot be read: {fault}",
+            where=str(path),
+            fix="free space, or set TMPDIR to a larger disk" if full else "check path and rights",
+        ) from fault
+    except Exception as fault:
+        # besides its own errors, its parser fails with whatever a wrong number leads to
+        raise FileError(
+            f"the 7z archive cannot be read: {type(fault).__name__}: {fault}",
+            where=str(path),
+            fix="download it again; it may be truncated",
+        ) from fault

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meadow.readers import json_array
+from meadow.readers import json_rows
 from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import File, Options, Origin, Provenance, Source
 
@@ -67,7 +67,7 @@ SOURCE = Source(
                 also=("*.json", "*.json.gz"),
             ),
         ),
-        read=json_array.read,
+        read=json_rows.read_array,
         convert=convert,
         expected_rows=52_002,
     ),

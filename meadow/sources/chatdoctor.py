@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from meadow.readers import json_array
+from meadow.readers import json_rows
 from meadow.readers.parquet import is_parquet, read_rows
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import Count2023, File, Input, Options, Origin, Provenance, Source
@@ -33,7 +33,7 @@ def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
         rows: Iterator[Raw | Reject] = (
             read_rows(item, ("input",), _OPTIONAL)
             if is_parquet(item.path)
-            else json_array.read([item], options)
+            else json_rows.read_array([item], options)
         )
         for row in rows:
             yield row if isinstance(row, Reject) else {**row, "part": part}

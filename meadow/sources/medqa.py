@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from meadow.prompt import EXAM_INSTRUCTION, exam_input
-from meadow.readers import json_rows as json_lines
+from meadow.readers import json_rows
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import Count2023, File, Options, Origin, Provenance, Source
 from meadow.sources.published import parse_multiple_choice, published_origin, published_row
@@ -94,7 +94,7 @@ SOURCE = Source(
                 by_hand="the original is a Google Drive archive linked from the homepage",
             ),
         ),
-        read=json_lines.read,
+        read=json_rows.read_lines,
         convert=convert,
         expected_rows=10_178,
     ),

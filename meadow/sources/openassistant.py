@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from meadow.readers import json_rows as json_lines
+from meadow.readers import json_rows
 from meadow.readers.parquet import is_parquet, read_rows
 from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import Count2023, File, Input, Options, Origin, Provenance, Source
@@ -44,7 +44,7 @@ def read_messages(item: Input) -> Iterator[Raw | Reject]:
         yield from _from_flat(read_rows(item, REQUIRED, OPTIONAL))
         return
     flat: list[Raw] = []
-    for raw in json_lines.read([item], Options()):
+    for raw in json_rows.read_lines([item], Options()):
         if isinstance(raw, Reject):
             yield raw
         elif "prompt" in raw:

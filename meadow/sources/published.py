@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from meadow.readers import json_array
+from meadow.readers import json_rows
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import Converter, File, Options, Origin
 
@@ -73,10 +73,10 @@ def published_origin(
     )
     return Origin(
         files=(file,),
-        read=json_array.read,
+        read=json_rows.read_array,
         convert=convert,
         expected_rows=rows,
-        detect=json_array.starts_with_2023_row,
+        detect=json_rows.starts_with_2023_row,
     )
 
 

@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from meadow.errors import FileError, UsageError
-from meadow.readers.archives import damage_is_an_error
-from meadow.readers.sevenzip import open_member
+from meadow.readers.archives import damage_is_an_error, open_7z_member
 from meadow.schema import Fact, Raw, Reason, Reject
 from meadow.source import Input, Options
 
@@ -277,7 +276,7 @@ def open_dump(path: Path, member: str) -> Iterator[BinaryIO | None]:
     """
     if _magic(path, 6) == _SEVENZIP:
         ending = member.lower()
-        with open_member(path, lambda name: name.lower().rpartition("/")[2] == ending) as file:
+        with open_7z_member(path, lambda name: name.lower().rpartition("/")[2] == ending) as file:
             yield file
     else:
         with damage_is_an_error(path):

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote, urlsplit
 
-from meadow.readers import json_rows as json_lines
+from meadow.readers import json_rows
 from meadow.readers.archives import open_input
 from meadow.schema import Fact, Raw, Reason, Reject
 from meadow.source import Input, Options
@@ -73,7 +73,7 @@ def _once(rows: Iterator[Raw | Reject], first: dict[str, str]) -> Iterator[Raw |
 def _store(
     item: Input, options: Options, facts: Counter[tuple[str, str]]
 ) -> Iterator[Raw | Reject]:
-    for raw in json_lines.read([item], options):
+    for raw in json_rows.read_lines([item], options):
         if isinstance(raw, Reject):
             yield raw
             continue

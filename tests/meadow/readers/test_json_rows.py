@@ -11,19 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meadow.errors import FileError
-from meadow.readers import json_array
-from meadow.readers import json_rows as json_lines
+from meadow.readers import json_rows
 from meadow.readers.archives import CappedStream, open_binary
 from meadow.schema import Reason, Reject
 from meadow.source import Input, Options
 
 
 def lines_of(path: Path):
-    return list(json_lines.read([Input(path, "x")], Options()))
+    return list(json_rows.read_lines([Input(path, "x")], Options()))
 
 
 def array_of(path: Path):
-    return list(json_array.read([Input(path, "x")], Options()))
+    return list(json_rows.read_array([Input(path, "x")], Options()))
 
 
 BAD_LINES = [
@@ -147,11 +146,11 @@ def test_an_array_streams_as_the_parser_reads_it(rows, indent, ascii_only, chunk
         path = Path(folder) / "rows.json"
         text = json.dumps(rows, indent=indent, ensure_ascii=ascii_only)
         path.write_text(text, encoding="utf-8")
-        before, json_array.CHUNK = json_array.CHUNK, chunk
+        before, json_rows.CHUNK = json_rows.CHUNK, chunk
         try:
             found = array_of(path)
         finally:
-            json_array.CHUNK = before
+            json_rows.CHUNK = before
     assert [{k: v for k, v in row.items() if k != "_where"} for row in found] == [
         {k: v for k, v in row.items() if k != "_where"} for row in rows
     ]

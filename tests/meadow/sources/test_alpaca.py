@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from meadow.readers import json_array
+from meadow.readers import json_rows
 from meadow.schema import Reason, Record, Reject, Style
 from meadow.source import Input, Options
 from meadow.sources import alpaca
@@ -47,7 +47,7 @@ def test_the_real_rows(upstream: Path) -> None:
     path = upstream / "alpaca/llamafactory_alpaca_en_demo.json"
     items = [
         item
-        for raw in json_array.read([Input(path, path.name)], Options())
+        for raw in json_rows.read_array([Input(path, path.name)], Options())
         for item in ([raw] if isinstance(raw, Reject) else alpaca.convert(raw, Options()))
     ]
     assert len(items) == 999

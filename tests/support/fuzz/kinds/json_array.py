@@ -12,7 +12,7 @@ from support.fuzz.mutate import mutant
 from support.fuzz.rows import collected, write_input
 
 from meadow.errors import FileError
-from meadow.readers import json_array
+from meadow.readers import json_rows
 from meadow.samples import FOLDER
 from meadow.source import Options
 
@@ -30,7 +30,7 @@ def make(index: int) -> bytes:
 
 def check(data: bytes, folder: Path) -> str:
     """An array that parses whole gives its objects in order, and a reject for each other value."""
-    json_array.CHUNK = (5, 100, 1 << 20)[len(data) % 3]
+    json_rows.CHUNK = (5, 100, 1 << 20)[len(data) % 3]
     item = write_input(folder, "array.json", data)
     wanted = None
     try:
@@ -39,7 +39,7 @@ def check(data: bytes, folder: Path) -> str:
     except (ValueError, RecursionError):
         pass
     try:
-        kept, rejects, _ = collected(json_array.read([item], Options()))
+        kept, rejects, _ = collected(json_rows.read_array([item], Options()))
     except FileError:
         assert wanted is None, data[:300]
         raise

@@ -11,7 +11,7 @@ from support.fuzz.kinds.sources import TEXT_TOKENS
 from support.fuzz.mutate import encodable, mutant, mutate_value, odd_value
 from support.fuzz.rows import check_item, write_input
 
-from meadow.readers import json_rows as json_lines
+from meadow.readers import json_rows
 from meadow.samples import FOLDER
 from meadow.schema import Reject, has_lone_surrogate
 from meadow.source import Options
@@ -68,7 +68,7 @@ def make(index: int) -> bytes:
 def check(data: bytes, folder: Path) -> str:
     """Line by line what the standard library says of it, held to RFC 8259."""
     item = write_input(folder, "lines.jsonl", data)
-    found = list(json_lines.read([item], Options()))
+    found = list(json_rows.read_lines([item], Options()))
     lines = data.split(b"\n")
     lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
     expected = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
