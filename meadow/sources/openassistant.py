@@ -3,6 +3,10 @@
 Style `meadow` puts the conversation so far into the input, since many messages mean nothing
 without it; style `2023` has the message alone. Replies that were deleted or failed review do not
 count, and of the others the best ranked is taken (an unranked one only where none is ranked).
+
+The conversations are published as nested JSON lines (one tree a line), flat JSON lines and Parquet.
+A flat file is held in memory (the columns that are needed: some hundred megabytes for the largest
+release), since nothing promises that a parent stands before its replies.
 """
 
 from __future__ import annotations
@@ -14,14 +18,6 @@ from meadow.readers import json_rows
 from meadow.readers.parquet import is_parquet, read_rows
 from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import Count2023, File, Input, Options, Origin, Provenance, Source
-
-# Conversation trees, as OpenAssistant publishes them: nested JSON lines, flat JSON lines, Parquet.
-#
-# Whatever the form, what comes out is one row for every prompter message that has a reply: the
-# message, the messages before it, and its replies. A flat file is held in memory (the columns that
-# are needed: some hundred megabytes for the largest release), since nothing promises that a parent
-# stands before its replies.
-
 
 REQUIRED = ("message_id", "parent_id", "text", "role")
 OPTIONAL = ("lang", "rank", "deleted", "review_result", "message_tree_id", "synthetic")
@@ -48,7 +44,7 @@ def read_messages(item: Input) -> Iterator[Raw | Reject]:
         if isinstance(raw, Reject):
             yield raw
         elif "prompt" in raw:
-            yield from _from_tree(raw)
+            yield from _from_flat(_flattened(raw))
         elif "message_id" in raw:
             flat.append({name: raw.get(name) for name in (*REQUIRED, *OPTIONAL, "_where")})
         else:
@@ -59,28 +55,24 @@ def read_messages(item: Input) -> Iterator[Raw | Reject]:
     yield from _from_flat(iter(flat))
 
 
-def _from_tree(raw: Raw) -> Iterator[Raw | Reject]:
-    """The rows of one nested tree, in depth-first order, without recursion."""
+def _flattened(raw: Raw) -> Iterator[Raw | Reject]:
+    """The messages of one nested tree, depth first and without recursion."""
     where = str(raw["_where"])
-    waiting: list[tuple[Any, tuple[Mapping[str, Any], ...]]] = [(raw["prompt"], ())]
+    waiting: list[tuple[Any, str | None, int]] = [(raw["prompt"], None, 0)]
     while waiting:
-        node, history = waiting.pop()
+        node, parent, depth = waiting.pop()
         if not isinstance(node, Mapping) or not isinstance(node.get("replies", []), list):
             yield Reject(where, Reason.BAD_VALUE, "a message is no object", str(node)[:500])
-            continue
-        if len(history) > MAX_DEPTH:
+        elif depth > MAX_DEPTH:
             yield Reject(where, Reason.TOO_DEEP, f"more than {MAX_DEPTH} turns")
-            continue
-        message = {name: node.get(name) for name in (*REQUIRED, *OPTIONAL)}
-        replies = node.get("replies", [])
-        here = f"{where}#{message['message_id']}"
-        if fault := _fault(message):
-            yield Reject(here, Reason.MISSING_FIELD, fault, str(message)[:500])
-            continue
-        if message["role"] == PROMPTER and replies:
-            known = [reply for reply in replies if isinstance(reply, Mapping)]
-            yield {"_where": here, "message": message, "history": history, "replies": known}
-        waiting.extend((reply, (*history, message)) for reply in reversed(replies))
+        else:
+            message = {name: node.get(name) for name in (*REQUIRED, *OPTIONAL)}
+            number = message["message_id"]
+            yield {**message, "parent_id": parent, "_where": f"{where}#{number}"}
+            if not _fault(message):
+                waiting.extend(
+                    (each, number, depth + 1) for each in reversed(node.get("replies", []))
+                )
 
 
 def _from_flat(rows: Iterator[Raw | Reject]) -> Iterator[Raw | Reject]:

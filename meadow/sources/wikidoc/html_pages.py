@@ -20,13 +20,6 @@ if TYPE_CHECKING:
     from bs4 import BeautifulSoup
     from bs4.element import PageElement, Tag
 
-# Tables of wiki pages made rectangular, so that they can be written as Markdown.
-#
-# A cell that spans rows is repeated in each of them, so that every row can be read by itself; a
-# cell
-# that spans columns is followed by empty ones.
-
-
 MAX_COLUMNS = 100
 MAX_ROW_SPAN = 500
 
@@ -41,7 +34,11 @@ class Cell(NamedTuple):
 
 
 def rectangular(rows: Iterable[Iterable[Cell]]) -> str:
-    """The HTML of a table whose rows are all equally long; "" without any text."""
+    """The HTML of a table whose rows are all equally long, as Markdown needs them; "" without text.
+
+    A cell that spans rows is repeated in each of them, so that every row can be read by itself; one
+    that spans columns is followed by empty ones.
+    """
     grid: list[list[Cell]] = []
     spans: dict[int, tuple[Cell, int]] = {}
     for row in rows:
