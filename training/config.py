@@ -132,14 +132,14 @@ class Batch(Settings):
 
 
 class Optimizer(Settings):
-    """AdamW, with 32-bit or blockwise 8-bit state."""
+    """AdamW, with 32-bit or blockwise 8-bit state; the other keys are Trainer's own arguments."""
 
     name: Literal["adamw", "adamw_8bit"] = "adamw"
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.999, ge=0, lt=1)
-    epsilon: float = Field(default=1e-8, gt=0)
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    adam_beta2: float = Field(default=0.999, ge=0, lt=1)
+    adam_epsilon: float = Field(default=1e-8, gt=0)
     max_grad_norm: float = Field(default=1.0, ge=0)
 
 

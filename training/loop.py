@@ -90,7 +90,6 @@ class Prepared:
         tokenizer: Of the base.
         batches: The micro-batches, with the examples and the plan that they come from.
         validation: Held-out micro-batches, or None.
-        identity: What makes two starts the same run.
         manifest: The run manifest so far.
     """
 
@@ -99,7 +98,6 @@ class Prepared:
     tokenizer: Any
     batches: PlannedBatches
     validation: PlannedBatches | None
-    identity: dict[str, Any]
     manifest: dict[str, Any]
 
 
@@ -143,18 +141,15 @@ def prepare(
             # every process sees the held-out rows, in the same order: no device count here
             one = make_plan(held, once, epochs=1, seed=0, row_tokens=recipe.row_tokens)
             validation = _batches(held, one, recipe, tokenizer)
-    identity = {
+    manifest = {
+        "status": "started",
+        "recipe": recipe.to_json(),
         "recipe_hash": recipe.hash(),
         "plan_hash": plan.hash(rows),
         "base": {
             "name": "random" if made else checkpoint.name,
             "revision": checkpoint.revision or _weights_hash(Path(checkpoint.name)),
         },
-    }
-    manifest = {
-        "status": "started",
-        "recipe": recipe.to_json(),
-        **identity,
         "precision": precision(recipe).to_json(),
         "mix": mix_facts(corpus),
         "contamination": contamination,
@@ -172,7 +167,7 @@ def prepare(
         },
     }
     batches = _batches(rows, plan, recipe, tokenizer)
-    return Prepared(base, config, tokenizer, batches, validation, identity, manifest)
+    return Prepared(base, config, tokenizer, batches, validation, manifest)
 
 
 def _weights_hash(folder: Path) -> str:
@@ -266,7 +261,7 @@ def train(
             recipe, mix, out, base, allow_contaminated=allow_contaminated, group=group
         )
         rows, plan = prepared.batches.rows, prepared.batches.plan
-        found = run_manifest.check_same_run(out, prepared.identity)
+        found = run_manifest.check_same_run(out, prepared.manifest)
         if found and found.get("status") == "finished":
             progress(f"this run is finished: {out / MODEL}")
             return Result.read(out, found)
