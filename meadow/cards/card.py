@@ -1,7 +1,8 @@
 """The dataset card: prose from data_cards/, every number from the manifest and the files.
 
-Generated parts stand between markers, so that a check (`card_lint`) can render them again and see
-whether a number was changed by hand. The YAML in front is `card_header`'s.
+Generated parts stand between markers, so that `lint_card` can see whether a number was changed by
+hand: it compares a card with the one that the manifest would give, part by part. The YAML in front
+is `meadow.cards.header`'s.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from meadow.cards.header import (
     pretty_name,
 )
 from meadow.cards.provenance import rows_by_source
-from meadow.corpus.manifest import Manifest, SourceEntry
+from meadow.corpus.manifest import Manifest, SourceEntry, Step
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.licenses import LICENSES
 from meadow.schema import COLUMNS
@@ -33,59 +34,6 @@ from meadow.text.markdown import Markdown, plain_cell
 
 if TYPE_CHECKING:
     import jinja2
-
-# The card's section on rewritten rows: which model, which prompt, how many, how good.
-
-
-def rephrase_section(manifest: Manifest) -> str:
-    """Markdown, or "" where no row was rewritten."""
-    jobs: dict[str, dict[str, Any]] = manifest.details.get("rephrase", {})
-    if not jobs:
-        return ""
-    lines = [
-        "## Rewritten by a language model",
-        "",
-        "Every rewritten row names the model in `rephrased_by`, and the prompt, its hash and the "
-        "hash of the request in `meta`. The untouched originals are in the config `raw_pairs`, "
-        "under the same ids. A rewrite that lost a number, unit, drug-like word or negation, or "
-        "failed another check, was not used: the row kept its text (a section stayed out).",
-        "",
-        "| source | model | prompt | offered | rewritten | kept | error rate by review |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for source, job in sorted(jobs.items()):
-        kept = {
-            name.removeprefix("kept_"): count
-            for name, count in job.items()
-            if name.startswith("kept_")
-        }
-        reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(kept.items())) or "none"
-        cells = (
-            plain_cell(source),
-            plain_cell(job["model"]),
-            f"{plain_cell(job['prompt'])} ({_digest(job['prompt_sha256'])})",
-            f"{job['items']:,}",
-            f"{job['rewritten']:,}",
-            plain_cell(reasons),
-            _review(job.get("review")),
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _review(review: dict[str, Any] | None) -> str:
-    if review is None:
-        return "not reviewed"
-    low, high = review["interval_95"]
-    return (
-        f"{review['error_rate']:.1%} ({review['bad']:,} of {review['marked']:,} marked bad; "
-        f"95 % interval {low:.1%} to {high:.1%})"
-    )
-
-
-def _digest(sha256: str) -> str:
-    digits = sha256[:12]
-    return f"`{digits}`" if digits.isalnum() else plain_cell(digits)
 
 
 CARD = "README.md"
@@ -129,27 +77,31 @@ def render_card(manifest: Manifest, locate: Locate) -> str:
 
 
 def _body(manifest: Manifest, locate: Locate) -> str:
-    environment = _environment()
     sources = _sources_of(manifest, locate)
     rows = sum(shard.rows for shard in manifest.shards())
-    text = environment.get_template("card.md.j2").render(
-        stage=manifest.stage,
-        pretty_name=pretty_name(manifest),
-        summary=_summary(manifest, rows, len(sources)),
-        first_config=next(iter(manifest.splits()), ALL),
-        composition=_composition(manifest, locate),
-        structure=_table(
-            ["column", "what it holds"], [[Markdown(f"`{n}`"), _COLUMN_TEXTS[n]] for n in COLUMNS]
-        ),
-        example=_example(manifest, locate),
-        command=_command(manifest),
-        losses=_losses(manifest),
-        extras=[section] if (section := rephrase_section(manifest)) else [],
-        sources=[_source_section(environment, name, manifest) for name in sources],
-        contamination=_contamination(manifest),
-        privacy=_privacy(manifest, locate),
-        licenses=_licenses(manifest, locate),
-        takedown=_takedown(manifest),
+    text = (
+        _environment()
+        .get_template("card.md.j2")
+        .render(
+            stage=manifest.stage,
+            pretty_name=pretty_name(manifest),
+            summary=_summary(manifest, rows, len(sources)),
+            first_config=next(iter(manifest.splits()), ALL),
+            composition=_composition(manifest, locate),
+            structure=_table(
+                ["column", "what it holds"],
+                [[Markdown(f"`{n}`"), _COLUMN_TEXTS[n]] for n in COLUMNS],
+            ),
+            example=_example(manifest, locate),
+            command=_command(manifest),
+            losses=_losses(manifest),
+            extras=[section] if (section := _rewritten(manifest)) else [],
+            sources=[_source_section(name, manifest) for name in sources],
+            contamination=_contamination(manifest),
+            privacy=_privacy(manifest, locate),
+            licenses=_licenses(manifest, locate),
+            takedown=_takedown(manifest),
+        )
     )
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
 
@@ -207,28 +159,24 @@ def render_prose(name: str, entry: SourceEntry | None, source: Source) -> str:
     path = data_cards() / f"{name}.md"
     if not path.is_file():
         raise FileError(f"{name} has no card", where=str(path), fix="write it: CONTRIBUTING.md")
-    rejected: defaultdict[str, int] = defaultdict(int, entry.rejected if entry else {})
-    repaired: defaultdict[str, int] = defaultdict(int, entry.repaired if entry else {})
+    counted = entry.to_json() if entry else {}
     facts: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for group, counts in (entry.facts if entry else {}).items():
+    for group, counts in counted.get("facts", {}).items():
         facts[group] = defaultdict(int, counts)
     template = _environment().from_string(path.read_text(encoding="utf-8"))
     return template.render(
-        rows_in=entry.rows_in if entry else 0,
-        rows_out=entry.rows_out if entry else 0,
-        rejected=rejected,
-        repaired=repaired,
+        rows_in=counted.get("rows_in", 0),
+        rows_out=counted.get("rows_out", 0),
+        rejected=defaultdict(int, counted.get("rejected", {})),
+        repaired=defaultdict(int, counted.get("repaired", {})),
         facts=facts,
         published_rows=source.published_rows or 0,
     ).strip()
 
 
-def _source_section(
-    environment: jinja2.Environment, name: str, manifest: Manifest
-) -> dict[str, str]:
+def _source_section(name: str, manifest: Manifest) -> dict[str, str]:
     from meadow.sources import SOURCES
 
-    del environment
     source = SOURCES.get(name)
     if source is None:
         raise UpstreamChangedError(
@@ -323,19 +271,12 @@ def _argument(text: str) -> str:
 
 
 def _losses(manifest: Manifest) -> str:
-    if manifest.steps:
-        return _table(
-            ["step", "rows in", "rows out", "rejected by reason"],
-            [
-                [step.name, f"{step.rows_in:,}", f"{step.rows_out:,}", _reasons(step.rejected)]
-                for step in manifest.steps
-            ],
-        )
+    named: list[tuple[str, Step | SourceEntry]] = [(step.name, step) for step in manifest.steps]
     return _table(
-        ["source", "rows in", "rows out", "rejected by reason"],
+        ["step" if named else "source", "rows in", "rows out", "rejected by reason"],
         [
-            [name, f"{entry.rows_in:,}", f"{entry.rows_out:,}", _reasons(entry.rejected)]
-            for name, entry in manifest.sources.items()
+            [name, f"{counted.rows_in:,}", f"{counted.rows_out:,}", _reasons(counted.rejected)]
+            for name, counted in named or manifest.sources.items()
         ],
     )
 
@@ -358,7 +299,7 @@ def _contamination(manifest: Manifest) -> str:
         rows.append(
             [exam, f"{found.get('items', 0):,}"]
             + [f"{levels.get(level, 0):,}" for level in kinds]
-            + [f"{sum(found.get('remaining', {}).get('rows', {}).values()):,}"]
+            + [f"{sum((found.get('remaining') or {}).get('rows', {}).values()):,}"]
         )
     heads = ["exam", "items", *(f"rows with {level}" for level in kinds), "rows still in the mix"]
     parts = [_table(heads, rows), *(_exam_files(exam, found) for exam, found in record.items())]
@@ -418,6 +359,52 @@ def _licenses(manifest: Manifest, locate: Locate) -> str:
     return _table(head, rows)
 
 
+def _rewritten(manifest: Manifest) -> str:
+    """Which model rewrote rows, by which prompt, how many, how good; "" where none was."""
+    jobs: dict[str, dict[str, Any]] = manifest.details.get("rephrase", {})
+    if not jobs:
+        return ""
+    rows = []
+    for source, job in sorted(jobs.items()):
+        kept = {
+            name.removeprefix("kept_"): count
+            for name, count in job.items()
+            if name.startswith("kept_")
+        }
+        digits = job["prompt_sha256"][:12]
+        digest = f"`{digits}`" if digits.isalnum() else plain_cell(digits)
+        rows.append(
+            [
+                source,
+                job["model"],
+                Markdown(f"{plain_cell(job['prompt'])} ({digest})"),
+                f"{job['items']:,}",
+                f"{job['rewritten']:,}",
+                _reasons(kept),
+                _review(job.get("review")),
+            ]
+        )
+    head = ["source", "model", "prompt", "offered", "rewritten", "kept", "error rate by review"]
+    return (
+        "## Rewritten by a language model\n\n"
+        "Every rewritten row names the model in `rephrased_by`, and the prompt, its hash and the "
+        "hash of the request in `meta`. The untouched originals are in the config `raw_pairs`, "
+        "under the same ids. A rewrite that lost a number, unit, drug-like word or negation, or "
+        "failed another check, was not used: the row kept its text (a section stayed out).\n\n"
+        + _table(head, rows)
+    )
+
+
+def _review(review: dict[str, Any] | None) -> str:
+    if review is None:
+        return "not reviewed"
+    low, high = review["interval_95"]
+    return (
+        f"{review['error_rate']:.1%} ({review['bad']:,} of {review['marked']:,} marked bad; "
+        f"95 % interval {low:.1%} to {high:.1%})"
+    )
+
+
 def _takedown(manifest: Manifest) -> str:
     contact = manifest.details.get("contact")
     asked = f"Write to {plain_cell(contact)}." if contact else (
@@ -442,9 +429,6 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [" | ".join(map(plain_cell, head)), " | ".join("---" for _ in head)]
     lines += [" | ".join(map(plain_cell, row)) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
-
-
-# Is a card still what the manifest says? Its YAML and each generated part are rendered again.
 
 
 _BLOCK = re.compile(r"<!-- generated:([\w-]+) -->\n(.*?)\n<!-- /generated -->", re.DOTALL)

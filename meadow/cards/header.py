@@ -6,7 +6,7 @@ Its `dataset_info` is a contract that loading enforces, so it is computed from t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,45 +33,20 @@ def front_matter(manifest: Manifest, locate: Locate) -> dict[str, Any]:
     licenses = license_counts(manifest, locate)
     single = next(iter(licenses)) if len(licenses) == 1 else None
     rows = sum(shard.rows for shard in manifest.shards())
-    front: dict[str, Any] = {
-        "pretty_name": pretty_name(manifest),
-        "language": ["en"],
-    }
-    if single in _HUB_LICENSES:
-        front["license"] = single
-    else:
-        front |= {
-            "license": "other",
-            "license_name": "per-row",
-            "license_link": "LICENSES/README.md",
-        }
+    front: dict[str, Any] = {"pretty_name": pretty_name(manifest), "language": ["en"]}
+    per_row = {"license_name": "per-row", "license_link": "LICENSES/README.md"}
+    front |= {"license": single} if single in _HUB_LICENSES else {"license": "other", **per_row}
     with_all = ALL not in splits and len(splits) > 1
     configs = []
     if with_all:
         names = dict.fromkeys(split for item in splits.values() for split in item)
-        configs.append(
-            {
-                "config_name": ALL,
-                "data_files": [
-                    {"split": name, "path": f"data/*/{name}-*.parquet"} for name in names
-                ],
-                "default": True,
-            }
-        )
+        configs.append(_config(ALL, names, "*") | {"default": True})
     for config, item in splits.items():
-        configs.append(
-            {
-                "config_name": config,
-                "data_files": [
-                    {"split": split, "path": f"data/{config}/{split}-*.parquet"} for split in item
-                ],
-                **({} if with_all or config != next(iter(splits)) else {"default": True}),
-            }
-        )
+        default = {} if with_all or config != next(iter(splits)) else {"default": True}
+        configs.append(_config(config, item, config) | default)
     for name, item in manifest.details.get("sidecars", {}).items():
         # beside the configs: nobody should train on a row and on its original
-        files = [{"split": split, "path": f"data/{name}/{split}-*.parquet"} for split in item]
-        configs.append({"config_name": name, "data_files": files})
+        configs.append(_config(name, item, name))
     infos = [_dataset_info(config, item, locate) for config, item in splits.items()]
     if with_all:
         infos.insert(0, _combined_info(infos))
@@ -87,6 +62,11 @@ def front_matter(manifest: Manifest, locate: Locate) -> dict[str, Any]:
         "configs": configs,
         "dataset_info": infos,
     }
+
+
+def _config(name: str, splits: Iterable[str], folder: str) -> dict[str, Any]:
+    files = [{"split": split, "path": f"data/{folder}/{split}-*.parquet"} for split in splits]
+    return {"config_name": name, "data_files": files}
 
 
 def _features(shard: Path | None) -> list[dict[str, Any]]:
@@ -135,26 +115,14 @@ def _dataset_info(
 
 
 def _combined_info(infos: list[dict[str, Any]]) -> dict[str, Any]:
-    names = dict.fromkeys(split["name"] for info in infos for split in info["splits"])
-    splits = [
-        {
-            "name": name,
-            **{
-                key: sum(
-                    split[key]
-                    for info in infos
-                    for split in info["splits"]
-                    if split["name"] == name
-                )
-                for key in ("num_bytes", "num_examples")
-            },
-        }
-        for name in names
-    ]
+    totals: dict[str, Counter[str]] = {}
+    for split in (split for info in infos for split in info["splits"]):
+        sizes = {key: split[key] for key in ("num_bytes", "num_examples")}
+        totals.setdefault(split["name"], Counter()).update(sizes)
     return {
         "config_name": ALL,
         "features": infos[0]["features"],
-        "splits": splits,
+        "splits": [{"name": name, **sizes} for name, sizes in totals.items()],
         "download_size": sum(info["download_size"] for info in infos),
         "dataset_size": sum(info["dataset_size"] for info in infos),
     }

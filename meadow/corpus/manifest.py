@@ -281,7 +281,22 @@ class _Remaining(_Open):
     rows: Counts = {}
 
 
+class _ExamFile(_Open):
+    name: Text
+    sha256: Text
+    rows: Count
+    items: Count
+    left_out: Counts
+
+
+class _Trial(_Open):
+    planted: Count
+    found: Count
+
+
 class _Exam(_Open):
+    files: list[_ExamFile] = []
+    recall: dict[Text, _Trial] = {}
     items: Count = 0
     rows: Counts = {}
     items_found: Counts = {}
