@@ -46,7 +46,7 @@ def open_corpus(location: Place, *, verify: bool = False) -> Corpus:
     Args:
         location: A folder with a MANIFEST.json, `OWNER/NAME@REVISION` with or without `hf://`, or
             an address such as `s3://...`.
-        verify: Hold every shard to its hash first.
+        verify: Check every shard against its hash first.
 
     Raises:
         FileError: The folder holds no finished corpus.
@@ -212,7 +212,7 @@ def mix(
         recipe: A name, a TOML file, or the recipe itself.
         corpus: The corpus to mix from.
         out: The folder to write.
-        exams: Name -> files of an exam that every row is held against, or its items.
+        exams: Name -> files of an exam that every row is compared with, or its items.
         accept: Sources whose rows are taken though they may not be redistributed.
         progress: Told one line at a time.
         changes: drop, seed, validation, format: other values than the recipe's.
@@ -292,7 +292,7 @@ def rephrase(
 
 
 def check(folder: Place) -> list[Finding]:
-    """Hold a corpus folder's files, rows, counts, licences and card to its manifest.
+    """Validate a corpus folder: files, rows, counts, licences and card against its manifest.
 
     >>> meadow.check("corpus")
     []
@@ -371,7 +371,7 @@ def publish(
 
 
 def pull(name: str, out: Place | None = None, *, progress: Progress = _quiet) -> Pulled:
-    """Download a published corpus, OWNER/NAME@REVISION, every file held to its manifest.
+    """Download a published corpus, OWNER/NAME@REVISION, every file checked by its manifest.
 
     >>> meadow.pull("somebody")
     Traceback (most recent call last):
@@ -391,7 +391,7 @@ def pull(name: str, out: Place | None = None, *, progress: Progress = _quiet) ->
 
 
 def verify(name: str, *, content: bool = False) -> Verification:
-    """Hold a published corpus, OWNER/NAME@REVISION, to the manifest of its commit, from outside.
+    """Validate a published corpus, OWNER/NAME@REVISION, against its manifest, from outside.
 
     >>> meadow.verify("somebody")
     Traceback (most recent call last):

@@ -1,7 +1,7 @@
 """The demo: from the embedded samples to a checkpoint with its scores, offline, in about a minute.
 
 Everything is small and invented, so the numbers prove nothing but that the parts work: a mix that
-was held against the demo exam, reports, a fine-tune of a model of a quarter of a million random
+was compared with the demo exam, reports, a fine-tune of a model of a quarter of a million random
 weights, and the exam before and after.
 """
 

@@ -231,7 +231,7 @@ def _raw_at_hand(
 
 
 def check_sources(names: Iterable[str], known: Mapping[str, Source]) -> None:
-    """Hold names to the sources that there are.
+    """Check that there are sources of these names.
 
     Raises:
         UsageError: One is unknown; the message gives the nearest.

@@ -119,9 +119,9 @@ def _visible(text: str) -> str:
 def check(ctx: click.Context, /, folder: Path, sample: int | None, as_json: bool) -> None:
     """Verify a corpus folder.
 
-    Hashes, schema, counts, duplicates, empty fields, licences and the card are held to the
-    manifest; a finding ends with exit code 1. What --privacy sees is a rate with its interval and
-    no finding: its patterns mistake numbers for personal data.
+    Hashes, schema, counts, duplicates, empty fields, licences and the card are checked
+    against the manifest; a finding ends with exit code 1. What --privacy sees is a rate with its
+    interval and no finding: its patterns mistake numbers for personal data.
     """
     from meadow import api
     from meadow.quality.audit import require_presidio

@@ -107,8 +107,8 @@ def _show_plan(plan: Plan) -> None:
 def pull(name: str, out: Path | None, dry_run: bool, as_json: bool) -> None:
     """Download a published corpus, verified.
 
-    Every file is held to the manifest of its commit, which is written last. What is there already
-    is not downloaded again.
+    Every file is checked against the manifest of its commit, which is written last. What is there
+    already is not downloaded again.
     """
     from meadow import api
     from meadow.hub.files import published_files, read_commit, read_remote_manifest
@@ -148,8 +148,8 @@ def pull(name: str, out: Path | None, dry_run: bool, as_json: bool) -> None:
 def verify(ctx: click.Context, /, name: str, content: bool, as_json: bool) -> None:
     """Verify a published corpus.
 
-    The hashes, row counts, licences and card of one commit are held to its manifest; a finding
-    ends with exit code 1.
+    The hashes, row counts, licences and card of one commit are checked against its manifest; a
+    finding ends with exit code 1.
     """
     from meadow import api
 

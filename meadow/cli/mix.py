@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "exams",
     multiple=True,
     metavar="NAME=PATH",
-    help="An exam that every row is held against; repeatable.",
+    help="An exam that every row is compared with; repeatable.",
 )
 @click.option(
     "--drop",

@@ -28,6 +28,16 @@ def test_every_command_stands_in_the_readme(name: str, root: Path) -> None:
     assert re.search(rf"`?meadow {name}\b", (root / "README.md").read_text(encoding="utf-8"))
 
 
+def test_only_the_command_line_imports_by_name(root: Path) -> None:
+    found = {
+        path.relative_to(root).as_posix()
+        for package in ("meadow", "pipelines", "training", "evaluation")
+        for path in (root / package).rglob("*.py")
+        if re.search(r"\b(import_module|__import__)\(", path.read_text(encoding="utf-8"))
+    }
+    assert found <= {"meadow/cli/app.py"}
+
+
 def test_an_unknown_command_names_the_nearest() -> None:
     ran = run_meadow("biuld")
     assert ran.code == 2
