@@ -1,0 +1,30 @@
+"""The key by which a finished source is known again: what its bytes depend on, and nothing else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from meadow.build.worker import SourceTask, task_key
+from meadow.corpus.manifest import library_versions
+from meadow.source import Options, OriginName
+from meadow.sources import SOURCES
+
+
+def key(name: str) -> str:
+    task = SourceTask(name, OriginName.UPSTREAM, (), Options(), None, frozenset(), {}, Path("x"))
+    return task_key(task, [])
+
+
+def test_a_new_version_of_a_source_builds_it_alone_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {name: key(name) for name in ("medqa", "alpaca")}
+    changed = replace(SOURCES["medqa"], version=SOURCES["medqa"].version + 1)
+    monkeypatch.setitem(SOURCES, "medqa", changed)
+    assert key("medqa") != before["medqa"]
+    assert key("alpaca") == before["alpaca"]
+
+
+def test_the_versions_are_those_that_bytes_depend_on() -> None:
+    found = set(library_versions())
+    parsers = {"python", "pyarrow", "polars", "turbohtml", "lxml", "beautifulsoup4", "py3langid"}
+    assert parsers | {"medical-meadow", "py7zr"} == found
