@@ -20,7 +20,13 @@ from meadow.cards.croissant import NAME, render_croissant
 from meadow.corpus.manifest import Step, read_manifest
 from meadow.schema import COLUMNS
 
-mlcroissant = pytest.importorskip("mlcroissant")
+
+@pytest.fixture(scope="module")
+def mlcroissant() -> Any:
+    """The reference reader of the format, which brings pandas and scipy along."""
+    return pytest.importorskip("mlcroissant")
+
+
 logging.getLogger("absl").setLevel(logging.ERROR)
 
 
@@ -42,7 +48,7 @@ def build(tmp_path: Path) -> Path:
     return write_build(tmp_path, entries)
 
 
-def test_no_error_and_the_rows_come_back(build: Path) -> None:
+def test_no_error_and_the_rows_come_back(build: Path, mlcroissant: Any) -> None:
     document = write(build)
     dataset = mlcroissant.Dataset(str(build / NAME))
     issues = dataset.metadata.ctx.issues
@@ -88,7 +94,7 @@ def test_the_same_folder_gives_the_same_bytes(build: Path) -> None:
     assert write(build) == write(build)
 
 
-def test_a_mix_with_a_sidecar(tmp_path: Path) -> None:
+def test_a_mix_with_a_sidecar(tmp_path: Path, mlcroissant: Any) -> None:
     folder = write_mix(
         tmp_path,
         plain_records(40),
