@@ -104,7 +104,7 @@ def prediction(mode: str, question: Question, **found: Any) -> dict[str, Any]:
         "retries": 0,
         "strict_pred": None,
         "n_tokens": question.n_tokens,
-        "truncated": question.truncated,
+        "truncated": bool(question.lost),
         "lost": question.lost,
         "scorable": question.scorable,
         "step": item.step,

@@ -76,23 +76,14 @@ class Question:
     @property
     def options(self) -> list[tuple[str, str]]:
         """(label, text) as shown: the labels keep their order, the texts move."""
-        return shown(self.item, self.order)
+        texts = [self.item.options[place][1] for place in self.order]
+        return list(zip(self.item.labels, texts, strict=True))
 
     @property
     def gold(self) -> str:
         """The label under which the right option is shown."""
         place = self.item.labels.index(self.item.answer)
         return self.item.labels[self.order.index(place)]
-
-    @property
-    def truncated(self) -> bool:
-        """Whether anything was cut."""
-        return bool(self.lost)
-
-
-def shown(item: ExamItem, order: Sequence[int]) -> list[tuple[str, str]]:
-    """The options of an item in another order."""
-    return [(item.labels[i], item.options[place][1]) for i, place in enumerate(order)]
 
 
 def continuations(options: Sequence[tuple[str, str]], kind: str) -> list[str]:
@@ -117,12 +108,11 @@ def orders(item: ExamItem, permute: Permute) -> Iterator[tuple[int, ...]]:
 
 def ask(item: ExamItem, framing: Framing, tokenizer: Any = None) -> list[Question]:
     """All variants of an item, not yet fitted."""
-    questions = []
-    for order in orders(item, framing.permute):
-        name = "" if order == tuple(range(len(order))) else f"order:{','.join(map(str, order))}"
-        questions.append(Question(item, name, order, ""))
+    own, *others = orders(item, framing.permute)
+    questions = [Question(item, "", own, "")]
+    questions += [Question(item, f"order:{','.join(map(str, o))}", o, "") for o in others]
     if framing.stem_blind:
-        questions.append(Question(item, "stem_blind", tuple(range(len(item.options))), ""))
+        questions.append(Question(item, "stem_blind", own, ""))
     return [
         replace(question, context="".join(_parts(question, framing, tokenizer)))
         for question in questions
