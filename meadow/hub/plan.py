@@ -270,7 +270,7 @@ def _additions(plan: Plan) -> list[CommitOperationAdd]:
         if addition.upload_info.sha256.hex() != file.sha256:
             raise CheckError(
                 "a file has changed since it was checked",
-                where=str(file.content),
+                where=file.path if isinstance(file.content, bytes) else str(file.content),
                 fix="let nothing write into the folder, and publish again",
             )
         additions.append(addition)

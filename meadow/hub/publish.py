@@ -20,7 +20,7 @@ from meadow.corpus.manifest import NAME, Manifest, library_versions, read_manife
 from meadow.corpus.shards import read_parquet
 from meadow.errors import CheckError, MeadowError, RefusedError, UsageError
 from meadow.hub.files import find_commit, published_files
-from meadow.hub.plan import LocalFile, Plan, make_plan, send
+from meadow.hub.plan import DATA, LocalFile, Plan, make_plan, send
 from meadow.hub.space import SDK, Space, check_open, closed, plan_space
 from meadow.hub.verify import CARD, Rows, config_rows, front_matter, load_counts, shard_rows
 from meadow.licenses import LICENSES
@@ -170,12 +170,15 @@ class Publisher:
         check_whole(folder, manifest)
         total = sum(shard.rows for shard in manifest.shards())
         self.report(f"checked {folder}: {total:,} rows")
-        files = [
-            LocalFile(name, folder / name, size, sha256)
-            for name, (size, sha256) in published_files(manifest).items()
-        ]
-        files.append(LocalFile.of(NAME, (folder / NAME).read_bytes()))
-        card = front_matter((folder / CARD).read_text(encoding="utf-8"))
+        files = [LocalFile.of(NAME, (folder / NAME).read_bytes())]
+        documents: dict[str, bytes] = {}
+        for name, (size, sha256) in published_files(manifest).items():
+            path = folder / name
+            if not name.startswith(DATA):
+                # what is small is kept: it is parsed, compared and sent as it was read here
+                documents[name] = path.read_bytes()
+            files.append(LocalFile(name, documents.get(name, path), size, sha256))
+        card = front_matter(documents[CARD].decode("utf-8"))
         if space is not None:
             space = replace(space, title=str(card.get("pretty_name") or space.title))
         return Release(
@@ -322,11 +325,13 @@ def check_whole(folder: Path, manifest: Manifest) -> None:
     """Read and hash everything that the manifest names.
 
     Raises:
-        CheckError: `meadow check` has a finding, or the licence texts are missing.
+        CheckError: `meadow check` has a finding, or the licence texts or the card are missing.
     """
     findings = [f"{found.kind}: {found.where}: {found.detail}" for found in check_corpus(folder)]
     if not any(name.startswith(LICENSE_FOLDER) for name in manifest.named()):
         findings.append(f"missing_file: {LICENSE_FOLDER}: no licence texts")
+    if CARD not in manifest.named():
+        findings.append(f"missing_file: {CARD}: the manifest names no card")
     if findings:
         shown = "; ".join(findings[:MAX_NAMED])
         raise CheckError(
