@@ -139,7 +139,7 @@ def build_corpus(
         if len(todo) == 1:
             todo = [replace(todo[0], workers=workers if engine == LOCAL else 1)]
         results = run_tasks(
-            build_source, todo, workers, engine=engine, touches=_touches, report=progress
+            build_source, todo, workers, engine=engine, touches=_touches, progress=progress
         )
         for entry, task in zip(results, todo, strict=False):
             done[task.source] = entry

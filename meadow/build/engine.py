@@ -16,21 +16,20 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from meadow.build.ray import AUTO, RAY, run_on_ray
 from meadow.errors import ExitCode, MeadowError, UsageError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 LOCAL = "local"
-RAY = "ray"
 RAY_PREFIX = "ray://"
-AUTO = "ray://auto"
 
 
 def check_engine(name: str) -> str:
-    """Hold the name of an engine to those that there are, and return it.
+    """Check the name of an engine, and return it.
 
     Raises:
         UsageError: It is none of them.
@@ -45,22 +44,14 @@ def check_engine(name: str) -> str:
     )
 
 
-def _touches_nothing(task: Any) -> Iterable[Path]:
-    return ()
-
-
-def _stay_quiet(line: str) -> None:
-    pass
-
-
 def run_tasks(
     function: Callable[[Task], Result],
     tasks: Sequence[Task],
     workers: int = 1,
     *,
     engine: str = LOCAL,
-    touches: Callable[[Task], Iterable[Path]] = _touches_nothing,
-    report: Callable[[str], None] = _stay_quiet,
+    touches: Callable[[Task], Iterable[Path]] = lambda task: (),
+    progress: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Result]:
     """Apply `function` to each task and yield the results in order.
 
@@ -73,7 +64,7 @@ def run_tasks(
             "ray://auto" (the one that runs on this machine) or "ray://HOST:PORT" (Ray's client).
         touches: The files that a task reads and the folders that it writes to: a worker on another
             machine is held to see the same ones.
-        report: Told what becomes of tasks that run elsewhere.
+        progress: Told what becomes of tasks that run elsewhere.
 
     Raises:
         UsageError: There is no such engine.
@@ -82,9 +73,7 @@ def run_tasks(
     """
     if check_engine(engine) != LOCAL:
         if tasks:
-            from meadow.build.ray import run_on_ray
-
-            yield from run_on_ray(function, tasks, workers, engine, touches, report)
+            yield from run_on_ray(function, tasks, workers, engine, touches, progress)
         return
     if workers <= 1 or len(tasks) <= 1:
         yield from map(function, tasks)

@@ -27,13 +27,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from meadow.atomic import TEMPORARY
-from meadow.build.engine import AUTO, RAY
 from meadow.corpus.manifest import library_versions
 from meadow.errors import FileError, MeadowError, NetworkError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+RAY = "ray"
+AUTO = "ray://auto"
 RETRIES = 3
 """How often a task is begun anew after its worker was lost."""
 
@@ -73,17 +74,17 @@ def run_on_ray(
     workers: int,
     engine: str,
     touches: Callable[[Task], Iterable[Path]],
-    report: Callable[[str], None],
+    progress: Callable[[str], None],
 ) -> Iterator[Result]:
     """Apply `function` to each task on a Ray cluster and yield the results in order.
 
     Args:
-        function: As for `meadow.build.engine.run_tasks`, and so are the others.
+        function: Module-level; pure but for the files that its task names.
         tasks: What is to be done.
         workers: CPUs of a cluster that this run starts for itself.
         engine: "ray", "ray://auto" or "ray://HOST:PORT".
         touches: Task -> files that it reads and folders that it writes to.
-        report: Told how many tasks are done.
+        progress: Told how many tasks are done.
 
     Raises:
         MeadowError: Ray is not installed, not reachable, or lost a task's workers again and again.
@@ -91,13 +92,13 @@ def run_on_ray(
     """
     ray = import_ray()
     with (
-        _connected(ray, engine, workers, report),
+        _connected(ray, engine, workers, progress),
         _parcels(function, tasks, touches) as parcels,
     ):
         remote = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(work)
         running = [remote.remote(parcel) for parcel in parcels]
         try:
-            yield from _collect(ray, running, report)
+            yield from _collect(ray, running, progress)
         except BaseException:
             # A connection of ours takes its tasks along when it ends. One that was there before
             # stays, so its tasks are asked to end; by force, Ray 2.60 kills its own driver when a
@@ -132,7 +133,7 @@ def import_ray() -> Any:
 
 @contextlib.contextmanager
 def _connected(
-    ray: Any, engine: str, workers: int, report: Callable[[str], None]
+    ray: Any, engine: str, workers: int, progress: Callable[[str], None]
 ) -> Iterator[None]:
     """A connection to the cluster: the one that is there already, or one for this run."""
     if ray.is_initialized():
@@ -150,11 +151,11 @@ def _connected(
         options |= {"num_cpus": workers, "include_dashboard": False}
     with contextlib.redirect_stdout(sys.stderr):
         # Ray 2.60 prints what it says of lost workers to stdout, where the document of --json goes
-        yield from _own_connection(ray, options, report)
+        yield from _own_connection(ray, options, progress)
 
 
 def _own_connection(
-    ray: Any, options: dict[str, Any], report: Callable[[str], None]
+    ray: Any, options: dict[str, Any], progress: Callable[[str], None]
 ) -> Iterator[None]:
     handlers = _handlers()
     try:
@@ -164,7 +165,7 @@ def _own_connection(
     try:
         nodes = [node for node in ray.nodes() if node.get("Alive")]
         cpus = int(ray.cluster_resources().get("CPU", 0))
-        report(f"ray: {_plural(len(nodes), 'node')}, {_plural(cpus, 'worker')}")
+        progress(f"ray: {_plural(len(nodes), 'node')}, {_plural(cpus, 'worker')}")
         yield
     finally:
         ray.shutdown()
@@ -241,7 +242,7 @@ def _parcels(
             mark.unlink(missing_ok=True)
 
 
-def _collect(ray: Any, running: list[Any], report: Callable[[str], None]) -> Iterator[Any]:
+def _collect(ray: Any, running: list[Any], progress: Callable[[str], None]) -> Iterator[Any]:
     """The results in the order of the tasks, as soon as they and all before them are there.
 
     Waits on Python's futures: a signal that arrives inside Ray's own wait would end the process
@@ -253,7 +254,7 @@ def _collect(ray: Any, running: list[Any], report: Callable[[str], None]) -> Ite
         while not future.done():
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             if done and len(futures) > 1:
-                report(f"ray: {len(futures) - len(waiting)} of {len(futures)} tasks done")
+                progress(f"ray: {len(futures) - len(waiting)} of {len(futures)} tasks done")
         try:
             outcome: Outcome = future.result()
         except ray.exceptions.RayError as error:
