@@ -131,6 +131,10 @@ Raw = Mapping[str, Any]
 """One upstream row as its reader found it, with `_where` (file and line, or row id)."""
 
 
+# json.dumps would make an encoder for every line
+_ENCODE_LINE = json.JSONEncoder(ensure_ascii=False).encode
+
+
 @dataclass(frozen=True, slots=True)
 class Reject:
     """A candidate that did not become a record.
@@ -152,14 +156,13 @@ class Reject:
 
     def to_json(self) -> str:
         """One line of `quarantine/<source>.jsonl`."""
-        return json.dumps(
+        return _ENCODE_LINE(
             {
                 "where": printable(self.where),
                 "reason": self.reason.value,
-                "detail": printable(self.detail)[:EXCERPT_LENGTH],
-                "excerpt": printable(self.excerpt)[:EXCERPT_LENGTH],
-            },
-            ensure_ascii=False,
+                "detail": printable(self.detail[:EXCERPT_LENGTH]),
+                "excerpt": printable(self.excerpt[:EXCERPT_LENGTH]),
+            }
         )
 
 
@@ -338,7 +341,7 @@ def has_lone_surrogate(text: str) -> bool:
 
 def printable(text: str) -> str:
     """The text with every lone surrogate as U+FFFD, so that it can be written anywhere."""
-    return _SURROGATE.sub("\ufffd", text)
+    return _SURROGATE.sub("\ufffd", text) if has_lone_surrogate(text) else text
 
 
 _DIGITS = re.compile(r"(\d+)")
