@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from meadow.schema import Reason, Record, Reject, Style, Task, has_lone_surrogate, make_record
 from meadow.sources import SOURCES
-from meadow.text.clean import clean_record
+from meadow.text.clean import clean_record, clean_records
 from meadow.text.language import is_foreign
 
 NAMES = ["stack_exchange", "chatdoctor", "openassistant", "anki", "wikidoc", "medqa", "cord19"]
@@ -253,3 +253,41 @@ def test_real_dialogues_all_stay(upstream: Path) -> None:
         )
     }
     assert len(rows) == len(kept) == 5452
+
+
+ODD = ["", " ", "\t", "\n", "\n\n\n", " \n", "a", "é", "e\u0301", "\u212b", "\u1100\u1161", "??ve"]
+ODD += [
+    "\x00",
+    "\x1f",
+    "\x85",
+    "\u00a0",
+    "\u2028",
+    "\ufeff",
+    "\u200c",
+    "Ã\x83",
+    "â€",
+    "Â°",
+    "\ufffd",
+]
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.sampled_from(NAMES),
+    st.sampled_from(Style),
+    st.lists(st.lists(st.sampled_from(ODD) | texts, max_size=4).map("".join), min_size=1),
+)
+def test_a_batch_is_cleaned_as_its_records_are(
+    source: str, style: Style, outputs: list[str]
+) -> None:
+    """The screen over a batch passes no record that cleaning would have changed."""
+    traits = SOURCES[source]
+    batch = [record(output, source, output[::-1]) for output in outputs]
+    batch += [record("A clean answer.", source, f"Why {n}?") for n in range(32)]
+    batch += [record(output, source) for output in ("x" * 200_001, "")]
+    # half of a surrogate pair turns the screen off: most batches must go without
+    assert clean_records(batch, traits, style) == [clean_record(r, traits, style) for r in batch]
+    written = [each for each in batch if not has_lone_surrogate(each.input + each.output)]
+    assert clean_records(written, traits, style) == [
+        clean_record(each, traits, style) for each in written
+    ]
