@@ -82,8 +82,7 @@ class Options:
 
 
 Reader = Callable[[Sequence[Input], Options], Iterator[Raw | Reject | Fact]]
-"""Files to raw rows; a row that cannot be read is a reject, a count worth keeping is a fact, and
-rows that were converted as columns are a block."""
+"""Files to raw rows; a row that cannot be read is a reject, a count worth keeping is a fact."""
 Converter = Callable[[Raw, Options], Iterator[Record | Reject | Fact]]
 Detector = Callable[[Path], bool]
 
