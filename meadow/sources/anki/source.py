@@ -40,12 +40,13 @@ _MEDIA = re.compile(
     re.IGNORECASE,
 )
 # Emphasis is decoration on a card, and often breaks off in the middle of a word.
+# A formula holds no opening of its kind: else each of many openings would look on to the end.
 _REPLACEMENTS = (
     (re.compile(r"</?(?:b|strong|i|em|u|s|font|span|mark|small|big)\b[^<>]*>", re.IGNORECASE), ""),
     (re.compile(r"<(/?)h[1-6]\b[^<>]*>", re.IGNORECASE), r"<\1div>"),
-    (re.compile(r"\[latex\](.*?)\[/latex\]", re.DOTALL | re.IGNORECASE), r"\1"),
-    (re.compile(r"\[\$\$\](.*?)\[/\$\$\]", re.DOTALL), r"\\[\1\\]"),
-    (re.compile(r"\[\$\](.*?)\[/\$\]", re.DOTALL), r"\\(\1\\)"),
+    (re.compile(r"\[latex\]((?:(?!\[latex\]).)*?)\[/latex\]", re.DOTALL | re.IGNORECASE), r"\1"),
+    (re.compile(r"\[\$\$\]((?:(?!\[\$\$\]).)*?)\[/\$\$\]", re.DOTALL), r"\\[\1\\]"),
+    (re.compile(r"\[\$\]((?:(?!\[\$\]).)*?)\[/\$\]", re.DOTALL), r"\\(\1\\)"),
     (re.compile(r"\[/?anki:tts[^\]]{0,200}\]"), ""),
 )
 
