@@ -5,6 +5,8 @@ blank), a line break, and `output`. They are *exact* duplicates when the words o
 same (see `meadow.text.ngrams`: case, white space and punctuation do not count), and *near*
 duplicates when the Jaccard similarity of their sets of word 3-grams is at least the threshold
 (0.7). An instruction that stands beside an input is the same for a whole source and is left out.
+And they say the same: `meadow.mix.facts` holds questions and answers apart, since a corpus repeats
+its form letters with another disease in each.
 
 The keep rule: rows are taken in the order better licence, longer answer, smaller id; a row is
 dropped when a row already kept is its duplicate. So every dropped row has a kept row whose
@@ -16,12 +18,14 @@ How pairs are found without comparing all of them is in `meadow.mix.similarity`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from meadow.licenses import LICENSES, License
+from meadow.mix.facts import question_key, same_fact
 from meadow.mix.similarity import (
     POSTING_BOUND,
     Grams,
@@ -31,7 +35,7 @@ from meadow.mix.similarity import (
     join_minhash,
     possible_rows,
 )
-from meadow.text.ngrams import Hashes, Integers, Ragged, distinct, mixed, ngram_hashes
+from meadow.text.ngrams import Hashes, Integers, Ragged, mixed, word_lists
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,7 +52,8 @@ class Duplicates:
     """What was found.
 
     Args:
-        dropped: One row per dropped row: kept_id, dropped_id, jaccard, kind ("exact" | "near").
+        dropped: One row per dropped row: kept_id, dropped_id, jaccard, kind ("exact" | "near"),
+            question_jaccard and answer_jaccard (of words), and question and source of both.
         pairs: The ledger of verified near-duplicate pairs between distinct texts: left_id,
             right_id, jaccard. Of rows that are similar by boilerplate alone, and that can be
             quadratically many, it has the pairs of a dropped and a kept row.
@@ -69,10 +74,17 @@ def comparison_text(frame: pl.DataFrame) -> pl.Series:
     """The text that rows are compared by: question, line break, output."""
     import polars as pl
 
-    question = (
-        pl.when(pl.col("input").str.strip_chars() == "").then("instruction").otherwise("input")
-    )
-    return frame.select(pl.concat_str(question, pl.col("output"), separator="\n")).to_series()
+    return pl.select(
+        pl.concat_str(question_text(frame), frame["output"], separator="\n")
+    ).to_series()
+
+
+def question_text(frame: pl.DataFrame) -> pl.Series:
+    """What a row asks: its input, or its instruction where that is blank."""
+    import polars as pl
+
+    blank = pl.col("input").str.strip_chars() == ""
+    return frame.select(pl.when(blank).then("instruction").otherwise("input")).to_series()
 
 
 def license_rank(license: License) -> int:
@@ -105,6 +117,7 @@ def find_duplicates(
     threshold: float = THRESHOLD,
     near: bool = True,
     method: Method = "auto",
+    facts: bool = True,
     posting_bound: int = POSTING_BOUND,
 ) -> Duplicates:
     """Find the duplicates of a table and say which rows stay.
@@ -120,6 +133,7 @@ def find_duplicates(
         threshold: The least Jaccard similarity of a near duplicate.
         near: Whether near duplicates are looked for, or only equal texts.
         method: How candidates are found; "auto" is exact up to `EXACT_ROWS` rows.
+        facts: Whether near duplicates have to say the same; else similarity is enough.
         posting_bound: Rows that share a 3-gram above which it counts as boilerplate; a matter of
             time and memory, never of the result.
     """
@@ -129,11 +143,15 @@ def find_duplicates(
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     columns = frame.select("instruction", "input", "output")
+    questions = question_text(columns)
+    keys = {text: question_key(text) for text in questions.unique()} if near and facts else {}
+    salts = [keys.get(text, 0) for text in questions] if keys else [0] * frame.height
     sizes = columns.select(pl.sum_horizontal(pl.all().str.len_bytes())).to_series()
     grams = Grams(
         lambda rows: comparison_text(columns[rows]),
         sizes.to_numpy().astype(np.int64),
         SHINGLE_WORDS,
+        np.array(salts, np.uint64),
     )
     first_of, small = _scan(grams, rank, near=near)
     join = Join.empty()
@@ -144,7 +162,14 @@ def find_duplicates(
         exact = method == "exact" or (method == "auto" and len(unique_rows) <= EXACT_ROWS)
         run = join_exact if exact else join_minhash
         join = run(grams, possible, threshold, posting_bound)
-    return _decide(frame, first_of, join, rank, grams)
+    same = None
+    if facts:
+
+        def same(one: int, other: int) -> bool:
+            rows = [(questions[row], columns["output"][row]) for row in (one, other)]
+            return same_fact(rows[0], rows[1])
+
+    return _decide(frame, first_of, join, rank, grams, same)
 
 
 def _scan(grams: Grams, rank: Integers, *, near: bool) -> tuple[Integers, Ragged]:
@@ -158,10 +183,10 @@ def _scan(grams: Grams, rank: Integers, *, near: bool) -> tuple[Integers, Ragged
 
     hashes: list[tuple[Hashes, Hashes]] = []
     held: list[Ragged] = []
-    for texts, words in grams.words_of(np.arange(len(rank))):
+    for rows, texts, words in grams.words_of(np.arange(len(rank))):
         hashes.append(_sequence_hashes(texts, words))
         if near:
-            part = distinct(ngram_hashes(words, grams.words))
+            part = grams.sets(rows, words)
             held.append(Ragged((part.values >> np.uint64(18)).astype(np.uint32), part.offsets))
     groups = pl.DataFrame(
         {
@@ -191,12 +216,17 @@ def _sequence_hashes(texts: pl.Series, words: Ragged) -> tuple[Hashes, Hashes]:
 
 
 def _decide(
-    frame: pl.DataFrame, first_of: Integers, join: Join, rank: Integers, grams: Grams
+    frame: pl.DataFrame,
+    first_of: Integers,
+    join: Join,
+    rank: Integers,
+    grams: Grams,
+    same: Callable[[int, int], bool] | None,
 ) -> Duplicates:
     import polars as pl
 
     # An equal text goes where its preferred row goes.
-    kept = join.greedy(rank)[first_of]
+    kept = join.greedy(rank, same)[first_of]
     rows = np.flatnonzero(kept != np.arange(len(kept)))
     near = rows[kept[rows] != first_of[rows]]
     jaccard = np.ones(len(kept))
@@ -210,6 +240,7 @@ def _decide(
             "dropped_id": ids[rows],
             "jaccard": jaccard[rows],
             "kind": pl.Series(kind[rows].tolist(), dtype=pl.String),
+            **_sides(frame, kept[rows], rows),
         }
     ).sort("kept_id", "dropped_id")
     one, other = first_of[near], kept[near]
@@ -225,6 +256,30 @@ def _decide(
         np.concatenate([join.right, block_right, first_of[equal]]),
     )
     return Duplicates(dropped, pairs, _clusters(ids, label, kept))
+
+
+def _sides(frame: pl.DataFrame, kept: Integers, dropped: Integers) -> dict[str, pl.Series]:
+    """Per dropped row how similar question and answer are, by their words, and both sides' own."""
+    import polars as pl
+
+    sides: dict[str, pl.Series] = {}
+    found = {}
+    for name, rows in (("kept", kept), ("dropped", dropped)):
+        part = frame[rows]
+        found[name] = (question_text(part), part["output"])
+        source = part["source"] if "source" in part.columns else pl.Series([""] * len(rows))
+        sides |= {f"{name}_question": found[name][0], f"{name}_source": source.cast(pl.String)}
+    similar = {}
+    for place, name in enumerate(("question_jaccard", "answer_jaccard")):
+        pair = pl.DataFrame(
+            {side: word_lists(texts[place]) for side, texts in found.items()},
+            schema=dict.fromkeys(found, pl.List(pl.String)),
+        )
+        both = pl.col("kept").list.set_intersection("dropped").list.len()
+        either = pl.col("kept").list.set_union("dropped").list.len()
+        value = pl.when(either == 0).then(1.0).otherwise(both / either)
+        similar[name] = pair.select(value.alias(name)).to_series()
+    return similar | sides
 
 
 def _clusters(ids: pl.Series, label: Integers, kept: Integers) -> pl.DataFrame:

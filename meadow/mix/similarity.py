@@ -121,22 +121,31 @@ class Grams:
         texts: Row numbers -> their texts.
         sizes: Bytes of each text, for cutting the work.
         words: Words in an n-gram.
+        salts: Per row a number; rows of different numbers have no n-gram in common.
     """
 
     texts: Callable[[Integers], pl.Series]
     sizes: Integers
     words: int
+    salts: Hashes
 
-    def words_of(self, rows: Integers) -> Iterator[tuple[pl.Series, Ragged]]:
-        """Chunk by chunk: the texts of those rows, and the hashes of their words."""
+    def words_of(self, rows: Integers) -> Iterator[tuple[Integers, pl.Series, Ragged]]:
+        """Chunk by chunk: some of those rows, their texts, and the hashes of their words."""
         for start, stop in chunks(self.sizes[rows]):
             texts = self.texts(rows[start:stop])
-            yield texts, word_hashes(texts)
+            yield rows[start:stop], texts, word_hashes(texts)
+
+    def sets(self, rows: Integers, words: Ragged) -> Ragged:
+        """The distinct n-grams of rows whose words are given, ascending."""
+        grams = ngram_hashes(words, self.words)
+        return distinct(
+            Ragged(grams.values ^ np.repeat(self.salts[rows], grams.lengths), grams.offsets)
+        )
 
     def parts_of(self, rows: Integers) -> Iterator[Ragged]:
         """Chunk by chunk: the distinct n-grams of those rows, ascending."""
-        for _, words in self.words_of(rows):
-            yield distinct(ngram_hashes(words, self.words))
+        for some, _, words in self.words_of(rows):
+            yield self.sets(some, words)
 
     def of(self, rows: Integers) -> Ragged:
         """The distinct n-grams of those rows, ascending."""
@@ -242,11 +251,12 @@ class Join:
         right = np.concatenate([smallest[there[near]], smallest[roomiest[self.block_of[fits]]]])
         return left, right
 
-    def greedy(self, rank: Integers) -> Integers:
+    def greedy(self, rank: Integers, same: Callable[[int, int], bool] | None = None) -> Integers:
         """Take rows in the order of their rank; drop each that is similar to one taken before.
 
         Args:
             rank: The rank of every row of the table.
+            same: Whether two similar rows are duplicates; None: always.
 
         Returns:
             For each row itself, or the first of the taken rows that it is similar to.
@@ -275,9 +285,14 @@ class Join:
                 other
                 for other in others[starts[index] : stops[index]].tolist()
                 if rank[other] < rank[row] and taken_for[other] == other
+                if same is None or same(row, other)
             ]
             for home in homes.get(row, ()):
-                fits = (other for other, most in within.get(home, ()) if size[row] <= most)
+                fits = (
+                    other
+                    for other, most in within.get(home, ())
+                    if size[row] <= most and (same is None or same(row, other))
+                )
                 found += [other for other in [next(fits, -1)] if other >= 0]
             if found:
                 taken_for[row] = min(found, key=rank.__getitem__)
@@ -286,7 +301,7 @@ class Join:
                 for there, limit in neighbours.get(home, ()):
                     earlier = within.setdefault(there, [])
                     # A row that reaches no further than one taken before is never the first to fit.
-                    if not earlier or limit - size[row] > earlier[-1][1]:
+                    if same or not earlier or limit - size[row] > earlier[-1][1]:
                         earlier.append((row, limit - size[row]))
         return taken_for
 

@@ -88,7 +88,7 @@ def ours(texts: list[str]) -> dict[str, Any]:
             "license": "mit",
         }
     )
-    found = find_duplicates(frame)
+    found = find_duplicates(frame, facts=False)
     dropped = found.dropped.select("kept_id", "dropped_id", "jaccard")
     return {
         "pairs": found.pairs.select("left_id", "right_id").rows(),

@@ -1,0 +1,105 @@
+"""Similar rows that say the same are duplicates; similar rows that do not are kept."""
+
+import random
+
+import polars as pl
+import pytest
+
+from meadow.mix.duplicates import find_duplicates
+from meadow.mix.facts import question_key, same_fact
+
+LETTER = (
+    "The Guild of Lamplighters was asked about {name} by its members last winter. Where a thing is "
+    "known the sign comes first and then the share. {signs}. The Guild takes these figures from "
+    "forms that members send once a year, mostly from the harbour towns. A share is a rough guess: "
+    "it changes as more forms come in, and a sign that is missing may still belong to the illness."
+)
+FENWICK = LETTER.format(name="Fenwick palsy", signs="Cold thumbs 90, a limp 40, hiccups 7")
+ASKED = "What are the signs of Fenwick palsy?"
+
+
+def dropped(*rows: tuple[str, str]) -> int:
+    frame = pl.DataFrame(
+        [(f"{n:03d}", "Answer.", *row, "mit", "invented") for n, row in enumerate(rows)],
+        schema=["id", "instruction", "input", "output", "license", "source"],
+        orient="row",
+    )
+    return find_duplicates(frame).dropped.height
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        FENWICK.upper(),
+        FENWICK.replace(", ", "; "),
+        FENWICK.replace("guess", "estimate"),
+        f"{FENWICK} Write to the Guild about it.",
+        FENWICK.replace(" mostly from the harbour towns", ""),
+    ],
+)
+def test_a_copy_is_a_duplicate(copy: str) -> None:
+    assert same_fact((ASKED, FENWICK), (ASKED, copy))
+    assert dropped((ASKED, FENWICK), ("the signs of FENWICK palsy, what are they", copy)) == 1
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What are the signs of Harrow palsy?", FENWICK.replace("Fenwick", "Harrow")),
+        ("What causes Fenwick palsy?", FENWICK),
+        (ASKED, FENWICK.replace("90", "35")),
+        (ASKED, FENWICK.replace("Cold thumbs 90, a limp 40, hiccups 7",
+                                "Red ears 90, a stutter 40, sneezes 7")),
+        (ASKED, FENWICK.replace("Lamplighters", "Chandlers")),
+        (ASKED, FENWICK.replace("may still belong", "may not still belong")),
+    ],
+)  # fmt: skip
+def test_another_fact_in_the_same_frame_is_kept(question: str, answer: str) -> None:
+    assert dropped((ASKED, FENWICK), (question, answer)) == 0
+
+
+def test_the_ledger_shows_both_sides() -> None:
+    frame = pl.DataFrame(
+        {
+            "id": ["a", "b"],
+            "instruction": ["Answer."] * 2,
+            "input": ["What stops hiccups?", "what stops hiccups"],
+            "output": [FENWICK, f"{FENWICK} Write to the Guild."],
+            "license": ["mit"] * 2,
+            "source": ["one", "two"],
+        }
+    )
+    (row,) = find_duplicates(frame).dropped.to_dicts()
+    assert (row["kept_source"], row["dropped_source"]) == ("two", "one")
+    assert row["dropped_question"] == "What stops hiccups?"
+    assert row["question_jaccard"] == 1.0
+    assert 0.9 < row["answer_jaccard"] < 1.0
+
+
+def test_long_questions_are_compared_word_by_word() -> None:
+    case = " ".join(f"detail{n}" for n in range(60))
+    assert question_key(case) == 0
+    assert same_fact((f"{case} one", FENWICK), (f"{case} other", FENWICK))
+    others = " ".join(f"detail{n}" if n % 9 else f"other{n}" for n in range(60))
+    assert not same_fact((case, FENWICK), (others, FENWICK))
+    assert not same_fact((case, FENWICK), ("What is it?", FENWICK))
+
+
+def test_planted_copies_are_found_and_nothing_else() -> None:
+    draw = random.Random(8)
+    words = [f"w{n}" for n in range(900)]
+    rows = [
+        (f"What is the {name} sign?", " ".join(draw.choices(words, k=120)))
+        for name in (f"name{n}" for n in range(100))
+    ]
+    copies = []
+    for question, answer in rows:
+        split = answer.split()
+        for place in draw.sample(range(len(split)), 2):
+            split[place] = draw.choice(split)
+        copies.append((question.upper(), " ".join(split) + ". Ask your doctor about it."))
+    letters = [
+        (f"What are the signs of {name}?", LETTER.format(name=name, signs=f"{name} itch"))
+        for name in (f"Place{n} fever" for n in range(100))
+    ]
+    assert dropped(*rows, *copies, *letters) == len(copies)
