@@ -17,6 +17,7 @@ from meadow.corpus.folder import Corpus
 if TYPE_CHECKING:
     from meadow.build.plan import Answers, BuildPlan
     from meadow.exams.items import ExamItem
+    from meadow.exams.meaning import AnswerIs
     from meadow.hub.publish import Gate, Publication
     from meadow.hub.pull import Pulled
     from meadow.hub.verify import Verification
@@ -199,6 +200,8 @@ def mix(
     out: Place,
     exams: Mapping[str, Places | Sequence[ExamItem]] | None = None,
     accept: Sequence[str] = (),
+    keep_from: Sequence[Place | Corpus] = (),
+    answer_is: Mapping[str, AnswerIs] | None = None,
     progress: Progress = _quiet,
     **changes: Any,
 ) -> Corpus:
@@ -214,8 +217,11 @@ def mix(
         out: The folder to write.
         exams: Name -> files of an exam that every row is compared with, or its items.
         accept: Sources whose rows are taken though they may not be redistributed.
+        keep_from: Corpora or mixes that are at hand already: what they hold is dropped.
+        answer_is: Exam -> what its answers are, where its files do not tell.
         progress: Told one line at a time.
-        changes: drop, seed, validation, format: other values than the recipe's.
+        changes: drop, deduplicate, threshold, seed, validation, format: other values than the
+            recipe's.
 
     Raises:
         UsageError: The recipe is wrong, or `out` holds something else.
@@ -228,13 +234,16 @@ def mix(
     wanted = changed(
         recipe if isinstance(recipe, MixRecipe) else load_mix_recipe(recipe), **changes
     )
-    items = load_exams(exams or {})
-    manifest = mix_corpus(wanted, _opened(corpus), Path(out), items, accept, progress=progress)
+    items = load_exams(exams or {}, answer_is)
+    held = [_opened(place) for place in keep_from]
+    opened = _opened(corpus)
+    manifest = mix_corpus(wanted, opened, Path(out), items, accept, held, progress=progress)
     return Corpus(Path(out), manifest)
 
 
 def load_exams(
     exams: Mapping[str, Places | Sequence[ExamItem]],
+    answer_is: Mapping[str, AnswerIs] | None = None,
 ) -> dict[str, list[ExamItem]]:
     """Name -> items, read from files where they are not items already."""
     from meadow.exams.items import ExamItem, load_exam
@@ -243,7 +252,8 @@ def load_exams(
     for name, given in exams.items():
         parts = [given] if isinstance(given, str | Path) else list(given)
         items = [part for part in parts if isinstance(part, ExamItem)]
-        found[name] = items or load_exam(name, [Path(str(part)) for part in parts])
+        files = [Path(str(part)) for part in parts]
+        found[name] = items or load_exam(name, files, answer_is=(answer_is or {}).get(name))
     return found
 
 

@@ -12,7 +12,10 @@ from meadow.cli.app import Finish, dry_run_option, grouped, json_option, log
 from meadow.errors import FileError, UsageError
 
 if TYPE_CHECKING:
+    from meadow.corpus.folder import Corpus
     from meadow.corpus.manifest import Step
+    from meadow.exams.items import ExamItem
+    from meadow.exams.meaning import AnswerIs
 
 
 @click.command()
@@ -28,6 +31,13 @@ if TYPE_CHECKING:
     help="An exam that every row is compared with; repeatable.",
 )
 @click.option(
+    "--answer-is",
+    "answers",
+    multiple=True,
+    metavar="NAME=KIND",
+    help="What an exam's answers are, where its files do not tell: label, index0, index1, text.",
+)
+@click.option(
     "--drop",
     type=click.Choice(["none", "stem", "stem+answer"]),
     help="What decontamination removes; default: what the recipe says.",
@@ -39,6 +49,22 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="SOURCE",
     help="Take a source's rows though they may not be redistributed; recorded in the manifest.",
+)
+@click.option(
+    "--deduplicate",
+    type=click.Choice(["none", "exact", "near"]),
+    help="Which duplicates go; default: what the recipe says.",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="The Jaccard similarity from which rows may be near duplicates.",
+)
+@click.option(
+    "--keep-from",
+    multiple=True,
+    metavar="DIR",
+    help="A corpus or mix that you have already: rows that it holds are dropped; repeatable.",
 )
 @click.option("--seed", type=int, help="The seed of every draw; default: the recipe's.")
 @click.option("--validation", type=click.FloatRange(0, 1, max_open=True), help="Share of rows.")
@@ -55,8 +81,12 @@ def mix(
     recipe: str,
     corpus: Path,
     exams: tuple[str, ...],
+    answers: tuple[str, ...],
     drop: str | None,
     accepted: tuple[str, ...],
+    deduplicate: str | None,
+    threshold: float | None,
+    keep_from: tuple[str, ...],
     seed: int | None,
     validation: float | None,
     row_format: str | None,
@@ -72,14 +102,19 @@ def mix(
     from meadow import api
 
     finish = Finish(as_json=as_json)
-    wanted = {"drop": drop, "seed": seed, "validation": validation, "format": row_format}
-    files = exam_files(exams)
+    wanted: dict[str, Any] = {
+        "drop": drop, "deduplicate": deduplicate, "threshold": threshold, "seed": seed,
+        "validation": validation, "format": row_format,
+    }  # fmt: skip
+    items = api.load_exams(exam_files(exams), answer_kinds(answers))
+    held = [api.open_corpus(place) for place in keep_from]
     if dry_run:
-        finish(_planned(recipe, corpus, files, accepted, out, wanted))
+        finish(_planned(recipe, corpus, items, accepted, held, out, wanted))
         return
     mixed = api.mix(
-        recipe, corpus=corpus, out=out, exams=files, accept=accepted, progress=log, **wanted
-    ).manifest
+        recipe, corpus=corpus, out=out, exams=items, accept=accepted, keep_from=held, progress=log,
+        **wanted,
+    ).manifest  # fmt: skip
     show(mixed.details, mixed.steps)
     rows_in, rows_out = mixed.steps[0].rows_in, mixed.steps[-1].rows_out
     finish(mixed.to_json(), rows_in=rows_in, rows_out=rows_out, rejected=rows_in - rows_out)
@@ -88,8 +123,9 @@ def mix(
 def _planned(
     recipe: str,
     corpus: Path,
-    files: Mapping[str, Sequence[str]],
+    items: Mapping[str, Sequence[ExamItem]],
     accepted: Sequence[str],
+    held: Sequence[Corpus],
     out: Path,
     wanted: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -100,18 +136,41 @@ def _planned(
     from meadow.mix.write import mix_key, mix_settings, unchanged_mix
 
     outline = changed(load_mix_recipe(recipe), **wanted)
-    opened, items = api.open_corpus(corpus), api.load_exams(files)
-    settings = mix_settings(outline, items, accepted)
+    opened = api.open_corpus(corpus)
+    settings = mix_settings(outline, items, accepted, held)
     found = unchanged_mix(out, settings, mix_key(settings, opened, items))
     if found is not None:
         log(f"unchanged: {out} holds this mix already")
         show(found.details, found.steps)
         return found.to_json()
-    selection = select_rows(outline, opened, exams=items, accepted=accepted, progress=log)
+    selection = select_rows(
+        outline, opened, exams=items, accepted=accepted, held=held, progress=log
+    )
     show(selection.details, selection.steps)
     log(f"would write {int(selection.copies.sum()):,} rows to {out}")
     steps = [step.to_json() for step in selection.steps]
     return {"would_write": str(out), "steps": steps, "details": selection.details}
+
+
+def answer_kinds(given: Iterable[str]) -> dict[str, AnswerIs]:
+    """NAME=KIND options as exam -> what its answers are.
+
+    Raises:
+        UsageError: An option is not of that form.
+    """
+    from meadow.exams.items import ALIASES
+    from meadow.exams.meaning import ANSWER_IS
+
+    kinds = {kind: kind for kind in ANSWER_IS}
+    found: dict[str, AnswerIs] = {}
+    for option in given:
+        name, _, kind = option.partition("=")
+        if not name or kind not in kinds:
+            raise UsageError(
+                f"--answer-is {option!r} is not NAME=KIND", fix=f"KIND is one of {', '.join(kinds)}"
+            )
+        found[name] = found[ALIASES.get(name, name)] = kinds[kind]
+    return found
 
 
 def exam_files(given: Iterable[str]) -> dict[str, list[str]]:
@@ -139,6 +198,12 @@ def show(details: dict[str, Any], steps: tuple[Step, ...] | list[Step]) -> None:
         log(line)
     for line in details["arithmetic"]:
         log(f"  {line}")
+    duplicates = details["duplicates"]
+    if duplicates["dropped"]:
+        log(
+            f"duplicates: {duplicates['dropped']:,} dropped, of them with another question "
+            f"{duplicates['another_question']:,}, held elsewhere {duplicates['held_elsewhere']:,}"
+        )
     for exam, found in details["contamination"].items():
         rows, left = found["rows"], found["remaining"]["rows"]
         log(

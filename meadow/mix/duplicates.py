@@ -118,6 +118,7 @@ def find_duplicates(
     near: bool = True,
     method: Method = "auto",
     facts: bool = True,
+    held: pl.DataFrame | None = None,
     posting_bound: int = POSTING_BOUND,
 ) -> Duplicates:
     """Find the duplicates of a table and say which rows stay.
@@ -134,12 +135,18 @@ def find_duplicates(
         near: Whether near duplicates are looked for, or only equal texts.
         method: How candidates are found; "auto" is exact up to `EXACT_ROWS` rows.
         facts: Whether near duplicates have to say the same; else similarity is enough.
+        held: Rows that somebody has already, in the same columns: they are kept before any other,
+            and their ids stand behind "held:" in what is returned.
         posting_bound: Rows that share a 3-gram above which it counts as boilerplate; a matter of
             time and memory, never of the result.
     """
     import polars as pl
 
     order = preference(frame)
+    if held is not None and held.height:
+        order = np.append(preference(held), order + held.height)
+        held = held.select(pl.format("held:{}", "id").alias("id"), pl.exclude("id"))
+        frame = pl.concat([held.select(frame.columns).cast(frame.schema), frame])
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     columns = frame.select("instruction", "input", "output")
@@ -243,6 +250,7 @@ def _decide(
             **_sides(frame, kept[rows], rows),
         }
     ).sort("kept_id", "dropped_id")
+    dropped = dropped.filter(~pl.col("dropped_id").str.starts_with("held:"))
     one, other = first_of[near], kept[near]
     join = join.with_pairs(np.minimum(one, other), np.maximum(one, other), jaccard[near])
     pairs = pl.DataFrame(

@@ -100,6 +100,7 @@ def select_rows(
     *,
     exams: Mapping[str, Sequence[ExamItem]] | None = None,
     accepted: Iterable[str] = (),
+    held: Sequence[Corpus] = (),
     progress: Callable[[str], None] = lambda message: None,
 ) -> Selection:
     """Decide about every row of a corpus.
@@ -109,6 +110,7 @@ def select_rows(
         corpus: A built corpus.
         exams: Exam name -> its items.
         accepted: Sources whose rows come in though they may not be redistributed.
+        held: Corpora whose rows are at hand already: what they hold is dropped as a duplicate.
         progress: Told one line per step.
 
     Raises:
@@ -127,7 +129,7 @@ def select_rows(
     gate = _check_licenses(kept, list(accepted), warnings)
     for step in kept.steps:
         progress(f"{step.name}: in {step.rows_in:,}, out {step.rows_out:,}")
-    duplicates = _drop_duplicates(kept, recipe)
+    duplicates = _drop_duplicates(kept, recipe, held)
     progress(f"duplicates: out {len(kept.rows):,}")
     contamination = _drop_contaminated(kept, recipe, exams or {}, warnings)
     progress(f"contamination: out {len(kept.rows):,}")
@@ -152,6 +154,8 @@ def select_rows(
         "arithmetic": list(recipe.arithmetic),
         "duplicates": {
             "dropped": duplicates.dropped.height,
+            "another_question": other_questions(duplicates.dropped),
+            "held_elsewhere": duplicates.dropped["kept_id"].str.starts_with("held:").sum(),
             "clusters": duplicates.clusters["cluster"].n_unique(),
             "text": "question (input, or instruction where that is blank), line break, output",
             "threshold": recipe.threshold,
@@ -256,13 +260,22 @@ def _check_licenses(kept: _Rows, accepted: list[str], warnings: list[str]) -> di
     }
 
 
-def _drop_duplicates(kept: _Rows, recipe: MixRecipe) -> Duplicates:
+def _drop_duplicates(kept: _Rows, recipe: MixRecipe, held: Sequence[Corpus]) -> Duplicates:
+    import polars as pl
+
+    if held and recipe.deduplicate == "none":
+        raise UsageError(
+            "rows held elsewhere are told by deduplication, and the recipe asks for none",
+            fix="--deduplicate exact, or without --keep-from",
+        )
     frame = kept.current()
     wanted = recipe.deduplicate != "none"
+    others = [pl.DataFrame(corpus.to_arrow(columns=COLUMNS)) for corpus in held]
     found = find_duplicates(
         frame if wanted else frame.clear(),
         threshold=recipe.threshold,
         near=recipe.deduplicate == "near",
+        held=pl.concat(others).unique("id", maintain_order=True) if others else None,
     )
     masks = {}
     for reason, kind in ((Reason.DUPLICATE, "exact"), (Reason.NEAR_DUPLICATE, "near")):
@@ -270,6 +283,13 @@ def _drop_duplicates(kept: _Rows, recipe: MixRecipe) -> Duplicates:
         masks[reason] = frame["id"].is_in(ids.implode()).to_numpy()
     kept.drop("duplicates", masks)
     return found
+
+
+def other_questions(dropped: pl.DataFrame) -> int:
+    """How many dropped rows ask something else, word for word, than the row that was kept."""
+    import polars as pl
+
+    return int(dropped.select((pl.col("question_jaccard") < 1).sum()).item())
 
 
 def _drop_contaminated(

@@ -35,14 +35,22 @@ SPLITS = ("train", "validation")
 
 
 def mix_settings(
-    recipe: MixRecipe, exams: Mapping[str, Sequence[ExamItem]], accepted: Sequence[str]
+    recipe: MixRecipe,
+    exams: Mapping[str, Sequence[ExamItem]],
+    accepted: Sequence[str],
+    held: Sequence[Corpus] = (),
 ) -> dict[str, Any]:
-    """What identifies a mix folder: its recipe, exams and accepted licences."""
+    """What identifies a mix folder: recipe, exams, accepted licences, what is held elsewhere."""
     return {
         "recipe": recipe.name,
         "mix": recipe.model_dump(mode="json"),
         "exams": sorted(exams),
         "accepted_licences": sorted(set(accepted)),
+        **(
+            {"held": [[[s.path, s.sha256] for s in one.manifest.shards()] for one in held]}
+            if held
+            else {}
+        ),
     }
 
 
@@ -82,6 +90,7 @@ def mix_corpus(
     out: Path,
     exams: Mapping[str, Sequence[ExamItem]],
     accepted: Sequence[str] = (),
+    held: Sequence[Corpus] = (),
     *,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Manifest:
@@ -93,16 +102,19 @@ def mix_corpus(
         out: The folder of the mix.
         exams: Name -> items that every row is compared with.
         accepted: Sources that are taken though they may not be redistributed.
+        held: Corpora whose rows are at hand already.
         progress: Told one line per step.
     """
-    settings = mix_settings(recipe, exams, accepted)
+    settings = mix_settings(recipe, exams, accepted, held)
     key = mix_key(settings, corpus, exams)
     found = unchanged_mix(out, settings, key)
     if found is not None:
         clear_staging(out)
         progress(f"unchanged: {out} holds this mix already")
         return found
-    selection = select_rows(recipe, corpus, exams=exams, accepted=accepted, progress=progress)
+    selection = select_rows(
+        recipe, corpus, exams=exams, accepted=accepted, held=held, progress=progress
+    )
     return write_mix(selection, recipe, corpus, out, settings, key, report=progress)
 
 

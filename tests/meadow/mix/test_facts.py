@@ -103,3 +103,21 @@ def test_planted_copies_are_found_and_nothing_else() -> None:
         for name in (f"Place{n} fever" for n in range(100))
     ]
     assert dropped(*rows, *copies, *letters) == len(copies)
+
+
+def test_what_is_held_already_is_dropped_and_never_the_other_way_round() -> None:
+    columns = ["id", "instruction", "input", "output", "license", "source"]
+    longer = f"{FENWICK} Write to the Guild about it."
+    new = pl.DataFrame(
+        [("a", "Answer.", ASKED, longer, "cc0-1.0", "one"),
+         ("b", "Answer.", "What stops hiccups?", "A key down the back of the neck.", "mit", "one")],
+        schema=columns, orient="row",
+    )  # fmt: skip
+    held = pl.DataFrame(
+        [("a", "Answer.", ASKED, FENWICK, "user-supplied", "two"),
+         ("c", "Answer.", ASKED, FENWICK.upper(), "user-supplied", "two")],
+        schema=columns, orient="row",
+    )  # fmt: skip
+    (row,) = find_duplicates(new, held=held).dropped.to_dicts()
+    assert row["dropped_id"] == "a"
+    assert row["kept_id"] in {"held:a", "held:c"}
