@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -193,6 +194,9 @@ class Count2023:
     subset: str | None = None
 
 
+_OTHER_SPLIT = re.compile(r"(?i)(?:^|[^a-z])(?:dev|test|val|valid|validation)(?:set)?(?:[^a-z]|$)")
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Everything the house knows about one source.
@@ -254,6 +258,27 @@ class Source:
         """Rows of the 2023 release on the Hub; None where it has none of this source."""
         counts = [count.published for count in self.counts_2023 if count.published is not None]
         return sum(counts) if counts else None
+
+    def split_warning(self, origin: Origin, names: Iterable[str], rows: int) -> str:
+        """What to say where a file's name tells of another split than the training split.
+
+        Args:
+            origin: The origin that was built.
+            names: The names of the raw files.
+            rows: The rows in them.
+
+        Returns:
+            One sentence; "" where nothing is wrong.
+        """
+        known = " ".join(name for file in origin.files for name in (file.name, *file.also))
+        other = [name for name in names if _OTHER_SPLIT.search(name)]
+        if "train" not in known or not other:
+            return ""
+        due = f"{origin.expected_rows:,} rows were expected, " if origin.expected_rows else ""
+        return (
+            f"{self.name}: {', '.join(other)}: the name tells of another split than the training "
+            f"split, which is an exam elsewhere; {due}{rows:,} were found"
+        )
 
     def origin(self, name: OriginName) -> Origin:
         """The origin of that name, or a `UsageError` that says why there is none."""

@@ -17,6 +17,7 @@ from typing import Any
 from meadow.atomic import locked
 from meadow.build.engine import LOCAL, run_tasks
 from meadow.build.worker import ENTRY, SourceTask, build_source, measure_inputs, task_key
+from meadow.cards.card import split_warning
 from meadow.corpus.commit import STAGING, claim, commit_folder, holds, open_staging
 from meadow.corpus.manifest import Manifest, SourceEntry, hash_json, library_versions
 from meadow.errors import FileError
@@ -148,6 +149,10 @@ def build_corpus(
                 f"{task.source}: in {entry.rows_in:,}, out {entry.rows_out:,}, "
                 f"rejected {rejected:,}"
             )
+        for task in tasks:
+            entry = done[task.source]
+            if warning := split_warning(task.source, entry):
+                progress(f"warning: {warning}")
         result = Manifest(
             stage="build",
             config_hash=config_hash,

@@ -29,7 +29,7 @@ from meadow.corpus.manifest import Manifest, SourceEntry, Step
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.licenses import LICENSES
 from meadow.schema import COLUMNS
-from meadow.source import Source
+from meadow.source import OriginName, Source
 from meadow.text.markdown import Markdown, plain_cell
 
 if TYPE_CHECKING:
@@ -270,7 +270,23 @@ def _argument(text: str) -> str:
     return shlex.quote(" ".join(text.split()))
 
 
+def split_warning(name: str, entry: SourceEntry) -> str:
+    """What to say of a source whose files tell of another split; "" where there is nothing."""
+    from meadow.sources import SOURCES
+
+    if name not in SOURCES or entry.origin not in set(OriginName):
+        return ""
+    source = SOURCES[name]
+    names = [item.path for item in entry.inputs]
+    return source.split_warning(source.origin(OriginName(entry.origin)), names, entry.rows_in)
+
+
 def _losses(manifest: Manifest) -> str:
+    warnings = [split_warning(name, entry) for name, entry in manifest.sources.items()]
+    return "\n\n".join([_loss_table(manifest), *map(plain_cell, filter(None, warnings))])
+
+
+def _loss_table(manifest: Manifest) -> str:
     named: list[tuple[str, Step | SourceEntry]] = [(step.name, step) for step in manifest.steps]
     return _table(
         ["step" if named else "source", "rows in", "rows out", "rejected by reason"],

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     "exams",
     multiple=True,
     metavar="NAME=PATH",
-    help="An exam that every row is compared with; repeatable.",
+    help="An exam that every row is compared with; repeatable. NAME is one of yours, or "
+    "usmle_self_assessment (usmle), medqa, mmlu_medical (mmlu), medmcqa, pubmedqa, medbullets.",
 )
 @click.option(
     "--answer-is",

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from support.command import run_meadow
 
+import meadow
 from meadow.api import open_corpus
 from meadow.atomic import locked
 from meadow.build import transform
@@ -368,3 +369,20 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
 def test_json_is_one_document_on_stdout(tmp_path: Path) -> None:
     ran = build(tmp_path, "--raw", FOLDER, "--only", "pubmed_causal", "--json")
     assert json.loads(ran.out)["sources"]["pubmed_causal"]["rows_in"] == 31
+
+
+def test_a_file_of_another_split_is_warned_of(tmp_path: Path) -> None:
+    row = {"question": "Which reed whistles?", "options": {"A": "thin", "B": "thick"},
+           "answer": "thin", "answer_idx": "A", "meta_info": "step1"}  # fmt: skip
+    said: list[str] = []
+    for name in ("questions_dev.jsonl", "train.jsonl"):
+        (tmp_path / name).write_text(json.dumps(row) + "\n")
+        out = tmp_path / name.removesuffix(".jsonl")
+        meadow.build(["medqa"], files={"medqa": tmp_path / name}, out=out, progress=said.append)
+    (warning,) = [line for line in said if line.startswith("warning")]
+    assert "questions_dev.jsonl" in warning
+    assert "10,178 rows were expected, 1 were found" in warning
+    assert (
+        warning.removeprefix("warning: ") in (tmp_path / "questions_dev" / "README.md").read_text()
+    )
+    assert "another split" not in (tmp_path / "train" / "README.md").read_text()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import meadow
 from meadow.errors import FileError, UsageError
-from meadow.exams.items import eligible, item_id, load_exam
+from meadow.exams.items import ALIASES, EXAMS, eligible, item_id, load_exam
 from meadow.exams.usmle import IMAGES_2023, image_exclusions
 
 SAMPLE = Path(meadow.__file__).parent / "samples" / "exam"
@@ -239,3 +239,12 @@ def test_an_item_may_bring_its_own_prompt(tmp_path: Path) -> None:
     path.write_text(json.dumps({**row, "prompt": "True?"}) + "\n")
     with pytest.raises(FileError, match="prompt"):
         load_exam("own", [path])
+
+
+def test_the_help_of_mix_names_the_exams() -> None:
+    from click.testing import CliRunner
+
+    from meadow.cli.mix import mix
+
+    shown = CliRunner().invoke(mix, ["--help"]).output
+    assert [name for name in (*EXAMS, *ALIASES) if name not in shown] == []
