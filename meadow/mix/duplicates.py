@@ -20,21 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from meadow.licenses import LICENSES, License
 from meadow.mix.facts import question_key, same_fact
-from meadow.mix.similarity import (
-    POSTING_BOUND,
-    Grams,
-    Join,
-    gather,
-    join_exact,
-    join_minhash,
-    possible_rows,
-)
+from meadow.mix.similarity import Grams, Pairs, gather, possible_rows, similar_pairs
 from meadow.text.ngrams import Hashes, Integers, Ragged, mixed, word_lists
 
 if TYPE_CHECKING:
@@ -42,9 +34,6 @@ if TYPE_CHECKING:
 
 THRESHOLD = 0.7
 SHINGLE_WORDS = 3
-EXACT_ROWS = 1_000_000
-"""Above this many rows candidates come from MinHash; they are verified exactly all the same."""
-Method = Literal["auto", "exact", "minhash"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +44,16 @@ class Duplicates:
         dropped: One row per dropped row: kept_id, dropped_id, jaccard, kind ("exact" | "near"),
             question_jaccard and answer_jaccard (of words), and question and source of both.
         pairs: The ledger of verified near-duplicate pairs between distinct texts: left_id,
-            right_id, jaccard. Of rows that are similar by boilerplate alone, and that can be
-            quadratically many, it has the pairs of a dropped and a kept row.
+            right_id, jaccard.
         clusters: Every row that has a duplicate: cluster (the smallest id in it), id, kept.
+        crowded: Rows with a 3-gram that thousands of rows of the same question have: pairs that
+            share no rarer one were not looked at.
     """
 
     dropped: pl.DataFrame
     pairs: pl.DataFrame
     clusters: pl.DataFrame
+    crowded: int = 0
 
     @property
     def dropped_ids(self) -> pl.Series:
@@ -116,10 +107,8 @@ def find_duplicates(
     *,
     threshold: float = THRESHOLD,
     near: bool = True,
-    method: Method = "auto",
     facts: bool = True,
     held: pl.DataFrame | None = None,
-    posting_bound: int = POSTING_BOUND,
 ) -> Duplicates:
     """Find the duplicates of a table and say which rows stay.
 
@@ -133,12 +122,9 @@ def find_duplicates(
         frame: Columns id, instruction, input, output, license; ids are unique.
         threshold: The least Jaccard similarity of a near duplicate.
         near: Whether near duplicates are looked for, or only equal texts.
-        method: How candidates are found; "auto" is exact up to `EXACT_ROWS` rows.
         facts: Whether near duplicates have to say the same; else similarity is enough.
         held: Rows that somebody has already, in the same columns: they are kept before any other,
             and their ids stand behind "held:" in what is returned.
-        posting_bound: Rows that share a 3-gram above which it counts as boilerplate; a matter of
-            time and memory, never of the result.
     """
     import polars as pl
 
@@ -161,14 +147,12 @@ def find_duplicates(
         np.array(salts, np.uint64),
     )
     first_of, small = _scan(grams, rank, near=near)
-    join = Join.empty()
+    pairs = Pairs.none()
     unique_rows = np.flatnonzero(first_of == np.arange(len(first_of)))
     if near and len(unique_rows) > 1:
         possible = unique_rows[possible_rows(small.take(unique_rows), threshold)]
         del small
-        exact = method == "exact" or (method == "auto" and len(unique_rows) <= EXACT_ROWS)
-        run = join_exact if exact else join_minhash
-        join = run(grams, possible, threshold, posting_bound)
+        pairs = similar_pairs(grams, possible, threshold)
     same = None
     if facts:
 
@@ -176,7 +160,7 @@ def find_duplicates(
             rows = [(questions[row], columns["output"][row]) for row in (one, other)]
             return same_fact(rows[0], rows[1])
 
-    return _decide(frame, first_of, join, rank, grams, same)
+    return _decide(frame, first_of, pairs, rank, same)
 
 
 def _scan(grams: Grams, rank: Integers, *, near: bool) -> tuple[Integers, Ragged]:
@@ -225,45 +209,42 @@ def _sequence_hashes(texts: pl.Series, words: Ragged) -> tuple[Hashes, Hashes]:
 def _decide(
     frame: pl.DataFrame,
     first_of: Integers,
-    join: Join,
+    found: Pairs,
     rank: Integers,
-    grams: Grams,
     same: Callable[[int, int], bool] | None,
 ) -> Duplicates:
     import polars as pl
 
     # An equal text goes where its preferred row goes.
-    kept = join.greedy(rank, same)[first_of]
+    kept = found.greedy(rank, same)[first_of]
     rows = np.flatnonzero(kept != np.arange(len(kept)))
-    near = rows[kept[rows] != first_of[rows]]
-    jaccard = np.ones(len(kept))
-    jaccard[near] = grams.jaccard(first_of[near], kept[near])
-    kind = np.full(len(kept), "exact")
-    kind[near] = "near"
+    value = dict(zip(zip(found.left.tolist(), found.right.tolist(), strict=True),
+                     found.jaccard.tolist(), strict=True))  # fmt: skip
+    ends = zip(first_of[rows].tolist(), kept[rows].tolist(), strict=True)
+    jaccard = [1.0 if one == other else value[min(one, other), max(one, other)]
+               for one, other in ends]  # fmt: skip
+    kind = np.where(kept[rows] == first_of[rows], "exact", "near")
     ids = frame["id"]
     dropped = pl.DataFrame(
         {
             "kept_id": ids[kept[rows]],
             "dropped_id": ids[rows],
-            "jaccard": jaccard[rows],
-            "kind": pl.Series(kind[rows].tolist(), dtype=pl.String),
+            "jaccard": pl.Series(jaccard, dtype=pl.Float64),
+            "kind": pl.Series(kind.tolist(), dtype=pl.String),
             **_sides(frame, kept[rows], rows),
         }
     ).sort("kept_id", "dropped_id")
     dropped = dropped.filter(~pl.col("dropped_id").str.starts_with("held:"))
-    one, other = first_of[near], kept[near]
-    join = join.with_pairs(np.minimum(one, other), np.maximum(one, other), jaccard[near])
     pairs = pl.DataFrame(
-        {"left_id": ids[join.left], "right_id": ids[join.right], "jaccard": join.jaccard}
+        {"left_id": ids[found.left], "right_id": ids[found.right], "jaccard": found.jaccard}
     ).sort("left_id", "right_id")
     equal = np.flatnonzero(first_of != np.arange(len(first_of)))
-    block_left, block_right = join.block_edges()
     label = components(
         len(first_of),
-        np.concatenate([join.left, block_left, equal]),
-        np.concatenate([join.right, block_right, first_of[equal]]),
+        np.concatenate([found.left, equal]),
+        np.concatenate([found.right, first_of[equal]]),
     )
-    return Duplicates(dropped, pairs, _clusters(ids, label, kept))
+    return Duplicates(dropped, pairs, _clusters(ids, label, kept), found.crowded)
 
 
 def _sides(frame: pl.DataFrame, kept: Integers, dropped: Integers) -> dict[str, pl.Series]:

@@ -155,6 +155,7 @@ def select_rows(
         "duplicates": {
             "dropped": duplicates.dropped.height,
             "another_question": other_questions(duplicates.dropped),
+            "crowded": duplicates.crowded,
             "held_elsewhere": duplicates.dropped["kept_id"].str.starts_with("held:").sum(),
             "clusters": duplicates.clusters["cluster"].n_unique(),
             "text": "question (input, or instruction where that is blank), line break, output",

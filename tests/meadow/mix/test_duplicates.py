@@ -109,36 +109,23 @@ def boilerplate_rows(seed: int, rows: int) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("bound", [2, 8, 512])
-@pytest.mark.parametrize("method", ["exact", "minhash"])
-def test_finds_what_brute_force_finds(seed: int, bound: int, method: str) -> None:
+def test_finds_what_brute_force_finds(seed: int) -> None:
     frame = table(boilerplate_rows(seed, 240))
-    check(frame, find_duplicates(frame, method=method, facts=False, posting_bound=bound))
-
-
-def test_the_posting_bound_does_not_change_the_result() -> None:
-    frame = table(boilerplate_rows(7, 600))
-    found = [
-        find_duplicates(frame, facts=False, posting_bound=bound).dropped
-        for bound in (2, 5, 30, 10_000)
-    ]
-    assert found[0].height > 20
-    assert all(other.equals(found[0]) for other in found[1:])
+    check(frame, find_duplicates(frame, facts=False))
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.lists(st.sampled_from("abcde"), min_size=0, max_size=9), min_size=0, max_size=14),
-    st.sampled_from([1, 3, 512]),
 )
-def test_laws_on_any_small_table(texts: list[list[str]], bound: int) -> None:
+def test_laws_on_any_small_table(texts: list[list[str]]) -> None:
     """Tiny vocabularies make every kind of tie, repetition and chain."""
     frame = table([" ".join(text) for text in texts])
-    found = find_duplicates(frame, facts=False, posting_bound=bound)
+    found = find_duplicates(frame, facts=False)
     check(frame, found)
     # Idempotence: what stays has no duplicate.
     stays = frame.filter(~pl.col("id").is_in(found.dropped_ids.to_list()))
-    assert find_duplicates(stays, facts=False, posting_bound=bound).dropped.is_empty()
+    assert find_duplicates(stays, facts=False).dropped.is_empty()
 
 
 @settings(max_examples=20, deadline=None)
@@ -319,3 +306,12 @@ def test_planted_duplicates_in_real_text_are_found(upstream: Path) -> None:
     assert len(apart) <= 0.001 * len(true)
     print(f"{len(rows)} rows, {len(true)} planted pairs, {len(missed)} missed, "
           f"{found.pairs.height} pairs, {found.dropped.height} dropped")  # fmt: skip
+
+
+def test_a_flood_of_one_letter_ends_and_is_counted() -> None:
+    """Ten thousand rows of one question that differ in a word: their pairs would not end."""
+    letter = " ".join(f"w{index}" for index in range(40))
+    frame = table([f"{letter} own{index}" for index in range(6000)] + ["a b c d", "a b c d e f"])
+    found = find_duplicates(frame, threshold=0.5)
+    assert found.crowded == 6000
+    assert found.dropped["dropped_id"].to_list() == []
