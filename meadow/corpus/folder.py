@@ -141,13 +141,16 @@ class Corpus:
             return schema.empty_table() if columns is None else schema.empty_table().select(columns)
         return pa.concat_tables(tables)
 
-    def to_polars(self, config: str | None = None, split: str | None = None) -> pl.DataFrame:
+    def to_polars(
+        self,
+        config: str | None = None,
+        split: str | None = None,
+        columns: list[str] | None = None,
+    ) -> pl.DataFrame:
         """All rows as a polars frame."""
         import polars as pl
 
-        frame = pl.from_arrow(self.to_arrow(config, split))
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+        return pl.DataFrame(self.to_arrow(config, split, columns))
 
     def to_pandas(self, config: str | None = None, split: str | None = None) -> pd.DataFrame:
         """All rows as a pandas frame."""

@@ -9,16 +9,17 @@ The rate comes with Wilson's 95 % interval: a sample says how sure one can be, n
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
 
 from meadow.charts import wilson
+from meadow.corpus.folder import Corpus
 from meadow.errors import UsageError
-
-if TYPE_CHECKING:
-    from meadow.corpus.folder import Corpus
 
 KINDS = ("EMAIL_ADDRESS", "PHONE_NUMBER", "US_SSN", "IP_ADDRESS", "CREDIT_CARD", "IBAN_CODE")
 SAMPLE = 2000
@@ -55,22 +56,15 @@ def require_presidio() -> None:
     Raises:
         UsageError: presidio is not installed.
     """
-    import importlib.util
-
     if importlib.util.find_spec("presidio_analyzer") is None:
-        raise _missing()
-
-
-def _missing() -> UsageError:
-    return UsageError("presidio is not installed", fix="pip install 'medical-meadow[pii]'")
+        raise UsageError("presidio is not installed", fix="pip install 'medical-meadow[pii]'")
 
 
 def row_texts(corpus: Corpus) -> Iterator[str]:
     """The free text of every row: input and output. Names of authors have columns of their own."""
     for table in corpus.iter_tables(columns=["input", "output"]):
-        for batch in table.to_batches(max_chunksize=4096):
-            for row in batch.to_pylist():
-                yield f"{row['input'] or ''}\n{row['output'] or ''}".strip()
+        for given, output in pl.DataFrame(table).iter_rows():
+            yield f"{given}\n{output}".strip()
 
 
 def audit(texts: Iterable[str], size: int = SAMPLE, seed: int = 0) -> Audit:
@@ -79,57 +73,40 @@ def audit(texts: Iterable[str], size: int = SAMPLE, seed: int = 0) -> Audit:
     Raises:
         UsageError: presidio is not installed.
     """
+    require_presidio()
     unique = sorted(set(texts), key=lambda text: _rank(seed, text))[:size]
-    analyzer = make_analyzer()
+    analyzer = _make_analyzer()
     kinds: Counter[str] = Counter()
     hits = 0
     for text in unique:
-        found = find(analyzer, text)
+        results = analyzer.analyze(text=text, language="en", entities=list(KINDS))
+        found = [item.entity_type for item in results if item.score >= _LEAST_SCORE]
         kinds.update(found)
         hits += bool(found)
     low, high = wilson(hits, len(unique))
     return Audit(len(unique), hits, dict(sorted(kinds.items())), low, high)
 
 
-def find(analyzer: Any, text: str) -> Sequence[str]:
-    """The kinds that presidio sees in a text, one per finding."""
-    results = analyzer.analyze(text=text, language="en", entities=list(KINDS))
-    return [item.entity_type for item in results if item.score >= _LEAST_SCORE]
+def _make_analyzer() -> Any:
+    """Presidio with its pattern recognisers on a blank pipeline: no model, no network."""
+    import spacy
+    import tldextract
+    from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
+    from presidio_analyzer import predefined_recognizers as known
+    from presidio_analyzer.nlp_engine import SpacyNlpEngine
 
-
-def make_analyzer() -> Any:
-    """Presidio with its pattern recognisers on a blank pipeline: no model, no network.
-
-    Raises:
-        UsageError: presidio is not installed.
-    """
-    try:
-        import spacy
-        import tldextract
-        from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
-        from presidio_analyzer.nlp_engine import SpacyNlpEngine
-        from presidio_analyzer.predefined_recognizers import (
-            CreditCardRecognizer,
-            EmailRecognizer,
-            IbanRecognizer,
-            IpRecognizer,
-            PhoneRecognizer,
-            UsSsnRecognizer,
-        )
-    except ImportError as fault:
-        raise _missing() from fault
     # presidio checks the ends of addresses; the list inside tldextract will do for that
     tldextract.tldextract.TLD_EXTRACTOR = tldextract.TLDExtract(suffix_list_urls=())
     engine: Any = SpacyNlpEngine()
     engine.nlp = {"en": spacy.blank("en")}
     registry = RecognizerRegistry(supported_languages=["en"])
     for recognizer in (
-        CreditCardRecognizer,
-        EmailRecognizer,
-        IbanRecognizer,
-        IpRecognizer,
-        PhoneRecognizer,
-        UsSsnRecognizer,
+        known.CreditCardRecognizer,
+        known.EmailRecognizer,
+        known.IbanRecognizer,
+        known.IpRecognizer,
+        known.PhoneRecognizer,
+        known.UsSsnRecognizer,
     ):
         registry.add_recognizer(recognizer())
     return AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"])

@@ -9,8 +9,11 @@ origin alone; its content security policy says so, and a test watches its reques
 from __future__ import annotations
 
 import contextlib
+import functools
 import html
 import json
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,8 +46,8 @@ HUB_REDIRECTS = ("https://*.hf.co", "https://*.huggingface.co")
 
 def site_files() -> list[str]:
     """The files of the page, relative to its folder; the rebuild recipe is not among them."""
-    kept = [path.name for path in SITE.iterdir() if path.suffix in {".html", ".css", ".js", ".svg"}]
-    return sorted([*kept, "vendor/parquet.js", "vendor/LICENSES.txt"])
+    kept = {path.name for path in SITE.iterdir() if path.suffix in {".html", ".css", ".js", ".svg"}}
+    return sorted(kept | {"vendor/parquet.js", "vendor/LICENSES.txt"})
 
 
 def index_html(
@@ -72,11 +75,7 @@ def index_html(
 
 
 def write_site(
-    folder: Path,
-    *,
-    shard_origin: str = "corpus/",
-    title: str = "Medical Meadow",
-    redirects: tuple[str, ...] | None = None,
+    folder: Path, *, shard_origin: str = "corpus/", title: str = "Medical Meadow"
 ) -> list[Path]:
     """Write the page as static files that any web server or a static Space can hold.
 
@@ -85,7 +84,6 @@ def write_site(
         shard_origin: The address of the corpus folder: relative ("corpus/"), or absolute, such as
             `https://huggingface.co/datasets/OWNER/NAME/resolve/TAG/`.
         title: What stands at the top.
-        redirects: Origins that the shard origin redirects to; None: the Hub's own for the Hub.
 
     Returns:
         The files written.
@@ -102,12 +100,9 @@ def write_site(
             f"shards are read over http(s), not {parts.scheme or parts.netloc!r}",
             fix="give the https address of the published folder, or a relative one",
         )
-    origins: list[str] = []
-    if parts.netloc:
-        origins.append(f"{parts.scheme}://{parts.netloc}")
-        if redirects is None and parts.netloc == "huggingface.co":
-            redirects = HUB_REDIRECTS
-        origins += redirects or ()
+    origins = [f"{parts.scheme}://{parts.netloc}"] if parts.netloc else []
+    if parts.netloc == "huggingface.co":
+        origins += HUB_REDIRECTS
     written = []
     for name in site_files():
         path = folder / name
@@ -163,26 +158,25 @@ def application(corpus: Corpus, *, title: str = "Medical Meadow") -> Starlette:
     named = set(corpus.manifest.named()) | {MANIFEST}
     files = set(site_files()) - {"index.html"}
     document = index_html(search="api/search", title=title)
-    report = _fresh_report(corpus)
+    report = functools.cache(lambda: _fresh_report(corpus))
 
     async def index(request: Request) -> Response:
         return HTMLResponse(document, headers=_HEADERS)
 
-    async def page_file(request: Request) -> Response:
-        name = request.path_params["path"]
-        if name not in files:
+    def named_file(folder: Path, names: set[str], name: str) -> Response:
+        # what is asked for is compared with names that are known, never made into a path first
+        if name not in names or not (folder / name).is_file():
             return PlainTextResponse("not found", status_code=404, headers=_HEADERS)
-        return FileResponse(SITE / name, headers=_HEADERS)
+        return FileResponse(folder / name, headers=_HEADERS)
+
+    async def page_file(request: Request) -> Response:
+        return named_file(SITE, files, request.path_params["path"])
 
     async def corpus_file(request: Request) -> Response:
         name = request.path_params["path"]
         if name == REPORT:
-            document = await run_in_threadpool(report)
-            return JSONResponse(document, headers=_HEADERS)
-        path = corpus.folder / name
-        if name not in named or not path.is_file():
-            return PlainTextResponse("not found", status_code=404, headers=_HEADERS)
-        return FileResponse(path, headers=_HEADERS)
+            return JSONResponse(await run_in_threadpool(report), headers=_HEADERS)
+        return named_file(corpus.folder, named, name)
 
     async def find(request: Request) -> Response:
         parameters = dict(request.query_params)
@@ -205,23 +199,15 @@ def application(corpus: Corpus, *, title: str = "Medical Meadow") -> Starlette:
     )
 
 
-def _fresh_report(corpus: Corpus) -> Callable[[], dict[str, Any]]:
-    """The report in the folder where it speaks of this very manifest; else it is made once."""
-    import functools
+def _fresh_report(corpus: Corpus) -> dict[str, Any]:
+    """The report in the folder where it speaks of this very manifest; else it is made."""
+    from meadow.quality.report import build_report, subject
 
-    @functools.cache
-    def report() -> dict[str, Any]:
-        from meadow.quality.report import build_report, subject
-
-        path = corpus.folder / REPORT
-        try:
-            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return build_report(corpus)
-        fresh = document.get("subject") == subject(corpus.manifest)
-        return document if fresh else build_report(corpus)
-
-    return report
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        document: dict[str, Any] = json.loads((corpus.folder / REPORT).read_text(encoding="utf-8"))
+        if document.get("subject") == subject(corpus.manifest):
+            return document
+    return build_report(corpus)
 
 
 def serve(
@@ -238,20 +224,15 @@ def serve(
     Raises:
         UsageError: The port is taken.
     """
-    import socket
-
     import uvicorn
 
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", port))
+        listener = socket.create_server(("127.0.0.1", port))
     except OSError as error:
-        listener.close()
         raise UsageError(
-            f"port {port} cannot be used: {error.strerror}", fix="choose another with --port"
+            f"port {port} cannot be used: {os.strerror(error.errno or 0)}",
+            fix="choose another with --port",
         ) from error
-    listener.listen()
     ready(f"http://127.0.0.1:{listener.getsockname()[1]}/")
     settings = uvicorn.Config(
         application(corpus, title=title), log_level="warning", lifespan="off", access_log=False

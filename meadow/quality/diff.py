@@ -7,21 +7,23 @@ a record are frozen: a corpus that lacks one, or has it with another type, is re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Manifest
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.schema import COLUMNS, EXCERPT_LENGTH, arrow_schema
 
-if TYPE_CHECKING:
-    import polars as pl
-    import pyarrow as pa
-
 TEXTS = ("instruction", "input", "output")
 KINDS = ("added", "removed", "changed", "renamed", "unchanged")
 EXAMPLES = 3
+_HASHED = [name for name in COLUMNS if name not in {"id", "source"}]
+_COMPARED = (*(name for name in COLUMNS if name != "id"), "copies")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +33,16 @@ class Difference:
     Args:
         sources: Source -> kind -> rows.
         columns: Column -> rows in which it changed.
-        examples: Kind -> some rows: source, id, and the columns that differ, old and new.
         inputs: Source -> raw files that are new, gone or other than before (builds only).
         new_columns: Columns that are no part of a record, in either corpus.
+        examples: Kind -> some rows: source, id, and the columns that differ, old and new.
     """
 
     sources: dict[str, dict[str, int]]
     columns: dict[str, int]
-    examples: dict[str, list[dict[str, Any]]]
     inputs: dict[str, list[str]]
     new_columns: list[str]
+    examples: dict[str, list[dict[str, Any]]]
 
     @property
     def total(self) -> dict[str, int]:
@@ -54,14 +56,7 @@ class Difference:
 
     def to_json(self) -> dict[str, Any]:
         """The document of `meadow diff --json`."""
-        return {
-            "total": self.total,
-            "sources": self.sources,
-            "columns": self.columns,
-            "inputs": self.inputs,
-            "new_columns": self.new_columns,
-            "examples": self.examples,
-        }
+        return {"total": self.total, **asdict(self)}
 
 
 def diff_corpora(old: Corpus, new: Corpus, *, examples: int = EXAMPLES) -> Difference:
@@ -75,45 +70,40 @@ def diff_corpora(old: Corpus, new: Corpus, *, examples: int = EXAMPLES) -> Diffe
     Raises:
         UpstreamChangedError: A column of the record is missing or has another type.
     """
-    import polars as pl
-
     extra = sorted({*_further_columns(old), *_further_columns(new)})
-    left, right = _fingerprints(old), _fingerprints(new)
-    both = left.join(right, on="id", how="full", suffix="_new", coalesce=True)
-    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_new")) for name in _COMPARED)
+    both = _fingerprints(old).join(
+        _fingerprints(new), on="id", how="full", suffix="_new", coalesce=True
+    )
+    differs = {name: pl.col(name).ne_missing(pl.col(f"{name}_new")) for name in _COMPARED}
     kind = (
         pl.when(pl.col("source").is_null())
         .then(pl.lit("added"))
         .when(pl.col("source_new").is_null())
         .then(pl.lit("removed"))
-        .when(same)
-        .then(pl.lit("unchanged"))
-        .otherwise(pl.lit("changed"))
+        .when(pl.any_horizontal(*differs.values()))
+        .then(pl.lit("changed"))
+        .otherwise(pl.lit("unchanged"))
     )
-    both = both.with_columns(kind.alias("kind")).with_columns(
-        pl.coalesce("source_new", "source").alias("name"),
-        pl.coalesce("texts_new", "texts").alias("content"),
+    both = _pair_renamed(
+        both.with_columns(
+            kind.alias("kind"),
+            pl.coalesce("source_new", "source").alias("name"),
+            pl.coalesce("texts_new", "texts").alias("content"),
+        )
     )
-    both = _pair_renamed(both)
-    counts = both.group_by("name", "kind").len()
     sources: dict[str, dict[str, int]] = {}
-    for name, found, rows in counts.sort("name").iter_rows():
+    for name, found, rows in both.group_by("name", "kind").len().sort("name").iter_rows():
         sources.setdefault(name, dict.fromkeys(KINDS, 0))[found] = rows
-    changed = both.filter(pl.col("kind") == "changed")
-    columns = {
-        name: int(changed.select(pl.col(name).ne_missing(pl.col(f"{name}_new")).sum()).item())
-        for name in _COMPARED
-    }
+    changed = both.filter(pl.col("kind") == "changed").select(
+        test.sum().alias(name) for name, test in differs.items()
+    )
     return Difference(
         sources=sources,
-        columns={name: rows for name, rows in columns.items() if rows},
-        examples=_examples(both, old, new, examples),
+        columns={name: rows for name, rows in changed.row(0, named=True).items() if rows},
         inputs=changed_inputs(old.manifest, new.manifest),
         new_columns=extra,
+        examples=_examples(both, old, new, examples),
     )
-
-
-_COMPARED = (*(name for name in COLUMNS if name != "id"), "copies")
 
 
 def _further_columns(corpus: Corpus) -> list[str]:
@@ -122,8 +112,6 @@ def _further_columns(corpus: Corpus) -> list[str]:
     Raises:
         UpstreamChangedError: A column of the record is missing or has another type.
     """
-    import pyarrow.parquet as pq
-
     further: dict[str, None] = {}
     for path in corpus.files():
         try:
@@ -145,32 +133,29 @@ def _further_columns(corpus: Corpus) -> list[str]:
 
 def schema_drift(schema: pa.Schema) -> list[str]:
     """How a shard's columns differ from those that a record needs; new columns are no drift."""
-    lines = []
-    for field in arrow_schema():
-        if field.name not in schema.names:
-            lines.append(f"{field.name} is missing")
-        elif schema.field(field.name).type != field.type:
-            lines.append(f"{field.name} is {schema.field(field.name).type}, not {field.type}")
-    return lines
+    types = dict(zip(schema.names, schema.types, strict=True))
+    return [
+        f"{field.name} is {types[field.name]}, not {field.type}"
+        if field.name in types
+        else f"{field.name} is missing"
+        for field in arrow_schema()
+        if types.get(field.name) != field.type
+    ]
 
 
 def _fingerprints(corpus: Corpus) -> pl.DataFrame:
     """Per id a hash of every column: what is compared without holding the texts."""
-    import polars as pl
-
-    parts = []
+    parts = [
+        pl.DataFrame(
+            schema={"id": pl.String, "source": pl.String}
+            | dict.fromkeys([*_HASHED, "texts"], pl.UInt64)
+        )
+    ]
+    texts = pl.concat_str(pl.col(TEXTS).fill_null(""), separator="\x1f")
+    authors = pl.col("authors").list.eval(pl.element().struct.json_encode()).list.join("\x1f")
     for table in corpus.iter_tables(columns=list(COLUMNS)):
-        frame = pl.from_arrow(table)
-        assert isinstance(frame, pl.DataFrame)
-        authors = pl.col("authors").list.eval(pl.element().struct.json_encode()).list.join("\x1f")
-        frame = frame.with_columns(authors.alias("authors"))
-        hashed = [pl.col(name).hash(7) for name in COLUMNS if name not in {"id", "source"}]
-        texts = pl.concat_str([pl.col(name).fill_null("") for name in TEXTS], separator="\x1f")
-        parts.append(frame.select("id", "source", *hashed, texts.hash(7).alias("texts")))
-    if not parts:
-        hashes = dict.fromkeys([*(c for c in COLUMNS if c not in {"id", "source"}), "texts"])
-        schema = {"id": pl.String, "source": pl.String} | dict.fromkeys(hashes, pl.UInt64)
-        parts.append(pl.DataFrame(schema=schema))
+        frame = pl.DataFrame(table).with_columns(authors)
+        parts.append(frame.select("id", "source", pl.col(_HASHED).hash(7), texts=texts.hash(7)))
     rows = pl.concat(parts)
     copies = rows.group_by("id").agg(pl.len().alias("copies"))
     return rows.unique("id", keep="first", maintain_order=True).join(copies, on="id", how="left")
@@ -178,33 +163,24 @@ def _fingerprints(corpus: Corpus) -> pl.DataFrame:
 
 def _pair_renamed(both: pl.DataFrame) -> pl.DataFrame:
     """A removed and an added row of one source with the same texts are one row, renamed."""
-    import polars as pl
-
     key = ["name", "content"]
-    order = pl.int_range(pl.len()).over("name", "content")
-    added = both.filter(pl.col("kind") == "added").sort("id").with_columns(order.alias("nth"))
-    removed = both.filter(pl.col("kind") == "removed").sort("id").with_columns(order.alias("nth"))
-    pairs = added.select(*key, "nth", "id").join(
-        removed.select(*key, "nth", pl.col("id").alias("old_id")), on=[*key, "nth"]
+    nth = pl.int_range(pl.len()).over(key)  # two rows of the same texts are two renamed rows
+    added = both.filter(pl.col("kind") == "added").sort("id")
+    removed = both.filter(pl.col("kind") == "removed").sort("id")
+    names = added.select(*key, "id", nth.alias("nth")).join(
+        removed.select(*key, pl.col("id").alias("old_id"), nth.alias("nth")), on=[*key, "nth"]
     )
-    names = pairs.select("id", "old_id")
+    renamed = pl.when(pl.col("old_id").is_not_null()).then(pl.lit("renamed"))
     return (
-        both.join(names, on="id", how="left")
+        both.join(names.select("id", "old_id"), on="id", how="left")
         .filter(~pl.col("id").is_in(names["old_id"].implode()))
-        .with_columns(
-            pl.when(pl.col("old_id").is_not_null())
-            .then(pl.lit("renamed"))
-            .otherwise("kind")
-            .alias("kind")
-        )
+        .with_columns(renamed.otherwise("kind").alias("kind"))
     )
 
 
 def _examples(
     both: pl.DataFrame, old: Corpus, new: Corpus, count: int
 ) -> dict[str, list[dict[str, Any]]]:
-    import polars as pl
-
     chosen = (
         both.filter(pl.col("kind") != "unchanged")
         .sort("name", "id")
@@ -229,14 +205,9 @@ def _examples(
 
 
 def _rows(corpus: Corpus, ids: list[str]) -> dict[str, dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    found: dict[str, dict[str, Any]] = {}
-    for table in corpus.iter_tables():
-        hits = table.filter(pc.is_in(table["id"], pa.array(ids, pa.string())))
-        found |= {row["id"]: row for row in hits.to_pylist()}
-    return found
+    wanted = pl.col("id").is_in(ids)
+    tables = (pl.DataFrame(table).filter(wanted) for table in corpus.iter_tables())
+    return {row["id"]: row for frame in tables for row in frame.iter_rows(named=True)}
 
 
 def _excerpt(value: Any) -> Any:
@@ -245,7 +216,7 @@ def _excerpt(value: Any) -> Any:
 
 def changed_inputs(old: Manifest, new: Manifest) -> dict[str, list[str]]:
     """Per source of both manifests the raw files that are new, gone or other than before."""
-    changes: dict[str, list[str]] = {}
+    changes = {}
     for name in sorted(old.sources.keys() & new.sources.keys()):
         before, after = (
             {item.path: item.sha256 for item in manifest.sources[name].inputs}
@@ -253,11 +224,8 @@ def changed_inputs(old: Manifest, new: Manifest) -> dict[str, list[str]]:
         )
         lines = [f"{path}: gone" for path in sorted(before.keys() - after.keys())]
         lines += [f"{path}: new" for path in sorted(after.keys() - before.keys())]
-        lines += [
-            f"{path}: other content"
-            for path in sorted(before.keys() & after.keys())
-            if before[path] != after[path]
-        ]
+        both = sorted(before.keys() & after.keys())
+        lines += [f"{path}: other content" for path in both if before[path] != after[path]]
         if lines:
             changes[name] = lines
     return changes

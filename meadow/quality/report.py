@@ -1,7 +1,8 @@
 """The quality report of a corpus or mix: report.json, and the page and the text made from it.
 
-Every number is measured from the shards or taken from the manifest. report.json is what the browse
-page's Overview reads; report.html is one self-contained page, report.md its twin.
+Every number is measured from the rows or taken from the manifest. report.json is what the browse
+page's Overview reads; report.html is one self-contained page, report.md its twin. Lengths are
+characters (code points).
 """
 
 from __future__ import annotations
@@ -11,31 +12,37 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
 
 from meadow.atomic import write_bytes
 from meadow.corpus.commit import commit_folder
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Manifest, hash_json
 from meadow.licenses import LICENSES
+from meadow.mix.duplicates import THRESHOLD, find_duplicates
 from meadow.quality.flags import FLAGS, TEXTS
+from meadow.quality.page import render_html, render_markdown
 from meadow.schema import Reason
+from meadow.sources import SOURCES
 from meadow.sources.release_2023 import compare
 from meadow.text.privacy_rules import Kind
 
-if TYPE_CHECKING:
-    import polars as pl
-
 FOLDER = "report"
 REPORT_VERSION = 1
-PAIRS = "raw_pairs"
-"""The sidecar config that holds texts from before a rewrite; not rows of the corpus."""
 COLUMNS = [
     "id", "instruction", "input", "output", "source", "subset", "task", "license", "url",
     "authors", "rephrased_by", "meta",
 ]  # fmt: skip
 DUPLICATES = "duplicates.parquet"
 NOT_AT_HAND = "not at hand"
+EDGES = (0, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 1_000_000_000)
+"""Bins that double; the last one is open."""
+EXAMPLES = 5
+EXCERPT = 160
+NEAR_ROWS = 200_000
+"""Up to so many rows near duplicates are looked for too; above, equal texts only."""
 _REPEATS = frozenset({Reason.DUPLICATE.value, Reason.CONFLICT.value, Reason.NEAR_DUPLICATE.value})
 _BROKEN = frozenset(reason.value for reason in Reason if reason.malformed)
 _BUILD_STAGES: tuple[tuple[str, Callable[[str], bool]], ...] = (
@@ -44,6 +51,9 @@ _BUILD_STAGES: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("distinct", lambda reason: reason in _REPEATS),
 )
 """A build rejects in one pass; the flow shows its reasons in three groups."""
+
+Part = tuple[str, str, pl.DataFrame]
+"""A config, a split, and its rows in the order in which they are numbered."""
 
 
 def subject(manifest: Manifest) -> str:
@@ -63,20 +73,19 @@ def build_report(corpus: Corpus, origin: Corpus | None = None) -> dict[str, Any]
     Returns:
         A JSON document; `subject` says which manifest it speaks of.
     """
-    import polars as pl
-
     manifest = corpus.manifest
-    shards = [shard for config in _configs(corpus) for shard in corpus.shards(config)]
-    frames = [
-        (config, split, _frame(corpus, config, split))
-        for config in _configs(corpus)
-        for split in manifest.splits()[config]
+    parts = [
+        (config, split, corpus.to_polars(config, split, COLUMNS))
+        for config, splits in manifest.splits().items()
+        for split in splits
     ]
-    frame = pl.concat([rows for _, _, rows in frames]) if frames else _empty()
+    frame = pl.concat([rows for *_, rows in parts] or [corpus.to_polars(columns=COLUMNS)])
     found = counts(frame, "source")
     subsets = {
         source: counts(frame.filter(pl.col("source") == source), "subset") for source in found
     }
+    shards = corpus.shards()
+    warnings = manifest.details.get("warnings", ())
     return {
         "report_version": REPORT_VERSION,
         "subject": subject(manifest),
@@ -85,21 +94,27 @@ def build_report(corpus: Corpus, origin: Corpus | None = None) -> dict[str, Any]
         "bytes": sum(shard.bytes for shard in shards),
         "shards": len(shards),
         "splits": [
-            {"config": config, "split": split, "rows": len(rows)} for config, split, rows in frames
+            {"config": config, "split": split, "rows": len(rows)} for config, split, rows in parts
         ],
-        "warnings": _warnings(manifest),
-        "sources": _sources(manifest, frames, found),
+        "warnings": [str(text) for text in warnings]
+        if isinstance(warnings, list | tuple)
+        else [str(warnings)],
+        "sources": _sources(manifest, parts, found),
         "tasks": counts(frame, "task"),
         "rephrased": counts(frame, "rephrased_by"),
         "licenses": licenses(frame),
         "flow": _flow(manifest, len(frame)),
-        "parts": _parts(manifest),
+        "parts": [
+            {name: part.get(name) for name in ("part", "found", "expected", "met", "note")}
+            for part in manifest.details.get("parts", ())
+            if isinstance(part, dict)
+        ],
         "arithmetic": [str(line) for line in manifest.details.get("arithmetic", ())],
         "lengths": lengths(frame),
         "duplicates": _duplicates(corpus, frame, origin),
         "contamination": _contamination(manifest),
         "personal_data": personal_data(frame),
-        "flags": flags(frames),
+        "flags": flags(parts),
         "release_2023": compare(found, subsets),
         "versions": manifest.versions,
     }
@@ -119,8 +134,6 @@ def write_report(
     Returns:
         The report.
     """
-    from meadow.quality.page import render_html, render_markdown
-
     report = build_report(corpus, origin)
     texts = {
         "report.json": json.dumps(report, ensure_ascii=False, indent=1) + "\n",
@@ -136,46 +149,23 @@ def write_report(
     return report
 
 
-def _configs(corpus: Corpus) -> list[str]:
-    return [config for config in corpus.configs if config != PAIRS]
-
-
-def _empty() -> pl.DataFrame:
-    import polars as pl
-
-    from meadow.schema import arrow_schema
-
-    frame = pl.from_arrow(arrow_schema().empty_table().select(COLUMNS))
-    assert isinstance(frame, pl.DataFrame)
-    return frame
-
-
-def _frame(corpus: Corpus, config: str, split: str) -> pl.DataFrame:
-    import polars as pl
-
-    frame = pl.from_arrow(corpus.to_arrow(config, split, COLUMNS))
-    assert isinstance(frame, pl.DataFrame)
-    return frame
-
-
-def _warnings(manifest: Manifest) -> list[str]:
-    found = manifest.details.get("warnings", ())
-    return [str(text) for text in found] if isinstance(found, list | tuple) else [str(found)]
+def counts(frame: pl.DataFrame, column: str) -> dict[str, int]:
+    """Value -> rows, the commonest first."""
+    tally = frame[column].drop_nulls().value_counts()
+    return dict(tally.sort("count", column, descending=[True, False]).iter_rows())
 
 
 def _sources(
-    manifest: Manifest, frames: list[tuple[str, str, pl.DataFrame]], found: dict[str, int]
+    manifest: Manifest, parts: Iterable[Part], found: Mapping[str, int]
 ) -> list[dict[str, Any]]:
     """One entry per source: what it is, and where its rows can be browsed."""
-    from meadow.sources import SOURCES
-
     place: dict[str, str] = {}
-    for config, _, rows in frames:
-        for source in rows["source"].unique():
-            place.setdefault(source, config)
-    entries = []
+    for config, _, rows in parts:
+        for name in rows["source"].unique():
+            place.setdefault(name, config)
     built = manifest.sources if manifest.stage == "build" else {}
-    for name in [*found, *sorted(set(built) - set(found))]:
+    entries = []
+    for name in [*found, *sorted(built.keys() - found.keys())]:
         source, entry = SOURCES.get(name), built.get(name)
         entries.append(
             {
@@ -192,117 +182,6 @@ def _sources(
             }
         )
     return entries
-
-
-def _flow(manifest: Manifest, rows: int) -> list[dict[str, Any]]:
-    """Stage by stage: rows that came through, rows lost there, and why."""
-
-    def stage(name: str, out: int, rejected: dict[str, int]) -> dict[str, Any]:
-        losses = sorted(((k, v) for k, v in rejected.items() if v), key=lambda p: (-p[1], p[0]))
-        return {
-            "name": name,
-            "rows": out,
-            "lost": sum(rejected.values()),
-            "losses": [list(pair) for pair in losses],
-        }
-
-    stages: list[dict[str, Any]] = []
-    if manifest.stage == "build" and manifest.sources:
-        lost: Counter[str] = Counter()
-        for entry in manifest.sources.values():
-            lost.update(entry.rejected)
-        left = sum(entry.rows_in for entry in manifest.sources.values())
-        stages.append(stage("raw rows", left, {}))
-        for name, belongs in _BUILD_STAGES:
-            reasons = {reason: n for reason, n in lost.items() if belongs(reason)}
-            left -= sum(reasons.values())
-            stages.append(stage(name, left, reasons))
-    if manifest.steps:
-        stages.append(stage("corpus", manifest.steps[0].rows_in, {}))
-        stages += [stage(step.name, step.rows_out, step.rejected) for step in manifest.steps]
-        if rows > manifest.steps[-1].rows_out:
-            stages.append(stage("with repeats", rows, {}))
-    return stages or [stage("rows", rows, {})]
-
-
-def _duplicates(corpus: Corpus, frame: pl.DataFrame, origin: Corpus | None) -> dict[str, Any]:
-    import polars as pl
-
-    if DUPLICATES not in corpus.manifest.named():
-        return duplicate_matrix(*find_pairs(frame))
-    pairs = pl.read_parquet(corpus.folder / DUPLICATES)
-    known = [frame.select("id", "source")]
-    if origin is not None:
-        table = origin.to_arrow(columns=["id", "source"])
-        other = pl.from_arrow(table)
-        assert isinstance(other, pl.DataFrame)
-        known.append(other)
-    sources = pl.concat(known).unique("id", keep="first", maintain_order=True)
-    for side in ("kept", "dropped"):
-        if f"{side}_source" in pairs.columns:
-            pairs = pairs.with_columns(pl.col(f"{side}_source").alias(side))
-        else:
-            names = sources.rename({"id": f"{side}_id", "source": side})
-            pairs = pairs.join(names, on=f"{side}_id", how="left", maintain_order="left")
-    pairs = pairs.with_columns(pl.col("kept", "dropped").fill_null(NOT_AT_HAND))
-    basis = (
-        "Removed by the mix, from its ledger duplicates.parquet. Down: the source of the row that "
-        "was kept; across: of the row that was dropped."
-    )
-    if (pairs["dropped"] == NOT_AT_HAND).any():
-        basis += " The sources of dropped rows are read with --corpus DIR."
-    return duplicate_matrix(pairs, basis)
-
-
-def _levels(found: Any) -> dict[str, int]:
-    return {level: int(n) for level, n in dict(found or {}).items()}
-
-
-def _parts(manifest: Manifest) -> list[dict[str, Any]]:
-    """Expected against found, part by part of a mix's recipe."""
-    names = ("part", "found", "expected", "met", "note")
-    parts = manifest.details.get("parts", ())
-    return [{name: part.get(name) for name in names} for part in parts if isinstance(part, dict)]
-
-
-def _contamination(manifest: Manifest) -> dict[str, Any]:
-    found = manifest.details.get("contamination")
-    if not isinstance(found, dict):
-        return {"checked": False, "exams": []}
-    exams = [
-        {
-            "exam": exam,
-            "items": int(entry.get("items", 0)),
-            "rows": _levels(entry.get("rows")),
-            "items_found": _levels(entry.get("items_found")),
-            "remaining": _levels(dict(entry.get("remaining") or {}).get("rows")),
-            "verdict": str(entry.get("verdict", "")),
-        }
-        for exam, entry in sorted(found.items())
-        if isinstance(entry, dict)
-    ]
-    return {"checked": bool(exams), "exams": exams}
-
-
-# What the report measures of the rows themselves: lengths, kinds, duplicates, personal data.
-#
-# Everything here takes polars frames of records and gives plain values for report.json. Lengths are
-# characters (code points).
-
-
-EDGES = (0, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 1_000_000_000)
-"""Bins that double; the last one is open."""
-EXAMPLES = 5
-EXCERPT = 160
-NEAR_ROWS = 200_000
-"""Up to so many rows near duplicates are looked for too; above, equal texts only."""
-
-
-def counts(frame: pl.DataFrame, column: str) -> dict[str, int]:
-    """Value -> rows, the commonest first."""
-    tally = frame[column].drop_nulls().value_counts(sort=True)
-    pairs = zip(tally[column].to_list(), tally["count"].to_list(), strict=True)
-    return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
 
 
 def licenses(frame: pl.DataFrame) -> list[dict[str, Any]]:
@@ -325,158 +204,207 @@ def licenses(frame: pl.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
+def _flow(manifest: Manifest, rows: int) -> list[dict[str, Any]]:
+    """Stage by stage: rows that came through, rows lost there, and why."""
+    stages: list[dict[str, Any]] = []
+
+    def stage(name: str, out: int, rejected: Mapping[str, int]) -> None:
+        losses = sorted(rejected.items(), key=lambda pair: (-pair[1], pair[0]))
+        stages.append(
+            {
+                "name": name,
+                "rows": out,
+                "lost": sum(rejected.values()),
+                "losses": [[reason, rows] for reason, rows in losses if rows],
+            }
+        )
+
+    if manifest.stage == "build" and manifest.sources:
+        lost: Counter[str] = Counter()
+        for entry in manifest.sources.values():
+            lost.update(entry.rejected)
+        left = sum(entry.rows_in for entry in manifest.sources.values())
+        stage("raw rows", left, {})
+        for name, belongs in _BUILD_STAGES:
+            reasons = {reason: n for reason, n in lost.items() if belongs(reason)}
+            left -= sum(reasons.values())
+            stage(name, left, reasons)
+    if manifest.steps:
+        stage("corpus", manifest.steps[0].rows_in, {})
+        for step in manifest.steps:
+            stage(step.name, step.rows_out, step.rejected)
+        if rows > manifest.steps[-1].rows_out:
+            stage("with repeats", rows, {})
+    if not stages:
+        stage("rows", rows, {})
+    return stages
+
+
 def lengths(frame: pl.DataFrame) -> dict[str, Any]:
     """Histograms per field and quantiles per source."""
-    import polars as pl
-
-    sizes = frame.select("source", *(pl.col(name).str.len_chars() for name in TEXTS)).with_columns(
-        (pl.col("instruction") + pl.col("input")).alias("prompt")
+    sizes = frame.select("source", pl.col(TEXTS).str.len_chars()).with_columns(
+        prompt=pl.col("instruction") + pl.col("input")
     )
-    fields = {}
-    for name in TEXTS:
-        values = sizes[name]
-        fields[name] = [
-            int(((values >= low) & (values < high)).sum())
-            for low, high in itertools.pairwise(EDGES)
-        ]
-    by_source: dict[str, Any] = {}
-    for name in ("prompt", "output"):
-        column = pl.col(name)
-        table = sizes.group_by("source").agg(
-            column.median().alias("median"),
-            column.quantile(0.95, "nearest").alias("p95"),
-            column.mean().alias("mean"),
-            column.max().alias("max"),
-        )
-        for row in table.sort("source").iter_rows(named=True):
-            by_source.setdefault(row["source"], {})[name] = {
-                "median": int(row["median"]),
-                "p95": int(row["p95"]),
-                "mean": round(row["mean"], 1),
-                "max": int(row["max"]),
-            }
+    bins = list(itertools.pairwise(EDGES))
+    fields = {
+        name: [int(sizes[name].is_between(*bounds, closed="left").sum()) for bounds in bins]
+        for name in TEXTS
+    }
+
+    def measured(name: str) -> pl.Expr:
+        size = pl.col(name)
+        return pl.struct(
+            size.median().cast(pl.Int64).alias("median"),
+            size.quantile(0.95, "nearest").cast(pl.Int64).alias("p95"),
+            size.mean().alias("mean"),
+            size.max().cast(pl.Int64).alias("max"),
+        ).alias(name)
+
+    table = sizes.group_by("source").agg(measured("prompt"), measured("output")).sort("source")
+    by_source = {
+        row.pop("source"): {
+            name: found | {"mean": round(found["mean"], 1)} for name, found in row.items()
+        }
+        for row in table.iter_rows(named=True)
+    }
     return {"unit": "characters", "edges": list(EDGES), "fields": fields, "sources": by_source}
 
 
-def personal_data(frame: pl.DataFrame) -> dict[str, Any]:
-    """Rows in which something was replaced, by source and kind, from the repairs in `meta`."""
-    import polars as pl
-
-    kinds = [kind.value for kind in Kind]
-    table = frame.group_by("source").agg(
-        pl.col("meta").str.contains(f'"scrubbed_{kind}"', literal=True).sum().alias(kind)
-        for kind in kinds
-    )
-    sources = {
-        row["source"]: {kind: row[kind] for kind in kinds if row[kind]}
-        for row in table.sort("source").iter_rows(named=True)
+def _duplicates(corpus: Corpus, frame: pl.DataFrame, origin: Corpus | None) -> dict[str, Any]:
+    """By source of the row that stays (down) and of the row that goes (across)."""
+    mixed = DUPLICATES in corpus.manifest.named()
+    pairs, basis = _ledger(corpus, frame, origin) if mixed else _find_pairs(frame)
+    names = sorted({*pairs["kept"], *pairs["dropped"]})
+    cells = {
+        (kept, dropped): n for kept, dropped, n in pairs.group_by("kept", "dropped").len().rows()
     }
-    sources = {source: found for source, found in sources.items() if found}
-    used = [kind for kind in kinds if any(kind in found for found in sources.values())]
-    return {"kinds": used, "sources": sources}
-
-
-def flags(frames: Iterable[tuple[str, str, pl.DataFrame]]) -> list[dict[str, Any]]:
-    """Every flag with its count, the count by source, and a few rows to look at.
-
-    Args:
-        frames: Config, split and rows, in the order in which the rows are numbered.
-    """
-    found: list[dict[str, Any]] = [
-        {
-            "name": flag.name,
-            "title": flag.title,
-            "why": flag.why,
-            "rows": 0,
-            "by_source": {},
-            "examples": [],
-        }
-        for flag in FLAGS
-    ]
-    for config, split, frame in frames:
-        tests = frame.select(flag.test().fill_null(value=False).alias(flag.name) for flag in FLAGS)
-        for flag, entry in zip(FLAGS, found, strict=True):
-            numbers = tests[flag.name].arg_true()
-            if not len(numbers):
-                continue
-            hits = frame[numbers]
-            entry["rows"] += len(hits)
-            for source, rows in counts(hits, "source").items():
-                entry["by_source"][source] = entry["by_source"].get(source, 0) + rows
-            room = EXAMPLES - len(entry["examples"])
-            for number, row in zip(
-                numbers.head(room).to_list(), hits.head(room).iter_rows(named=True), strict=True
-            ):
-                entry["examples"].append(
-                    {
-                        "config": config,
-                        "split": split,
-                        "row": number,
-                        "id": row["id"],
-                        "source": row["source"],
-                        "excerpt": _excerpt(row, flag.column, flag.pattern),
-                        **{name: row[name] for name in TEXTS},
-                    }
-                )
-    return found
-
-
-def _excerpt(row: Mapping[str, Any], column: str, pattern: str) -> str:
-    """A few words around what was found, on one line."""
-    import polars as pl
-
-    texts = [row[column], *(row[name] for name in TEXTS if name != column)]
-    if pattern:
-        for text in texts:
-            hit = pl.Series([text]).str.extract(f"(?s)(.{{0,60}}(?:{pattern}).{{0,90}})", 1)[0]
-            if hit is not None:
-                return " ".join(hit.split())[:EXCERPT]
-    return " ".join(str(row[column]).split())[:EXCERPT]
-
-
-def duplicate_matrix(pairs: pl.DataFrame, basis: str) -> dict[str, Any]:
-    """Duplicates by source of the row that stays (down) and of the row that goes (across).
-
-    Args:
-        pairs: Columns kept, dropped (sources) and kind.
-        basis: What was compared, for people.
-    """
-    names = sorted({*pairs["kept"].to_list(), *pairs["dropped"].to_list()})
-    place = {name: index for index, name in enumerate(names)}
-    cells = [[0] * len(names) for _ in names]
-    for kept, dropped, rows in pairs.group_by("kept", "dropped").len().iter_rows():
-        cells[place[kept]][place[dropped]] = rows
     return {
         "basis": basis,
         "sources": names,
-        "matrix": cells,
+        "matrix": [[cells.get((kept, dropped), 0) for dropped in names] for kept in names],
         "pairs": len(pairs),
         "kinds": counts(pairs, "kind"),
     }
 
 
-def find_pairs(frame: pl.DataFrame) -> tuple[pl.DataFrame, str]:
-    """The duplicates inside a corpus that no mix has deduplicated yet.
+def _with_sources(pairs: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Pairs of ids with the sources of both rows, kept and dropped; null where it is not known."""
+    for side in ("kept", "dropped"):
+        names = rows.select(pl.col("id").alias(f"{side}_id"), pl.col("source").alias(side))
+        pairs = pairs.join(names, on=f"{side}_id", how="left", maintain_order="left")
+    return pairs
 
-    Returns:
-        Columns kept, dropped (sources) and kind; and what was compared, for people.
-    """
-    import polars as pl
 
-    from meadow.mix.duplicates import THRESHOLD, find_duplicates
+def _ledger(corpus: Corpus, frame: pl.DataFrame, origin: Corpus | None) -> tuple[pl.DataFrame, str]:
+    """The pairs that a mix dropped."""
+    pairs = pl.read_parquet(corpus.folder / DUPLICATES)
+    known = [frame.select("id", "source")]
+    if origin is not None:
+        known.append(origin.to_polars(columns=["id", "source"]))
+    pairs = _with_sources(pairs, pl.concat(known).unique("id", keep="first", maintain_order=True))
+    # a ledger that names the sources knows better: the dropped rows may be nowhere any more
+    pairs = pairs.with_columns(
+        pl.coalesce(*(name for name in (f"{side}_source", side) if name in pairs.columns))
+        .fill_null(NOT_AT_HAND)
+        .alias(side)
+        for side in ("kept", "dropped")
+    )
+    basis = (
+        "Removed by the mix, from its ledger duplicates.parquet. Down: the source of the row that "
+        "was kept; across: of the row that was dropped."
+    )
+    if (pairs["dropped"] == NOT_AT_HAND).any():
+        basis += " The sources of dropped rows are read with --corpus DIR."
+    return pairs, basis
 
+
+def _find_pairs(frame: pl.DataFrame) -> tuple[pl.DataFrame, str]:
+    """The duplicates inside a corpus that no mix has deduplicated yet."""
     near = len(frame) <= NEAR_ROWS
     unique = frame.unique("id", keep="first", maintain_order=True)
     dropped = find_duplicates(unique, near=near).dropped
-    source = unique.select("id", "source")
-    pairs = (
-        dropped.join(source.rename({"id": "kept_id", "source": "kept"}), on="kept_id")
-        .join(source.rename({"id": "dropped_id", "source": "dropped"}), on="dropped_id")
-        .select("kept", "dropped", pl.col("kind").cast(pl.String))
-    )
+    pairs = _with_sources(dropped.with_columns(pl.col("kind").cast(pl.String)), unique)
     how = (
         f"equal words, or a Jaccard similarity of word 3-grams of at least {THRESHOLD}"
         if near
         else f"equal words; near duplicates are the mix's business above {NEAR_ROWS:,} rows"
     )
     return pairs, f"Found in this corpus: {how}. Down: the row that a mix would keep."
+
+
+def _contamination(manifest: Manifest) -> dict[str, Any]:
+    def levels(found: Any) -> dict[str, int]:
+        return {level: int(n) for level, n in dict(found or {}).items()}
+
+    found = manifest.details.get("contamination")
+    exams = [
+        {
+            "exam": exam,
+            "items": int(entry.get("items", 0)),
+            "rows": levels(entry.get("rows")),
+            "items_found": levels(entry.get("items_found")),
+            "remaining": levels(dict(entry.get("remaining") or {}).get("rows")),
+            "verdict": str(entry.get("verdict", "")),
+        }
+        for exam, entry in sorted(found.items() if isinstance(found, dict) else ())
+        if isinstance(entry, dict)
+    ]
+    return {"checked": bool(exams), "exams": exams}
+
+
+def personal_data(frame: pl.DataFrame) -> dict[str, Any]:
+    """Rows in which something was replaced, by source and kind, from the repairs in `meta`."""
+    kinds = [kind.value for kind in Kind]
+    table = frame.group_by("source").agg(
+        pl.col("meta").str.contains(f'"scrubbed_{kind}"', literal=True).sum().alias(kind)
+        for kind in kinds
+    )
+    sources = {
+        row["source"]: found
+        for row in table.sort("source").iter_rows(named=True)
+        if (found := {kind: row[kind] for kind in kinds if row[kind]})
+    }
+    used = [kind for kind in kinds if any(kind in found for found in sources.values())]
+    return {"kinds": used, "sources": sources}
+
+
+def flags(parts: Iterable[Part]) -> list[dict[str, Any]]:
+    """Every flag with its count, the count by source, and a few rows to look at."""
+    found: list[dict[str, Any]] = [
+        {"name": flag.name, "title": flag.title, "why": flag.why, "rows": 0,
+         "by_source": Counter(), "examples": []}
+        for flag in FLAGS
+    ]  # fmt: skip
+    for config, split, frame in parts:
+        # all flags in one pass: polars shares what their expressions have in common
+        tests = frame.select(
+            flag.raised().fill_null(value=False).alias(flag.name) for flag in FLAGS
+        )
+        for flag, entry in zip(FLAGS, found, strict=True):
+            hits = frame.with_row_index("row").filter(tests[flag.name])
+            entry["rows"] += len(hits)
+            entry["by_source"].update(counts(hits, "source"))
+            room = EXAMPLES - len(entry["examples"])
+            entry["examples"] += [
+                {
+                    "config": config,
+                    "split": split,
+                    "row": row["row"],
+                    "id": row["id"],
+                    "source": row["source"],
+                    "excerpt": _excerpt(row, flag.column, flag.pattern),
+                    **{name: row[name] for name in TEXTS},
+                }
+                for row in hits.head(room).iter_rows(named=True)
+            ]
+    return found
+
+
+def _excerpt(row: Mapping[str, Any], column: str, pattern: str) -> str:
+    """A few words around what was found, on one line."""
+    texts = [row[column], *(row[name] for name in TEXTS if name != column)]
+    if pattern:
+        around = f"(?s)(.{{0,60}}(?:{pattern}).{{0,90}})"
+        hits = pl.Series(texts).str.extract(around, 1).drop_nulls()
+        texts = [*hits, *texts]
+    return " ".join(str(texts[0]).split())[:EXCERPT]

@@ -1,21 +1,21 @@
 """Full-text search over a corpus on disk: what the local browse page asks its server.
 
-The page without a server finds the same rows by scanning; a test holds the two to each other.
+The page without a server finds the same rows by scanning; a test compares the two.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
+
+import polars as pl
 
 from meadow.corpus.folder import Corpus
 from meadow.errors import UsageError
-
-if TYPE_CHECKING:
-    import polars as pl
 
 TEXTS = ("instruction", "input", "output")
 COLUMNS = ["id", *TEXTS, "task", "license", "source"]
@@ -54,25 +54,14 @@ class Query:
         Raises:
             UsageError: A length is not a number.
         """
-
-        def text(name: str) -> str | None:
-            return parameters.get(name) or None
-
-        def number(name: str) -> int | None:
-            given = text(name)
-            if given is not None and not re.fullmatch(r"[0-9]{1,12}", given):
-                raise UsageError(f"{name} is not a number of characters: {given[:40]!r}")
-            return None if given is None else int(given)
-
-        return cls(
-            q=text("q"),
-            task=text("task"),
-            license=text("license"),
-            origin=text("origin"),
-            contamination=text("contamination"),
-            min=number("min"),
-            max=number("max"),
-        )
+        given: dict[str, Any] = {
+            name: parameters[name] for name in cls.__slots__ if parameters.get(name)
+        }
+        for name in given.keys() & {"min", "max"}:
+            if not re.fullmatch(r"[0-9]{1,12}", given[name]):
+                raise UsageError(f"{name} is not a number of characters: {given[name][:40]!r}")
+            given[name] = int(given[name])
+        return cls(**given)
 
 
 def terms(text: str) -> list[str]:
@@ -87,7 +76,6 @@ class Search:
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
         self._frames: dict[tuple[str, str], pl.DataFrame] = {}
-        self._levels: pl.DataFrame | None = None
         self._lock = threading.Lock()
 
     def rows(self, source: str, split: str, query: Query) -> tuple[list[int], int]:
@@ -96,29 +84,21 @@ class Search:
         Raises:
             UsageError: There is no such source or split.
         """
-        frame = self._frame(source, split)
-        mask = self._mask(query)
-        hits = frame.with_row_index("row").filter(mask)["row"]
+        frame = self._frame(source, split).with_row_index("row")
+        hits = frame.filter(self._mask(query))["row"]
         return hits.head(MOST_ROWS).to_list(), len(hits)
 
     def _frame(self, source: str, split: str) -> pl.DataFrame:
-        import polars as pl
-
-        with self._lock:
+        with self._lock:  # of several requests at once, one reads
             if (source, split) not in self._frames:
-                table = self.corpus.to_arrow(source, split, COLUMNS)
-                frame = pl.from_arrow(table)
-                assert isinstance(frame, pl.DataFrame)
-                self._frames[source, split] = frame
+                self._frames[source, split] = self.corpus.to_polars(source, split, COLUMNS)
             return self._frames[source, split]
 
     def _mask(self, query: Query) -> pl.Expr:
-        import polars as pl
-
         mask = pl.lit(value=True)
         for term in terms(query.q or ""):
             pattern = "(?i)" + pl.escape_regex(term)
-            mask &= pl.any_horizontal(pl.col(name).str.contains(pattern) for name in TEXTS)
+            mask &= pl.any_horizontal(pl.col(TEXTS).str.contains(pattern))
         for column, value in (
             ("task", query.task),
             ("license", query.license),
@@ -126,27 +106,27 @@ class Search:
         ):
             if value is not None:
                 mask &= pl.col(column) == value
+        size = pl.col("output").str.len_chars()
         if query.min is not None:
-            mask &= pl.col("output").str.len_chars() >= query.min
+            mask &= size >= query.min
         if query.max is not None:
-            mask &= pl.col("output").str.len_chars() <= query.max
+            mask &= size <= query.max
         if query.contamination is not None:
             mask &= self._contaminated(query.contamination)
         return mask
 
     def _contaminated(self, level: str) -> pl.Expr:
-        import polars as pl
-
-        if self._levels is None:
-            path = self.corpus.folder / CONTAMINATION
-            named = CONTAMINATION in self.corpus.manifest.named()
-            empty = pl.DataFrame(schema={"row_id": pl.String, "level": pl.String})
-            self._levels = (
-                pl.read_parquet(path, columns=["row_id", "level"]) if named else empty
-            ).filter(pl.col("level") != "none")
         found = self._levels
-        if level in ("any", "none"):
-            inside = pl.col("id").is_in(found["row_id"].unique().implode())
-            return ~inside if level == "none" else inside
-        ids = found.filter(pl.col("level") == level)["row_id"].unique()
-        return pl.col("id").is_in(ids.implode())
+        if level not in {"any", "none"}:
+            found = found.filter(pl.col("level") == level)
+        inside = pl.col("id").is_in(found["row_id"].unique().implode())
+        return ~inside if level == "none" else inside
+
+    @functools.cached_property
+    def _levels(self) -> pl.DataFrame:
+        """The findings of a mix; none for a corpus that was never compared with an exam."""
+        if CONTAMINATION not in self.corpus.manifest.named():
+            return pl.DataFrame(schema={"row_id": pl.String, "level": pl.String})
+        path = self.corpus.folder / CONTAMINATION
+        found = pl.read_parquet(path, columns=["row_id", "level"])
+        return found.filter(pl.col("level") != "none")
