@@ -126,7 +126,8 @@ def _majority(
     votes = Counter(answer.letter for answer in parsed if answer.letter)
     texts = json.dumps([answer["text"] for answer in value], ensure_ascii=False)
     if not votes:
-        return prediction("generate_sc", question, status=Status.NONE.value, text=texts)
+        status = Counter(answer.status.value for answer in parsed).most_common(1)[0][0]
+        return prediction("generate_sc", question, status=status, text=texts)
     letter, count = votes.most_common(1)[0]
     rule = f"majority {count}/{len(parsed)}"
     return prediction(

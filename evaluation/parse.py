@@ -1,9 +1,14 @@
-"""From a free response to a letter: ordered rules, each named, and a status for every response.
+"""From a free response to a letter: what is the answer, then ordered rules, each named.
 
-A rule either finds labels that the item has, or it does not apply; the first rule that applies
-decides. There is no rule "first capital letter": "A 67-year-old woman" is not option A, "Answer" is
-not A, "I" is not option I. What no rule can read has no letter, and counts as wrong only in the
-convention that says so.
+A model that thinks aloud writes two texts. Only what stands behind the last closing mark of its
+thinking (`</think>`, the `final` channel, ...) is its answer; of thinking that was not closed
+nothing is read. In the answer a rule either finds labels that the item has, or it does not apply;
+the first rule that applies decides, and the status says what became of the response.
+
+There is no rule "first capital letter": "A 67-year-old woman" is not option A, "Answer" is not A,
+"I" is not option I, and the first entry of a list of verdicts ("A. ... is wrong. B. ... is right.")
+states nothing. What no rule can read has no letter, and counts as wrong only in the convention that
+says so.
 """
 
 from __future__ import annotations
@@ -55,6 +60,28 @@ class Parsed:
     status: Status
 
 
+_TAGS = r"think(?:ing)?|thoughts?|reason(?:ing)?|analysis|scratchpad|reflection|seed:think"
+_CLOSED = re.compile(
+    rf"</(?:{_TAGS})>|\[/THINK\]|\u25c1/think\u25b7|<\|END_THINKING\|>|<\|end_of_thought\|>"
+    r"|<channel\|>|<\|channel\|>\s*final\b.*?<\|message\|>|^analysis.*assistantfinal",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Where thinking ends: tags, and channels with their marks or as what is left without them."""
+_OPENED = re.compile(
+    rf"^\s*<(?:{_TAGS})>|\[THINK\]|\u25c1think\u25b7|<\|START_THINKING\|>|<\|begin_of_thought\|>"
+    r"|<\|?channel\|?>|\Aanalysis(?=[A-Z])",
+    re.IGNORECASE | re.MULTILINE,
+)
+_MARK = re.compile(r"<\|[^<>|\s]{1,40}\|>|</s>|<(?:end_of_turn|start_of_turn|eos)>")
+"""Special tokens of a frame that a server left in the text."""
+
+
+def answer_of(response: str) -> str | None:
+    """What stands behind a model's thinking; None where the thinking was not closed."""
+    answer = response[max((m.end() for m in _CLOSED.finditer(response)), default=0) :]
+    return None if _OPENED.search(answer) else _MARK.sub("", answer)
+
+
 def parse(response: str, options: Options, *, at_limit: bool = False) -> Parsed:
     """The answer that a careful reader would see in a response.
 
@@ -63,17 +90,22 @@ def parse(response: str, options: Options, *, at_limit: bool = False) -> Parsed:
         options: (label, text) of the item as shown.
         at_limit: Whether generation stopped at the token limit.
     """
-    text = unicodedata.normalize("NFKC", response).strip()
-    text = re.sub(r"[*_`]+", "", text).strip()  # emphasis
+    silent = Status.TRUNCATED if at_limit else Status.NONE
+    answer = answer_of(response)
+    if answer is None:
+        return Parsed(None, "thinking not closed", "", Status.TRUNCATED)
+    text = unicodedata.normalize("NFKC", answer).replace("\u2019", "'").strip()
+    # emphasis and the marks of headings and quotations; an underscore in a word stays
+    text = re.sub(r"[*`]+|(?<![^\W_])_+|_+(?![^\W_])|(?m:^[ \t]*[#>]+[ \t]*)", "", text).strip()
     if not text:
-        return Parsed(None, "", "", Status.EMPTY)
-    for rule in RULES:
+        return Parsed(None, "", "", Status.TRUNCATED if at_limit else Status.EMPTY)
+    if at_limit and "\n" in text:
+        text += "\u2026"  # the last line of a text that was cut is no conclusion
+    for rule in STRICT if at_limit else (*STRICT, *WEIGHED):
         found = rule(text, options)
         if found is not None:
             return found
-    if _REFUSAL.search(text):
-        return Parsed(None, "", "", Status.REFUSAL)
-    return Parsed(None, "", "", Status.TRUNCATED if at_limit else Status.NONE)
+    return Parsed(None, "", "", Status.REFUSAL if _REFUSAL.search(text) else silent)
 
 
 def _labels(options: Options) -> str:
@@ -106,14 +138,72 @@ def _nearest(text: str, options: Options) -> tuple[str, float]:
     return best, min(most, 1.0)
 
 
+def _contained(text: str, options: Options) -> Parsed | None:
+    r"""An answer in a container: `\boxed{...}`, `<answer>...</answer>`, a JSON key; the last one.
+
+    Whatever prose stands around it, a container is where the model was asked to put its answer.
+    """
+    for pattern in _CONTAINERS:
+        for found in reversed(list(pattern.finditer(text))):
+            value = re.sub(r"\\(?:text|mathrm|mathbf|textbf|rm|bf)\b|[{}$\\\"\[\]]", " ", found[1])
+            value = value.strip(" .'\n")
+            if not value:
+                continue
+            read = _lone_letter(value.upper() if len(value) == 1 else value, options)
+            for rule in (_letter_and_text, _stated, _option_text, _mentioned):
+                read = read or rule(value, options)
+            if read:
+                return Parsed(read.letter, "contained", found[0][:80], read.status)
+    return None
+
+
+_CONTAINERS = (
+    re.compile(r"\\boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"),
+    re.compile(r"(?is)<(?:final_?)?(?:answer|choice)>(.*?)(?:</(?:final_?)?(?:answer|choice)>|$)"),
+    re.compile(
+        r"(?i)[\"'](?:(?:final|correct|best|selected|my)[\s_]?)?(?:answer|choice|option|letter)"
+        r"(?:[\s_]?(?:choice|letter|option))?[\"']\s*:\s*\[?\s*"
+        r"(\"(?:[^\"\\]|\\.)*\"|'[^']*'|[A-Za-z]\b)"
+    ),
+)
+
+
+def _listed(text: str, options: Options) -> list[re.Match[str]]:
+    """The places where a label opens a line or a sentence, or an option is named by its label."""
+    own = _labels(options)
+    before = "".join(rf"|(?<={word}\s)" for word in ("but", "that", "sure", "think", "believe"))
+    marks = re.finditer(
+        rf"(?:^|(?<=[\n.;!?])\s*)(?:[-•]\s*)?[(\[]?({own})(?:[)\].:]+(?=\s|$)|\s+[-–—]\s)"
+        rf"|(?i:\b(?:option|choice|answer)\s+)[(\[]?({own})(?![\w'-])[)\].:]*|\(({own})\)"
+        rf"|(?:^|(?<=[\n.;!?,]\s){before})({own})(?=\s+(?:is|isn't|seems|fits|would\s+be)\b)",
+        text,
+    )
+    return [m for m in marks if not (m[0][0] in "aA" and m[2] and _is_article(m, text))]
+
+
+def _label(match: re.Match[str]) -> str:
+    """The label that one of a pattern's groups holds."""
+    return next(group for group in match.groups() if group)
+
+
 def _letter_and_text(text: str, options: Options) -> Parsed | None:
     """Label and text, as in "A: text" or "(A) text"; the text is held against the option's."""
-    found = re.match(rf"\(?({_labels(options)})\s*(?:[:.)\]]|\s-)\)?\s+(\S.*)", text, re.DOTALL)
+    found = re.match(rf"({_labels(options)}),?\s+(?:because|since)\b", text)
+    if found:
+        return Parsed(found[1], "letter and reason", text[:80], Status.PARSED)
+    found = re.match(
+        rf"\(?({_labels(options)})\s*(?:[:.)\]]|\s?[-–—]\s)\)?\s*(\S.*)", text, re.DOTALL
+    )
     if found is None:  # "B Warfarin": a letter only where an option's text follows
         found = re.match(rf"({_labels(options)})\s+(\S.*)", text, re.DOTALL)
         if found is None or _nearest(found.group(2).partition("\n")[0], options)[1] < FUZZY:
             return None
     letter, rest = found.group(1), found.group(2).strip().partition("\n")[0]
+    others = {_label(mark) for mark in _listed(text, options)} - {letter}
+    # "C. Heparin", and then what is wrong with A and B, is no list of verdicts
+    first = _key(rest) == _key(dict(options)[letter]) and min(others, default="") < letter
+    if (others and not first) or _verdict(rest.partition(". ")[0]) is False:
+        return None
     return _checked("letter and text", letter, rest, found.group(0)[:80], options)
 
 
@@ -129,40 +219,43 @@ def _checked(rule: str, letter: str, rest: str, span: str, options: Options) -> 
 
 
 def _lone_letter(text: str, options: Options) -> Parsed | None:
-    """A letter and nothing else: "C", "(C)", "C.", "Option C"."""
-    found = re.fullmatch(
-        rf"(?i:option|answer|choice)?:?\s*[(\[]?({_labels(options)})[)\].:,]*(?:</s>)?", text
-    )
-    if found is None:
-        found = re.match(rf"[(\[]?({_labels(options)})[)\].:]*\s*(?:\n|$)", text)
-    return found and Parsed(found.group(1), "lone letter", found.group(0).strip(), Status.PARSED)
+    """A letter and nothing else, as the whole text, its first line or its last one."""
+    lone = rf"(?i:option|answer|choice)?:?\s*[(\[]?({_labels(options)})[)\].:,]*"
+    lines = [line for line in text.splitlines() if line.strip()]
+    places = [text, lines[0], lines[-1]]
+    if len({line for line in lines if re.fullmatch(lone, line.strip())}) > 1:
+        places = [text]  # a list with its texts on lines of their own
+    for place in places:
+        found = re.fullmatch(lone, place.strip())
+        if found:
+            return Parsed(found.group(1), "lone letter", found.group(0).strip(), Status.PARSED)
+    return None
 
 
 def _stated(text: str, options: Options) -> Parsed | None:
-    """Statements such as "the answer is X": the last explicit one wins."""
+    """Statements such as "the answer is X": the last explicit one wins, if it is not taken back."""
+    own = _labels(options)
+    sure = r"(?:(?:clearly|definitely|indeed|therefore|thus|most\s+likely|likely|probably)\s+)?"
     statement = (
-        r"(?i:\b(?:(?:the\s+)?(?:final\s+|correct\s+|right\s+|best\s+)*(?:answer|option|choice)"
-        r"(?:\s+to\s+the\s+question)?\s*(?:is|would\s+be|must\s+be|[:=])|i\s+(?:would\s+)?"
-        r"(?:choose|pick|select)|is\s+therefore|answer\s*:))"
-        rf"\s*:?\s*(?i:option\s+)?[(\[]?({_labels(options)})(?![\w'’-])[)\].:]*"
+        r"(?i:\b(?:(?:final|correct|right|best|my)\s+)*(?:answer|option|choice|response)\b"
+        r"(?:\s+to\s+(?:the|this)\s+question)?"
+        rf"[^\S\n]*(?:(?:is|would\s+be|should\s+be|must\s+be)\b\s*{sure}|[:=–—-]+>?|(?=[(\[]))"
+        r"|(?m:^)(?:(?:final|correct|right|best|my)\s+)*(?:answer|option|choice|response)\s*:?\s*\n"
+        r"|\bi\s*(?:would|'d|will|'ll)?\s+(?:choose|pick|select|go\s+with|opt\s+for)\b"
+        r"|\b(?:it\s+is|it's|it\s+(?:must|should)\s+be|go(?:ing)?\s+with|is\s+therefore"
+        r"|therefore|thus|hence|so)\b,?)"
+        rf"\s*:?\s*(?i:(?:option|choice)\s+|letter\s+)?[(\[]?({own})(?![\w'-])[)\].:]*"
     )
-    found = list(re.finditer(statement, text))
     # "is A" before a noun is the article: it is followed by a word in lower case
-    found = [m for m in found if not _is_article(m, text)]
-    if not found:
-        found = [
-            m
-            for m in re.finditer(
-                rf"(?i:\boption\s+)?[(\[]?\b({_labels(options)})[)\]]?\s+(?i:is|would\s+be)\s+"
-                r"(?i:the\s+)?(?i:correct|right|best|most\s+likely)\b",
-                text,
-            )
-            if not _negated(m.group(0), text[m.end() :])
-        ]
+    found = [m for m in re.finditer(statement, text) if not _is_article(m, text)]
+    found = [m for m in found if text[m.end() : m.end() + 1] != "?"]
     if not found:
         return None
-    last = found[-1]
-    rest = text[last.end() :].strip().partition("\n")[0]
+    last, rest = found[-1], text[found[-1].end() :]
+    another = rf"\s*(?:[,/&]|or\b|and\b)\s*(?:or\s+|and\s+)?(?i:option\s+)?[(\[]?{own}\b(?!')"
+    if re.match(another, rest) or _TAKEN_BACK.search(rest):
+        return Parsed(None, "stated", last.group(0), Status.AMBIGUOUS)
+    rest = rest.strip().partition("\n")[0]
     if re.match(r"[:.)\]]", text[last.end(1) : last.end(1) + 1]) and rest:
         checked = _checked("stated", last.group(1), rest, last.group(0), options)
         if checked.status is Status.CONFLICT:
@@ -171,20 +264,96 @@ def _stated(text: str, options: Options) -> Parsed | None:
 
 
 def _is_article(match: re.Match[str], text: str) -> bool:
-    if match.group(1) not in {"A", "I"} or match.group(0)[-1] in ")].:":
+    if _label(match) not in {"A", "I"} or match.group(0)[-1] in ")].:":
         return False
-    return re.match(r"\s+[a-z0-9]", text[match.end() :]) is not None
+    goes_on = r"\s+(?!(?:is|because|since|as|due|and|or)\b)[a-z0-9]"
+    return re.match(goes_on, text[match.end() :]) is not None
 
 
-def _negated(span: str, following: str) -> bool:
-    return bool(re.search(r"\bnot\b", span)) or following.startswith("ly")
+_TAKEN_BACK = re.compile(
+    r"(?i)\b(?:wait|hold\s+on|hmm|reconsider|on\s+second\s+thoughts?|actually,?\s+no|"
+    r"let\s+me\s+(?:re|double|check|think))"
+)
+_DENIED = (
+    r"\bnot\b|n't\b|\b(?:incorrect|wrong|false|inappropriate|unlikely|less|excluded|contraindicated|"
+    r"never|no|cannot|neither|rather\s+than|instead\s+of|rule[sd]?\s+out|too|only\s+(?:if|after))\b"
+    r"|\b(?:would|could|might|may)\s+(?:also\s+)?be\b[^.;\n]*\b(?:if|but|unless|were)\b"
+)
+_AFFIRMED = (
+    r"\b(?:correct|right|true|best|preferred|(?:most|more)\s+"
+    r"(?:appropriate|likely|suitable|accurate|probable|consistent)|answer|first[-\s]line|(?:of|treatment\s+of)\s+choice|fits)\b"
+)
+
+
+def _verdict(text: str) -> bool | None:
+    """What a remark on an option says of it first: it is right, it is not, or neither."""
+    found = re.search(rf"(?i)(?P<denied>{_DENIED})|{_AFFIRMED}", text)
+    return None if found is None else found["denied"] is None
+
+
+def _remarks(text: str, options: Options) -> list[tuple[re.Match[str], bool | None]]:
+    """Every named option with what is said of it, up to the next one."""
+    marks = _listed(text, options)
+    found = []
+    for place, mark in enumerate(marks):
+        remark = text[mark.end() : marks[place + 1].start() if place + 1 < len(marks) else None]
+        for _, option in options:  # "Right coronary artery" is no praise
+            remark = re.sub(re.escape(option), " ", remark, flags=re.IGNORECASE)
+        remark = re.sub(rf"(?i)(?:{_BEFORE})\s*$", "", remark)  # that is said of the next one
+        found.append((mark, False if _denied_before(mark, text) else _verdict(remark)))
+    return found
+
+
+def _judged(text: str, options: Options) -> Parsed | None:
+    """Remarks on options, each under its label: the one that is called right, if it is one."""
+    right = {_label(mark): mark[0].strip() for mark, said in _remarks(text, options) if said}
+    if len(right) > 1:
+        return Parsed(None, "judged", ", ".join(right), Status.AMBIGUOUS)
+    return next((Parsed(k, "judged", span, Status.PARSED) for k, span in right.items()), None)
+
+
+def _concluded(text: str, options: Options) -> Parsed | None:
+    """One label with its own option's text in the last line, which is no entry of a list."""
+    *before, last = text.splitlines()
+    entry = [mark for mark in _listed(last, options) if mark.start() == 0]
+    found = {
+        mark[1]
+        for mark in re.finditer(rf"(?<![\w'-])({_labels(options)})[).:]+\s*(?=\S)", last)
+        if _key(last[mark.end() :]).startswith(_key(dict(options)[mark[1]]) or "\0")
+    }
+    if len(found) != 1 or (entry and _listed("\n".join(before), options)):
+        return None
+    return Parsed(found.pop(), "concluded", last[:80], Status.PARSED)
+
+
+def _denied_before(mark: re.Match[str], text: str) -> bool:
+    """Whether a label is named as what it is not: "not A", "rather than B"."""
+    before = text[max(0, mark.start() - 24) : mark.start(mark.lastindex or 0)]
+    return bool(
+        re.search(rf"(?i)(?:{_BEFORE})\s+(?:be\s+)?(?:option\s+|choice\s+)?[(\[]?$", before)
+    )
+
+
+_BEFORE = r"\bnot|n't|\bnor|\bneither|\brather\s+than|\binstead\s+of|\bover"
 
 
 def _option_text(text: str, options: Options) -> Parsed | None:
     """The text of one option, without its letter."""
     nearest, share = _nearest(text, options)
-    if share >= FUZZY:
+    if share >= FUZZY and not _listed(text, options):
         return Parsed(nearest, "option text", text[:80], Status.REPAIRED)
+    stated = re.findall(
+        r"(?i)\b(?:answer|choice|option)\b\s*(?:is|would\s+be|[:\u2013-])\s*(?:the\s+)?(.+)", text
+    )
+    if stated:
+        nearest, share = _nearest(stated[-1], options)
+        if share >= FUZZY:
+            return Parsed(nearest, "option text", stated[-1][:80], Status.REPAIRED)
+    return None
+
+
+def _text_inside(text: str, options: Options) -> Parsed | None:
+    """The text of one option in what is said, where no other's is."""
     key = f" {_key(text)} "
     inside = [label for label, option in options if _key(option) and f" {_key(option)} " in key]
     wordy = [label for label in inside if len(_key(dict(options)[label])) >= 4]
@@ -204,28 +373,38 @@ def _option_text(text: str, options: Options) -> Parsed | None:
     return None
 
 
-def _several(text: str, options: Options) -> Parsed | None:
-    """Letters in list form, none of them stated: "A or B", "A) ... B) ..."."""
-    found = re.findall(rf"(?:^|[\s(\[,/])({_labels(options)})(?=[):.\],/]|\s+(?:or|and)\s|$)", text)
-    distinct = list(dict.fromkeys(found))
-    if len(distinct) > 1:
-        return Parsed(None, "several letters", ", ".join(distinct), Status.AMBIGUOUS)
-    if len(distinct) == 1 and re.search(rf"[(\[]{re.escape(distinct[0])}[)\]]", text):
-        return Parsed(distinct[0], "letter in brackets", f"({distinct[0]})", Status.REPAIRED)
+def _mentioned(text: str, options: Options) -> Parsed | None:
+    """The labels that are named and not denied: one that is named as an option, or several."""
+    own = _labels(options)
+    weak = re.finditer(rf"(?:^|[\s(\[,/])({own})(?=[):.\],/]|\s+(?:or|and)\s|$)", text)
+    kept = {mark[1] for mark in weak if not _denied_before(mark, text)}
+    remarks = [
+        (mark, said) for mark, said in _remarks(text, options) if not mark[4] or said is False
+    ]
+    kept |= {_label(mark) for mark, _ in remarks}
+    kept -= {_label(mark) for mark, said in remarks if said is False}
+    if len(kept) > 1:
+        return Parsed(None, "several letters", ", ".join(sorted(kept)), Status.AMBIGUOUS)
+    for mark, _ in remarks:
+        if _label(mark) in kept:
+            return Parsed(_label(mark), "letter named", mark.group(0).strip(), Status.REPAIRED)
     return None
 
 
 _REFUSAL = re.compile(
-    r"(?i)\b(?:i\s*(?:'|’)?(?:m|\s+am)\s+(?:sorry|unable|not\s+able)|as\s+an\s+ai|i\s+can(?:no|')t\s+"
-    r"(?:answer|provide|help|give)|cannot\s+(?:answer|provide|give)\b|consult\s+a\s+(?:doctor|"
-    r"physician|healthcare)|not\s+a\s+(?:doctor|physician))"
+    r"(?i)\b(?:i\s*(?:')?(?:m|\s+am)\s+(?:sorry|unable|not\s+able)|as\s+an\s+ai|i\s+(?:can(?:no|')t|"
+    r"won't|will\s+not)\s+(?:answer|provide|help|give|assist)|(?:cannot|can't|unable\s+to)\s+"
+    r"(?:answer|provide|give)\b|(?:consult|see|ask)\s+a\s+(?:doctor|physician|healthcare|qualified)|"
+    r"not\s+a\s+(?:doctor|physician)|decline\s+to)"
 )
 
-RULES: tuple[Callable[[str, Options], Parsed | None], ...] = (
+STRICT: tuple[Callable[[str, Options], Parsed | None], ...] = (
+    _contained,
     _lone_letter,
     _letter_and_text,
     _stated,
     _option_text,
-    _several,
 )
 """In order; the first that applies decides."""
+WEIGHED = (_concluded, _judged, _text_inside, _mentioned)
+"""Further rules, which weigh the whole of a response: not for one that was cut."""

@@ -90,7 +90,13 @@ def verdict(runs: Sequence[Finished], comparison: dict[str, Any] | None) -> str:
         )
         read = cell.get("conventions", {"n": 0, "n_parsed": 0})  # of a generating mode
         if silent := read["n"] - read["n_parsed"]:
-            parts.append(f"No letter could be read in {silent:,} of the responses.")
+            why = ", ".join(f"{name} {n:,}" for name, n in cell["statuses"].items()
+                            if name not in ("parsed", "repaired", "accepted"))  # fmt: skip
+            parts.append(f"No letter could be read in {silent:,} of the responses ({why}).")
+        if longer := cell["statuses"].get("truncated"):
+            parts.append(
+                f"{longer:,} were cut at the limit of a response, which --max-new-tokens raises."
+            )
         cut, lost = run.summary["n_truncated"], run.summary["n_unscorable"]
         if cut or lost:
             parts.append(

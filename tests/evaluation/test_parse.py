@@ -1,8 +1,11 @@
-"""The strict parser and the 2023 one, on the same thirty responses and on known bugs."""
+"""The strict parser and the 2023 one: labelled responses, known bugs, and what always holds."""
 
 from __future__ import annotations
 
+import json
+import re
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 
 from evaluation import generate
 from evaluation.generate import accepted_2023, right_2023
-from evaluation.parse import Status, parse
+from evaluation.parse import Parsed, Status, answer_of, parse
 from evaluation.questions import Question
 from evaluation.summary import conventions, summarise
 from meadow.exams.items import ExamItem, item_id
@@ -62,6 +65,65 @@ TABLE = [
 def test_thirty_responses(response: str, gold: str, as_2023: bool, careful: str | None) -> None:
     assert right_2023(response, gold) is as_2023
     assert parse(response, OPTIONS).letter == careful
+
+
+def test_three_hundred_labelled_responses(root: Path) -> None:
+    """Twelve families of invented responses with the letter that a careful reader takes."""
+    lines = (
+        (root / "tests" / "fixtures" / "answers" / "labelled.jsonl")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    )
+    cases = [json.loads(line) for line in lines]
+    agreed: dict[str, list[bool]] = {}
+    for case in cases:
+        options = list(zip("ABCD", case["options"], strict=True))
+        found = parse(case["text"], options, at_limit=case["at_limit"])
+        right = found.letter == case["right"] and case["status"] in ("", found.status)
+        agreed.setdefault(case["family"], []).append(right)
+        if not right:
+            print(f"{case['text']!r}: {found.letter} {found.status}, right is {case['right']}")
+    for family, values in agreed.items():
+        print(f"{family}: {sum(values)} of {len(values)}")
+    share = sum(map(sum, agreed.values())) / len(cases)
+    print(f"agreement {share:.3f}")
+    assert (len(agreed), len(cases)) == (12, 300)
+    assert share >= 0.99
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<think>a</think> b", " b"),
+        ("a </think> b", " b"),
+        ("<think>a</think> b <think>c</think> d", " d"),
+        ("the tag <think> in a sentence", "the tag <think> in a sentence"),
+        (
+            "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b",
+            "b",
+        ),
+        ("analysisA thought.assistantfinalb", "b"),
+        ("analysis of the case", "analysis of the case"),
+        ("<think>a", None),
+        ("<|channel|>analysis<|message|>a<|end|>", None),
+    ],
+)
+def test_what_stands_behind_the_thinking_is_the_answer(text: str, answer: str | None) -> None:
+    assert answer_of(text) == answer
+
+
+def test_of_a_response_that_was_cut_only_a_statement_is_read() -> None:
+    text = "Option B is the best, and option C"
+    assert parse(text, OPTIONS).letter == "B"
+    assert parse(text, OPTIONS, at_limit=True) == Parsed(None, "", "", Status.TRUNCATED)
+    assert parse("<think>it is B", OPTIONS).status is Status.TRUNCATED
+
+
+@given(text=st.text(alphabet="<>/|{}\\\"':ABCD think(answer)boxed\n.", max_size=120))
+@settings(max_examples=300, deadline=None)
+def test_any_text_has_a_status(text: str) -> None:
+    found = parse(text, OPTIONS)
+    assert found.letter is None or re.fullmatch("[A-E]", found.letter)
 
 
 def test_the_summary_tells_the_two_readings_apart() -> None:
