@@ -246,10 +246,13 @@ def load_exams(
     answer_is: Mapping[str, AnswerIs] | None = None,
 ) -> dict[str, list[ExamItem]]:
     """Name -> items, read from files where they are not items already."""
-    from meadow.exams.items import ExamItem, load_exam
+    from meadow.exams.items import Exam, ExamItem, load_exam
 
-    found = {}
+    found: dict[str, list[ExamItem]] = {}
     for name, given in exams.items():
+        if isinstance(given, Exam):  # it knows its files
+            found[name] = given
+            continue
         parts = [given] if isinstance(given, str | Path) else list(given)
         items = [part for part in parts if isinstance(part, ExamItem)]
         files = [Path(str(part)) for part in parts]

@@ -38,6 +38,8 @@ class BuildSettings:
         limit: Candidate rows per source; None for all.
         exclude: Ids taken down.
         recipe: The name of the recipe, where one was used.
+        files: The raw files that were named, as `SOURCE[:SUBSET[:ROLE]]=NAME`: no part of the
+            identity, since a file of another name may hold the same.
     """
 
     sources: tuple[str, ...]
@@ -46,6 +48,7 @@ class BuildSettings:
     limit: int | None = None
     exclude: frozenset[str] = frozenset()
     recipe: str | None = None
+    files: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the manifest."""
@@ -56,6 +59,7 @@ class BuildSettings:
             "options": asdict(self.options),
             "limit": self.limit,
             "excluded_ids": hash_json(sorted(self.exclude)) if self.exclude else None,
+            **({"excluded": len(self.exclude)} if self.exclude else {}),
         }
 
 
@@ -158,7 +162,10 @@ def build_corpus(
             config_hash=config_hash,
             settings=settings.to_json(),
             sources={name: done[name] for name in sorted(done)},
-            details={"contact": contact} if contact else {},
+            details={
+                **({"contact": contact} if contact else {}),
+                **({"files": list(settings.files)} if settings.files else {}),
+            },
             versions=library_versions(),
         )
         return BuildResult(_publish(result, out), tuple(reused))

@@ -170,6 +170,11 @@ def plan_build(
         limit=limit,
         exclude=config.excluded_ids(),
         recipe=outline.name if outline else None,
+        files=tuple(
+            ":".join([source, subset, role][: 3 if role != "data" else 2 if subset else 1])
+            + f"={Path(str(place)).name}"
+            for (source, subset, role), place in places
+        ),
     )
     return BuildPlan(settings, inputs, expected, expectations, config.contact)
 

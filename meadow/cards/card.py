@@ -10,12 +10,12 @@ from __future__ import annotations
 import functools
 import json
 import re
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meadow.cards.command import conditions, regenerate
 from meadow.cards.header import (
     ALL,
     Locate,
@@ -248,26 +248,11 @@ def _fenced(text: str, language: str = "") -> str:
 
 
 def _command(manifest: Manifest) -> str:
-    settings = manifest.settings
-    if manifest.stage == "mix":
-        command = f"meadow mix {next(iter(manifest.configs), 'MIX')} --corpus CORPUS --out DIR"
-    elif settings.get("recipe"):
-        command = f"meadow build --recipe {_argument(settings['recipe'])} --raw RAW --out DIR"
-    else:
-        names = ",".join(settings.get("sources", ()))
-        style = settings.get("options", {}).get("style", "meadow")
-        command = (
-            f"meadow build --only {_argument(names)} --style {_argument(style)} --raw RAW --out DIR"
-        )
     versions = ", ".join(
         plain_cell(f"{name} {version}") for name, version in manifest.versions.items()
     )
-    return f"Regenerate it, byte for byte, with {versions}:\n\n{_fenced(command)}"
-
-
-def _argument(text: str) -> str:
-    """A word of a shell command, on one line."""
-    return shlex.quote(" ".join(text.split()))
+    first = f"Regenerate it, byte for byte, with {versions}:\n\n{_fenced(regenerate(manifest))}"
+    return "\n\n".join([first, *conditions(manifest)])
 
 
 def split_warning(name: str, entry: SourceEntry) -> str:

@@ -159,7 +159,7 @@ def load_exam(
         shown = {**left_out, **{k: v for k, v in sorted(reasons.items(), key=str) if k}}
         described.append(
             {"name": path.name, "sha256": sha256_file(path), "rows": rows_in, "items": count,
-             "left_out": shown}
+             "left_out": shown, **({"answer_is": answer_is} if answer_is else {})}
         )  # fmt: skip
     return Exam(items, described)
 

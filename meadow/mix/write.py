@@ -21,7 +21,7 @@ from meadow.corpus.manifest import NAME, Manifest, NamedFile, hash_json, library
 from meadow.corpus.shards import write_parquet, write_shards
 from meadow.exams.contamination import FILE_NAME as CONTAMINATION
 from meadow.exams.items import ExamItem
-from meadow.mix.recipe import MixRecipe
+from meadow.mix.recipe import MixRecipe, recipe_names
 from meadow.mix.select import Selection, select_rows
 from meadow.schema import arrow_schema
 
@@ -46,6 +46,7 @@ def mix_settings(
         "mix": recipe.model_dump(mode="json"),
         "exams": sorted(exams),
         "accepted_licences": sorted(set(accepted)),
+        **({} if recipe.name in recipe_names() else {"own_recipe": True}),
         **(
             {"held": [[[s.path, s.sha256] for s in one.manifest.shards()] for one in held]}
             if held

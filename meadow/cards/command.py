@@ -1,0 +1,107 @@
+"""The command that makes a folder again, with every setting of its manifest that changes a byte."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from meadow.corpus.manifest import Manifest
+
+
+def regenerate(manifest: Manifest) -> str:
+    """The command; RAW, CORPUS, DIR and the names of files stand for the reader's own paths."""
+    words = _mix(manifest) if manifest.stage == "mix" else _build(manifest)
+    return " ".join(["meadow", *words, "--out", "DIR"])
+
+
+def conditions(manifest: Manifest) -> list[str]:
+    """What the command needs besides files: sentences, and a recipe of the maker's own."""
+    settings = manifest.settings
+    found = []
+    if settings.get("excluded_ids"):
+        found.append(
+            f"Rows taken down were left out: {settings.get('excluded', 'some')} ids in "
+            "`exclude_ids.txt` beside `meadow.toml`, a list with the SHA-256 "
+            f"`{settings['excluded_ids']}`."
+        )
+    if settings.get("held"):
+        count = len(settings["held"])
+        found.append(f"HELD stands for what was held already ({count} folders), in their order.")
+    if settings.get("own_recipe"):
+        found.append(
+            f"`{_recipe(settings)}` is the maker's own recipe:\n\n"
+            f"```toml\n{_toml(settings.get('mix', {}))}\n```"
+        )
+    return found
+
+
+def _build(manifest: Manifest) -> Iterator[str]:
+    settings = manifest.settings
+    options = settings.get("options", {})
+    files = [str(name) for name in manifest.details.get("files", ())]
+    named = {name.partition("=")[0].partition(":")[0] for name in files}
+    sought = [name for name in settings.get("sources", ()) if name not in named]
+    yield "build"
+    if settings.get("recipe"):
+        yield from ("--recipe", _word(settings["recipe"]))
+    elif sought:
+        yield from ("--only", _word(",".join(settings.get("sources", ()))))
+    for name in files:
+        yield from ("--file", _word(name))
+    if sought or not files:
+        yield from ("--raw", "RAW")
+    origins = set(settings.get("origins", {}).values())
+    if len(origins) == 1 and not settings.get("recipe"):
+        yield from ("--origin", _word(origins.pop()))
+    yield from ("--style", _word(options.get("style", "meadow")))
+    if options.get("answers", "all") != "all":
+        yield from ("--answers", _word(options["answers"]))
+    if settings.get("limit"):
+        yield from ("--limit", str(settings["limit"]))
+
+
+def _recipe(settings: Mapping[str, Any]) -> str:
+    name = str(settings.get("recipe") or "MIX")
+    return f"{name}.toml" if settings.get("own_recipe") else name
+
+
+def _mix(manifest: Manifest) -> Iterator[str]:
+    settings = manifest.settings
+    yield from ("mix", _word(_recipe(settings)), "--corpus", "CORPUS")
+    record = manifest.details.get("contamination") or {}
+    for exam in settings.get("exams", ()):
+        for item in dict(record.get(exam, {})).get("files", ()) or [{"name": "PATH"}]:
+            yield from ("--exam", _word(f"{exam}={item['name']}"))
+            if item.get("answer_is"):
+                yield from ("--answer-is", _word(f"{exam}={item['answer_is']}"))
+    for source in settings.get("accepted_licences", ()):
+        yield from ("--accept-licence", _word(source))
+    for _ in settings.get("held", ()):
+        yield from ("--keep-from", "HELD")
+    asked = settings.get("mix", {})
+    for key in ("drop", "deduplicate", "threshold", "seed", "validation", "format"):
+        if key in asked:
+            yield from (f"--{key}", _word(str(asked[key])))
+
+
+def _word(text: Any) -> str:
+    """A word of a shell command, on one line."""
+    return shlex.quote(" ".join(str(text).split()))
+
+
+def _toml(recipe: Mapping[str, Any]) -> str:
+    """A mix recipe as the TOML that it was read from says it; defaults stand in it too."""
+    lines = ["[mix]"]
+    lines += [f"{key} = {_value(value)}" for key, value in recipe.items() if key != "parts"]
+    for part in recipe.get("parts", ()):
+        lines += ["", "[[mix.parts]]"]
+        lines += [f"{key} = {_value(value)}" for key, value in part.items() if value is not None]
+    return "\n".join(lines)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(k)} = {_value(v)}" for k, v in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False).replace("\u007f", "\\u007f")
