@@ -12,11 +12,12 @@ SAMPLE ?= 1
 # one thread a process: the tests run two processes on two cores
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest
-# The second door: what loads a model, a cluster or a browser. A folder or file stands in one door;
+# The second door: what loads a model, a cluster or a browser, or serves a whole Hub. A folder or file stands in one door;
 # `make test` takes all that is not named here, and one tiny train-and-evaluate (test_demo).
 MODELS := tests/training tests/evaluation tests/meadow/models tests/pipelines/test_study.py \
 	tests/pipelines/test_held_out.py tests/faults/test_model_points.py \
-	tests/security/test_weights.py tests/meadow/build/test_ray_engine.py tests/browser tests/docs
+	tests/security/test_weights.py tests/meadow/build/test_ray_engine.py tests/browser tests/docs \
+	tests/meadow/hub tests/security/test_canary_hub.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-data test test-models check lint types imports bench nightly nightly-tools fixtures clean
@@ -50,7 +51,7 @@ demo-data: $(DATA)  ## Only the data part of the demo; never installs torch
 test: $(ALL)  ## What a data user needs, and one tiny train-and-evaluate (no network, no GPU)
 	$(PYTEST) -n $(WORKERS) --dist worksteal $(addprefix --ignore=,$(MODELS)) tests
 
-test-models: $(ALL)  ## The rest: training, evaluation, parity, DDP, Ray, the browser
+test-models: $(ALL)  ## The rest: training, evaluation, parity, DDP, Ray, the Hub, the browser
 	$(PYTEST) -n $(WORKERS) --dist loadfile $(MODELS)
 
 check: lint types imports test test-models  ## Everything that CI runs

@@ -1,5 +1,6 @@
 """Data dumps: good rows survive bad neighbours, hostile files end quickly, nothing is guessed."""
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -234,7 +235,11 @@ print(int(watch.within(2)), grown, ",".join(k for k in kinds if k != "fact"))
 def measured(path: Path) -> tuple[bool, float, list[str]]:
     """Whether it was quick, MiB beyond the imports, and what came out, in a process alone."""
     result = subprocess.run(
-        [sys.executable, "-c", HOSTILE, str(path)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", HOSTILE, str(path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     quick, grown, *kinds = result.stdout.split()
     return quick == "1", float(grown), kinds[0].split(",") if kinds else []
