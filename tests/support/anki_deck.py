@@ -18,12 +18,25 @@ from pathlib import Path
 NOTICE = "Please update to the latest Anki version, then import the .colpkg/.apkg file again."
 _DAY = (2026, 1, 1, 0, 0, 0)
 
-BASIC = (1001, "Basic", 0, ("Front", "Back"))
-REVERSED = (1002, "Basic (and reversed card)", 0, ("Front", "Back"))
-CLOZE = (1003, "Cloze", 1, ("Text", "Back Extra"))
-OCCLUSION = (1004, "Image Occlusion", 1, ("Occlusion", "Image", "Header", "Back Extra", "Comments"))
-MUSCLE = (1005, "Muscle", 0, ("Picture", "Name", "Origin", "Insertion"))
-NOTE_TYPES = (BASIC, REVERSED, CLOZE, OCCLUSION, MUSCLE)
+_BACK = "{{FrontSide}}\n\n<hr id=answer>\n\n"
+BASIC = (1001, "Basic", 0, ("Front", "Back"), (("{{Front}}", _BACK + "{{Back}}"),))
+REVERSED = (
+    *(1002, "Basic (and reversed card)", 0, ("Front", "Back")),
+    (("{{Front}}", _BACK + "{{Back}}"), ("{{Back}}", _BACK + "{{Front}}")),
+)
+CLOZE = (
+    *(1003, "Cloze", 1, ("Text", "Back Extra")),
+    (("{{cloze:Text}}", "{{cloze:Text}}<br>\n{{Back Extra}}"),),
+)
+OCCLUSION = (
+    *(1004, "Image Occlusion", 1, ("Occlusion", "Image", "Header", "Back Extra", "Comments")),
+    (("{{cloze:Occlusion}} {{Image}}", "{{cloze:Occlusion}} {{Image}}"),),
+)
+MUSCLE = (
+    *(1005, "Muscle", 0, ("Picture", "Name", "Origin", "Insertion")),
+    (("{{Name}}", _BACK + "{{Picture}}{{Origin}}"),),
+)
+NOTE_TYPES: tuple[tuple, ...] = (BASIC, REVERSED, CLOZE, OCCLUSION, MUSCLE)
 
 
 @dataclass
@@ -35,6 +48,7 @@ class Note:
     guid: str = ""
     tags: str = ""
     deck: int = 1
+    home: int = 0
     raw_fields: bytes | None = None
     type_id: int | None = None
 
@@ -45,6 +59,7 @@ class Deck:
 
     notes: list[Note]
     schema: int = 11
+    note_types: tuple[tuple, ...] = NOTE_TYPES
     decks: Mapping[int, str] = field(default_factory=lambda: {1: "Default", 2: "Samples::Heart"})
 
 
@@ -78,7 +93,8 @@ def _create(connection: sqlite3.Connection, deck: Deck) -> None:
         """
         CREATE TABLE col (id integer PRIMARY KEY, ver integer, models text, decks text);
         CREATE TABLE notes (id integer PRIMARY KEY, guid text, mid integer, tags text, flds text);
-        CREATE TABLE cards (id integer PRIMARY KEY, nid integer, did integer, ord integer);
+        CREATE TABLE cards (id integer PRIMARY KEY, nid integer, did integer, ord integer,
+            odid integer);
         CREATE INDEX ix_cards_nid ON cards (nid);
         """
     )
@@ -93,8 +109,12 @@ def _create(connection: sqlite3.Connection, deck: Deck) -> None:
                     "flds": [
                         {"name": field, "ord": position} for position, field in enumerate(fields)
                     ][::-1],
+                    "tmpls": [
+                        {"name": f"Card {position}", "ord": position, "qfmt": front, "afmt": back}
+                        for position, (front, back) in enumerate(templates)
+                    ][::-1],
                 }
-                for number, name, kind, fields in NOTE_TYPES
+                for number, name, kind, fields, templates in deck.note_types
             }
         )
         decks = json.dumps({str(number): {"name": name} for number, name in deck.decks.items()})
@@ -104,19 +124,35 @@ def _create(connection: sqlite3.Connection, deck: Deck) -> None:
             CREATE TABLE notetypes (id integer PRIMARY KEY, name text COLLATE unicase, config blob);
             CREATE TABLE fields (ntid integer, ord integer, name text COLLATE unicase,
                 PRIMARY KEY (ntid, ord)) WITHOUT ROWID;
+            CREATE TABLE templates (ntid integer, ord integer, name text COLLATE unicase,
+                config blob, PRIMARY KEY (ntid, ord)) WITHOUT ROWID;
             CREATE TABLE decks (id integer PRIMARY KEY, name text COLLATE unicase);
             CREATE UNIQUE INDEX idx_notetypes_name ON notetypes (name);
             """
         )
-        for number, name, kind, fields in NOTE_TYPES:
+        for number, name, kind, fields, templates in deck.note_types:
             config = b"\x08\x01\x1a\x00" if kind else b"\x1a\x00"
             connection.execute("INSERT INTO notetypes VALUES (?, ?, ?)", (number, name, config))
             for position, label in enumerate(fields):
                 connection.execute("INSERT INTO fields VALUES (?, ?, ?)", (number, position, label))
+            for position, sides in enumerate(templates):
+                connection.execute(
+                    "INSERT INTO templates VALUES (?, ?, ?, ?)",
+                    (number, position, f"Card {position}", _message(sides)),
+                )
         for number, name in deck.decks.items():
             separated = name.replace("::", "\x1f")
             connection.execute("INSERT INTO decks VALUES (?, ?)", (number, separated))
     connection.execute("INSERT INTO col VALUES (1, ?, ?, ?)", (deck.schema, models, decks))
+
+
+def _message(sides: tuple[str, str]) -> bytes:
+    """A protobuf message: the sides as fields 1 and 2, then a number and a double, as Anki has."""
+    found = b""
+    for key, side in zip((b"\x0a", b"\x12"), sides, strict=True):
+        data = side.encode()
+        found += key + bytes((len(data) & 0x7F | 0x80, len(data) >> 7)) + data
+    return found + b"\x28\x07" + b"\x31" + bytes(8)
 
 
 def _insert(connection: sqlite3.Connection, number: int, note: Note) -> None:
@@ -133,8 +169,8 @@ def _insert(connection: sqlite3.Connection, number: int, note: Note) -> None:
             (note.raw_fields, 1_700_000_000_000 + number),
         )
     connection.execute(
-        "INSERT INTO cards VALUES (?, ?, ?, 0)",
-        (1_800_000_000_000 + number, 1_700_000_000_000 + number, note.deck),
+        "INSERT INTO cards VALUES (?, ?, ?, 0, ?)",
+        (1_800_000_000_000 + number, 1_700_000_000_000 + number, note.deck, note.home),
     )
 
 

@@ -13,12 +13,12 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.schema import Raw, Reason, Reject
+from meadow.sources.anki.crowdanki import model_of
+from meadow.sources.anki.templates import NoteType
 
 OLDEST_SCHEMA = 11
 NEWEST_SCHEMA = 18
@@ -28,15 +28,6 @@ MAX_FIELDS = 1024**2
 """Bytes of one note; a longer one is rejected."""
 TIME_LIMIT = 300.0
 MAX_VALUE = 256 * 1024**2
-
-
-@dataclass(frozen=True, slots=True)
-class NoteType:
-    """A note type: its name, its fields in order, and whether it makes cloze cards."""
-
-    name: str
-    fields: tuple[str, ...]
-    cloze: bool
 
 
 class _Watch:
@@ -81,7 +72,9 @@ def read_database(path: Path, label: str, time_limit: float) -> Iterator[Raw | R
                 )
             found = connection.execute(
                 "SELECT n.id, n.guid, n.mid, n.tags, n.flds,"
-                " (SELECT c.did FROM cards c WHERE c.nid = n.id ORDER BY c.ord, c.id LIMIT 1)"
+                # a card in a filtered deck has its home in odid
+                " (SELECT CASE c.odid WHEN 0 THEN c.did ELSE c.odid END"
+                " FROM cards c WHERE c.nid = n.id ORDER BY c.ord, c.id LIMIT 1)"
                 " FROM notes n ORDER BY n.id"
             )
             watch.restart()
@@ -162,25 +155,31 @@ def _tables(connection: sqlite3.Connection) -> set[str]:
 
 def _note_types(connection: sqlite3.Connection, label: str) -> dict[int, NoteType]:
     """Note types by id: tables from schema 15 on, JSON in `col` before."""
-    if {"notetypes", "fields"} <= _tables(connection):
+    tables = _tables(connection)
+    try:
+        if not {"notetypes", "fields"} <= tables:
+            models = json.loads(connection.execute("SELECT models FROM col").fetchone()[0])
+            return {int(number): model_of(model) for number, model in models.items()}
         names: dict[int, list[str]] = {}
         for parent, name in connection.execute("SELECT ntid, name FROM fields ORDER BY ntid, ord"):
             names.setdefault(parent, []).append(_text(name))
+        templates: dict[int, list[tuple[str, str]]] = {}
+        if "templates" in tables:
+            for parent, config in connection.execute(
+                "SELECT ntid, config FROM templates ORDER BY ntid, ord"
+            ):
+                texts = _texts_of(config)
+                templates.setdefault(parent, []).append((texts.get(1, ""), texts.get(2, "")))
         return {
-            number: NoteType(_text(name), tuple(names.get(number, ())), _is_cloze(config))
+            number: NoteType(
+                _text(name),
+                tuple(names.get(number, ())),
+                _is_cloze(config),
+                tuple(templates.get(number, ())),
+            )
             for number, name, config in connection.execute("SELECT id, name, config FROM notetypes")
         }
-    try:
-        models = json.loads(connection.execute("SELECT models FROM col").fetchone()[0])
-        return {
-            int(number): NoteType(
-                str(model["name"]),
-                tuple(str(field["name"]) for field in _in_order(model["flds"])),
-                model.get("type") == 1,
-            )
-            for number, model in models.items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise FileError(
             f"the note types cannot be read: {type(error).__name__} {error}",
             where=label,
@@ -188,8 +187,37 @@ def _note_types(connection: sqlite3.Connection, label: str) -> dict[int, NoteTyp
         ) from error
 
 
-def _in_order(fields: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(fields, key=lambda field: int(field.get("ord", 0)))
+def _texts_of(message: bytes) -> dict[int, str]:
+    """The texts of a protobuf message by field number; a template's are its front (1), back (2)."""
+    found: dict[int, str] = {}
+    position = 0
+
+    def varint() -> int:
+        nonlocal position
+        value, shift = 0, 0
+        while True:
+            byte = message[position]
+            position += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+            if shift > 63:
+                raise ValueError("a template is no protobuf message")
+
+    while position < len(message):
+        number, kind = divmod(varint(), 8)
+        if kind == 0:
+            varint()
+        elif kind == 2:
+            size = varint()
+            found[number] = message[position : position + size].decode("utf-8")
+            position += size
+        elif kind in (1, 5):
+            position += 8 if kind == 1 else 4
+        else:
+            raise ValueError("a template is no protobuf message")
+    return found
 
 
 def _is_cloze(config: object) -> bool:
@@ -236,16 +264,7 @@ def _note(
         labels = tags.decode("utf-8").split() if isinstance(tags, bytes) else []
     except UnicodeDecodeError as error:
         return Reject(where, Reason.BAD_ENCODING, str(error), _text(fields))
-    return {
-        "_where": where,
-        "guid": name,
-        "note_type": note_type.name,
-        "cloze": note_type.cloze,
-        "deck": deck,
-        "tags": labels,
-        "field_names": list(note_type.fields),
-        "fields": texts,
-    }
+    return note_type.note(where, name, deck, labels, texts)
 
 
 def _number(value: object) -> int:

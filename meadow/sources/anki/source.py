@@ -1,23 +1,29 @@
 """Anki flashcards: decks that the user supplies, as packages, collections or text exports.
 
 In 2023 a language model turned 33,955 cards into questions and answers; the decks were not
-released. Here every card becomes an example by rule: an ordinary note gives its first field as the
-question and its second as the answer (or the fields that `note_types` names), a cloze note gives
-one example per number. A card goes when a field that is used holds an image or a sound. Decks carry
-no clear licence, so that rows are the user's own and are not published without their word.
+released. Here every card becomes an example by rule. A package says what a card shows: the question
+is the front of its template, the answer what the back adds to it. A cloze note gives one example
+per number: the text with the gap, and what was hidden. Text exports hold fields without templates,
+so their first two fields are question and answer, unless `#columns` names others; `note_types` goes
+before everything. A card goes when it shows an image or a sound. Decks carry no clear licence, so
+that rows are the user's own and are not published without their word.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import Count2023, File, Input, Options, Origin, Provenance, Rewrite, Source
-from meadow.sources.anki.cloze import ClozeText, parse_cloze
+from meadow.sources.anki.cloze import parse_cloze
+from meadow.sources.anki.crowdanki import is_json, read_crowdanki
 from meadow.sources.anki.package import is_package_or_collection, read_collection
+from meadow.sources.anki.templates import UNSHOWN, Side, TemplateError, fields_of, parse_template
 from meadow.sources.anki.text_export import is_text_export, read_text_export
 from meadow.sources.published import (
     PAPER,
@@ -39,10 +45,25 @@ _MEDIA = re.compile(
     r"<(?:img|svg|audio|video|object|embed|canvas)\b|\[sound:|\bimage-occlusion:",
     re.IGNORECASE,
 )
+_ERROR = re.compile(
+    # the address stands in every language, the words in exports without HTML
+    r"docs\.ankiweb\.net/templates/errors|\bNo cloze \W?\d+\W? found on card\b"
+    r"|\A\W*The front of this card is blank\b|\A\W*(?:Front|Back) template has a problem:"
+)
+_FRONT_OF_BACK = re.compile(r"\A.*<hr\s+id=[\"']?answer\b[^<>]*>", re.DOTALL | re.IGNORECASE)
+"""What Anki itself leaves out of the back of a card that it exports."""
+_RULES = re.compile(r"\A\s*---(?:\s*\n|\Z)|\s*\n---\Z")
+"""A horizontal rule that has nothing above or below it."""
+_QUESTIONS = frozenset({"front", "question", "q", "prompt"})
+_ANSWERS = frozenset({"back", "answer", "a", "response"})
+_IDS = frozenset(
+    {"id", "note id", "noteid", "nid", "guid", "no", "no.", "nr", "nr.", "number", "#"}
+)
+"""What columns call themselves; any other name says nothing of what is asked."""
 # Emphasis is decoration on a card, and often breaks off in the middle of a word.
 # A formula holds no opening of its kind: else each of many openings would look on to the end.
 _REPLACEMENTS = (
-    (re.compile(r"</?(?:b|strong|i|em|u|s|font|span|mark|small|big)\b[^<>]*>", re.IGNORECASE), ""),
+    (re.compile(r"</?(?:b|strong|i|em|u|font|span|mark|small|big)\b[^<>]*>", re.IGNORECASE), ""),
     (re.compile(r"<(/?)h[1-6]\b[^<>]*>", re.IGNORECASE), r"<\1div>"),
     (re.compile(r"\[latex\]((?:(?!\[latex\]).)*?)\[/latex\]", re.DOTALL | re.IGNORECASE), r"\1"),
     (re.compile(r"\[\$\$\]((?:(?!\[\$\$\]).)*?)\[/\$\$\]", re.DOTALL), r"\\[\1\\]"),
@@ -51,89 +72,199 @@ _REPLACEMENTS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A card as HTML.
+
+    Args:
+        question: The front.
+        answers: What the back tells, or each text that a gap hides.
+        suffix: What tells its id from those of the note's other cards.
+        number: Of the deletions that a cloze card hides.
+        labels: The names of the answers, where they are fields that the user named.
+        repairs: What was done to it.
+    """
+
+    question: str
+    answers: Sequence[str]
+    suffix: str = ""
+    number: int | None = None
+    labels: Sequence[str] = ()
+    repairs: tuple[str, ...] = ()
+
+
 def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
-    """The notes of each deck in the order in which they were made; the content says the format."""
+    """The notes of each deck in the order in which they were made; the content says the format.
+
+    A GUID is one note: what comes later under it with other content is a reject. So is a text that
+    is no deck (a README beside the decks), unless it is all there is.
+
+    Raises:
+        FileError: A file is damaged, or the only one is no deck.
+    """
+    first: dict[str, tuple[str, bytes]] = {}
     for item in inputs:
-        if is_package_or_collection(item.path):
-            yield from read_collection(item)
-        else:
-            yield from read_text_export(item)
+        for raw in _read_deck(item, alone=len(inputs) == 1):
+            if isinstance(raw, Reject) or not raw["guid"]:
+                yield raw
+                continue
+            content = repr([raw[name] for name in ("fields", "templates", "cloze", "note_type")])
+            digest = hashlib.blake2b(content.encode(), digest_size=16).digest()
+            where, known = first.setdefault(raw["guid"], (raw["_where"], digest))
+            if known == digest:
+                yield raw
+            else:
+                yield _reject(raw, Reason.CONFLICT, f"its GUID is that of another note, {where}")
 
 
-def is_deck(path: Path) -> bool:
-    """Whether a file is a package, a collection or a text export."""
-    return is_package_or_collection(path) or is_text_export(path)
+def _read_deck(item: Input, *, alone: bool) -> Iterator[Raw | Reject]:
+    if is_package_or_collection(item.path):
+        return read_collection(item)
+    if is_json(item.path):
+        return read_crowdanki(item)
+    if alone or is_text_export(item.path):
+        return read_text_export(item)
+    return iter((Reject(item.label, Reason.NOT_A_TARGET, "the file is no deck"),))
 
 
 def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
-    """The examples of one note: one for an ordinary note, one per number for a cloze note."""
+    """The examples of one note: one per card, and per number for a cloze note."""
     note_type = str(raw["note_type"]).rstrip("+")
-    fields: list[str] = raw["fields"]
     mapping = options.note_types.get(raw["note_type"]) or options.note_types.get(note_type)
-    if mapping is None and "occlusion" in note_type.casefold():
-        clozes = parse_cloze(fields[0])
-        for _ in clozes.numbers or (1,):
-            yield _reject(raw, Reason.MEDIA, "an image with parts covered")
-        return
-    if mapping is None:
-        for clozes in map(parse_cloze, fields):
-            if clozes.numbers:
-                yield from _convert_cloze(raw, clozes, options)
-                return
-        if raw["cloze"] or "cloze" in note_type.casefold():
-            yield _reject(raw, Reason.NOT_A_TARGET, "a cloze note without a deletion")
-            return
-    yield _convert_ordinary(raw, mapping, options)
-
-
-def _convert_ordinary(raw: Raw, mapping: Sequence[str] | None, options: Options) -> Record | Reject:
-    fields: list[str] = raw["fields"]
-    if mapping is None:
-        used = {"question": fields[0], "answer": fields[1] if len(fields) > 1 else ""}
-    else:
-        named = dict(zip(raw["field_names"], fields, strict=False))
-        if missing := [name for name in mapping if name not in named]:
-            return _reject(raw, Reason.MISSING_FIELD, f"the note has no field {missing[0]!r}")
-        used = {name: named[name] for name in mapping}
-    if any(map(_MEDIA.search, used.values())):
-        return _reject(raw, Reason.MEDIA, "a field that is used holds an image or a sound")
     try:
-        question, *answers = [_to_text(html) for html in used.values()]
+        if mapping is not None:
+            cards = [_mapped(raw, mapping)]
+        elif "occlusion" in note_type.casefold():
+            for _ in parse_cloze(raw["fields"][0]).numbers or (1,):
+                yield _reject(raw, Reason.MEDIA, "an image with parts covered")
+            return
+        elif raw["templates"]:
+            cards = _cloze_cards(raw) if raw["cloze"] else _template_cards(raw)
+        else:
+            cards = _exported_cards(raw, note_type.casefold())
+    except TemplateError as error:
+        yield _reject(raw, Reason.MISSING_FIELD, str(error))
+        return
+    for card in cards:
+        yield _record(raw, card, options)
+    if not cards:
+        cloze = raw["cloze"] or "cloze" in note_type.casefold()
+        why = "a cloze note without a deletion" if cloze else "it cannot be said which field asks"
+        if raw["templates"] and not cloze:
+            yield _reject(raw, Reason.EMPTY_INPUT, "no card: the fields of its fronts are empty")
+        else:
+            yield _reject(raw, Reason.NOT_A_TARGET, why)
+
+
+def _mapped(raw: Raw, mapping: Sequence[str]) -> Card:
+    """A note by the fields that the user named for its type."""
+    named = dict(zip(raw["field_names"], raw["fields"], strict=False))
+    if missing := [name for name in mapping if name not in named]:
+        raise TemplateError(f"the note has no field {missing[0]!r}")
+    question, *labels = mapping
+    return Card(named[question], [named[name] for name in labels], labels=labels)
+
+
+def _values(raw: Raw) -> dict[str, str]:
+    """What templates can name; a note can have fewer fields than its type, the others are empty."""
+    fields = dict(zip_longest(raw["field_names"], raw["fields"], fillvalue=""))
+    shown = {"Tags": " ".join(raw["tags"]), "Deck": raw["deck"], "Type": raw["note_type"]}
+    return dict.fromkeys(UNSHOWN, "") | shown | fields
+
+
+def _cloze_cards(raw: Raw) -> list[Card]:
+    """One card a number, from all the fields that the front shows with gaps."""
+    values, front = _values(raw), parse_template(raw["templates"][0][0])
+    gapped = dict.fromkeys(field.name for field in fields_of(front) if "cloze" in field.filters)
+    clozes = [parse_cloze(values.get(name, "")) for name in gapped]
+    return [
+        Card(
+            Side(values, number, is_front=True).render(front),
+            [answer for each in clozes for answer in each.answers(number)],
+            f"#c{number}",
+            number,
+        )
+        for number in sorted({number for each in clozes for number in each.numbers})
+    ]
+
+
+def _template_cards(raw: Raw) -> list[Card]:
+    """One card a template, as far as Anki makes one and it does not ask the same in reverse."""
+    values = _values(raw)
+    cards: list[Card] = []
+    before: list[tuple[set[str], set[str]]] = []
+    for number, sources in enumerate(raw["templates"], start=1):
+        front, back = map(parse_template, sources)
+        shown = {field.name for field in fields_of(front) if not field.seen_later}
+        told = {field.name for field in fields_of(back)} - shown
+        if told and any(told <= asked and answers <= shown for asked, answers in before):
+            continue
+        side = Side(values, number, is_front=True)
+        question = side.render(front)
+        if not side.filled:
+            continue
+        before.append((shown, told))
+        answer = Side(values, number, is_front=False).render(back)
+        cards.append(
+            Card(
+                question,
+                [_FRONT_OF_BACK.sub("", answer)],
+                f"#{number}" if number > 1 else "",
+                repairs=("left_out_hint",) if side.left_out else (),
+            )
+        )
+    return cards
+
+
+def _exported_cards(raw: Raw, note_type: str) -> list[Card]:
+    """A note without templates, by what its fields hold and what the columns are called."""
+    fields: list[str] = raw["fields"]
+    # an export does not say whether a note type of another name makes gaps
+    if raw["cloze"] or (raw["cloze"] is None and not note_type.startswith("basic")):
+        cards: dict[int, Card] = {}
+        for clozes in map(parse_cloze, fields):
+            for number in clozes.numbers:
+                card = Card(clozes.question(number), clozes.answers(number), f"#c{number}", number)
+                cards.setdefault(number, card)
+        if cards or raw["cloze"] or "cloze" in note_type:
+            return [cards[number] for number in sorted(cards)]
+    columns = zip_longest(
+        map(str.casefold, raw["field_names"][: len(fields)]), fields, fillvalue=""
+    )
+    left = [(name.strip(), text) for name, text in columns if name.strip() not in _IDS]
+    question = next((column for column in left if column[0] in _QUESTIONS), None)
+    answer = next((column for column in left if column[0] in _ANSWERS), None)
+    rest = [column for column in left if column not in (question, answer)] + [("", "")] * 2
+    question = question or rest.pop(0)
+    answer = answer or rest.pop(0)
+    if not raw["field_names"] and answer[1].endswith("?") and not question[1].endswith("?"):
+        return []
+    return [Card(question[1], [answer[1]])]
+
+
+def _record(raw: Raw, card: Card, options: Options) -> Record | Reject:
+    htmls = (card.question, *card.answers)
+    if any(map(_ERROR.search, htmls)):
+        return _reject(raw, Reason.NOT_A_TARGET, "a message of Anki's, no card")
+    if any(map(_MEDIA.search, htmls)):
+        return _reject(raw, Reason.MEDIA, "the card shows an image or plays a sound")
+    try:
+        question, *answers = map(_to_text, htmls)
     except HtmlLimitError as error:
         return _reject(raw, error.reason, error.detail)
-    answer = answers[0] if answers else ""
-    if len(answers) > 1:
-        named_answers = zip(list(used)[1:], answers, strict=True)
-        answer = "\n".join(f"{name}: {text}" for name, text in named_answers if text)
-    return _record(raw, question, answer, options)
-
-
-def _convert_cloze(raw: Raw, clozes: ClozeText, options: Options) -> Iterator[Record | Reject]:
-    holds_media = _MEDIA.search(clozes.question(0)) is not None
-    for number in clozes.numbers:
-        if holds_media:
-            yield _reject(raw, Reason.MEDIA, "the text holds an image or a sound")
-            continue
-        try:
-            question = _to_text(clozes.question(number))
-            answers = [_to_text(answer) for answer in clozes.answers(number)]
-        except HtmlLimitError as error:
-            yield _reject(raw, error.reason, error.detail)
-            continue
+    if len(card.labels) > 1:
+        pairs = zip(card.labels, answers, strict=True)
+        answer = "\n".join(f"{name}: {text}" for name, text in pairs if text)
+    else:
         answer = "; ".join(dict.fromkeys(filter(None, answers)))
-        yield _record(raw, question, answer, options, number)
-
-
-def _record(
-    raw: Raw, question: str, answer: str, options: Options, number: int | None = None
-) -> Record | Reject:
+    answer = _without_front(question, answer)
     if not question:
         return _reject(raw, Reason.EMPTY_INPUT, "no question")
     if not answer:
         return _reject(raw, Reason.EMPTY_OUTPUT, "no answer")
     if options.style is Style.PUBLISHED_2023:
         instruction = INSTRUCTION_2023
-    elif number is not None or "[...]" in question:
+    elif card.number is not None or "[...]" in question:
         instruction = INSTRUCTION_CLOZE
     else:
         asks = question.rstrip(" \n*_").endswith("?")
@@ -142,20 +273,30 @@ def _record(
         "deck": raw["deck"],
         "note_type": str(raw["note_type"]).rstrip("+"),
         "tags": sorted(raw["tags"]),
-        "cloze": number,
+        "cloze": card.number,
     }
     guid = raw["guid"]
     return make_record(
         source=NAME,
-        source_id=(guid if number is None else f"{guid}#c{number}") if guid else None,
-        key=(*map(str, raw["fields"]), str(number or "")),
+        source_id=f"{guid}{card.suffix}" if guid else None,
+        key=(*map(str, raw["fields"]), str(card.number or "")),
         instruction=instruction,
         input=question,
         output=answer,
         task=Task.OPEN_QA,
         license=LICENSE,
         meta={name: value for name, value in meta.items() if value},
+        repairs=card.repairs,
     )
+
+
+def _without_front(question: str, answer: str) -> str:
+    """An answer without the question that a back repeats above it, and the rule between them."""
+    rest = answer.removeprefix(question)
+    asks = question.endswith("?") and rest[:1].isspace()
+    if question and rest != answer and rest.strip("-\n ") and (asks or rest.startswith("\n")):
+        answer = rest
+    return _RULES.sub("", answer).strip()
 
 
 def _to_text(html: str) -> str:
@@ -186,11 +327,13 @@ SOURCE = Source(
                 optional=True,
                 by_hand="export the deck from Anki: File > Export",
             )
-            for pattern in ("*.apkg", "*.colpkg", "collection.anki2*", "*.txt")
+            for pattern in (
+                *("*.apkg", "*.colpkg", "collection.anki2*", "*.txt"),
+                *("deck.json", "*/deck.json"),
+            )
         ),
         read=read,
         convert=convert,
-        detect=is_deck,
     ),
     published=published_origin(
         "medical_meadow_medical_flashcards",
@@ -222,6 +365,7 @@ SOURCE = Source(
     ),
     notes=(
         "The package ships no deck; supply your own.",
-        "A candidate is a note, or one number of a cloze note; reversed cards are not generated.",
+        "A candidate is a card; cards that ask the same the other way round are not generated.",
     ),
+    version=2,
 )

@@ -2,8 +2,9 @@
 
 The file may begin with `#key:value` lines that name the separator, say whether fields are HTML, and
 give the columns of GUID, note type, deck and tags; the rest is separated text whose quoted fields
-may hold line breaks. Without those lines the separator is the one that the first row holds. A row
-that begins with `#` is a comment (a field that begins so is quoted).
+may hold line breaks. Rows are read as Anki reads them: a quote counts at the beginning of a field
+only, a row that begins with `#` is a comment. What Anki would guess wrongly is not guessed: bytes
+that are neither UTF-8 nor marked as UTF-16 are refused, and a separator has to fit the rows.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import csv
 import html
 import io
 import re
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,9 +32,13 @@ SEPARATORS = {
     "comma": ",",
     "space": " ",
 }
-"""Their names in `#separator:`, in the order in which they are guessed."""
+"""Their names in `#separator:`, in the order in which Anki looks for them."""
+SAMPLE = 8 * 1024
+"""Bytes after the `#` lines in which Anki looks for a separator."""
 _SETTING = re.compile(r"#([a-z][a-z ]*):(.*)")
 _TAG = re.compile(r"</?(?:br|div|p|span|b|i|u|em|strong|font|img|ul|ol|li|sub|sup|a)\b[^>]*>|&\w+;")
+_DELETED = "nid\tmid\tfields"
+"""How Anki's list of deleted notes begins."""
 
 
 @dataclass(slots=True)
@@ -43,113 +49,198 @@ class _Header:
     is_html: bool | None = None
     columns: dict[str, int] = field(default_factory=dict)
     values: dict[str, str] = field(default_factory=dict)
-    names: tuple[str, ...] = ()
+    names: str = ""
 
 
 class _Lines:
-    """The lines of a file, without the comments between rows, counted."""
+    """The lines of a file, counted; some can be given back."""
 
-    def __init__(self, text: io.TextIOWrapper) -> None:
+    def __init__(self, text: io.TextIOBase) -> None:
         self.text = text
         self.number = 0
-        self.pending: str | None = None
-        self.between_rows = False
-        self.row_start = 0
+        self.held: deque[str] = deque()
 
     def take(self) -> str:
         """The next line as it stands; "" at the end."""
-        if self.pending is not None:
-            line, self.pending = self.pending, None
-            return line
-        line = self.text.readline(MAX_FIELD)
+        line = self.held.popleft() if self.held else self.text.readline(MAX_FIELD)
         self.number += bool(line)
         return line
 
-    def __iter__(self) -> Iterator[str]:
-        while line := self.take():
-            if self.between_rows:
-                if line.startswith("#"):
-                    continue
-                self.between_rows = False
-                self.row_start = self.number
-            yield line
+    def give_back(self, lines: list[str]) -> None:
+        """Put lines before those that are still to come."""
+        self.held.extendleft(reversed(lines))
+        self.number -= len(lines)
+
+    def sample(self) -> str:
+        """The lines that come, as far as Anki looks; they stay."""
+        taken: list[str] = []
+        left = SAMPLE
+        while left > 0 and (line := self.take()):
+            taken.append(line)
+            left -= len(line.encode("utf-8", "surrogatepass"))
+        self.give_back(taken)
+        return "".join(taken)
 
 
 def read_text_export(item: Input) -> Iterator[Raw | Reject]:
     """Yield every row as a note, in the shape of the collection reader.
 
-    `guid` is "" where the export has none. `cloze` is False: an export does not say what a note
+    `guid` is "" where the export has none. `cloze` is None: an export does not say what a note
     type makes, so its fields must. Fields of an export without HTML are escaped, so that what
     comes out is HTML in every case.
 
     Raises:
-        FileError: The file cannot be read, or a quote is open or stray: where the next row begins
-            is then unknown.
+        FileError: The file cannot be read, its encoding is unknown, or no separator fits its rows.
     """
     csv.field_size_limit(MAX_FIELD)
     with open_input(item) as binary:
-        # surrogateescape carries a bad byte through to its own row, where it is a reject
-        lines = _Lines(io.TextIOWrapper(binary, "utf-8-sig", "surrogateescape", newline=""))
-        header = _read_header(lines)
-        rows = csv.reader(lines, delimiter=header.separator, strict=True)
+        lines = _Lines(_decoded(binary, item.label))
         try:
-            while True:
-                lines.between_rows = True
-                row = next(rows, None)
-                if row is None:
-                    return
-                if any(row):
-                    yield _note(row, header, f"{item.label}:{lines.row_start}")
-        except csv.Error as error:
+            header = _read_header(lines)
+            if header.separator:
+                yield from _rows(lines, header, item.label)
+            elif lines.take():
+                raise FileError(
+                    "no text export: no separator splits its lines into two fields",
+                    where=item.label,
+                    fix="export the deck from Anki (File > Export), or begin with #separator:tab",
+                )
+        except UnicodeDecodeError as error:
             raise FileError(
-                f"the export breaks in the row that begins at line {lines.row_start}: {error}",
-                where=f"{item.label}:{lines.row_start}",
-                fix="a quote is open or stray there; export the deck from Anki again",
+                f"the text breaks off: {error}", where=item.label, fix="export the deck again"
             ) from error
 
 
 def is_text_export(path: Path) -> bool:
-    """Whether a file is text that is named `.txt` or begins as Anki's exports do."""
-    with open_binary(path) as file:
-        start = file.read(4096)
-    if b"\x00" in start:
+    """Whether a file is text that a separator splits, or begins as Anki's exports do."""
+    if re.match(r"(?i)(?:readme|licen[cs]e|copying|changelog)\b", path.name):
         return False
-    named = Path(path.name.removesuffix(".gz")).suffix.lower() == ".txt"
-    return named or start.removeprefix(b"\xef\xbb\xbf").startswith(b"#separator:")
+    with open_binary(path) as file:
+        try:
+            return bool(_read_header(_Lines(_decoded(file, path.name))).separator)
+        except (FileError, UnicodeDecodeError):
+            return False
+
+
+def _decoded(binary: io.BufferedReader, label: str) -> io.TextIOBase:
+    """The file as text, by its byte order mark; UTF-8 without one."""
+    start = binary.peek(SAMPLE)[:SAMPLE]
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")) and b"\x00\x00" not in start[:4]:
+        return io.TextIOWrapper(binary, "utf-16", "surrogatepass", newline="")
+    if b"\x00" in start:
+        raise FileError(
+            "no text in UTF-8: it holds zero bytes, as UTF-16 without its mark does",
+            where=label,
+            fix="save it as UTF-8, or export the deck from Anki again",
+        )
+    # surrogateescape carries a bad byte through to its own row, where it is a reject
+    return io.TextIOWrapper(binary, "utf-8-sig", "surrogateescape", newline="")
 
 
 def _read_header(lines: _Lines) -> _Header:
-    """Take the `#` lines at the beginning; the first row stays."""
+    """Take the `#` lines at the beginning; the first row stays. No separator: this is no export."""
     header = _Header()
+    found_any = False
     while line := lines.take():
-        if not line.startswith("#"):
-            if line.strip():
-                lines.pending = line
-                break
-            continue
+        if line.strip() and not line.startswith("#"):
+            lines.give_back([line])
+            break
         if not (found := _SETTING.fullmatch(line.rstrip("\r\n"))):
             continue
         key, value = found[1], found[2].strip()
+        found_any = True
         if key == "separator":
-            mark = SEPARATORS.get(value.lower(), value[:1])
-            header.separator = "" if mark in '"#' else mark
+            known = value if value in SEPARATORS.values() else ""
+            header.separator = SEPARATORS.get(value.lower(), known)
         elif key == "html":
             header.is_html = value.lower() == "true"
-        elif key == "columns" and header.separator:
-            header.names = tuple(value.split(header.separator))
+        elif key == "columns":
+            header.names = found[2].rstrip("\r\n")
         elif key.endswith(" column"):
             if value.isdecimal() and len(value) < 5 and int(value):
                 header.columns[key.removesuffix(" column")] = int(value) - 1
         else:
             header.values[key] = value
     if not header.separator:
-        first = lines.pending or ""
-        header.separator = next((s for s in SEPARATORS.values() if s in first), "\t")
+        header.separator = _guess(lines.sample()) or ("\t" if found_any else "")
     return header
 
 
+def _guess(sample: str) -> str:
+    """The separator of rows that no header explains; "" where none fits.
+
+    Anki takes the first of its six that occurs. Here it has to split the rows as well: half of
+    them for a tab, which nobody writes in prose; four of five into as many fields for the others;
+    all into two for a space.
+    """
+    if sample.startswith(_DELETED):
+        return ""
+    lines = sample.splitlines(keepends=True)
+    if len(sample) >= SAMPLE // 4 and len(lines) > 1:
+        lines.pop()  # it may be cut in two
+
+    def widths(mark: str) -> Counter[int]:
+        rows = csv.reader(lines, delimiter=mark)
+        return Counter(len(row) for row in rows if any(row) and not row[0].startswith("#"))
+
+    found = {mark: widths(mark) for mark in SEPARATORS.values()}
+    total = max(1, sum(found["\t"].values()))
+    if 2 * (total - found["\t"][1]) >= total:
+        return "\t" if found["\t"] else ""
+    shares = {
+        mark: max(
+            (n / max(1, counts.total()) for width, n in counts.items() if width > 1), default=0
+        )
+        for mark, counts in found.items()
+        if mark != " "
+    }
+    best = max(shares, key=lambda mark: shares[mark])
+    if shares[best] >= 0.8:
+        return best
+    return " " if set(found[" "]) == {2} else ""
+
+
+def _rows(lines: _Lines, header: _Header, label: str) -> Iterator[Raw | Reject]:
+    """The rows as notes; one that cannot be read is a reject, and the next line begins a row."""
+    while line := lines.take():
+        where = f"{label}:{lines.number}"
+        if line.startswith("#"):
+            if header.separator != " " and header.separator in line:
+                yield Reject(where, Reason.NOT_A_TARGET, "begins with #: a comment to Anki", line)
+            continue
+        try:
+            row = _row(lines, line, header.separator)
+        except csv.Error as error:
+            yield Reject(where, Reason.BAD_CSV, f"a quote is open: {error}", printable(line))
+            continue
+        if any(row):
+            yield _note(row, header, where)
+
+
+def _row(lines: _Lines, first: str, separator: str) -> list[str]:
+    """The fields of the row that begins with a line; a quote that never closes is a `csv.Error`."""
+    taken: list[str] = []
+
+    def feed() -> Iterator[str]:
+        yield first
+        while line := lines.take():
+            taken.append(line)
+            yield line
+
+    try:
+        return next(csv.reader(feed(), delimiter=separator, strict=True), [])
+    except csv.Error:
+        lines.give_back(taken)
+        # text after a closing quote goes on, as in Anki, if the line ends outside of quotes
+        lenient = csv.reader([first, ""], delimiter=separator)
+        row = next(lenient)
+        if lenient.line_num > 1:
+            raise
+        return row
+
+
 def _note(row: list[str], header: _Header, where: str) -> Raw | Reject:
-    if any(map(has_lone_surrogate, row)):
+    if any(has_lone_surrogate(text) or "\x00" in text for text in row):
         return Reject(where, Reason.BAD_ENCODING, "not UTF-8", printable("\t".join(row)[:500]))
     known = {
         name: row[column] if column < len(row) else "" for name, column in header.columns.items()
@@ -158,7 +249,8 @@ def _note(row: list[str], header: _Header, where: str) -> Raw | Reject:
     fields = [text for column, text in enumerate(row) if column not in taken]
     if not fields:
         return Reject(where, Reason.MISSING_FIELD, "no field is left", "\t".join(row)[:500])
-    names = [name for column, name in enumerate(header.names) if column not in taken]
+    labels = header.names.split(header.separator) if header.names else ()
+    names = [name for column, name in enumerate(labels) if column not in taken]
     is_html = header.is_html
     if is_html is None:
         is_html = any(_TAG.search(text) for text in fields)
@@ -168,9 +260,10 @@ def _note(row: list[str], header: _Header, where: str) -> Raw | Reject:
         "_where": where,
         "guid": known.get("guid", ""),
         "note_type": known.get("notetype", header.values.get("notetype", "")),
-        "cloze": False,
+        "cloze": None,
         "deck": known.get("deck", header.values.get("deck", "")),
         "tags": known.get("tags", header.values.get("tags", "")).split(),
         "field_names": names,
         "fields": fields,
+        "templates": (),
     }

@@ -50,6 +50,7 @@ def test_a_note_has_its_type_deck_tags_and_fields(tmp_path: Path) -> None:
         "tags": [],
         "field_names": ["Front", "Back"],
         "fields": ["front", "back"],
+        "templates": (("{{Front}}", "{{FrontSide}}\n\n<hr id=answer>\n\n{{Back}}"),),
     }
     assert (second["cloze"], second["deck"], second["tags"]) == (True, "Samples::Heart", ["x", "y"])
 

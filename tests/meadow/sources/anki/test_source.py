@@ -83,10 +83,84 @@ def test_a_cloze_with_an_image_rejects_every_number(tmp_path: Path) -> None:
     assert [item.reason for item in found] == [Reason.MEDIA, Reason.MEDIA]
 
 
-def test_deletions_in_an_ordinary_note_are_deletions(tmp_path: Path) -> None:
-    """A text export does not tell the kinds apart, so the text must."""
-    record = one(tmp_path, "the {{c1::x}}", "")
-    assert (record.input, record.output) == ("the [...]", "x")
+def test_a_note_type_that_makes_no_gaps_has_none(tmp_path: Path) -> None:
+    record = one(tmp_path, "Mark a gap: {{c1::so}}", "That is the syntax")
+    assert (record.input, record.output) == ("Mark a gap: {{c1::so}}", "That is the syntax")
+
+
+def exported(folder: Path, text: str) -> list:
+    path = folder / "export.txt"
+    path.write_text(text, encoding="utf-8")
+    return [
+        (item.input, item.output) if isinstance(item, Record) else item.reason
+        for item in convert(path)
+    ]
+
+
+def test_an_export_does_not_tell_note_types_apart_so_its_text_must(tmp_path: Path) -> None:
+    columns = "#separator:tab\n#html:true\n#guid column:1\n#notetype column:2\n"
+    assert exported(tmp_path, "the {{c1::x}}\t\n") == [("the [...]", "x")]
+    assert exported(tmp_path, columns + "1\tBasic+\tthe {{c1::x}}\ty\n") == [("the {{c1::x}}", "y")]
+    assert exported(tmp_path, columns + "1\tCloze\tno gap\ty\n") == [Reason.NOT_A_TARGET]
+    two = "1\tGaps\tthe {{c1::x}}\tand {{c2::y}}\n"
+    assert exported(tmp_path, columns + two) == [("the [...]", "x"), ("and [...]", "y")]
+
+
+@pytest.mark.parametrize(
+    ("names", "row", "expected"),
+    [
+        ("ID,Question,Answer", "9,What is it?,This", ("What is it?", "This")),
+        ("Answer,Source,Question", "This,Book,What is it?", ("What is it?", "This")),
+        ("Note ID,Bone,Joint", "9,Femur,Hip", ("Femur", "Hip")),
+        ("Bone,Joint", "Femur,Hip", ("Femur", "Hip")),
+        ("", "This,What is it?", Reason.NOT_A_TARGET),
+    ],
+)
+def test_columns_say_what_asks(names: str, row: str, expected: object, tmp_path: Path) -> None:
+    named = f"#columns:{names}\n" if names else ""
+    assert exported(tmp_path, f"#separator:comma\n{named}{row}\n") == [expected]
+
+
+def test_a_back_that_repeats_its_front_is_cut_there(tmp_path: Path) -> None:
+    text = (
+        "#separator:tab\n#html:true\nWhich bone?\tWhich bone?<hr>Femur<br>Lecture 2\n"
+        "Heparin\tHeparin binds antithrombin\nWhich bone?\tWhich bone? Tibia\n"
+    )
+    assert exported(tmp_path, text) == [
+        ("Which bone?", "Femur\nLecture 2"),
+        ("Heparin", "Heparin binds antithrombin"),
+        ("Which bone?", "Tibia"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "No cloze \u20683\u2069 found on card. Please add one.",
+        "<div>Pas de trou<br><a href='https://docs.ankiweb.net/templates/errors.html#x'>?</a></div>",
+        "The front of this card is blank. More information",
+    ],
+)
+def test_what_anki_says_of_a_broken_card_is_no_row(message: str, tmp_path: Path) -> None:
+    text = f"#separator:tab\n#html:true\n{message}\t{message}\n"
+    assert exported(tmp_path, text) == [Reason.NOT_A_TARGET]
+
+
+GUIDS = "#separator:tab\n#html:true\n#guid column:1\n"
+
+
+def test_one_guid_is_one_note(tmp_path: Path) -> None:
+    text = GUIDS + "g\tQ1?\tA\ng\tQ1, mended?\tA\ng\tQ1?\tA\nh\tQ2?\tA\n"
+    assert exported(tmp_path, text) == [("Q1?", "A"), Reason.CONFLICT, ("Q1?", "A"), ("Q2?", "A")]
+
+
+def test_a_text_beside_decks_is_one_reject(tmp_path: Path) -> None:
+    (tmp_path / "deck.txt").write_text(GUIDS + "g\tQ?\tA\n")
+    (tmp_path / "README.txt").write_text("About\tthis folder\n")
+    inputs = [Input(path, path.name) for path in sorted(tmp_path.iterdir())]
+    about, note = anki.read(inputs, OPTIONS)
+    assert (about.where, about.reason) == ("README.txt", Reason.NOT_A_TARGET)
+    assert note["guid"] == "g"
 
 
 def test_a_mapping_names_the_fields(tmp_path: Path) -> None:

@@ -34,11 +34,12 @@ def test_columns_of_the_header_are_taken_out(tmp_path: Path) -> None:
             "_where": "deck.txt:7",
             "guid": "abc",
             "note_type": "Basic+",
-            "cloze": False,
+            "cloze": None,
             "deck": "A::B",
             "tags": ["x", "y"],
             "field_names": [],
             "fields": ["front", "back"],
+            "templates": (),
         }
     ]
 
@@ -109,14 +110,82 @@ def test_a_bad_byte_is_one_reject(tmp_path: Path) -> None:
     assert found[1]["fields"] == ["b", "c"]
 
 
-@pytest.mark.parametrize("text", ['a\t"open\nb\tc\n', '#separator:tab\nx\ty\na\t"stray"quote\n'])
-def test_an_open_quote_is_an_error_with_its_line(text: str, tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="breaks in the row that begins at line"):
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('a\t"open\nb\tc\n', [None, ["b", "c"]]),
+        ('a\t"open\nb\tc\n"x\ty\n', [None, ["b", "c"], None]),
+        ('a\t"two\n"b"\tc\nd\te\n', [None, ["b", "c"], ["d", "e"]]),
+        # as Anki reads it: the quotes go, the text stays
+        ('"Target" lesion\tErythema\n', [["Target lesion", "Erythema"]]),
+        ('a "word"\tsay ""so""\n', [['a "word"', 'say ""so""']]),
+    ],
+)
+def test_a_quote_that_does_not_close_costs_its_row(
+    text: str, expected: list, tmp_path: Path
+) -> None:
+    found = read("#separator:tab\n#html:true\n" + text, tmp_path)
+    assert [None if isinstance(row, Reject) else row["fields"] for row in found] == expected
+    assert {row.reason for row in found if isinstance(row, Reject)} <= {Reason.BAD_CSV}
+
+
+def test_a_row_that_begins_as_a_comment_is_counted(tmp_path: Path) -> None:
+    first, second, third = read("# cards\nx\ty\n#1 killer\tHeart\nz\tw\n", tmp_path)
+    assert (second.where, second.reason) == ("deck.txt:3", Reason.NOT_A_TARGET)
+    assert (first["fields"], third["fields"]) == (["x", "y"], ["z", "w"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_the_byte_order_mark_names_the_encoding(encoding: str, tmp_path: Path) -> None:
+    text = "Sodium ≥ 135 – 145?\t• normal\n"
+    marked = text if encoding in ("utf-8-sig", "utf-16") else "\ufeff" + text
+    assert fields(read(marked.encode(encoding), tmp_path)) == [["Sodium ≥ 135 – 145?", "• normal"]]
+    if encoding.startswith("utf-16"):
+        with pytest.raises(FileError, match="UTF-16"):
+            read(text.encode("utf-16-le"), tmp_path)
+        with pytest.raises(FileError, match="breaks off"):
+            read(marked.encode(encoding)[:-1], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "mark"),
+    [
+        ("Deck: heart\n\nWhat is a murmur?\tA sound: turbulence\nb\tc\n", "\t"),
+        ("Low K: limit,3.5\nHigh K,5.0\nNa: range,135-145\n", ","),
+        ("a;b,c\nd;e\nf;g,h\n", ";"),
+        ("lungs poumons\nheart coeur\n", " "),
+        ("only one field\nsplit\there\n", "\t"),
+    ],
+)
+def test_the_separator_has_to_fit_the_rows(text: str, mark: str, tmp_path: Path) -> None:
+    found = fields(read(text, tmp_path))
+    assert found == [line.split(mark) for line in text.splitlines() if line]
+
+
+def test_only_the_first_8_kilobytes_are_asked_for_the_separator(tmp_path: Path) -> None:
+    rows = "a|b\n" * 4096
+    assert fields(read(rows + "x\ty|z\n", tmp_path))[-1] == ["x\ty", "z"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "These are the decks for my class.\nNote: they came by mail.\n",
+        "nid\tmid\tfields\n17\t4\tWhat?\tThat.\n",
+        "one word\nand then, three\n",
+    ],
+)
+def test_a_text_that_is_no_export_gives_no_row(text: str, tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="no text export"):
         read(text, tmp_path)
+    assert not is_text_export(tmp_path / "deck.txt")
 
 
 def test_an_empty_file_has_no_notes(tmp_path: Path) -> None:
     assert read("", tmp_path) == read("#separator:tab\n#html:true\n", tmp_path) == []
+    assert fields(read("#separator:\\t\n#html:false\na & b?\tc < d\n", tmp_path)) == [
+        ["a &amp; b?", "c &lt; d"]
+    ]
 
 
 cells = st.text(
@@ -140,6 +209,7 @@ def test_detection(tmp_path: Path) -> None:
     for name, data, expected in (
         ("notes.txt", b"a\tb", True),
         ("notes.txt.gz", b"a\tb", True),
+        ("README.txt", b"a\tb", False),
         ("export", b"#separator:tab\na\tb", True),
         ("data.json", b"[]", False),
         ("deck.txt", b"SQLite format 3\x00", False),
