@@ -95,7 +95,7 @@ def _missing(name: str, error: ModuleNotFoundError) -> click.Command:
     elif package == "meadow":
         raise error
     else:
-        extra = {"training": "train", "evaluation": "eval", "meadow": "rephrase"}
+        extra = {"training": "train", "evaluation": "eval"}
         room = COMMANDS[name][0].partition(".")[0]
         fix = f"{package} is not installed: pip install 'medical-meadow[{extra.get(room, 'dev')}]'"
 

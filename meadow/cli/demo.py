@@ -67,16 +67,11 @@ def demo_corpus(folder: Path, workers: int) -> int:
     return rows
 
 
-def demo_rephrase(out: Path) -> int | None:
-    """Rewrite the sample's flashcards by an in-process script; how many, None without openai."""
-    import importlib.util
-
+def demo_rephrase(out: Path) -> int:
+    """Rewrite the sample's flashcards by an in-process script; how many."""
     from meadow import api
     from meadow.rephrase.scripted_chat import MODEL, scripted_chat
 
-    if importlib.util.find_spec("openai") is None:
-        log("rephrasing: left out; pip install 'medical-meadow[rephrase]'")
-        return None
     with scripted_chat() as server:
         done = api.rephrase(
             "anki",

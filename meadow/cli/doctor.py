@@ -17,7 +17,6 @@ from meadow.cli.app import Finish, json_option
 EXTRAS = {
     "train": ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "sentencepiece"),
     "eval": ("torch", "transformers", "sentencepiece"),
-    "rephrase": ("openai",),
     "ray": ("ray",),
     "s3": ("s3fs",),
     "notebook": ("altair", "great_tables", "itables"),

@@ -1,7 +1,12 @@
-"""One model behind an OpenAI-compatible endpoint: asked within limits, retried by the one policy.
+"""One model behind an OpenAI-compatible endpoint: asked within limits, and never twice.
 
-On this machine first: an address elsewhere has to be allowed. The key comes from the environment,
-goes into the one header that needs it, and is taken out of everything that is kept or printed.
+An answer is kept by the hash of its request in one SQLite file, so that nothing is ever paid for
+twice: `Client.ask` looks there first, and an answer that it has returned is on disk, whatever
+happens next. Several runs can share the file; no key, header or address is in it.
+
+The model is on this machine first: an address elsewhere has to be allowed. The key comes from the
+environment, goes into the one header that needs it, and is taken out of everything that is kept or
+printed.
 """
 
 from __future__ import annotations
@@ -14,36 +19,36 @@ import math
 import os
 import sqlite3
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from meadow.errors import (
-    FileError,
-    MeadowError,
-    NetworkError,
-    RefusedError,
-    UpstreamChangedError,
-    UsageError,
-)
+import httpx
+
+from meadow.errors import FileError, NetworkError, RefusedError, UpstreamChangedError, UsageError
 from meadow.net.http import clean_address, is_loopback
 from meadow.net.retry import RETRY_STATUS, RetryPolicy, TryAgain, parse_retry_after
 
-if TYPE_CHECKING:
-    import openai
-
-# Answers of a model, kept by the hash of the request: nothing is ever paid for twice.
-#
-# SQLite with a write-ahead log and full synchronisation: an answer that `put` has returned from is
-# on
-# disk, whatever happens next, and several runs can use one cache. No key, header or address is in
-# it.
-
-
 VERSION = 1
+"""Of the cache's tables."""
 BUSY_SECONDS = 60.0
+KEY_VARIABLES = ("MEADOW_API_KEY", "OPENAI_API_KEY")
+DEFAULT_URL = "http://127.0.0.1:8000/v1"
+PRICES = Path(__file__).parent / "prices.toml"
+CHARACTERS_PER_TOKEN = 3.0
+"""Low on purpose: an estimate that is too high stops too early, not too late."""
+FRAME_TOKENS = 16
+
+
+class LimitReached(Exception):
+    """No further request may be sent: `--max-requests` or `--budget-usd`."""
+
+
+class BadAnswerError(Exception):
+    """The server refuses this request and will again: too long, or not to its liking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +81,11 @@ class Cache:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         with self._errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
             self._database.execute("PRAGMA journal_mode = WAL")
+            # what is committed is on disk: a power cut costs no answer either
             self._database.execute("PRAGMA synchronous = FULL")
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, request TEXT NOT NULL, "
@@ -107,18 +113,11 @@ class Cache:
 
     def put(self, key: str, request: Mapping[str, Any], answer: Answer) -> Answer:
         """Store an answer; of two runs the first one's stands. What stands is given back."""
+        text = json.dumps(request, ensure_ascii=False, sort_keys=True)
         with self._errors():
             self._database.execute(
                 "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    key,
-                    json.dumps(request, ensure_ascii=False, sort_keys=True),
-                    answer.text,
-                    answer.finish_reason,
-                    answer.model,
-                    answer.prompt_tokens,
-                    answer.completion_tokens,
-                ),
+                (key, text, *astuple(answer)),
             )
         return self.get(key) or answer
 
@@ -135,9 +134,9 @@ class Cache:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             # SQLite tells a full disk from other faults only where a write of its own was short
-            cause = error.sqlite_errorcode & 0xFF if hasattr(error, "sqlite_errorcode") else 0
+            cause = getattr(error, "sqlite_errorcode", 0) & 0xFF
             doubt = cause in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR}
             raise FileError(
                 f"the cache cannot be used: {error}"
@@ -145,18 +144,6 @@ class Cache:
                 where=str(self.path),
                 fix="make room, or give another --cache; a damaged one has to be moved away",
             ) from error
-
-
-KEY_VARIABLES = ("MEADOW_API_KEY", "OPENAI_API_KEY")
-DEFAULT_URL = "http://127.0.0.1:8000/v1"
-PRICES = Path(__file__).parent / "prices.toml"
-CHARACTERS_PER_TOKEN = 3.0
-"""Low on purpose: an estimate that is too high stops too early, not too late."""
-FRAME_TOKENS = 16
-
-
-class LimitReached(Exception):
-    """No further request may be sent: `--max-requests` or `--budget-usd`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,17 +213,18 @@ class Price:
     prompt: float
     completion: float
 
-    def of(self, answer: Answer) -> float:
-        """What an answer cost."""
-        return answer.prompt_tokens * self.prompt + answer.completion_tokens * self.completion
+    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """What so many tokens cost."""
+        return prompt_tokens * self.prompt + completion_tokens * self.completion
 
 
-def read_price(model: str, path: Path = PRICES) -> Price | None:
-    """The price of a model; None where the table does not list it.
+def read_price(model: str, path: Path | None = None) -> Price | None:
+    """The price of a model in a table, ours by default; None where it does not list it.
 
     Raises:
         UsageError: The table cannot be read.
     """
+    path = path or PRICES
     try:
         entry = tomllib.loads(path.read_text(encoding="utf-8"))["models"].get(model)
         if entry is None:
@@ -279,10 +267,7 @@ class Meter:
         """
         if self.max_requests is not None and self.sent >= self.max_requests:
             raise LimitReached("max_requests")
-        cost = 0.0
-        if self.price is not None:
-            prompt, completion = estimate_tokens(request)
-            cost = prompt * self.price.prompt + completion * self.price.completion
+        cost = self.price.of(*estimate_tokens(request)) if self.price is not None else 0.0
         if self.budget is not None and self.spent + self.reserved + cost > self.budget:
             raise LimitReached("budget")
         self.sent += 1
@@ -297,66 +282,56 @@ class Meter:
             return
         self.prompt_tokens += answer.prompt_tokens
         self.completion_tokens += answer.completion_tokens
-        self.spent += self.price.of(answer) if self.price is not None else 0.0
-
-
-class BadAnswerError(Exception):
-    """The server refuses this request and will again: too long, or not to its liking."""
+        if self.price is not None:
+            self.spent += self.price.of(answer.prompt_tokens, answer.completion_tokens)
 
 
 class Client:
-    """Asks one endpoint; use as an asynchronous context."""
+    """Asks one endpoint what its cache does not hold; use as an asynchronous context."""
 
-    def __init__(self, endpoint: Endpoint, meter: Meter) -> None:
+    def __init__(self, endpoint: Endpoint, cache: Cache, meter: Meter) -> None:
         self.endpoint = endpoint
+        self.cache = cache
         self.meter = meter
-        self._slots = asyncio.Semaphore(endpoint.concurrency)
-        self._client: openai.AsyncOpenAI | None = None
-
-    async def __aenter__(self) -> Client:
-        try:
-            import openai
-        except ModuleNotFoundError as error:
-            raise MeadowError(
-                "rephrasing needs the openai package",
-                fix="pip install 'medical-meadow[rephrase]'",
-            ) from error
-        # The environment's OPENAI_* addresses and organisations are not meant for this server.
-        self._client = openai.AsyncOpenAI(
-            base_url=self.endpoint.base_url,
-            api_key=self.endpoint.api_key or "none",
-            organization="",
-            project="",
-            max_retries=0,
-            timeout=self.endpoint.timeout,
+        self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._http = httpx.AsyncClient(
+            base_url=endpoint.base_url,
+            # a server that wants no key takes any, and some want the header all the same
+            headers={
+                "Authorization": f"Bearer {endpoint.api_key or 'none'}",
+                "Content-Type": "application/json",
+            },
+            timeout=endpoint.timeout,
+            limits=httpx.Limits(max_connections=endpoint.concurrency),
             # Texts go where the user said and nowhere else: no redirect is followed, and what is
             # for this machine passes no proxy.
-            http_client=openai.DefaultAsyncHttpxClient(
-                timeout=self.endpoint.timeout,
-                follow_redirects=False,
-                trust_env=not self.endpoint.is_local,
-            ),
+            follow_redirects=False,
+            trust_env=not endpoint.is_local,
         )
+
+    async def __aenter__(self) -> Client:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._client is not None:
-            await self._client.close()
+        await self._http.aclose()
 
-    async def ask(self, request: Mapping[str, Any]) -> Answer:
-        """The answer to one request.
+    async def ask(self, key: str, request: Mapping[str, Any]) -> Answer:
+        """The answer to the request of that key, sent once however many items it stands for.
 
         Raises:
             LimitReached: No further request may be sent.
             BadAnswerError: The server will not answer this request.
             NetworkError: The server is gone, or refuses everybody.
         """
-        async with self._slots:
-            return await self.endpoint.policy.call_async(
+        async with self._asking[key]:
+            if (known := self.cache.get(key)) is not None:
+                return known
+            answer = await self.endpoint.policy.call_async(
                 self.endpoint.address,
                 lambda: self._try(request),
                 fix="run the same command again later; every answer so far is kept",
             )
+            return self.cache.put(key, request, answer)
 
     async def _try(self, request: Mapping[str, Any]) -> Answer:
         """One request.
@@ -364,43 +339,40 @@ class Client:
         Raises:
             TryAgain: There is no answer, and there may be one later.
         """
-        import openai
-
-        if self._client is None:
-            raise RuntimeError("use the client as a context")
         reserved = self.meter.reserve(request)
         answer: Answer | None = None
         lost = True  # until the server says that it did not answer, it may charge for it
         try:
-            raw = await self._client.chat.completions.with_raw_response.create(**request)
-            answer = self._read(request, raw.http_response.text)
-        except openai.APIStatusError as error:
-            lost = False
-            raise self._status(error) from None
-        except openai.APITimeoutError:
+            # ASCII: half a surrogate pair in a text must not fail here, once it is reserved
+            body = json.dumps(request).encode("ascii")
+            response = await self._http.post("chat/completions", content=body)
+            lost = response.is_success
+            if not lost:
+                raise self._refusal(response)
+            answer = self._read(request, response.text)
+        except httpx.TimeoutException:
             raise TryAgain(f"no answer within {self.endpoint.timeout:g} seconds") from None
-        except openai.APIConnectionError as error:
-            cause = type(error.__cause__ or error).__name__
-            raise TryAgain(self.clean(f"the connection failed ({cause})")) from None
+        except httpx.RequestError as error:
+            raise TryAgain(f"the connection failed ({type(error).__name__})") from None
         finally:
             self.meter.settle(reserved, answer, lost=lost)
         if answer is None:
             raise TryAgain("the answer is no chat completion")
         return answer
 
-    def _status(self, error: openai.APIStatusError) -> Exception:
+    def _refusal(self, response: httpx.Response) -> Exception:
         """What an answer with this status means for the request."""
-        status = error.status_code
-        said = self.clean(" ".join(error.message.split()))[:300]
+        status = response.status_code
         if status in RETRY_STATUS or status >= 500:
-            wait = parse_retry_after(error.response.headers.get("retry-after"))
+            wait = parse_retry_after(response.headers.get("retry-after"))
             return TryAgain(f"the server answers {status}", retry_after=wait)
+        said = f"the server answers {status}: {' '.join(self._clean(response.text).split())[:300]}"
         if status in {400, 413, 422}:
-            return BadAnswerError(f"the server answers {status}: {said}")
+            return BadAnswerError(said)
         fixes = {401: f"set {KEY_VARIABLES[0]} to a valid key", 403: "the key does not permit it",
                  404: "check --base-url (it ends in /v1) and --model"}  # fmt: skip
         return NetworkError(
-            f"the server answers {status}: {said}",
+            said,
             where=self.endpoint.address,
             fix=fixes.get(status, "see what the server's log says"),
         )
@@ -409,22 +381,29 @@ class Client:
         """The answer in a body; None where it is no chat completion."""
         try:
             # all of it: a server can repeat the key in any field, and the cache keeps several
-            document = json.loads(self.clean(body))
+            document = json.loads(self._clean(body))
             choice = document["choices"][0]
             text = choice["message"]["content"]
             usage = document.get("usage") or {}
             prompt, completion = estimate_tokens(request)
             return Answer(
-                text=self.clean(text if isinstance(text, str) else "").replace("\x00", ""),
-                finish_reason=str(choice.get("finish_reason") or "stop"),
-                model=self.clean(str(document.get("model") or request["model"])),
+                text=self._clean(text if isinstance(text, str) else "").replace("\x00", ""),
+                finish_reason=self._clean(str(choice.get("finish_reason") or "stop")),
+                model=self._clean(str(document.get("model") or request["model"])),
                 prompt_tokens=int(usage.get("prompt_tokens") or prompt),
                 completion_tokens=int(usage.get("completion_tokens") or completion),
             )
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        except (
+            LookupError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            ArithmeticError,
+            RecursionError,
+        ):
             return None
 
-    def clean(self, text: str) -> str:
+    def _clean(self, text: str) -> str:
         """The text without the key, should a server repeat it, and fit to be written as UTF-8."""
         key = self.endpoint.api_key
         cleaned = text.replace(key, "[key]") if key else text

@@ -6,41 +6,42 @@ The text of a card or a page is put into the prompt as data; a brace in it is a 
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import ValidationError
+
+from meadow.config import Settings
 from meadow.errors import UsageError
 
 FOLDER = Path(__file__).parent / "prompt_texts"
-_KEYS = {"id", "kind", "max_tokens", "temperature", "system", "user"}
 FIELDS = {"flashcard": ("front", "back"), "heading": ("topic", "heading", "sentence")}
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(Settings):
     """One version of a prompt.
 
     Args:
         id: Its name with its version.
-        kind: "flashcard" or "heading".
-        sha256: Of the file's bytes.
+        kind: What it is for.
         system: The instructions.
-        user: The frame of the data.
+        user: The frame of the data, with the fields of `FIELDS[kind]` in braces.
         max_tokens: The longest answer.
         temperature: 0 for the same answer again, where the server can.
+        sha256: Of the file's bytes; not in the file.
     """
 
     id: str
-    kind: str
-    sha256: str
+    kind: Literal["flashcard", "heading"]
     system: str
     user: str
     max_tokens: int
     temperature: float
+    sha256: str
 
     def request(self, model: str, values: Mapping[str, str], attempt: int = 0) -> dict[str, Any]:
         """The canonical request: the cache's key is a hash of it.
@@ -50,11 +51,9 @@ class Prompt:
             values: The fields of `FIELDS[kind]`.
             attempt: 0 for the first; a further one gets another seed, and so another key.
         """
-        text = self.user
-        for name in FIELDS[self.kind]:
-            text = text.replace("{" + name + "}", f"\x00{name}\x00")
-        for name in FIELDS[self.kind]:
-            text = text.replace(f"\x00{name}\x00", values[name].replace("\x00", ""))
+        # one pass: a field's name in the text of another one is not filled in
+        field = re.compile("{(" + "|".join(FIELDS[self.kind]) + ")}")
+        text = field.sub(lambda found: values[found[1]].replace("\x00", ""), self.user)
         return {
             "model": model,
             "messages": [
@@ -75,27 +74,20 @@ def read_prompt(path: Path) -> Prompt:
     """
     try:
         data = path.read_bytes()
-        found = tomllib.loads(data.decode("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the prompt cannot be read: {error}", where=str(path)) from error
-    if found.keys() != _KEYS or found.get("kind") not in FIELDS:
+        sha256 = {"sha256": hashlib.sha256(data).hexdigest()}
+        prompt = Prompt.model_validate(tomllib.loads(data.decode("utf-8")) | sha256)
+    except ValidationError as error:
+        keys = sorted(Prompt.model_fields.keys() - {"sha256"})
         raise UsageError(
             "the prompt does not have exactly the keys that a prompt has",
             where=str(path),
-            fix=f"keys: {', '.join(sorted(_KEYS))}; kind: one of {', '.join(FIELDS)}",
-        )
-    missing = [name for name in FIELDS[found["kind"]] if "{" + name + "}" not in found["user"]]
-    if missing:
+            fix=f"keys: {', '.join(keys)}; kind: one of {', '.join(FIELDS)}",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the prompt cannot be read: {error}", where=str(path)) from error
+    if missing := [name for name in FIELDS[prompt.kind] if "{" + name + "}" not in prompt.user]:
         raise UsageError(f"the prompt does not use {missing[0]}", where=str(path))
-    return Prompt(
-        id=str(found["id"]),
-        kind=str(found["kind"]),
-        sha256=hashlib.sha256(data).hexdigest(),
-        system=str(found["system"]),
-        user=str(found["user"]),
-        max_tokens=int(found["max_tokens"]),
-        temperature=float(found["temperature"]),
-    )
+    return prompt
 
 
 def latest_prompt(kind: str) -> Prompt:
@@ -106,5 +98,5 @@ def latest_prompt(kind: str) -> Prompt:
 
 @cache
 def refusal_phrases() -> tuple[str, ...]:
-    """How models decline, in lower case, one a line of `prompts/refusals.txt`."""
+    """How models decline, in lower case, one a line of `prompt_texts/refusals.txt`."""
     return tuple((FOLDER / "refusals.txt").read_text(encoding="utf-8").splitlines())

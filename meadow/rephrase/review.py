@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from meadow.atomic import locked, write_text
 from meadow.cards.documents import render_documents
@@ -18,7 +19,7 @@ from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Manifest
 from meadow.corpus.shards import read_parquet
 from meadow.errors import FileError, UsageError
-from meadow.rephrase.write import ORIGINAL, RAW_PAIRS
+from meadow.rephrase.write import original_shards
 
 COLUMNS = ("id", "original_question", "original_answer", "question", "answer", "mark", "note")
 MARKS = {"good": True, "g": True, "1": True, "bad": False, "b": False, "0": False}
@@ -41,13 +42,13 @@ def sample_pairs(corpus: Corpus, source: str, count: int, seed: int = 0) -> list
     Raises:
         UsageError: The corpus holds no rewritten rows.
     """
-    shards = corpus.manifest.details.get("sidecars", {}).get(RAW_PAIRS, {}).get(ORIGINAL, [])
-    before: dict[str, tuple[str, str]] = {}
-    for shard in shards:
-        columns = ["id", "source", "input", "output"]
-        for row in read_parquet(corpus.folder / shard["path"], columns).to_pylist():
-            if row["source"] == source:
-                before[row["id"]] = (row["input"], row["output"])
+    texts = ["id", "input", "output"]
+    before = {
+        row["id"]: (row["input"], row["output"])
+        for shard in original_shards(corpus)
+        for row in read_parquet(corpus.folder / shard["path"], ["source", *texts]).to_pylist()
+        if row["source"] == source
+    }
     if not before:
         raise UsageError(
             f"no row of {source} is rewritten in this corpus",
@@ -55,38 +56,30 @@ def sample_pairs(corpus: Corpus, source: str, count: int, seed: int = 0) -> list
             fix="give the folder that `meadow rephrase --out` wrote",
         )
     chosen = sorted(before, key=lambda item: hashlib.sha256(f"{seed}:{item}".encode()).digest())
-    wanted = set(chosen[:count])
     after = {
         row["id"]: (row["input"], row["output"])
-        for row in corpus.to_arrow(source, columns=["id", "input", "output"]).to_pylist()
-        if row["id"] in wanted
+        for row in corpus.to_arrow(source, columns=texts).to_pylist()
     }
     return [Pair(item, *before[item], *after[item]) for item in chosen[:count]]
 
 
 def side_by_side(pair: Pair, width: int = 100) -> str:
     """A pair for the terminal: the original left, the rewrite right."""
-    import textwrap
-
     half = max(20, (width - 3) // 2)
-    lines = []
+
+    def wrapped(text: str) -> list[str]:
+        lines = _visible(text).split("\n")
+        return [part for line in lines for part in textwrap.wrap(line, half) or [""]]
+
+    shown = []
     for left, right in (
         (pair.original_question, pair.question),
         (pair.original_answer, pair.answer),
     ):
-        columns = [
-            [
-                wrapped
-                for line in _visible(text).split("\n")
-                for wrapped in (textwrap.wrap(line, half) or [""])
-            ]
-            for text in (left, right)
-        ]
-        for index in range(max(map(len, columns))):
-            cells = [column[index] if index < len(column) else "" for column in columns]
-            lines.append(f"{cells[0]:<{half}} | {cells[1]}".rstrip())
-        lines.append("-" * half + "-+-" + "-" * half)
-    return "\n".join(lines)
+        columns = itertools.zip_longest(wrapped(left), wrapped(right), fillvalue="")
+        shown += [f"{one:<{half}} | {other}".rstrip() for one, other in columns]
+        shown.append("-" * half + "-+-" + "-" * half)
+    return "\n".join(shown)
 
 
 def _visible(text: str) -> str:
@@ -119,15 +112,13 @@ def mark_pairs(pairs: Sequence[Pair], ask: Callable[[str], str]) -> dict[str, st
     marks: dict[str, str] = {}
     for number, pair in enumerate(pairs, start=1):
         shown = f"{number} of {len(pairs)}: {pair.id}\n{side_by_side(pair)}"
-        while True:
+        typed = ""
+        while typed not in {"q", "s", *MARKS}:
             typed = ask(f"{shown}\n[g]ood, [b]ad, [s]kip, [q]uit").strip().lower()
-            if typed == "q":
-                return marks
-            if typed == "s":
-                break
-            if typed in MARKS:
-                marks[pair.id] = "good" if MARKS[typed] else "bad"
-                break
+        if typed == "q":
+            break
+        if typed in MARKS:
+            marks[pair.id] = "good" if MARKS[typed] else "bad"
     return marks
 
 
@@ -168,18 +159,13 @@ def record_review(corpus: Corpus, source: str, marks: dict[str, bool]) -> Manife
     everything = sample_pairs(corpus, source, 1 << 62)
     if strange := marks.keys() - {pair.id for pair in everything}:
         raise UsageError(f"no rewritten row has the id {min(strange)}", where=str(corpus.folder))
-    bad = sum(not good for good in marks.values())
-    low, high = wilson(bad, len(marks))
-    review: dict[str, Any] = {
-        "marked": len(marks),
-        "bad": bad,
-        "error_rate": bad / len(marks),
-        "interval_95": [low, high],
-    }
+    bad, marked = sum(not good for good in marks.values()), len(marks)
+    review = {"marked": marked, "bad": bad, "error_rate": bad / marked,
+              "interval_95": list(wilson(bad, marked))}  # fmt: skip
     with locked(corpus.folder):
-        details = dict(corpus.manifest.details)
-        entry = {**details["rephrase"][source], "review": review}
-        details["rephrase"] = {**details["rephrase"], source: entry}
+        told = corpus.manifest.details["rephrase"]
+        told = {**told, source: {**told[source], "review": review}}
+        details = {**corpus.manifest.details, "rephrase": told}
         sidecars = tuple(file for file in corpus.manifest.files if file.path.startswith("data/"))
         manifest = replace(corpus.manifest, details=details, files=sidecars)
         documents = render_documents(manifest, lambda path: corpus.folder / path)

@@ -1,21 +1,49 @@
-"""One run of rewriting: what would be asked and what it costs, then asking, checking, writing."""
+"""One run of rewriting: what would be asked and what it costs, then asking, checking, writing.
+
+A rewrite that fails its checks is asked for once more; then the row keeps its deterministic text (a
+heading stays rejected), and the reason is counted. What a run does depends on the answers alone, so
+that one that was killed and continued ends with the same bytes as one that was not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from meadow.corpus.folder import Corpus
 from meadow.errors import UsageError
 from meadow.net.retry import RetryPolicy
-from meadow.rephrase.client import DEFAULT_URL, Cache, Endpoint, Meter, make_endpoint, read_price
-from meadow.rephrase.items import estimate, fault_counts, rephrase_items, rewriting, rewritten
-from meadow.rephrase.prompts import latest_prompt, read_prompt
-from meadow.rephrase.write import Job, collect_items, write_rephrased
+from meadow.rephrase.checks import (
+    FaultError,
+    Rewrite,
+    check_flashcard,
+    check_heading,
+    parse_rewrite,
+)
+from meadow.rephrase.client import (
+    DEFAULT_URL,
+    Answer,
+    BadAnswerError,
+    Cache,
+    Client,
+    Endpoint,
+    LimitReached,
+    Meter,
+    estimate_tokens,
+    make_endpoint,
+    read_price,
+    request_key,
+)
+from meadow.rephrase.items import Item, collect_items, rewriting
+from meadow.rephrase.prompts import Prompt, latest_prompt, read_prompt
+from meadow.rephrase.write import Job, Outcome, fault_counts, write_rephrased
 from meadow.source import Input
 
 DEFAULT_CACHE = Path("~/.cache/medical-meadow/rephrase.sqlite")
+ATTEMPTS = 2
 
 
 def rephrase_corpus(
@@ -81,7 +109,7 @@ def rephrase_corpus(
         concurrency=concurrency,
         policy=RetryPolicy(tries=tries),
     )
-    price = read_price(model, *([prices] if prices else []))
+    price = read_price(model, prices)
     if budget_usd is not None and price is None and not endpoint.is_local:
         raise UsageError(
             f"no price is known for {model}: it cannot be held to a budget",
@@ -96,16 +124,12 @@ def rephrase_corpus(
     answers = Cache(Path(cache or DEFAULT_CACHE).expanduser())
     try:
         planned = estimate(items, chosen, model, answers)
-        cost = None
-        if price:
-            cost = (
-                planned.prompt_tokens * price.prompt + planned.completion_tokens * price.completion
-            )
-        for line in _announced(endpoint, planned.to_json(), cost, corpus, source):
+        cost = price.of(planned.prompt_tokens, planned.completion_tokens) if price else None
+        for line in _announced(endpoint, planned, cost, corpus, source):
             progress(line)
         document: dict[str, Any] = {
             "items": len(items),
-            "estimate": {**planned.to_json(), "usd": cost},
+            "estimate": {**asdict(planned), "usd": cost},
             "out": str(out),
         }
         if dry_run:
@@ -120,14 +144,14 @@ def rephrase_corpus(
         )
     finally:
         answers.close()
-    manifest = write_rephrased(corpus, Job(source, chosen, model), outcomes, out)
+    write_rephrased(corpus, Job(source, chosen, model), outcomes, out)
     faults = fault_counts(outcomes)
-    done = sum(1 for _ in rewritten(outcomes))
+    done = len(items) - sum(faults.values())
     progress(f"{done:,} of {len(items):,} rewritten; {spent(meter)}")
     for fault, count in faults.items():
         progress(f"  {count:,} kept their text: {fault}")
     return document | {
-        "rewritten": manifest.details["rephrase"][source]["rewritten"],
+        "rewritten": done,
         "kept": faults,
         "requests_sent": meter.sent,
         "prompt_tokens": meter.prompt_tokens,
@@ -136,22 +160,50 @@ def rephrase_corpus(
     }
 
 
+@dataclass(slots=True)
+class Estimate:
+    """What a run would send, before it sends anything."""
+
+    items: int = 0
+    cached: int = 0
+    requests: int = 0
+    characters: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+def estimate(items: Sequence[Item], prompt: Prompt, model: str, cache: Cache) -> Estimate:
+    """Count the requests and tokens of a run that meets no fault."""
+    found = Estimate(items=len(items))
+    known = cache.keys()
+    for item in items:
+        request = prompt.request(model, item.values)
+        if request_key(request) in known:
+            found.cached += 1
+            continue
+        tokens, completion = estimate_tokens(request)
+        found.requests += 1
+        found.characters += sum(len(value) for value in item.values.values())
+        found.prompt_tokens += tokens
+        found.completion_tokens += completion
+    return found
+
+
 def _announced(
-    endpoint: Endpoint, planned: dict[str, int], cost: float | None, corpus: Corpus, source: str
+    endpoint: Endpoint, planned: Estimate, cost: float | None, corpus: Corpus, source: str
 ) -> list[str]:
     """What would be sent, and what leaves the machine."""
-    tokens = f"{planned['prompt_tokens']:,} + {planned['completion_tokens']:,}"
     money = f"at most {cost:.2f} USD" if cost is not None else "no price known"
     lines = [
-        f"{source}: {planned['items']:,} rows, {planned['cached']:,} answered already, "
-        f"{planned['requests']:,} to ask {endpoint.model} at {endpoint.address} "
-        f"(about {tokens} tokens, {money})"
+        f"{source}: {planned.items:,} rows, {planned.cached:,} answered already, "
+        f"{planned.requests:,} to ask {endpoint.model} at {endpoint.address} "
+        f"(about {planned.prompt_tokens:,} + {planned.completion_tokens:,} tokens, {money})"
     ]
     if not endpoint.is_local:
         facts = corpus.manifest.sources[source].facts.get("licenses", {})
         lines.append(
-            f"leaving this machine for {endpoint.address}: {planned['characters']:,} characters of "
-            f"{planned['requests']:,} rows (licences: {', '.join(facts) or 'none'}); no names, ids "
+            f"leaving this machine for {endpoint.address}: {planned.characters:,} characters of "
+            f"{planned.requests:,} rows (licences: {', '.join(facts) or 'none'}); no names, ids "
             "or addresses of authors"
         )
     return lines
@@ -164,3 +216,91 @@ def spent(meter: Meter) -> str:
         f"{meter.sent:,} requests, {meter.prompt_tokens:,} + {meter.completion_tokens:,} tokens"
         f"{money}"
     )
+
+
+def rephrase_items(
+    items: Sequence[Item],
+    prompt: Prompt,
+    endpoint: Endpoint,
+    cache: Cache,
+    meter: Meter,
+    *,
+    progress: Callable[[int, Meter], None] = lambda done, meter: None,
+) -> list[Outcome]:
+    """An outcome for every item, in their order.
+
+    Of several items with one and the same rewrite the first keeps it, the others their text.
+
+    Raises:
+        NetworkError: The server is gone; every answer so far is in the cache.
+    """
+    outcomes = asyncio.run(_ask_all(items, prompt, endpoint, cache, meter, progress))
+    seen: set[tuple[str, str]] = set()
+    for number, outcome in enumerate(outcomes):
+        if (rewrite := outcome.rewrite) is not None:
+            text = (rewrite.question, rewrite.answer or outcome.item.record.output)
+            if text in seen:
+                outcomes[number] = replace(outcome, rewrite=None, fault="duplicate")
+            seen.add(text)
+    return outcomes
+
+
+async def _ask_all(
+    items: Sequence[Item],
+    prompt: Prompt,
+    endpoint: Endpoint,
+    cache: Cache,
+    meter: Meter,
+    progress: Callable[[int, Meter], None],
+) -> list[Outcome]:
+    outcomes: dict[int, Outcome] = {}
+    numbered = iter(enumerate(items))
+
+    async def work(client: Client) -> None:
+        for number, item in numbered:  # shared: each worker takes the next one
+            outcomes[number] = await _rewrite(client, prompt, item)
+            progress(len(outcomes), meter)
+
+    async with Client(endpoint, cache, meter) as client:
+        try:
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(endpoint.concurrency):
+                    workers.create_task(work(client))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None  # one server: what stops one worker stops all
+    return [outcomes[number] for number in range(len(items))]
+
+
+async def _rewrite(client: Client, prompt: Prompt, item: Item) -> Outcome:
+    outcome = Outcome(item)
+    for attempt in range(ATTEMPTS):
+        request = prompt.request(client.endpoint.model, item.values, attempt)
+        key = request_key(request)
+        try:
+            answer = await client.ask(key, request)
+            rewrite = check(prompt.kind, item, answer, request)
+        except LimitReached as limit:
+            # a second try that may not be sent leaves the fault of the first
+            return outcome if outcome.fault else Outcome(item, fault=str(limit))
+        except BadAnswerError:
+            return Outcome(item, fault="refused_by_server", key=key)
+        except FaultError as error:
+            outcome = Outcome(item, fault=error.fault.value, key=key, answer=answer)
+        else:
+            return Outcome(item, rewrite, key=key, answer=answer)
+    return outcome
+
+
+def check(kind: str, item: Item, answer: Answer, request: Mapping[str, Any]) -> Rewrite:
+    """The rewrite in an answer.
+
+    Raises:
+        FaultError: It does not pass.
+    """
+    sent = str(request["messages"][-1]["content"])
+    rewrite = parse_rewrite(kind, answer.text, answer.finish_reason, sent)
+    if kind == "flashcard":
+        check_flashcard(rewrite, **item.values)
+    else:
+        check_heading(rewrite, **item.values)
+    return rewrite

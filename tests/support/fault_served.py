@@ -28,7 +28,7 @@ from meadow.fetch.lockfile import NAME as LOCK
 from meadow.fetch.lockfile import read_lock
 from meadow.rephrase.scripted_chat import MODEL, ScriptedChat
 
-MODULES = ("httpx", "httpx2", "huggingface_hub.hf_api", "openai")
+MODULES = ("httpx", "httpx2", "huggingface_hub.hf_api")
 CARDS = 6
 REPOSITORY = "meadow/faults"
 

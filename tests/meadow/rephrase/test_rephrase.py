@@ -31,8 +31,9 @@ from meadow.rephrase.client import (
     read_price,
     request_key,
 )
-from meadow.rephrase.items import Item, flashcard_item, rephrase_items
+from meadow.rephrase.items import Item, flashcard_item
 from meadow.rephrase.prompts import latest_prompt, read_prompt
+from meadow.rephrase.run import rephrase_items
 from meadow.rephrase.scripted_chat import (
     MODEL,
     Reply,

@@ -17,8 +17,9 @@ from meadow.errors import NetworkError
 from meadow.net.retry import RetryPolicy
 from meadow.rephrase.checks import refuses
 from meadow.rephrase.client import Cache, Endpoint, Meter
-from meadow.rephrase.items import Item, flashcard_item, rephrase_items
+from meadow.rephrase.items import Item, flashcard_item
 from meadow.rephrase.prompts import latest_prompt
+from meadow.rephrase.run import rephrase_items
 from meadow.rephrase.scripted_chat import (
     MODEL,
     Reply,

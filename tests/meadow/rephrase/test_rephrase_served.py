@@ -20,8 +20,9 @@ import pytest
 from meadow.errors import NetworkError
 from meadow.net.retry import RetryPolicy
 from meadow.rephrase.client import Cache, Endpoint, Meter
-from meadow.rephrase.items import Item, flashcard_item, rephrase_items
+from meadow.rephrase.items import Item, flashcard_item
 from meadow.rephrase.prompts import latest_prompt
+from meadow.rephrase.run import rephrase_items
 from meadow.rephrase.scripted_chat import Reply, scripted_chat
 from meadow.schema import Task, make_record
 
@@ -110,10 +111,8 @@ def cards(count: int) -> list[Item]:
 
 
 def run(base_url: str, model: str, items: list[Item], folder: Path, timeout: float = 120.0):
-    from dataclasses import replace
-
     endpoint = Endpoint(base_url, model, timeout=timeout, concurrency=2, policy=QUICK)
-    prompt = replace(latest_prompt("flashcard"), max_tokens=16)
+    prompt = latest_prompt("flashcard").model_copy(update={"max_tokens": 16})
     cache, meter = Cache(folder / "cache.sqlite"), Meter()
     try:
         return rephrase_items(items, prompt, endpoint, cache, meter), meter
