@@ -20,15 +20,15 @@ from meadow.cards.header import (
     ALL,
     Locate,
     column_counts,
+    columns_of,
     front_matter,
     license_counts,
     pretty_name,
 )
-from meadow.cards.provenance import rows_by_source
+from meadow.cards.provenance import SourceRows, languages
 from meadow.corpus.manifest import Manifest, SourceEntry, Step
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.licenses import LICENSES
-from meadow.schema import COLUMNS
 from meadow.source import OriginName, Source
 from meadow.text.markdown import Markdown, plain_cell
 
@@ -52,15 +52,17 @@ _COLUMN_TEXTS = {
     "source_id": "the upstream id, or null where upstream has none",
     "rephrased_by": "the model that rewrote the text, or null",
     "meta": "a JSON object with sorted keys: labels, options, scores, repairs",
+    "messages": "the row as a conversation: role and content of each turn",
 }
 
 
-def render_card(manifest: Manifest, locate: Locate) -> str:
+def render_card(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
     """README.md for a corpus or mix: YAML front matter and Markdown.
 
     Args:
         manifest: What the folder holds.
         locate: Where a file of the manifest lies (it may still be staged).
+        counted: Its rows by source, as `rows_by_source` counts them.
     """
     import yaml
 
@@ -70,13 +72,24 @@ def render_card(manifest: Manifest, locate: Locate) -> str:
         def ignore_aliases(self, data: Any) -> bool:
             return True
 
-    front = yaml.dump(
-        front_matter(manifest, locate), Dumper=Plain, sort_keys=False, allow_unicode=True, width=100
+    head = yaml.dump(
+        front(manifest, locate, counted),
+        Dumper=Plain,
+        sort_keys=False,
+        allow_unicode=True,
+        width=100,
     )
-    return f"---\n{front}---\n\n{_body(manifest, locate)}"
+    return f"---\n{head}---\n\n{_body(manifest, locate, counted)}"
 
 
-def _body(manifest: Manifest, locate: Locate) -> str:
+def front(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> dict[str, Any]:
+    """The YAML of the card, as a mapping."""
+    tasks = {task for source in counted for task in source.tasks}
+    rewritten = sum(source.rewritten.total() for source in counted)
+    return front_matter(manifest, locate, tasks, languages(counted), rewritten)
+
+
+def _body(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
     sources = _sources_of(manifest, locate)
     rows = sum(shard.rows for shard in manifest.shards())
     text = (
@@ -90,7 +103,7 @@ def _body(manifest: Manifest, locate: Locate) -> str:
             composition=_composition(manifest, locate),
             structure=_table(
                 ["column", "what it holds"],
-                [[Markdown(f"`{n}`"), _COLUMN_TEXTS[n]] for n in COLUMNS],
+                [[Markdown(f"`{n}`"), _COLUMN_TEXTS[n]] for n in columns_of(manifest, locate)],
             ),
             example=_example(manifest, locate),
             command=_command(manifest),
@@ -98,8 +111,9 @@ def _body(manifest: Manifest, locate: Locate) -> str:
             extras=[section] if (section := _rewritten(manifest)) else [],
             sources=[_source_section(name, manifest) for name in sources],
             contamination=_contamination(manifest),
-            privacy=_privacy(manifest, locate),
+            privacy=_privacy(counted),
             licenses=_licenses(manifest, locate),
+            spoken=_languages(counted),
             takedown=_takedown(manifest),
         )
     )
@@ -326,17 +340,31 @@ def _exam_files(exam: str, found: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _privacy(manifest: Manifest, locate: Locate) -> str:
+def _privacy(counted: list[SourceRows]) -> str:
+    from meadow.sources import SOURCES
+
+    free = [s.name for s in counted if s.name in SOURCES and SOURCES[s.name].free_text]
+    if not free:
+        return "No source here is free text: no row was searched for personal data."
+    searched = f"Searched, since people wrote freely there: {', '.join(free)}."
     counts: Counter[str] = Counter()
-    for source in rows_by_source(manifest, locate):
+    for source in counted:
         counts.update(source.scrubbed)
     if not counts:
-        return "No placeholder was set in this folder."
+        return f"{searched} No placeholder was set."
     return (
-        "Where people wrote freely, what looks like personal data was replaced by typed "
-        "placeholders; values are never logged. A row counts once for each kind.\n\n"
+        f"{searched} What looks like personal data was replaced by typed placeholders; values are "
+        "never logged. A row counts once for each kind.\n\n"
         + _table(["kind", "rows"], [[kind, f"{n:,}"] for kind, n in sorted(counts.items())])
     )
+
+
+def _languages(counted: list[SourceRows]) -> str:
+    counts: Counter[str] = sum((source.languages for source in counted), Counter())
+    if not counts:
+        return "No text is long enough to tell its language."
+    shares = ", ".join(f"{name} {n:,}" for name, n in counts.most_common())
+    return f"Of {counts.total():,} rows that were looked at and long enough, by language: {shares}."
 
 
 def _licenses(manifest: Manifest, locate: Locate) -> str:

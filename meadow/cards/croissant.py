@@ -11,10 +11,10 @@ import json
 from collections import Counter
 from typing import Any
 
-from meadow.cards.header import Locate
-from meadow.cards.provenance import PAIRS, SourceRows, rows_by_source
+from meadow.cards.header import Locate, columns_of
+from meadow.cards.provenance import PAIRS, SourceRows, languages
 from meadow.corpus.manifest import Manifest
-from meadow.schema import COLUMNS, SCHEMA_VERSION
+from meadow.schema import SCHEMA_VERSION
 
 NAME = "croissant.json"
 PAPER = "https://arxiv.org/abs/2304.08247"
@@ -70,18 +70,20 @@ _COLUMNS = {
     "source_id": "The upstream id.",
     "rephrased_by": "The model that rewrote the text.",
     "meta": "A JSON object with sorted keys: labels, options, scores, repairs.",
+    "messages": "The row as a conversation.",
 }
+_TURN = {"role": "user or assistant.", "content": "What was said."}
 _AUTHOR = {"name": "Name.", "url": "Profile.", "role": "Role, such as question or answer."}
 
 
-def render_croissant(manifest: Manifest, locate: Locate) -> str:
+def render_croissant(manifest: Manifest, locate: Locate, sources: list[SourceRows]) -> str:
     """croissant.json for a corpus or mix.
 
     Args:
         manifest: What the folder holds.
         locate: Where a file of the manifest lies (it may still be staged).
+        sources: Its rows by source, as `rows_by_source` counts them.
     """
-    sources = rows_by_source(manifest, locate)
     document: dict[str, Any] = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -95,14 +97,14 @@ def render_croissant(manifest: Manifest, locate: Locate) -> str:
         "url": PAPER,
         "version": f"{SCHEMA_VERSION}.0.0",
         "keywords": ["medical", "clinical", "instruction tuning", "question answering"],
-        "inLanguage": "en",
+        **({"inLanguage": found} if (found := languages(sources)) else {}),
         "isLiveDataset": False,
         "citeAs": _citations(sources),
         "creator": {"@type": "Organization", "name": "The Medical Meadow developers"},
         **_responsible(manifest, sources),
         "distribution": _distribution(manifest),
         "recordSet": [
-            _record_set(config, split)
+            _record_set(config, split, columns_of(manifest, locate))
             for config, splits in manifest.splits().items()
             for split in splits
             if config != PAIRS
@@ -186,7 +188,7 @@ def _responsible(manifest: Manifest, sources: list[SourceRows]) -> dict[str, Any
         "rai:dataLimitations": [
             "not medical advice, and not checked by clinicians row by row",
             "answers carry the age and the errors of their sources",
-            "English only",
+            f"languages, as measured: {', '.join(languages(sources)) or 'too little text to tell'}",
         ],
         "rai:dataBiases": [
             "exam questions and flashcards follow the curriculum of the United States",
@@ -231,7 +233,7 @@ def _distribution(manifest: Manifest) -> list[dict[str, Any]]:
     return found
 
 
-def _record_set(config: str, split: str) -> dict[str, Any]:
+def _record_set(config: str, split: str, columns: list[str]) -> dict[str, Any]:
     name = f"{config}-{split}"
     files = {"fileSet": {"@id": f"{name}-shards"}}
 
@@ -242,7 +244,8 @@ def _record_set(config: str, split: str) -> dict[str, Any]:
             "name": column,
             "description": _COLUMNS[column],
         }
-        if column != "authors":
+        parts = {"authors": _AUTHOR, "messages": _TURN}.get(column)
+        if parts is None:
             return described | {
                 "dataType": "sc:Text",
                 "source": {**files, "extract": {"column": column}},
@@ -252,17 +255,17 @@ def _record_set(config: str, split: str) -> dict[str, Any]:
             "subField": [
                 {
                     "@type": "cr:Field",
-                    "@id": f"{name}/authors/{part}",
+                    "@id": f"{name}/{column}/{part}",
                     "name": part,
                     "description": text,
                     "dataType": "sc:Text",
                     "source": {
                         **files,
-                        "extract": {"column": "authors"},
+                        "extract": {"column": column},
                         "transform": {"jsonPath": part},
                     },
                 }
-                for part, text in _AUTHOR.items()
+                for part, text in parts.items()
             ],
         }
 
@@ -272,5 +275,5 @@ def _record_set(config: str, split: str) -> dict[str, Any]:
         "name": name,
         "description": f"Rows of {config}, split {split}.",
         "key": {"@id": f"{name}/id"},
-        "field": [field(column) for column in COLUMNS],
+        "field": [field(column) for column in columns],
     }

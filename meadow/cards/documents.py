@@ -7,7 +7,7 @@ from meadow.cards.croissant import NAME as CROISSANT
 from meadow.cards.croissant import render_croissant
 from meadow.cards.header import Locate
 from meadow.cards.provenance import NAME as PROVENANCE
-from meadow.cards.provenance import render_provenance
+from meadow.cards.provenance import render_provenance, rows_by_source
 from meadow.corpus.manifest import Manifest
 from meadow.corpus.shards import check_rows, read_parquet
 from meadow.errors import FileError
@@ -32,11 +32,12 @@ def render_documents(manifest: Manifest, locate: Locate) -> dict[str, bytes]:
         for shard in manifest.shards():
             path = locate(shard.path)
             check_rows(read_parquet(path, _COUNTED), path, _COUNTED)
+        sources = rows_by_source(manifest, locate)
         texts = {
-            CARD: render_card(manifest, locate),
+            CARD: render_card(manifest, locate, sources),
             "LICENSES/README.md": license_page(manifest, locate),
-            CROISSANT: render_croissant(manifest, locate),
-            PROVENANCE: render_provenance(manifest, locate),
+            CROISSANT: render_croissant(manifest, locate, sources),
+            PROVENANCE: render_provenance(manifest, sources),
         }
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise FileError(

@@ -24,16 +24,40 @@ _SIZES = (
     (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
 )
-_HUB_LICENSES = {"cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "mit", "apache-2.0"}
+_HUB_LICENSES = {
+    "cc0-1.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "mit", "apache-2.0",
+    "gpl-3.0",
+}  # fmt: skip
+"""The licences that the Hub has an identifier for, as far as rows have them."""
+_TASKS = {
+    "open_qa": "question-answering",
+    "multiple_choice": "question-answering",
+    "classification": "text-classification",
+    "summarization": "summarization",
+    "dialogue": "text-generation",
+    "instruction": "text-generation",
+}
+"""Task of a row -> the Hub's category."""
 
 
-def front_matter(manifest: Manifest, locate: Locate) -> dict[str, Any]:
-    """The YAML of the card as a mapping, computed from the shards."""
+def front_matter(
+    manifest: Manifest, locate: Locate, tasks: Iterable[str], languages: list[str], rewritten: int
+) -> dict[str, Any]:
+    """The YAML of the card as a mapping, computed from the shards.
+
+    Args:
+        manifest: What the folder holds.
+        locate: Where a file of the manifest lies.
+        tasks: The tasks of the rows.
+        languages: Their languages, the most frequent first.
+        rewritten: How many of them a model rewrote.
+    """
     splits = manifest.splits()
     licenses = license_counts(manifest, locate)
     single = next(iter(licenses)) if len(licenses) == 1 else None
     rows = sum(shard.rows for shard in manifest.shards())
-    front: dict[str, Any] = {"pretty_name": pretty_name(manifest), "language": ["en"]}
+    front: dict[str, Any] = {"pretty_name": pretty_name(manifest)}
+    front |= {"language": languages} if languages else {}
     per_row = {"license_name": "per-row", "license_link": "LICENSES/README.md"}
     front |= {"license": single} if single in _HUB_LICENSES else {"license": "other", **per_row}
     with_all = ALL not in splits and len(splits) > 1
@@ -53,12 +77,21 @@ def front_matter(manifest: Manifest, locate: Locate) -> dict[str, Any]:
     return {
         **front,
         "size_categories": [next((name for top, name in _SIZES if rows < top), "n>10M")],
-        "task_categories": ["question-answering", "text-generation"],
-        "annotations_creators": ["found", "expert-generated"],
-        "language_creators": ["found"],
-        "multilinguality": ["monolingual"],
+        "task_categories": sorted({_TASKS[task] for task in tasks if task in _TASKS}),
+        "annotations_creators": [
+            "found",
+            "expert-generated",
+            *(["machine-generated"] if rewritten else []),
+        ],
+        "language_creators": ["found", *(["machine-generated"] if rewritten else [])],
+        "multilinguality": ["multilingual" if len(languages) > 1 else "monolingual"],
         "source_datasets": ["original"],
-        "tags": ["medical", "clinical", "instruction-tuning"],
+        "tags": [
+            "medical",
+            "clinical",
+            "instruction-tuning",
+            *(["synthetic"] if rewritten else []),
+        ],
         "configs": configs,
         "dataset_info": infos,
     }
@@ -126,6 +159,17 @@ def _combined_info(infos: list[dict[str, Any]]) -> dict[str, Any]:
         "download_size": sum(info["download_size"] for info in infos),
         "dataset_size": sum(info["dataset_size"] for info in infos),
     }
+
+
+def columns_of(manifest: Manifest, locate: Locate) -> list[str]:
+    """The columns of the shards, in their order."""
+    import pyarrow.parquet as pq
+
+    first = next(iter(manifest.shards()), None)
+    names = list(COLUMNS)
+    if first is not None and "messages" in pq.read_schema(locate(first.path)).names:
+        names.append("messages")
+    return names
 
 
 def pretty_name(manifest: Manifest) -> str:

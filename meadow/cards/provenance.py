@@ -12,15 +12,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from meadow.cards.header import Locate
 from meadow.corpus.manifest import Manifest
 from meadow.licenses import LICENSES
 from meadow.source import OriginName, Provenance
+from meadow.text.language import language_of
 
 PAIRS = "raw_pairs"
+LOOKED_AT = 500
+"""Rows of a shard whose language is measured."""
 SCRUBBED = "scrubbed_"
 
 
@@ -40,6 +45,7 @@ class SourceRows:
         tasks: Task -> rows.
         rewritten: Model -> rows that it rewrote.
         repairs: Repair -> rows whose `meta` names it.
+        languages: Language -> rows, of those that were looked at and long enough to tell.
     """
 
     name: str
@@ -53,6 +59,7 @@ class SourceRows:
     tasks: Counter[str] = field(default_factory=Counter)
     rewritten: Counter[str] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
 
     @property
     def scrubbed(self) -> dict[str, int]:
@@ -78,6 +85,7 @@ def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
     columns = ["source", "license", "task", "rephrased_by"]
     counts: Counter[tuple[str, str, str, str | None]] = Counter()
     repairs: Counter[tuple[str, str]] = Counter()
+    spoken: Counter[tuple[str, str]] = Counter()
     named = pl.col("meta").str.extract(r'"repairs":\[([^\]]*)\]').str.extract_all(r"\w+")
     for config, splits in manifest.splits().items():
         if config == PAIRS:
@@ -90,6 +98,7 @@ def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
                 noted = frame.select("source", named).explode("meta").drop_nulls()
                 for source, repair, rows in noted.group_by("source", "meta").len().iter_rows():
                     repairs[source, repair] += rows
+                spoken += _languages(locate(shard.path))
     found: dict[str, SourceRows] = {}
     for (name, license, task, model), rows in sorted(counts.items(), key=lambda p: str(p[0])):
         if name not in found:
@@ -111,12 +120,45 @@ def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
             entry.rewritten[model] += rows
     for (name, repair), rows in repairs.items():
         found[name].repairs[repair] = rows
+    for (name, language), rows in spoken.items():
+        found[name].languages[language] = rows
     return [found[name] for name in sorted(found)]
+
+
+def _languages(shard: Path) -> Counter[tuple[str, str]]:
+    """(source, language) -> rows, of rows that stand evenly in a shard."""
+    import polars as pl
+
+    frame = pl.read_parquet(shard, columns=["source", "input", "output"])
+    looked_at = frame.gather_every(max(1, frame.height // LOOKED_AT))
+    counts: Counter[tuple[str, str]] = Counter()
+    short: dict[str, list[str]] = {}
+    for source, given, answer in looked_at.iter_rows():
+        text = f"{answer[:1000]}\n{given[:1000]}"
+        if language := language_of(text):
+            counts[source, language] += 1
+        else:
+            short.setdefault(source, []).append(text)
+    for source, texts in short.items():
+        # rows of a few words tell together what none tells alone
+        if not any(name == source for name, _ in counts) and (
+            language := language_of("\n".join(texts))
+        ):
+            counts[source, language] = len(texts)
+    return counts
+
+
+def languages(sources: Iterable[SourceRows]) -> list[str]:
+    """The languages of a folder, the most frequent first: those of one row in fifty and more."""
+    counts: Counter[str] = sum((source.languages for source in sources), Counter())
+    least = 0.02 * counts.total()
+    return [name for name, rows in counts.most_common() if rows >= least]
 
 
 NAME = "provenance.json"
 COLLECTION = "Medical Meadow"
 COLLECTION_URL = "https://github.com/kbressem/medAlpaca"
+_LANGUAGES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish"}
 _TASKS = {
     "open_qa": "Medical Question Answering",
     "multiple_choice": "Multiple Choice Question Answering",
@@ -127,15 +169,15 @@ _TASKS = {
 }
 
 
-def render_provenance(manifest: Manifest, locate: Locate) -> str:
+def render_provenance(manifest: Manifest, sources: Iterable[SourceRows]) -> str:
     """provenance.json: one entry per source that has rows in the folder.
 
     Args:
         manifest: What the folder holds.
-        locate: Where a file of the manifest lies (it may still be staged).
+        sources: Its rows by source, as `rows_by_source` counts them.
     """
     document = {}
-    for source in rows_by_source(manifest, locate):
+    for source in sources:
         entry = manifest.sources.get(source.name)
         document[identifier(source.name)] = _entry(source, entry.origin if entry else "")
     return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
@@ -176,7 +218,7 @@ def _entry(source: SourceRows, origin: str) -> dict[str, Any]:
         "ArXiv URL": known.arxiv,
         "Collection": COLLECTION,
         "Collection URL": COLLECTION_URL,
-        "Languages": ["English"],
+        "Languages": [_LANGUAGES.get(name, name) for name in languages([source])],
         "Task Categories": [_TASKS.get(task, task) for task in sorted(source.tasks)],
         "Text Sources": list(known.text_sources),
         "Model Generated": generated,

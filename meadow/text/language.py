@@ -49,6 +49,16 @@ def is_foreign(text: str) -> bool:
     return bool(ranked["en"] <= _MOST_ENGLISH)
 
 
+def language_of(text: str) -> str | None:
+    """The language of a text as ISO 639-1; None where it is too short to be decided."""
+    words = _words(text[:MAX_CHARACTERS])
+    if len(words) >= _ENOUGH_WORDS and _looks_english(words):
+        return "en"
+    if sum(map(len, words)) < MIN_LETTERS:
+        return None
+    return str(_identifier().classify(" ".join(words))[0]) if is_foreign(text) else "en"
+
+
 def _words(text: str) -> list[str]:
     if "`" in text or "$" in text or "://" in text:
         text = _NOISE.sub(" ", text)

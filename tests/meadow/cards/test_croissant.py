@@ -17,6 +17,7 @@ from support.page_corpora import (
 )
 
 from meadow.cards.croissant import NAME, render_croissant
+from meadow.cards.provenance import rows_by_source
 from meadow.corpus.manifest import Step, read_manifest
 from meadow.schema import COLUMNS
 
@@ -32,7 +33,9 @@ logging.getLogger("absl").setLevel(logging.ERROR)
 
 def write(folder: Path) -> dict[str, Any]:
     """Render the file into the folder."""
-    text = render_croissant(read_manifest(folder), lambda path: folder / path)
+    manifest = read_manifest(folder)
+    counted = rows_by_source(manifest, lambda path: folder / path)
+    text = render_croissant(manifest, lambda path: folder / path, counted)
     (folder / NAME).write_text(text, encoding="utf-8")
     document: dict[str, Any] = json.loads(text)
     return document

@@ -8,7 +8,7 @@ from typing import Any
 
 from support.page_corpora import plain_records, source_entry, write_build
 
-from meadow.cards.provenance import identifier, render_provenance
+from meadow.cards.provenance import identifier, render_provenance, rows_by_source
 from meadow.corpus.manifest import read_manifest
 from meadow.sources import SOURCES
 
@@ -42,7 +42,9 @@ def render(folder: Path, *names: str) -> dict[str, Any]:
     """A corpus with rows of the named sources, as provenance.json."""
     entries = {name: source_entry(folder, name, plain_records(8, name)) for name in names}
     manifest = read_manifest(write_build(folder, entries))
-    document: dict[str, Any] = json.loads(render_provenance(manifest, lambda path: folder / path))
+    document: dict[str, Any] = json.loads(
+        render_provenance(manifest, rows_by_source(manifest, lambda path: folder / path))
+    )
     return document
 
 

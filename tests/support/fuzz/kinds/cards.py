@@ -19,9 +19,10 @@ from support.fuzz.kinds.texts import text_of
 from support.fuzz.mutate import encodable, odd_text
 
 from meadow.api import open_corpus
+from meadow.cards.card import front as card_front
 from meadow.cards.card import lint_card, render_card
 from meadow.cards.documents import render_documents
-from meadow.cards.header import front_matter
+from meadow.cards.provenance import rows_by_source
 from meadow.corpus.manifest import Manifest, Step
 from meadow.schema import Author
 
@@ -81,7 +82,8 @@ def check(data: bytes, folder: Path) -> str:
     assert card.startswith("---\n")
     front, separator, body = card[4:].partition("\n---\n")
     assert separator
-    wanted = front_matter(manifest, lambda name: place / name)
+    counted = rows_by_source(manifest, lambda name: place / name)
+    wanted = card_front(manifest, lambda name: place / name, counted)
     assert yaml.load(front, _LOADER) == wanted, (front, wanted)
     check_markdown(body, values)
     if whole:
@@ -98,7 +100,8 @@ def _documents(manifest: Manifest, place: Path, whole: bool) -> dict[str, str]:
     if whole:
         found = render_documents(manifest, lambda name: place / name)
         return {name: data.decode("utf-8") for name, data in found.items()}
-    card = render_card(manifest, lambda name: place / name)
+    counted = rows_by_source(manifest, lambda name: place / name)
+    card = render_card(manifest, lambda name: place / name, counted)
     card.encode("utf-8")
     return {"README.md": card}
 
