@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from meadow.errors import UsageError
 from meadow.schema import Fact, Raw, Reason, Record, Reject, Style
@@ -89,6 +89,39 @@ Detector = Callable[[Path], bool]
 
 
 @dataclass(frozen=True, slots=True)
+class RawTexts:
+    """Where raw files hold the words of a row, for a reading that shares no code with the source's.
+
+    Args:
+        texts: (item of a raw file, name of its document) -> for each row that it may become, the
+            row's key (None: the row is told by its words) and column -> the text that it should
+            have. An item is what the format gives: a row of a table, a JSON value, an XML element
+            (its attributes where it holds nothing else).
+        key: `source_id` of a row -> its key.
+        html: Whether the texts are HTML.
+        columns: The names of the columns of a table without a header.
+        element: The XML element that is an item; "" for the whole document.
+        member: The member of an archive that holds the rows; "" for all.
+        parent: The attribute that names another item, and the one that is its name there; that item
+            is then given as "parent".
+        repairs: Repair -> what it does to the words, as a pattern of "missing → added", where "|"
+            is the beginning or the end of a text. A difference that matches is explained in rows
+            that went through the repair.
+        rules: The same for what a source always does; the name says what.
+    """
+
+    texts: Callable[[Any, str], Iterable[tuple[str | None, Mapping[str, str]]]]
+    key: Callable[[str], str] = str
+    html: bool = False
+    columns: tuple[str, ...] = ()
+    element: str = ""
+    member: str = ""
+    parent: tuple[str, str] | None = None
+    repairs: Mapping[str, str] = field(default_factory=dict)
+    rules: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """One way to get a source: its files, how they are read, how a row is converted.
 
@@ -98,6 +131,8 @@ class Origin:
         convert: A raw row -> records and rejects. Pure: no I/O, no clock, no randomness.
         expected_rows: Rows of the full upstream, where known; not applied with --file or --limit.
         detect: Whether a file given with --file is of this origin, from its first bytes.
+        raw_texts: Where its raw files hold the words of a row; or why they cannot be read
+            a second time.
     """
 
     files: tuple[File, ...]
@@ -105,6 +140,7 @@ class Origin:
     convert: Converter
     expected_rows: int | None = None
     detect: Detector | None = None
+    raw_texts: RawTexts | str = "its raw texts are not told"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,12 @@ Only for the Alpaca baselines: the licence excludes commercial use, and the rows
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from meadow.readers import json_rows
 from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import File, Options, Origin, Provenance, Source
+from meadow.source import File, Options, Origin, Provenance, RawTexts, Source
 
 NAME = "alpaca"
 HOMEPAGE = "https://github.com/tatsu-lab/stanford_alpaca"
@@ -48,6 +49,11 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
     )
 
 
+def raw_texts(item: Any, _: str) -> Iterator[tuple[None, Mapping[str, str]]]:
+    """The words of a row, for `check --against-raw`."""
+    yield None, {name: item.get(name, "") for name in ("instruction", "input", "output")}
+
+
 SOURCE = Source(
     name=NAME,
     title="Stanford Alpaca",
@@ -69,6 +75,7 @@ SOURCE = Source(
         ),
         read=json_rows.read_array,
         convert=convert,
+        raw_texts=RawTexts(raw_texts, repairs={"input_placeholder": r"\|.* → \|"}),
         expected_rows=52_002,
     ),
     provenance=Provenance(

@@ -9,13 +9,13 @@ the rows are built for local use and stay out of publishable folders.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from meadow.readers import json_rows
 from meadow.readers.parquet import is_parquet, read_rows
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import Count2023, File, Input, Options, Origin, Provenance, Source
+from meadow.source import Count2023, File, Input, Options, Origin, Provenance, RawTexts, Source
 
 NAME = "chatdoctor"
 INSTRUCTION = "Answer the patient's question as a careful doctor would."
@@ -76,6 +76,11 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
     )
 
 
+def raw_texts(item: Any, _: str) -> Iterator[tuple[None, Mapping[str, str]]]:
+    """The words of an exchange, for `check --against-raw`."""
+    yield None, {"input": item["input"], "output": item.get("answer_icliniq") or item["output"]}
+
+
 SOURCE = Source(
     name=NAME,
     title="ChatDoctor dialogues",
@@ -117,6 +122,7 @@ SOURCE = Source(
         ),
         read=read,
         convert=convert,
+        raw_texts=RawTexts(raw_texts),
     ),
     markup=False,
     greetings=True,

@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 import re
 from array import array
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from meadow.licenses import LICENSES
 from meadow.readers.delimited import read_file
 from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import Count2023, File, Input, Options, Origin, Provenance, Source
+from meadow.source import Count2023, File, Input, Options, Origin, Provenance, RawTexts, Source
 from meadow.sources.published import published_origin, published_row
 
 if TYPE_CHECKING:
@@ -236,6 +236,11 @@ def authors_of(column: str, url: str | None) -> tuple[Author, ...]:
     return tuple([Author(name, url) for name in names if name])
 
 
+def raw_texts(item: Any, _: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The words of a paper's title and abstract, for `check --against-raw`."""
+    yield item["cord_uid"].strip(), {"input": item["abstract"], "output": item["title"]}
+
+
 SOURCE = Source(
     name=NAME,
     title="CORD-19 abstracts and titles",
@@ -265,6 +270,12 @@ SOURCE = Source(
         read=read,
         convert=convert,
         expected_rows=1_056_660,
+        raw_texts=RawTexts(
+            raw_texts,
+            html=False,
+            member="metadata.csv",
+            repairs={"abstract_heading": r"\|(?i:abstract) → "},
+        ),
     ),
     published=published_origin(
         "medical_meadow_cord19",

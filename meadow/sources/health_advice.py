@@ -8,11 +8,12 @@ citation, the numbers are removed and the repair is counted.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from meadow.readers.delimited import with_header
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record, normalise_key
-from meadow.source import Count2023, File, Options, Origin, Provenance, Source
+from meadow.source import Count2023, File, Options, Origin, Provenance, RawTexts, Source
 from meadow.sources.published import published_origin, published_row
 
 NAME = "health_advice"
@@ -96,6 +97,12 @@ def convert_published(raw: Raw, options: Options) -> Iterator[Record | Reject]:
 
 _ADDRESS = "https://raw.githubusercontent.com/junwang4/detecting-health-advice/master/data/"
 
+
+def raw_texts(item: Any, _: str) -> Iterator[tuple[None, Mapping[str, str]]]:
+    """The words of a sentence and its label, for `check --against-raw`."""
+    yield None, {"input": item["sentence"], "output": OUTPUTS[item["label"].strip()]}
+
+
 SOURCE = Source(
     name=NAME,
     title="Health advice in PubMed sentences",
@@ -117,6 +124,9 @@ SOURCE = Source(
         ),
         read=with_header(("label", "pmid", "sentence")),
         convert=convert,
+        raw_texts=RawTexts(
+            raw_texts, repairs={"removed_glued_citation": r"\d[\d,]*(?: -?\d[\d,]*)* → \|?"}
+        ),
         expected_rows=10_848,
     ),
     published=published_origin(

@@ -18,7 +18,7 @@ from meadow.errors import FileError
 from meadow.readers.archives import open_input
 from meadow.readers.json_rows import parse_object
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import Count2023, File, Input, Options, Origin, Provenance, Source
+from meadow.source import Count2023, File, Input, Options, Origin, Provenance, RawTexts, Source
 from meadow.sources.published import published_origin, published_row, repair_spacing
 
 NAME = "mediqa"
@@ -142,6 +142,23 @@ def _with_question(question: str, passage: str) -> str:
     return f"Question: {question}\n\nPassage: {passage.strip()}"
 
 
+def raw_texts(item: Any, _: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The words of every summary and its passages, for `check --against-raw`."""
+    for number, question in item.items():
+        passages = [answer["article"] for answer in question["answers"].values()]
+        for key, answer in question["answers"].items():
+            for kind in KINDS:
+                multi = kind.startswith("multi")
+                told = "\n\n".join(passages) if multi else answer["article"]
+                yield (
+                    f"{number}/{key}/{kind}",
+                    {
+                        "input": f"Question: {question['question']}\n\nPassage: {told}",
+                        "output": (question if multi else answer)[kind],
+                    },
+                )
+
+
 SOURCE = Source(
     name=NAME,
     title="MEDIQA-AnS",
@@ -163,6 +180,7 @@ SOURCE = Source(
         ),
         read=read,
         convert=convert,
+        raw_texts=RawTexts(raw_texts),
         expected_rows=2_208,
     ),
     published=published_origin(

@@ -9,13 +9,13 @@ both spellings are read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from meadow.readers.archives import is_archive
 from meadow.readers.xml_documents import documents, elements, rows_of_document, text_of
 from meadow.schema import Author, Fact, Raw, Reason, Record, Reject, Task, make_record
-from meadow.source import File, Input, Options, Origin, Provenance, Source
+from meadow.source import File, Input, Options, Origin, Provenance, RawTexts, Source
 from meadow.sources.medquad import repair_answer
 
 NAME = "mediqa_qa"
@@ -96,6 +96,20 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
 
 _ADDRESS = "https://raw.githubusercontent.com/abachaa/MEDIQA2019/master/MEDIQA_Task3_QA/"
 
+
+def raw_texts(root: Any, _: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The words of every question and answer, for `check --against-raw`."""
+    for question in root.iter("Question"):
+        asked = [question.findtext(f".//{name}") for name in _QUESTION_TEXT]
+        number = question.get("QID") or question.get("qid") or question.get("questionid")
+        answers = [each for name in _ANSWERS for each in question.iter(name)]
+        for position, answer in enumerate(answers, 1):
+            key = answer.get("AID") or answer.get("aid") or f"{number}_Answer{position}"
+            told = answer.findtext("AnswerText") or answer.findtext("ANSWER") or ""
+            texts = {"input": next(filter(None, asked), ""), "output": told}
+            yield f"{root.tag}/{key}", texts
+
+
 SOURCE = Source(
     name=NAME,
     title="MEDIQA 2019 question answering",
@@ -119,6 +133,7 @@ SOURCE = Source(
         ),
         read=read,
         convert=convert,
+        raw_texts=RawTexts(raw_texts),
         expected_rows=3_042,
     ),
     provenance=Provenance(

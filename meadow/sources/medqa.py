@@ -7,12 +7,13 @@ file adds `metamap_phrases`, which is not used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from meadow.prompt import EXAM_INSTRUCTION, exam_input
 from meadow.readers import json_rows
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import Count2023, File, Options, Origin, Provenance, Source
+from meadow.source import Count2023, File, Options, Origin, Provenance, RawTexts, Source
 from meadow.sources.published import parse_multiple_choice, published_origin, published_row
 
 NAME = "medqa"
@@ -73,6 +74,13 @@ def convert_published(raw: Raw, options: Options) -> Iterator[Record | Reject]:
     yield from convert(question, options)
 
 
+def raw_texts(item: Any, _: str) -> Iterator[tuple[None, Mapping[str, str]]]:
+    """The words of a question, for `check --against-raw`."""
+    choices = "".join(f"\n{label}: {text}" for label, text in item["options"].items())
+    letter = item["answer_idx"]
+    yield None, {"input": item["question"] + choices, "output": f"{letter}: {item['answer']}"}
+
+
 SOURCE = Source(
     name=NAME,
     title="MedQA (USMLE, five options, training split)",
@@ -97,6 +105,7 @@ SOURCE = Source(
         read=json_rows.read_lines,
         convert=convert,
         expected_rows=10_178,
+        raw_texts=RawTexts(raw_texts),
     ),
     published=published_origin(
         "medical_meadow_medqa",

@@ -9,13 +9,13 @@ an older layout, without `QAPair`, are counted as a fact.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from meadow.readers.archives import is_archive
 from meadow.readers.xml_documents import documents, elements, rows_of_document, text_of
 from meadow.schema import Author, Fact, Raw, Reason, Record, Reject, Task, make_record
-from meadow.source import File, Input, Options, Origin, Provenance, Source
+from meadow.source import File, Input, Options, Origin, Provenance, RawTexts, Source
 
 NAME = "medquad"
 HOMEPAGE = "https://github.com/abachaa/MedQuAD"
@@ -159,6 +159,12 @@ def _split_bullets(line: str) -> str:
     return "\n".join(item.rstrip() for item in (first, *items))
 
 
+def raw_texts(pair: Any, name: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The words of a pair, for `check --against-raw`."""
+    texts = {"input": pair.findtext("Question"), "output": pair.findtext("Answer")}
+    yield f"{'/'.join(name.split('/')[-2:])}#{pair.get('pid')}", texts
+
+
 SOURCE = Source(
     name=NAME,
     title="MedQuAD",
@@ -180,6 +186,11 @@ SOURCE = Source(
         read=read,
         convert=convert,
         expected_rows=47_441,
+        raw_texts=RawTexts(
+            raw_texts,
+            element="QAPair",
+            repairs={"repeated_question": r"\|.* → ", "question_phrasing": r"is are → (?:is|are)"},
+        ),
     ),
     provenance=Provenance(
         "A Question-Entailment Approach to Question Answering",

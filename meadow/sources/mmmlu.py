@@ -7,14 +7,15 @@ mixes. Several items stand in two subjects, word for word: the first one stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import Any
 
 from meadow.prompt import EXAM_INSTRUCTION, exam_input
 from meadow.readers import delimited
 from meadow.readers.archives import is_archive, members
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import Count2023, File, Input, Options, Origin, Provenance, Source
+from meadow.source import Count2023, File, Input, Options, Origin, Provenance, RawTexts, Source
 from meadow.sources.medqa import INSTRUCTION_2023
 from meadow.sources.published import parse_multiple_choice, published_origin, published_row
 
@@ -110,6 +111,13 @@ def convert_published(raw: Raw, options: Options) -> Iterator[Record | Reject]:
     yield from convert({**upstream, "subject": None, "_where": raw["_where"]}, options)
 
 
+def raw_texts(item: Any, _: str) -> Iterator[tuple[None, Mapping[str, str]]]:
+    """The words of an item, for `check --against-raw`."""
+    choices = "".join(f"\n{label}: {item[label]}" for label in "ABCD")
+    answer = f"{item['answer']}: {item[item['answer'].strip()]}"
+    yield None, {"input": item["question"] + choices, "output": answer}
+
+
 SOURCE = Source(
     name=NAME,
     title="MMLU, medical subjects",
@@ -127,6 +135,7 @@ SOURCE = Source(
         ),
         read=read,
         convert=convert,
+        raw_texts=RawTexts(raw_texts, columns=COLUMNS),
     ),
     published=published_origin(
         "medical_meadow_mmmlu", "medical_meadow_mmmlu.json", convert_published, rows=3_787

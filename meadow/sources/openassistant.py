@@ -17,7 +17,7 @@ from typing import Any
 from meadow.readers import json_rows
 from meadow.readers.parquet import is_parquet, read_rows
 from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import Count2023, File, Input, Options, Origin, Provenance, Source
+from meadow.source import Count2023, File, Input, Options, Origin, Provenance, RawTexts, Source
 
 REQUIRED = ("message_id", "parent_id", "text", "role")
 OPTIONAL = ("lang", "rank", "deleted", "review_result", "message_tree_id", "synthetic")
@@ -196,6 +196,27 @@ def _rank(message: Mapping[str, Any]) -> float:
     return rank if isinstance(rank, (int, float)) and rank == rank else _UNRANKED
 
 
+def raw_texts(item: Any, _: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The words of a message, its history and each reply, for `check --against-raw`.
+
+    Of a flat file only the message itself is compared.
+    """
+    if "prompt" not in item:
+        yield item["message_id"], {"instruction": item["text"]}
+        return
+    waiting = [(item["prompt"], "")]
+    while waiting:
+        node, history = waiting.pop()
+        speaker = "User" if node["role"] == PROMPTER else "Assistant"
+        longer = f"{history}{speaker}: {node['text']}\n\n"
+        for reply in node.get("replies", ()):
+            yield (
+                node["message_id"],
+                {"instruction": node["text"], "input": history, "output": reply["text"]},
+            )
+            waiting.append((reply, longer))
+
+
 SOURCE = Source(
     name=NAME,
     title="OpenAssistant conversations",
@@ -216,6 +237,7 @@ SOURCE = Source(
         ),
         read=read,
         convert=convert,
+        raw_texts=RawTexts(raw_texts),
     ),
     mixed_languages=True,
     refuse=frozenset({Reason.TOO_SHORT}),

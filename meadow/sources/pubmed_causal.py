@@ -7,11 +7,12 @@ upstream labels, and origin `published` is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from meadow.readers.delimited import with_header
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record, normalise_key
-from meadow.source import Count2023, File, Options, Origin, Provenance, Source
+from meadow.source import Count2023, File, Options, Origin, Provenance, RawTexts, Source
 
 NAME = "pubmed_causal"
 LABELS = {
@@ -67,6 +68,11 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
     )
 
 
+def raw_texts(item: Any, _: str) -> Iterator[tuple[None, Mapping[str, str]]]:
+    """The words of a sentence and its label, for `check --against-raw`."""
+    yield None, {"input": item["sentence"], "output": OUTPUTS[item["label"].strip()]}
+
+
 SOURCE = Source(
     name=NAME,
     title="Causal language in PubMed conclusions",
@@ -91,6 +97,7 @@ SOURCE = Source(
         read=with_header(("sentence", "label")),
         convert=convert,
         expected_rows=3_061,
+        raw_texts=RawTexts(raw_texts),
     ),
     published_refused="its labels are shifted by one against upstream",
     provenance=Provenance(

@@ -8,6 +8,7 @@ links to their profiles, the question's address, the licence of the answer (that
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from meadow.schema import Author, Fact, Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import Count2023, File, Options, Origin, Provenance, Source
+from meadow.source import Count2023, File, Options, Origin, Provenance, RawTexts, Source
 from meadow.sources.published import PAPER, PAPER_ARXIV
 from meadow.sources.stack_exchange import dump as stack_dump
 from meadow.text.render import HtmlLimitError, Rendered, normalise, render_html
@@ -222,6 +223,12 @@ def _files(site: str, host: str, *also: str) -> tuple[File, File]:
     return archive, File(f"{site}/Users.xml", subset=site, role="users", optional=True)
 
 
+def raw_texts(post: Any, _: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The words of an answer and its question, for `check --against-raw`."""
+    title, body = post["parent"].get("Title", ""), post["parent"].get("Body", "")
+    yield post["Id"], {"input": f"{html.escape(title)}<p>{body}</p>", "output": post["Body"]}
+
+
 SOURCE = Source(
     name=NAME,
     title="Stack Exchange questions and answers",
@@ -243,6 +250,14 @@ SOURCE = Source(
         ),
         read=stack_dump.read,
         convert=convert,
+        raw_texts=RawTexts(
+            raw_texts,
+            key=lambda source_id: source_id.rpartition("/")[2],
+            html=True,
+            element="row",
+            member="Posts.xml",
+            parent=("ParentId", "Id"),
+        ),
         detect=is_dump,
     ),
     mixed_languages=True,

@@ -1,0 +1,282 @@
+"""Rows beside their raw text: what stands upstream is what a row says, or the difference has a name.
+
+Each row is traced to its place in the raw files, by its upstream id or, where upstream has none, by
+its words, and its texts are compared with those that `raw_words` finds there, token by token and
+in order. A difference is explained by a repair that the row went through, by a rule that its source
+declares (`RawTexts`), or it is a finding. So is a row that cannot be traced. What could not be read
+a second time is said by name and counts as not checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from meadow.atomic import sha256_file
+from meadow.corpus.folder import Corpus
+from meadow.corpus.manifest import SourceEntry
+from meadow.quality.check import Finding
+from meadow.quality.raw_words import html_words, read_items, tokens
+from meadow.schema import Style
+from meadow.source import OriginName, RawTexts
+from meadow.sources import SOURCES
+
+TEXTS = ("instruction", "input", "output")
+_RAREST = 8
+"""Tokens by which a row without an upstream id is looked for."""
+_PLACEHOLDERS = r"(?:(?:\d|[A-Z])+ ?)+"
+CLEANING = {
+    "removed_greeting": r"\|.* → (?:\w+)?",
+    "removed_signature": r".* → \|",
+    "removed_markup": r"[^→]*[<>][^→]* → ",
+    "scrubbed": rf".* → {_PLACEHOLDERS}\|?",
+}
+"""What the cleaner's repairs do to the words, whatever the source."""
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What the second reading of one source found.
+
+    Args:
+        rows: Rows that were asked about.
+        compared: Those that were traced and compared.
+        columns: Column -> rows whose text of that column was compared.
+        explained: Repair or rule -> differences that it explains.
+        not_checked: Why rows were not checked; "" where all were.
+        findings: Differences without an explanation, and rows without a raw text.
+    """
+
+    rows: int = 0
+    compared: int = 0
+    columns: Counter[str] = field(default_factory=Counter)
+    explained: Counter[str] = field(default_factory=Counter)
+    not_checked: str = ""
+    findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Row:
+    """A row that waits for its raw text, and the best that was found."""
+
+    id: str
+    texts: dict[str, list[str]]
+    repairs: tuple[str, ...]
+    key: str | None
+    place: str = ""
+    raw: dict[str, list[str]] = field(default_factory=dict)
+    distance: float = float("inf")
+
+    def offer(self, place: str, raw: dict[str, list[str]]) -> None:
+        """Take a raw text if it is nearer than the one at hand."""
+        apart = 0
+        for name, words in raw.items():
+            if words != self.texts[name]:
+                ours, theirs = Counter(self.texts[name]), Counter(words)
+                apart += 1 + (ours - theirs).total() + (theirs - ours).total()
+        if apart < self.distance:
+            self.place, self.raw, self.distance = place, raw, apart
+
+
+def compare_with_raw(
+    corpus: Corpus, folder: Path, *, most: int | None = None
+) -> dict[str, Comparison]:
+    """Source -> what a second reading of its raw files found.
+
+    Args:
+        corpus: A built corpus.
+        folder: Where the raw files lie; they are known by their hashes, whatever their names.
+        most: Rows of each source, the smallest by a hash of their ids; None for all.
+    """
+    return {
+        name: _compare_source(corpus, name, entry, folder, most)
+        for name, entry in corpus.manifest.sources.items()
+    }
+
+
+def _compare_source(
+    corpus: Corpus, name: str, entry: SourceEntry, folder: Path, most: int | None
+) -> Comparison:
+    found = Comparison(rows=entry.rows_out)
+    told = SOURCES[name].origin(OriginName(entry.origin)).raw_texts
+    if corpus.manifest.settings.get("options", {}).get("style") != Style.MEADOW:
+        told = "rows of style 2023 keep the strings of 2023"
+    if isinstance(told, str):
+        found.not_checked = told
+        return found
+    files: list[Path] = []
+    for item in entry.inputs:
+        path = _raw_file(folder, name, item.path, item.bytes, item.sha256)
+        if path is None:
+            found.not_checked = f"no raw file {item.path} of {item.sha256[:12]} below {folder}"
+            found.findings.append(Finding("raw_missing", name, found.not_checked))
+            return found
+        files.append(path)
+    chosen = _smallest(corpus, name, most) if most is not None else None
+    for table in corpus.iter_tables(name, columns=["id", *TEXTS, "source_id", "meta"]):
+        rows = [
+            _Row(
+                row["id"],
+                {column: tokens(row[column] or "") for column in TEXTS},
+                tuple(json.loads(row["meta"]).get("repairs", ())),
+                told.key(row["source_id"]) if row["source_id"] is not None else None,
+            )
+            for row in table.to_pylist()
+            if chosen is None or row["id"] in chosen
+        ]
+        try:
+            _trace(rows, files, told)
+        except (ValueError, OSError) as error:
+            found.findings.append(Finding("raw_unreadable", name, str(error)))
+        for row in rows:
+            _judge(row, told, found)
+    found.rows = len(chosen) if chosen is not None else found.rows
+    return found
+
+
+def _smallest(corpus: Corpus, name: str, most: int) -> set[str]:
+    tables = corpus.iter_tables(name, columns=["id"])
+    ids = [row_id for table in tables for row_id in table["id"].to_pylist()]
+    return set(sorted(ids, key=lambda each: hashlib.sha256(each.encode()).digest())[:most])
+
+
+def _raw_file(folder: Path, source: str, label: str, size: int, sha256: str) -> Path | None:
+    """The raw file with that hash: where its label says, else anywhere below the folder."""
+    likely = (folder / source / label, folder / label)
+    for path in (*likely, *(path for path in sorted(folder.rglob("*")) if path not in likely)):
+        if path.is_file() and path.stat().st_size == size and sha256_file(path) == sha256:
+            return path
+    return None
+
+
+def _trace(rows: Sequence[_Row], files: Iterable[Path], told: RawTexts) -> None:
+    """Offer every raw text to the rows that may be made of it."""
+    by_key: dict[str, list[_Row]] = {}
+    by_token: dict[str, list[_Row]] = {}
+    common = Counter(token for row in rows for words in row.texts.values() for token in set(words))
+    for row in rows:
+        if row.key is not None:
+            by_key.setdefault(row.key, []).append(row)
+            continue
+        words = dict.fromkeys(token for words in row.texts.values() for token in words)
+        for token in sorted(words, key=lambda each: (common[each], each))[:_RAREST]:
+            by_token.setdefault(token, []).append(row)
+    for path in files:
+        for place, key, texts in _raw_texts(path, told, by_key):
+            raw: dict[str, list[str]] = {}
+            if key is None or key in by_key:
+                reading = html_words if told.html else str
+                raw = {column: tokens(reading(text)) for column, text in texts.items()}
+            if key is not None:
+                for row in by_key.get(key, ()):
+                    row.offer(place, raw)
+                continue
+            votes = Counter(
+                index
+                for token in {token for words in raw.values() for token in words}
+                for index in map(id, by_token.get(token, ()))
+            )
+            if votes:
+                most = max(votes.values())
+                near = {
+                    id(row): row
+                    for words in raw.values()
+                    for token in words
+                    for row in by_token.get(token, ())
+                    if votes[id(row)] >= min(most, _RAREST - 2)
+                }
+                for row in near.values():
+                    row.offer(place, raw)
+
+
+def _raw_texts(
+    path: Path, told: RawTexts, wanted: Mapping[str, Any]
+) -> Iterator[tuple[str, str | None, Mapping[str, str]]]:
+    """The place, the key and the texts of every row that a raw file may become."""
+    parents: dict[str, Any] = {}
+    if told.parent:
+        child, own = told.parent
+        needed = {
+            item[child]
+            for _, item in read_items(path, told)
+            if item.get(child) and item.get(own) in wanted
+        }
+        parents = {item[own]: item for _, item in read_items(path, told) if item.get(own) in needed}
+    for number, (name, item) in enumerate(read_items(path, told), 1):
+        if told.parent:
+            if item.get(told.parent[0]) not in parents:
+                continue
+            item = {**item, "parent": parents[item[told.parent[0]]]}
+        try:
+            for key, texts in told.texts(item, name):
+                yield f"{name}, item {number}" + (f", {key}" if key else ""), key, texts
+        except (KeyError, TypeError, AttributeError, IndexError):
+            continue  # no row can come of it; one that did would not be traced
+
+
+def _judge(row: _Row, told: RawTexts, found: Comparison) -> None:
+    """Count what is explained, and name what is not."""
+    size = sum(map(len, row.texts.values()))
+    if not row.raw or (row.key is None and row.distance > size):
+        found.findings.append(Finding("untraced_row", row.id, "no raw text is like it"))
+        return
+    found.compared += 1
+    for column, raw in row.raw.items():
+        found.columns[column] += 1
+        for missing, added, where in _differences(raw, row.texts[column]):
+            shape = f"{where[0]}{' '.join(missing)} → {' '.join(added)}{where[1]}"
+            if name := _explanation(shape, row.repairs, told):
+                found.explained[name] += 1
+                continue
+            detail = f"{row.place}: {column}: missing {' '.join(missing)[:200]!r}, added "
+            detail += f"{' '.join(added)[:200]!r}, {where[2]}"
+            found.findings.append(Finding("not_as_raw", row.id, detail))
+
+
+def _differences(
+    raw: list[str], words: list[str]
+) -> Iterator[tuple[list[str], list[str], tuple[str, str, str]]]:
+    """(missing, added, (beginning, end, what stands around)) for each place where they differ."""
+    if raw == words:
+        return
+    start = 0
+    while start < min(len(raw), len(words)) and raw[start] == words[start]:
+        start += 1
+    end = 0
+    while end < min(len(raw), len(words)) - start and raw[-1 - end] == words[-1 - end]:
+        end += 1
+    inner = raw[start : len(raw) - end], words[start : len(words) - end]
+    for kind, i, j, k, m in SequenceMatcher(None, *inner, autojunk=False).get_opcodes():
+        if kind == "equal":
+            continue
+        first, last = start + i, start + j
+        around = f"between {' '.join(raw[max(0, first - 5) : first])!r} and "
+        around += f"{' '.join(raw[last : last + 5])!r}"
+        edges = "|" if first == 0 else "", "|" if last == len(raw) else ""
+        yield inner[0][i:j], inner[1][k:m], (*edges, around)
+
+
+def _explanation(shape: str, repairs: Sequence[str], told: RawTexts) -> str:
+    """The repair or rule that a difference is the work of; "" for none."""
+    for repair in repairs:
+        general = "scrubbed" if repair.startswith("scrubbed_") else repair
+        pattern = told.repairs.get(repair) or CLEANING.get(general)
+        if pattern and _compiled(pattern).fullmatch(shape):
+            return repair
+    for rule, pattern in told.rules.items():
+        if _compiled(pattern).fullmatch(shape):
+            return rule
+    return ""
+
+
+@lru_cache(maxsize=256)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.DOTALL)

@@ -1,0 +1,272 @@
+"""Raw files read a second time, and texts as words: the eyes of `check --against-raw`.
+
+Nothing here is shared with the readers, the renderer and the converters, whose faults it is there
+to find: tables are read by pandas, JSON by jiter, XML by expat, Parquet by polars, decks by SQLite,
+and HTML is walked as a stream of tags without a tree. What they give is compared as tokens: a word,
+a number with its sign, a symbol, each with the marks of being raised (`^`) or lowered (`_`).
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from contextlib import ExitStack
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import IO, Any
+
+from meadow.readers.archives import is_archive, members, open_7z_member
+from meadow.source import RawTexts
+
+CHUNK_ROWS = 20_000
+_PACKED = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open}
+_REFERENCE = re.compile(rb"&#(?:x([0-9A-Fa-f]{1,8})|(\d{1,9}));")
+
+
+def read_items(path: Path, told: RawTexts) -> Iterator[tuple[str, Any]]:
+    """The items of a raw file, by its content: (name of the document, item).
+
+    An item is a row of a table or of Parquet, a JSON value (each of an array or of lines), or an
+    XML element: its attributes where it holds nothing else.
+
+    Raises:
+        ValueError: The content is none of these; the message says what is wrong.
+    """
+    with ExitStack() as stack:
+        with path.open("rb") as file:
+            head = file.read(6)
+        if head.startswith(b"7z"):
+            member = stack.enter_context(open_7z_member(path, told.member))
+            documents: Iterator[tuple[str, IO[bytes]]] = iter([(told.member, member)])
+        elif is_archive(path):
+            documents = members(path)  # type: ignore[assignment]
+        elif opener := _PACKED.get(head[:2]):
+            documents = iter([(path.name, stack.enter_context(opener(path)))])
+        else:
+            documents = iter([(path.name, stack.enter_context(path.open("rb")))])
+        for name, document in documents:
+            if not told.member or name.endswith(told.member) or path.suffix not in _ARCHIVES:
+                yield from ((name, item) for item in _items(document, name, path, told))
+
+
+_ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z"}
+
+
+def _items(file: IO[bytes], name: str, path: Path, told: RawTexts) -> Iterator[Any]:
+    peeked = file.read(4096)
+    start = peeked.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if peeked.startswith(b"PAR1"):
+        import polars as pl
+
+        yield from pl.read_parquet(path).iter_rows(named=True)
+    elif start.startswith(b"<"):
+        yield from _elements(peeked, file, told.element)
+    elif start.startswith((b"{", b"[")):
+        yield from _json(peeked + file.read())
+    elif name.endswith((".csv", ".tsv")):
+        yield from _table(peeked, file, told.columns)
+
+
+class _Rest:
+    """A file again from its beginning, after its first bytes were looked at."""
+
+    def __init__(self, peeked: bytes, file: IO[bytes]) -> None:
+        self._peeked, self._file = peeked, file
+
+    def read(self, size: int = -1) -> bytes:
+        given, self._peeked = self._peeked, b""
+        return given + (self._file.read(size) if size < 0 or not given else b"")
+
+    def __iter__(self) -> Iterator[bytes]:
+        while block := self.read(1 << 20):
+            yield block
+
+
+def _table(peeked: bytes, file: IO[bytes], columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    import pandas as pd
+
+    chunks = pd.read_csv(
+        _Rest(peeked, file),  # type: ignore[call-overload]
+        dtype=str,
+        keep_default_na=False,
+        na_filter=False,
+        names=list(columns) or None,
+        header=None if columns else 0,
+        chunksize=CHUNK_ROWS,
+    )
+    for chunk in chunks:
+        yield from chunk.to_dict("records")
+
+
+def _json(data: bytes) -> Iterator[Any]:
+    data = data.removeprefix(b"\xef\xbb\xbf").strip()
+    try:
+        value = _json_value(data)
+        yield from value if isinstance(value, list) else [value]
+    except ValueError:
+        for line in data.splitlines():
+            try:
+                yield _json_value(line)
+            except ValueError:
+                continue  # a row that stands on it could not be traced, and would say so
+
+
+def _json_value(data: bytes) -> Any:
+    from pydantic_core import from_json
+
+    try:
+        return from_json(data)
+    except ValueError:
+        return json.loads(data)  # half of a surrogate pair, which jiter refuses
+
+
+def _elements(peeked: bytes, file: IO[bytes], wanted: str) -> Iterator[Any]:
+    from xml.etree import ElementTree
+
+    parser = ElementTree.XMLPullParser(("start", "end"))
+    root: Any = None
+    held = b""
+    try:
+        for block in (*_Rest(peeked, file), b""):
+            whole, mark, held = (held + block).rpartition(b">") if block else (held, b"", b"")
+            parser.feed(_REFERENCE.sub(_written, whole + mark))
+            for event, element in parser.read_events():
+                root = element if root is None else root
+                if event == "end" and wanted and element.tag.rpartition("}")[2] == wanted:
+                    yield element if len(element) else dict(element.attrib)
+                    root.clear()
+        parser.close()
+    except ElementTree.ParseError as error:
+        raise ValueError(f"not well-formed: {error}") from error
+    if not wanted:
+        yield root
+
+
+def _written(match: re.Match[bytes]) -> bytes:
+    """A character reference, unless no document may hold its character."""
+    number = int(match[1], 16) if match[1] else int(match[2])
+    allowed = number in (9, 10, 13) or 0x20 <= number < 0xD800 or 0xE000 <= number < 0x110000
+    return match[0] if allowed and number not in (0xFFFE, 0xFFFF) else b""
+
+
+_BLOCKS = frozenset(
+    "address article aside blockquote br caption center dd details div dl dt figure figcaption "
+    "footer form h1 h2 h3 h4 h5 h6 header hr li main nav ol p pre section summary table tbody "
+    "tfoot thead tr ul code kbd samp tt td th".split()
+)
+"""What begins a new word, whether it begins a line or is marked off by backticks."""
+_UNSEEN = frozenset("head script style template title noscript iframe object".split())
+_ORDINAL = re.compile(r"\s*(?:st|nd|rd|th|tm|™|®)\s*", re.IGNORECASE)
+
+
+class _Words(HTMLParser):
+    """HTML as text in the order of its source: raised and lowered parts marked, lists numbered."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.parts: list[str] = []
+        self.lists: list[list[Any]] = []
+        self.marks: list[tuple[str, int]] = []
+        self.unseen = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Open a block, a list, an item, or a mark."""
+        given = dict(attrs)
+        if tag in _UNSEEN:
+            self.unseen += 1
+        elif tag in ("sup", "sub"):
+            self.marks.append((tag, len(self.parts)))
+        elif tag in ("ol", "ul"):
+            start = given.get("start") or ""
+            first = int(start) if start.lstrip("-").isdigit() else 1
+            self.lists.append([tag == "ol", first, given.get("type") or "1", "reversed" in given])
+        if tag in _BLOCKS:
+            self.parts.append("\n")
+        if tag == "li" and self.lists and self.lists[-1][0]:
+            _, number, kind, _ = self.lists[-1]
+            value = given.get("value") or ""
+            number = int(value) if value.isdigit() else number
+            self.lists[-1][1] = number + 1
+            letter = chr((97 if kind == "a" else 65) + (number - 1) % 26)
+            self.parts.append(f"{letter if kind in ('a', 'A') else number}. ")
+
+    def handle_endtag(self, tag: str) -> None:
+        """Close what was opened."""
+        if tag in _UNSEEN:
+            self.unseen = max(0, self.unseen - 1)
+        elif tag in ("sup", "sub") and self.marks:
+            mark, start = self.marks.pop()
+            inner = "".join(self.parts[start:])
+            if inner.strip() and not (mark == "sup" and _ORDINAL.fullmatch(inner)):
+                del self.parts[start:]
+                self.parts.append(f"{'^' if mark == 'sup' else '_'}({inner.strip()})")
+        elif tag in ("ol", "ul") and self.lists:
+            self.lists.pop()
+        if tag in _BLOCKS:
+            self.parts.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        """Keep what is seen."""
+        if not self.unseen:
+            self.parts.append(data)
+
+
+def html_words(html: str) -> str:
+    """The text of HTML as far as words matter."""
+    walker = _Words()
+    walker.feed(html)
+    walker.close()
+    return "".join(walker.parts)
+
+
+_TARGET = re.compile(r"\]\((?:https?|ftp)://[^()\s]*(?:\([^()\s]*\)[^()\s]*)*\)")
+_DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
+_RAISED = re.compile("[⁰¹²³⁴-ⁿⁱ]+")
+_LOWERED = re.compile("[₀-₎]+")
+_LINE_START = re.compile(r"^[ \t]*(?:(?:>|[-*+|•]|#{1,6})(?:[ \t]+|$)|>)+", re.MULTILINE)
+_EMPHASIS = re.compile(r"(?<=\w)(?:\*{1,3}|~~)(?=\w)")
+_SCHEME = re.compile(r"\b(?:https?|ftp)://|/(?=[\s)\]>]|\Z)")
+_TOKEN = re.compile(
+    r"(?P<mark>[\^_]\()|(?P<open>\()|(?P<close>\))|(?P<next>\^(?=[-+\w]))"
+    r"|(?P<number>(?:(?<![\w)\]}.])[-+])?\d+(?:[.,]\d+)*)|(?P<word>[^\W\d_]+)|(?P<sign>[^\w\s])"
+)
+_PUNCTUATION = frozenset("*_#|~`[]{}\"'“”‘’‚„.,;:!?\\&@…^-·•")
+"""What marks a text up or off and is told in many ways; every other symbol counts."""
+
+
+def tokens(text: str) -> list[str]:
+    """The words, numbers and symbols of a text in order, `^` or `_` before what is raised, lowered.
+
+    Args:
+        text: A row's text, or a raw text as `html_words` gives it.
+    """
+    text = unicodedata.normalize("NFC", text.translate(_DASHES))
+    text = _TARGET.sub("", text) if "](" in text else text
+    for run, mark in ((_RAISED, "^"), (_LOWERED, "_")):
+        text = run.sub(lambda found, mark=mark: f"{mark}({_plain(found[0])})", text)  # type: ignore[misc]
+    text = _SCHEME.sub("", _EMPHASIS.sub("", _LINE_START.sub("", text)))
+    text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cf", "Cc"))
+    found: list[str] = []
+    stack: list[str] = []
+    once = ""
+    for match in _TOKEN.finditer(text):
+        kind, value = str(match.lastgroup), match[0]
+        if kind in ("mark", "open"):
+            stack.append(value[0] if kind == "mark" else "")
+        elif kind == "close":
+            if stack:
+                stack.pop()
+        elif kind == "next":
+            once = "^"
+        elif kind != "sign" or value not in _PUNCTUATION or (value == "-" and any(stack)):
+            found.append("".join(stack) + once + value)
+            once = ""
+    return found
+
+
+def _plain(run: str) -> str:
+    return unicodedata.normalize("NFKC", run).translate(_DASHES)
