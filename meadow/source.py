@@ -104,9 +104,9 @@ class RawTexts:
         member: The member of an archive that holds the rows; "" for all.
         parent: The attribute that names another item, and the one that is its name there; that item
             is then given as "parent".
-        repairs: Repair -> what it does to the words, as a pattern of "missing → added", where "|"
-            is the beginning or the end of a text. A difference that matches is explained in rows
-            that went through the repair.
+        repairs: Repair -> what it does to the words, as a pattern of "column: missing → added",
+            where "|" is the beginning or the end of a text. A difference that matches is explained
+            in rows that went through the repair.
         rules: The same for what a source always does; the name says what.
     """
 

@@ -14,6 +14,7 @@ from meadow.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from meadow.corpus.folder import Corpus
+    from meadow.quality.check import Finding
     from meadow.quality.diff import Difference
 
 
@@ -114,14 +115,28 @@ def _visible(text: str) -> str:
     metavar="ROWS",
     help="Also look for personal data in a sample of rows (2,000) with presidio; extra pii.",
 )
+@click.option(
+    "--against-raw",
+    "raw",
+    is_flag=False,
+    flag_value="",
+    metavar="RAW",
+    help="Also compare every row of a build with its raw text, read a second time by other "
+    "parsers; RAW is the folder of raw files (default: as for build).",
+)
 @json_option
 @click.pass_context
-def check(ctx: click.Context, /, folder: Path, sample: int | None, as_json: bool) -> None:
+def check(
+    ctx: click.Context, /, folder: Path, sample: int | None, raw: str | None, as_json: bool
+) -> None:
     """Verify a corpus folder.
 
     Hashes, schema, counts, duplicates, empty fields, licences and the card are checked
     against the manifest; a finding ends with exit code 1. What --privacy sees is a rate with its
-    interval and no finding: its patterns mistake numbers for personal data.
+    interval and no finding: its patterns mistake numbers for personal data. --against-raw traces
+    each row to its raw text: a word, number or symbol that is missing, added or changed, and not by
+    a repair or a rule of the source, is a finding. A source that cannot be read a second time is
+    named.
     """
     from meadow import api
     from meadow.quality.audit import require_presidio
@@ -130,21 +145,41 @@ def check(ctx: click.Context, /, folder: Path, sample: int | None, as_json: bool
     if sample is not None:
         require_presidio()
     findings = api.check(folder)
+    document: dict[str, Any] = {}
+    if raw is not None:
+        document["against_raw"] = _against_raw(folder, Path(raw) if raw else None, findings)
     for finding in findings:
         log(f"{finding.kind}: {finding.where}: {finding.detail}")
     corpus = api.open_corpus(folder)
     rows = corpus.rows()
     verdict = f"{len(findings)} findings" if findings else "no finding"
     log(f"checked {rows:,} rows in {folder}: {verdict}")
-    document: dict[str, Any] = {
-        "rows": rows,
-        "findings": [asdict(finding) for finding in findings],
-    }
+    document |= {"rows": rows, "findings": [asdict(finding) for finding in findings]}
     if sample is not None:
         document["privacy"] = _privacy(corpus, sample)
     finish(document, rows_in=rows)
     if findings:
         ctx.exit(ExitCode.FAILED)
+
+
+def _against_raw(folder: Path, raw: Path | None, findings: list[Finding]) -> dict[str, Any]:
+    """Compare rows with their raw texts, say what was done of each source, add the findings."""
+    from meadow.api import open_corpus
+    from meadow.config import read_config
+    from meadow.quality.against_raw import compare_with_raw
+
+    told = {}
+    for name, found in compare_with_raw(open_corpus(folder), read_config().raw_folder(raw)).items():
+        findings += found.findings
+        reasons = ", ".join(f"{key} {count:,}" for key, count in sorted(found.explained.items()))
+        log(
+            f"against raw: {name}: "
+            + (f"not checked: {found.not_checked}; " if found.not_checked else "")
+            + f"{found.compared:,} of {found.rows:,} rows compared, "
+            f"{len(found.findings):,} findings; explained: {reasons or 'nothing'}"
+        )
+        told[name] = {**asdict(found), "findings": len(found.findings)}
+    return told
 
 
 def _privacy(corpus: Corpus, sample: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Rows beside their raw text: what stands upstream is what a row says, or the difference has a name.
+"""Rows beside their raw text: what stands upstream is what they say, or the difference is named.
 
 Each row is traced to its place in the raw files, by its upstream id or, where upstream has none, by
 its words, and its texts are compared with those that `raw_words` finds there, token by token and
@@ -34,9 +34,9 @@ _RAREST = 8
 """Tokens by which a row without an upstream id is looked for."""
 _PLACEHOLDERS = r"(?:(?:\d|[A-Z])+ ?)+"
 CLEANING = {
-    "removed_greeting": r"\|.* → (?:\w+)?",
+    "removed_greeting": r"\w+: \|.* → (?:\w+)?",
     "removed_signature": r".* → \|",
-    "removed_markup": r"[^→]*[<>][^→]* → ",
+    "removed_markup": r"\w+: [^→]*[<>][^→]* → ",
     "scrubbed": rf".* → {_PLACEHOLDERS}\|?",
 }
 """What the cleaner's repairs do to the words, whatever the source."""
@@ -125,7 +125,7 @@ def _compare_source(
         rows = [
             _Row(
                 row["id"],
-                {column: tokens(row[column] or "") for column in TEXTS},
+                {column: tokens(row[column] or "", marked=told.html) for column in TEXTS},
                 tuple(json.loads(row["meta"]).get("repairs", ())),
                 told.key(row["source_id"]) if row["source_id"] is not None else None,
             )
@@ -174,7 +174,10 @@ def _trace(rows: Sequence[_Row], files: Iterable[Path], told: RawTexts) -> None:
             raw: dict[str, list[str]] = {}
             if key is None or key in by_key:
                 reading = html_words if told.html else str
-                raw = {column: tokens(reading(text)) for column, text in texts.items()}
+                raw = {
+                    column: tokens(reading(text), marked=told.html)
+                    for column, text in texts.items()
+                }
             if key is not None:
                 for row in by_key.get(key, ()):
                     row.offer(place, raw)
@@ -232,7 +235,8 @@ def _judge(row: _Row, told: RawTexts, found: Comparison) -> None:
     for column, raw in row.raw.items():
         found.columns[column] += 1
         for missing, added, where in _differences(raw, row.texts[column]):
-            shape = f"{where[0]}{' '.join(missing)} → {' '.join(added)}{where[1]}"
+            change = f"{where[0]}{' '.join(missing)} → {' '.join(added)}{where[1]}"
+            shape = f"{column}: {change}"
             if name := _explanation(shape, row.repairs, told):
                 found.explained[name] += 1
                 continue
@@ -258,10 +262,12 @@ def _differences(
         if kind == "equal":
             continue
         first, last = start + i, start + j
+        while k == m and first > 0 and raw[first - 1] == raw[last - 1]:
+            first, last = first - 1, last - 1  # of a repetition the first one is gone
         around = f"between {' '.join(raw[max(0, first - 5) : first])!r} and "
         around += f"{' '.join(raw[last : last + 5])!r}"
         edges = "|" if first == 0 else "", "|" if last == len(raw) else ""
-        yield inner[0][i:j], inner[1][k:m], (*edges, around)
+        yield raw[first:last], inner[1][k:m], (*edges, around)
 
 
 def _explanation(shape: str, repairs: Sequence[str], told: RawTexts) -> str:

@@ -13,7 +13,7 @@ import gzip
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,7 +23,7 @@ from meadow.readers.archives import is_archive, members, open_7z_member
 from meadow.source import RawTexts
 
 CHUNK_ROWS = 20_000
-_PACKED = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open}
+_PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open}
 _REFERENCE = re.compile(rb"&#(?:x([0-9A-Fa-f]{1,8})|(\d{1,9}));")
 
 
@@ -40,20 +40,15 @@ def read_items(path: Path, told: RawTexts) -> Iterator[tuple[str, Any]]:
         with path.open("rb") as file:
             head = file.read(6)
         if head.startswith(b"7z"):
-            member = stack.enter_context(open_7z_member(path, told.member))
-            documents: Iterator[tuple[str, IO[bytes]]] = iter([(told.member, member)])
+            wanted = open_7z_member(path, lambda name: name.endswith(told.member))
+            documents: Iterable[tuple[str, Any]] = [(told.member, stack.enter_context(wanted))]
         elif is_archive(path):
-            documents = members(path)  # type: ignore[assignment]
-        elif opener := _PACKED.get(head[:2]):
-            documents = iter([(path.name, stack.enter_context(opener(path)))])
+            documents = members(path, suffix=told.member)
         else:
-            documents = iter([(path.name, stack.enter_context(path.open("rb")))])
+            opener: Any = _PACKED.get(head[:2], open)
+            documents = [(path.name, stack.enter_context(opener(path, "rb")))]
         for name, document in documents:
-            if not told.member or name.endswith(told.member) or path.suffix not in _ARCHIVES:
-                yield from ((name, item) for item in _items(document, name, path, told))
-
-
-_ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z"}
+            yield from ((name, item) for item in _items(document, name, path, told))
 
 
 def _items(file: IO[bytes], name: str, path: Path, told: RawTexts) -> Iterator[Any]:
@@ -127,7 +122,7 @@ def _json_value(data: bytes) -> Any:
 def _elements(peeked: bytes, file: IO[bytes], wanted: str) -> Iterator[Any]:
     from xml.etree import ElementTree
 
-    parser = ElementTree.XMLPullParser(("start", "end"))
+    parser: Any = ElementTree.XMLPullParser(("start", "end"))
     root: Any = None
     held = b""
     try:
@@ -154,13 +149,18 @@ def _written(match: re.Match[bytes]) -> bytes:
 
 
 _BLOCKS = frozenset(
-    "address article aside blockquote br caption center dd details div dl dt figure figcaption "
+    "address article aside blockquote br caption center dd details div dl dt figure figcaption "  # noqa: SIM905
     "footer form h1 h2 h3 h4 h5 h6 header hr li main nav ol p pre section summary table tbody "
-    "tfoot thead tr ul code kbd samp tt td th".split()
+    "tfoot thead tr ul".split()
 )
-"""What begins a new word, whether it begins a line or is marked off by backticks."""
-_UNSEEN = frozenset("head script style template title noscript iframe object".split())
-_ORDINAL = re.compile(r"\s*(?:st|nd|rd|th|tm|™|®)\s*", re.IGNORECASE)
+_APART = frozenset({"code", "kbd", "samp", "tt", "td", "th"})
+"""What begins a new word in a line: it is marked off by backticks or bars."""
+_UNSEEN = frozenset({"head", "script", "style", "template", "title", "noscript", "iframe"})
+_SPACES = re.compile(r"\s+")
+_AS_IT_IS = re.compile(
+    r"\s*(?:st|nd|rd|th|tm|sm|[™®©°º′″'’]|\[[^][]*\]|[⁰¹²³⁴-ⁿ₀-₎]+)\s*", re.IGNORECASE
+)
+"""Raised text that is no exponent: ordinals, signs, marks of citations."""
 
 
 class _Words(HTMLParser):
@@ -172,10 +172,16 @@ class _Words(HTMLParser):
         self.lists: list[list[Any]] = []
         self.marks: list[tuple[str, int]] = []
         self.unseen = 0
+        self.verbatim = 0
+        self.links: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Open a block, a list, an item, or a mark."""
         given = dict(attrs)
+        self.verbatim += tag == "pre"
+        if tag == "a":
+            self.links.append(" " if (given.get("href") or "#")[0] != "#" else "")
+            self.parts.append(self.links[-1])
         if tag in _UNSEEN:
             self.unseen += 1
         elif tag in ("sup", "sub"):
@@ -184,8 +190,7 @@ class _Words(HTMLParser):
             start = given.get("start") or ""
             first = int(start) if start.lstrip("-").isdigit() else 1
             self.lists.append([tag == "ol", first, given.get("type") or "1", "reversed" in given])
-        if tag in _BLOCKS:
-            self.parts.append("\n")
+        self.parts.append("\n" if tag in _BLOCKS else " " if tag in _APART else "")
         if tag == "li" and self.lists and self.lists[-1][0]:
             _, number, kind, _ = self.lists[-1]
             value = given.get("value") or ""
@@ -196,23 +201,25 @@ class _Words(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         """Close what was opened."""
+        self.verbatim = max(0, self.verbatim - (tag == "pre"))
+        if tag == "a" and self.links:
+            self.parts.append(self.links.pop())
         if tag in _UNSEEN:
             self.unseen = max(0, self.unseen - 1)
         elif tag in ("sup", "sub") and self.marks:
             mark, start = self.marks.pop()
             inner = "".join(self.parts[start:])
-            if inner.strip() and not (mark == "sup" and _ORDINAL.fullmatch(inner)):
+            if inner.strip() and not _AS_IT_IS.fullmatch(inner):
                 del self.parts[start:]
                 self.parts.append(f"{'^' if mark == 'sup' else '_'}({inner.strip()})")
         elif tag in ("ol", "ul") and self.lists:
             self.lists.pop()
-        if tag in _BLOCKS:
-            self.parts.append("\n")
+        self.parts.append("\n" if tag in _BLOCKS else " " if tag in _APART else "")
 
     def handle_data(self, data: str) -> None:
         """Keep what is seen."""
         if not self.unseen:
-            self.parts.append(data)
+            self.parts.append(data if self.verbatim else _SPACES.sub(" ", data))
 
 
 def html_words(html: str) -> str:
@@ -223,13 +230,13 @@ def html_words(html: str) -> str:
     return "".join(walker.parts)
 
 
-_TARGET = re.compile(r"\]\((?:https?|ftp)://[^()\s]*(?:\([^()\s]*\)[^()\s]*)*\)")
+_TARGET = re.compile(r"\]\( ?(?:https?|ftp)://[^()\s]*(?:\([^()\s]*\)[^()\s]*)* ?\)")
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
 _RAISED = re.compile("[⁰¹²³⁴-ⁿⁱ]+")
 _LOWERED = re.compile("[₀-₎]+")
 _LINE_START = re.compile(r"^[ \t]*(?:(?:>|[-*+|•]|#{1,6})(?:[ \t]+|$)|>)+", re.MULTILINE)
-_EMPHASIS = re.compile(r"(?<=\w)(?:\*{1,3}|~~)(?=\w)")
-_SCHEME = re.compile(r"\b(?:https?|ftp)://|/(?=[\s)\]>]|\Z)")
+_EMPHASIS = re.compile(r"(?<=[\w/])(?:\*{1,3}|~~)(?=\w)")
+_SCHEME = re.compile(r"\b(?:https?|ftp)://|(?<=\w)/(?!\w)")
 _TOKEN = re.compile(
     r"(?P<mark>[\^_]\()|(?P<open>\()|(?P<close>\))|(?P<next>\^(?=[-+\w]))"
     r"|(?P<number>(?:(?<![\w)\]}.])[-+])?\d+(?:[.,]\d+)*)|(?P<word>[^\W\d_]+)|(?P<sign>[^\w\s])"
@@ -238,18 +245,20 @@ _PUNCTUATION = frozenset("*_#|~`[]{}\"'“”‘’‚„.,;:!?\\&@…^-·•")
 """What marks a text up or off and is told in many ways; every other symbol counts."""
 
 
-def tokens(text: str) -> list[str]:
+def tokens(text: str, *, marked: bool = False) -> list[str]:
     """The words, numbers and symbols of a text in order, `^` or `_` before what is raised, lowered.
 
     Args:
         text: A row's text, or a raw text as `html_words` gives it.
+        marked: Whether it comes of HTML: then Markdown's signs are none of its words.
     """
     text = unicodedata.normalize("NFC", text.translate(_DASHES))
-    text = _TARGET.sub("", text) if "](" in text else text
+    text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cf", "Cc"))
+    if marked:
+        text = _EMPHASIS.sub("", _LINE_START.sub("", _TARGET.sub("]", text)))
     for run, mark in ((_RAISED, "^"), (_LOWERED, "_")):
         text = run.sub(lambda found, mark=mark: f"{mark}({_plain(found[0])})", text)  # type: ignore[misc]
-    text = _SCHEME.sub("", _EMPHASIS.sub("", _LINE_START.sub("", text)))
-    text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cf", "Cc"))
+    text = _SCHEME.sub("", text)
     found: list[str] = []
     stack: list[str] = []
     once = ""

@@ -75,7 +75,7 @@ SOURCE = Source(
         ),
         read=json_rows.read_array,
         convert=convert,
-        raw_texts=RawTexts(raw_texts, repairs={"input_placeholder": r"\|.* → \|"}),
+        raw_texts=RawTexts(raw_texts, repairs={"input_placeholder": r"input: \|.* → \|"}),
         expected_rows=52_002,
     ),
     provenance=Provenance(

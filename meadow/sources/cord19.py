@@ -272,9 +272,8 @@ SOURCE = Source(
         expected_rows=1_056_660,
         raw_texts=RawTexts(
             raw_texts,
-            html=False,
             member="metadata.csv",
-            repairs={"abstract_heading": r"\|(?i:abstract) → "},
+            repairs={"abstract_heading": r"input: \|(?i:abstract) → "},
         ),
     ),
     published=published_origin(

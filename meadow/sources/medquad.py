@@ -189,7 +189,11 @@ SOURCE = Source(
         raw_texts=RawTexts(
             raw_texts,
             element="QAPair",
-            repairs={"repeated_question": r"\|.* → ", "question_phrasing": r"is are → (?:is|are)"},
+            repairs={
+                "repeated_question": r"output: \|.* → ",
+                "question_phrasing": r"input: (?:\|(\w)(\w*) → (?i:\1)\2"
+                r"|(?:is|are)? ?(?:What I need to know about)? → )",
+            },
         ),
     ),
     provenance=Provenance(
