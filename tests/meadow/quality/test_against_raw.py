@@ -1,0 +1,185 @@
+"""The second pair of eyes: planted losses are found, and a clean build has none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+import pytest
+from click.testing import CliRunner
+
+import meadow
+from meadow.cli.corpus import check
+from meadow.corpus.folder import Corpus
+from meadow.quality.against_raw import Comparison, compare_with_raw
+from meadow.quality.raw_words import html_words, tokens
+
+ANSWER = """<p>Give 10<sup>5</sup> units of drug A (&lt; 5 mg/kg) at &minus;20&nbsp;°C, then see
+<a href="https://example.org/a_b">the label</a>.</p>
+<ol><li>first, <b>2.5 mg</b></li><li>then H<sub>2</sub>O &plusmn; 3 %</li></ol>
+<table><tr><th>Route</th><th>Dose</th></tr><tr><td>oral</td><td>20 mg</td></tr></table>
+<pre><code>dose = weight * 0.5  # not 0.7
+</code></pre>
+<p>It is seen on the <em>second</em> day.</p>"""
+
+
+def dump(answer: str) -> str:
+    rows = (
+        f'<row Id="1" PostTypeId="1" Score="9" CreationDate="2020-01-02T00:00:00" Title="How much'
+        f' of it?" Body={quoteattr("<p>What is the usual dose in adults, please?</p>")} />\n'
+        f'<row Id="2" PostTypeId="2" ParentId="1" Score="9" CreationDate="2020-01-02T00:00:00"'
+        f" Body={quoteattr(answer)} />\n"
+    )
+    return f'<?xml version="1.0" encoding="utf-8"?>\n<posts>\n{rows}</posts>\n'
+
+
+def medqa(question: str) -> str:
+    options = {"A": "5 mg of it", "B": "50 mg of it"}
+    row = {"question": question, "options": options, "answer_idx": "A", "answer": options["A"]}
+    other = {**row, "question": "Which of these is the first drug of choice in a child?"}
+    return "".join(json.dumps(each) + "\n" for each in (row, other))
+
+
+QUESTION = "A 45-year-old man has a potassium of 2.9 mEq/L.\nWhat is the dose of drug A?"
+
+
+def built(folder: Path, name: str, file: str, content: str) -> Corpus:
+    (folder / file).write_text(content)
+    return meadow.build(out=folder / "corpus", files={name: folder / file})
+
+
+def planted(corpus: Corpus, file: Path, content: str) -> dict[str, Comparison]:
+    """What is found where the raw file says something else than the rows that were made of it."""
+    data = content.encode()
+    file.write_bytes(data)
+    path = corpus.folder / "MANIFEST.json"
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    for entry in manifest["sources"].values():
+        entry["inputs"][0] |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    path.write_text(json.dumps(manifest))
+    return compare_with_raw(Corpus.open(corpus.folder), file.parent)
+
+
+def test_a_clean_post_and_a_clean_question_have_no_finding(tmp_path: Path) -> None:
+    corpus = built(tmp_path, "stack_exchange:biology", "Posts.xml", dump(ANSWER))
+    found = compare_with_raw(corpus, tmp_path)["stack_exchange"]
+    assert (found.compared, found.findings, found.not_checked) == (1, [], "")
+    (tmp_path / "q").mkdir()
+    corpus = built(tmp_path / "q", "medqa", "train.jsonl", medqa(QUESTION))
+    found = compare_with_raw(corpus, tmp_path)["medqa"]
+    assert (found.compared, found.findings) == (2, [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "missing", "added"),
+    [
+        ("10<sup>5</sup>", "105", "105", "10 ^5"),
+        ("2.5 mg", "25 mg", "25", "2.5"),
+        ("H<sub>2</sub>O", "H<sup>2</sup>O", "^2", "_2"),
+        ("&minus;20", "20", "20", "-20"),
+        ("&lt; 5", "&gt; 5", ">", "<"),
+        ("usual", "usual", "", ""),
+        ("<td>20 mg</td>", "<td>20 mg</td><td>daily</td>", "daily", ""),
+        ("<li>first, ", "<li>zero</li><li>first, ", "zero 2", ""),
+        ("weight * 0.5", "weight * 0.6", "0.6", "0.5"),
+        ("<em>second</em>", "<em>very second</em>", "very", ""),
+    ],
+)
+def test_a_planted_difference_is_found_and_shown(
+    tmp_path: Path, old: str, new: str, missing: str, added: str
+) -> None:
+    corpus = built(tmp_path, "stack_exchange:biology", "Posts.xml", dump(ANSWER))
+    assert old in ANSWER or old == new
+    content = dump(ANSWER.replace(old, new))
+    found = planted(corpus, tmp_path / "Posts.xml", content)["stack_exchange"]
+    shown = [finding.detail for finding in found.findings]
+    if old == new:
+        assert not shown
+        return
+    assert f"missing {missing!r}, added {added!r}" in shown[0]
+    assert {finding.where for finding in found.findings} == {
+        corpus.to_arrow(columns=["id"])["id"][0].as_py()
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "missing", "added"),
+    [("2.9", "29", "29", "2.9"), ("of drug A", "of the drug A", "the", "")],
+)
+def test_a_row_without_an_upstream_id_is_told_by_its_words(
+    tmp_path: Path, old: str, new: str, missing: str, added: str
+) -> None:
+    corpus = built(tmp_path, "medqa", "train.jsonl", medqa(QUESTION))
+    content = medqa(QUESTION.replace(old, new))
+    found = planted(corpus, tmp_path / "train.jsonl", content)["medqa"]
+    assert found.compared == 2
+    assert [f"missing {missing!r}, added {added!r}" in each.detail for each in found.findings] == [
+        True
+    ]
+
+
+def test_a_row_that_no_raw_text_is_like_is_a_finding(tmp_path: Path) -> None:
+    corpus = built(tmp_path, "stack_exchange:biology", "Posts.xml", dump(ANSWER))
+    content = dump(ANSWER).replace('Id="2"', 'Id="3"')
+    found = planted(corpus, tmp_path / "Posts.xml", content)["stack_exchange"]
+    assert [finding.kind for finding in found.findings] == ["untraced_row"]
+
+
+def test_what_a_counted_repair_did_is_explained_and_counted(tmp_path: Path) -> None:
+    answer = "<p>Write to me at someone.else@example-clinic.org about the dose of 5 mg.</p>"
+    corpus = built(tmp_path, "stack_exchange:biology", "Posts.xml", dump(answer))
+    found = compare_with_raw(corpus, tmp_path)["stack_exchange"]
+    assert (dict(found.explained), found.findings) == ({"scrubbed_email": 1}, [])
+
+
+def test_the_command_names_what_it_did_and_what_it_could_not_do(tmp_path: Path) -> None:
+    built(tmp_path, "medqa", "train.jsonl", medqa(QUESTION))
+    arguments = [str(tmp_path / "corpus"), "--against-raw", str(tmp_path), "--json"]
+    result = CliRunner().invoke(check, arguments)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)["against_raw"]["medqa"]
+    assert (told["compared"], told["rows"], told["findings"]) == (2, 2, 0)
+    (tmp_path / "train.jsonl").unlink()
+    result = CliRunner().invoke(check, arguments)
+    assert result.exit_code == 1
+    assert "not checked: no raw file train.jsonl" in result.stderr
+
+
+def test_tokens_tell_raised_from_plain_and_signs_from_dashes() -> None:
+    assert tokens("10⁵·⁵") == tokens("10^(5)·^(5)")
+    assert tokens("10⁻⁶") == tokens("10^(-6)") == tokens(html_words("10<sup>–6</sup>"))
+    assert tokens("10⁶") == tokens("10^6") != tokens("106")
+    assert tokens("a −5, 5–10") == ["a", "-5", "5", "10"]
+    assert tokens("p<0.05") == ["p", "<", "0.05"]
+    assert tokens("**5** mg", marked=True) == tokens("5 mg")
+
+
+REAL = {
+    "medqa": "medqa/questions_US_dev.jsonl",
+    "mmmlu:anatomy": "mmlu/anatomy_test.csv",
+    "pubmed_causal": "pubmed_causal/data/pubmed_causal_language_use.csv",
+    "health_advice": "health_advice/data/annotations_discussion.csv",
+    "mediqa_qa": "mediqa/MEDIQA_Task3_QA/MEDIQA2019-Task3-QA-ValidationSet.xml",
+    "medquad": "medquad/medquad.tar.gz",
+    "alpaca": "alpaca/llamafactory_alpaca_en_demo.json",
+    "chatdoctor": "chatdoctor/chatdoctor5k.json",
+    "cord19": "cord19/metadata_a.csv",
+}
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("most", [40, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", REAL)
+def test_real_rows_say_what_stands_upstream(
+    tmp_path: Path, upstream: Path, name: str, most: int | None
+) -> None:
+    corpus = meadow.build(out=tmp_path / "corpus", files={name: upstream / REAL[name]})
+    ((_, found),) = compare_with_raw(
+        corpus, upstream / REAL[name].partition("/")[0], most=most
+    ).items()
+    assert [finding.detail for finding in found.findings] == []
+    assert found.not_checked == ""
+    assert found.compared == found.rows > 0
