@@ -246,10 +246,11 @@ def load_exams(
     answer_is: Mapping[str, AnswerIs] | None = None,
 ) -> dict[str, list[ExamItem]]:
     """Name -> items, read from files where they are not items already."""
-    from meadow.exams.items import Exam, ExamItem, load_exam
+    from meadow.exams.items import ALIASES, Exam, ExamItem, load_exam
 
     found: dict[str, list[ExamItem]] = {}
-    for name, given in exams.items():
+    for called, given in exams.items():
+        name = ALIASES.get(called, called)
         if isinstance(given, Exam):  # it knows its files
             found[name] = given
             continue

@@ -100,7 +100,7 @@ def _body(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
             pretty_name=pretty_name(manifest),
             summary=_summary(manifest, rows, len(sources)),
             first_config=next(iter(manifest.splits()), ALL),
-            composition=_composition(manifest, locate),
+            composition=_composition(manifest, locate, counted),
             structure=_table(
                 ["column", "what it holds"],
                 [[Markdown(f"`{n}`"), _COLUMN_TEXTS[n]] for n in columns_of(manifest, locate)],
@@ -152,7 +152,8 @@ def _sources_of(manifest: Manifest, locate: Locate) -> list[str]:
 def _summary(manifest: Manifest, rows: int, sources: int) -> str:
     if manifest.stage == "mix":
         prose = (data_cards() / "mix.md").read_text(encoding="utf-8").strip()
-        return f"{rows:,} rows from {sources} sources, mixed by recipe.\n\n{prose}"
+        said = [prose, _mixed(manifest)]
+        return f"{rows:,} rows from {sources} sources, mixed by recipe.\n\n" + "\n\n".join(said)
     return (
         f"{rows:,} medical instruction examples from {sources} sources, regenerated from the raw "
         "files, each with its provenance and its licence."
@@ -217,7 +218,7 @@ def _source_counts(entry: SourceEntry, source: Source) -> str:
     return _table([f"origin: {entry.origin}", "rows"], rows)
 
 
-def _composition(manifest: Manifest, locate: Locate) -> str:
+def _composition(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
     rows = []
     for config, splits in manifest.splits().items():
         for split, shards in splits.items():
@@ -232,7 +233,46 @@ def _composition(manifest: Manifest, locate: Locate) -> str:
             rows.append(
                 [config, split, f"{count:,}", f"{size:.2f}", names, verdict if count else "-"]
             )
-    return _table(["config", "split", "rows", "MB", "licence (rows)", "redistributable"], rows)
+    heads = ["config", "split", "rows", "MB", "licence (rows)", "redistributable"]
+    if manifest.stage != "mix":  # a build has a config for each source
+        return _table(heads, rows)
+    total = max(1, sum(source.rows for source in counted))
+    own = [
+        [source.name, f"{source.rows:,}", f"{source.rows / total:.1%}",
+         ", ".join(f"{key} ({n:,})" for key, n in sorted(source.licenses.items()))]
+        for source in sorted(counted, key=lambda source: -source.rows)
+    ]  # fmt: skip
+    parts = _table(["source", "rows in this mix", "share", "licence (rows)"], own)
+    return f"{_table(heads, rows)}\n\n{parts}"
+
+
+def _mixed(manifest: Manifest) -> str:
+    """What was done about duplicates and exams, as the settings of the mix have it."""
+    asked = manifest.settings.get("mix", {})
+    exact = "rows whose question and answer have the same words"
+    near = (
+        f"{exact}, and rows that say the same: the same question, and word 3-grams with a Jaccard "
+        f"similarity of at least {plain_cell(str(asked.get('threshold', '')))}, where no number, "
+        "name or negation differs"
+    )
+    what = {"exact": exact, "near": near}.get(str(asked.get("deduplicate")))
+    said = (
+        f"Duplicates were left out: {what}. Of two the one with the better licence stays, then the "
+        "one with the longer answer, then the one with the smaller id. `duplicates.parquet` names "
+        "both with their questions, and `clusters.parquet` shows the groups, none of which is "
+        "parted between train and validation."
+        if what
+        else "Duplicates were not looked for."
+    )
+    exams = manifest.settings.get("exams", ())
+    if not exams:
+        return f"{said} No exam was given: no row was compared with exam items."
+    names = ", ".join(plain_cell(str(name)) for name in exams)
+    return (
+        f"{said}\n\nEvery row was compared with every item that was read of these exams: {names} "
+        "(below, file by file). `contamination.parquet` says what matched before anything was "
+        "dropped."
+    )
 
 
 def _example(manifest: Manifest, locate: Locate) -> str:

@@ -45,10 +45,13 @@ def question_key(question: str) -> int:
     Rows of different numbers are never near duplicates; what a long question asks is compared word
     by word, in `same_fact`.
     """
-    words = _WORD.findall(question.casefold())
-    if len(words) > LONG_QUESTION:
+    as_written = _WORD.findall(question)
+    if len(as_written) > LONG_QUESTION:
         return 0
-    distinctive = sorted(set(words) - FRAME) or sorted(set(words))
+    words = {word.casefold() for word in as_written}
+    # hemophilia A, vitamin D, factor I: a letter by itself tells, where it is no first word
+    letters = {word for word in as_written[1:] if len(word) == 1 and word.isupper()}
+    distinctive = sorted((words - FRAME) | letters) or sorted(words)
     digest = hashlib.blake2b("\x1f".join(distinctive).encode("utf-8", "replace"), digest_size=8)
     return int.from_bytes(digest.digest()) | 1
 

@@ -66,3 +66,18 @@ def test_several_licences_languages_and_the_column_of_messages(tmp_path: Path) -
     croissant = json.loads((mixed / "croissant.json").read_text())
     for records in croissant["recordSet"]:
         assert "messages" in {field["name"] for field in records["field"]}
+
+
+def test_a_mix_claims_what_it_did(tmp_path: Path) -> None:
+    built(tmp_path, "--raw", str(FOLDER), "--only", "pubmed_causal,medquad")
+    for name, arguments, said, unsaid in (
+        ("bare", ["--deduplicate", "none"], ["not looked for", "No exam was given"], ["Jaccard"]),
+        ("exact", ["--deduplicate", "exact"], ["same words"], ["Jaccard", "not looked for"]),
+        ("near", ["--threshold", "0.8"], ["at least 0.8"], ["not looked for"]),
+    ):
+        run_meadow("mix", "clean", "--corpus", str(tmp_path / "c"), *arguments,
+                   "--out", str(tmp_path / name))  # fmt: skip
+        body = " ".join(card(tmp_path / name)[1].split())
+        assert [words for words in said if words not in body] == []
+        assert [words for words in unsaid if words in body] == []
+        assert "| pubmed_causal |" in body

@@ -121,3 +121,8 @@ def test_what_is_held_already_is_dropped_and_never_the_other_way_round() -> None
     (row,) = find_duplicates(new, held=held).dropped.to_dicts()
     assert row["dropped_id"] == "a"
     assert row["kept_id"] in {"held:a", "held:c"}
+
+
+def test_a_letter_by_itself_is_a_name() -> None:
+    assert question_key("What is hemophilia A?") != question_key("What is hemophilia?")
+    assert question_key("What is a fever?") == question_key("What is fever?")
