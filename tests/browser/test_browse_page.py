@@ -149,10 +149,10 @@ def numbers_of(watched: Any) -> tuple[str, list[int]]:
     page = watched.page
     watched.until(
         "(() => { const s = document.querySelector('.status')?.innerText ?? '';"
-        " return / of /.test(s) && !s.includes('…') })()"
+        " const due = Math.min(50, Number(s.split(' of ')[0].replaceAll(',', '')));"
+        " return / of /.test(s) && !s.includes('…')"
+        " && document.querySelectorAll('.rows a').length === due })()"
     )
-    page.wait_for_load_state("networkidle")
-    page.wait_for_timeout(150)
     rows = page.eval_on_selector_all(".rows a", "nodes => nodes.map(a => Number(a.dataset.row))")
     return page.inner_text(".status"), rows
 
