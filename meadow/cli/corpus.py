@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +26,18 @@ if TYPE_CHECKING:
 @click.option("-n", "count", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--id", "record_id", help="The row with this id (its beginning will do).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another draw of rows.")
+@click.option(
+    "--removed", is_flag=True, help="What was removed as a greeting or farewell, counted."
+)
 @json_option
 def show(
-    folder: str, source: str | None, count: int, record_id: str | None, seed: int, as_json: bool
+    folder: str,
+    source: str | None,
+    count: int,
+    record_id: str | None,
+    seed: int,
+    removed: bool,
+    as_json: bool,
 ) -> None:
     """Show rows of a corpus.
 
@@ -36,6 +47,13 @@ def show(
 
     finish = Finish(as_json=as_json)
     corpus = open_corpus(folder)
+    if removed:
+        found = _removed(corpus, source)
+        if not as_json:
+            for each in found:
+                click.echo(f"{each['times']:>7,}  {each['form']:<13}  {_visible(each['text'])}")
+        finish({"removed": found}, rows_out=sum(each["times"] for each in found))
+        return
     if record_id is not None:
         row = corpus.find(record_id)
         if row is None:
@@ -51,6 +69,20 @@ def show(
         for row in rows:
             click.echo(_page(row))
     finish({"rows": rows}, rows_out=len(rows))
+
+
+def _removed(corpus: Corpus, source: str | None) -> list[dict[str, Any]]:
+    """Every courtesy that was removed from a row, with its form, the most frequent first."""
+    found: Counter[tuple[str, str]] = Counter()
+    for table in corpus.iter_tables(columns=["source", "meta"]):
+        for name, meta in zip(table["source"].to_pylist(), table["meta"].to_pylist(), strict=True):
+            if source in (None, name) and '"removed":' in meta:
+                for form, texts in json.loads(meta).get("removed", {}).items():
+                    found.update((form, text) for text in texts)
+    return [
+        {"form": form, "text": text, "times": times}
+        for (form, text), times in sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    ]
 
 
 def _draw(corpus: Corpus, source: str | None, count: int, seed: int) -> list[dict[str, Any]]:

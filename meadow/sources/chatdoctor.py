@@ -3,8 +3,9 @@
 Three parts with one layout, as JSON arrays or as Parquet; iCliniq has three answers to a question,
 of which the doctor's own is taken. GenMedGPT was written by a language model, the others come from
 question services, so their texts begin with greetings and end with signatures: style `meadow`
-removes both. The licence file is Apache 2.0, and the README forbids commercial and clinical use:
-the rows are built for local use and stay out of publishable folders.
+removes both, by a closed list of forms, and keeps in `meta` what it removed. The licence file is
+Apache 2.0, and the README forbids commercial and clinical use: the rows are built for local use and
+stay out of publishable folders.
 """
 
 from __future__ import annotations
@@ -142,4 +143,5 @@ SOURCE = Source(
         ),
     ),
     notes=("iCliniq has three answers to a question; the doctor's own is taken.",),
+    version=2,
 )

@@ -12,10 +12,10 @@ import html
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from meadow.schema import Reason, Record, Reject, Style, dump_meta, has_lone_surrogate, printable
 from meadow.text.greetings import strip_greetings
@@ -139,7 +139,7 @@ _is_composed = partial(unicodedata.is_normalized, "NFC")
 class _Draft:
     """A record on its way through the rules: its texts, and what was done to them."""
 
-    __slots__ = ("flags", "record", "repairs", "texts", "traits", "writable")
+    __slots__ = ("flags", "record", "removed", "repairs", "texts", "traits", "writable")
 
     def __init__(self, record: Record, traits: Traits) -> None:
         self.record = record
@@ -147,6 +147,8 @@ class _Draft:
         self.texts = [record.instruction, record.input, record.output]
         self.repairs: list[str] = []
         self.flags: list[str] = []
+        self.removed: dict[str, list[str]] = {}
+        """Form -> the courtesies that went, as `meadow show --removed` lists them."""
         self.writable = not any(map(has_lone_surrogate, self.texts))
         """Whether every text can be encoded."""
         if not self.writable:
@@ -168,7 +170,9 @@ class _Draft:
         if self.traits.greetings:
             for index in (1, 2):
                 texts[index], removed = strip_greetings(texts[index])
-                repairs.extend(removed)
+                for form, sentence in removed:
+                    repairs.append(f"removed_{form}")
+                    self.removed.setdefault(form, []).append(sentence)
 
     def scrub(self, marks: Sequence[bool]) -> None:
         """Placeholders for personal data in the texts that are suspected of it."""
@@ -197,7 +201,8 @@ class _Draft:
             cleaned = record.with_text(
                 instruction=texts[0], input=texts[1], output=texts[2], repairs=self.repairs
             )
-        return _flag(cleaned, self.flags) if self.flags else cleaned
+        noted = {"removed": self.removed, "flags": self.flags}
+        return _note(cleaned, noted) if any(noted.values()) else cleaned
 
 
 @lru_cache(maxsize=256)
@@ -323,9 +328,11 @@ def _is_mojibake(text: str) -> bool:
     return any(cue in text for cue in _MOJIBAKE_CUES) and _MOJIBAKE.search(text) is not None
 
 
-def _flag(record: Record, flags: list[str]) -> Record:
+def _note(record: Record, found: Mapping[str, Any]) -> Record:
     meta = json.loads(record.meta)
-    meta["flags"] = list(dict.fromkeys((*meta.get("flags", ()), *flags)))
+    meta |= {name: value for name, value in found.items() if value and name != "flags"}
+    if flags := dict.fromkeys((*meta.get("flags", ()), *found["flags"])):
+        meta["flags"] = list(flags)
     return replace(record, meta=dump_meta(meta))
 
 

@@ -1,52 +1,120 @@
 """Greetings and signatures: what stands around an answer and says nothing.
 
-Only whole sentences at the two ends go, and only such as greet, name the service, thank for the
-question, promise help or take leave. Every pattern is anchored and bounded, so that the cost is
-linear; a text that is nothing else stays as it is. Names that remain are `meadow.text.privacy`'s
-business.
+Only whole sentences at the two ends go, and only those of a closed list of forms, word by word: a
+sentence that says one thing more is advice, a warning or an instruction, and stays. What went is
+given back by form, a writer's name left out of it. A text that is nothing else stays as it is.
+Names that remain are `meadow.text.privacy`'s business.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-_SERVICE = r"(?:chat ?doctor|health ?care ?magic|icliniq|forum|quer(?:y|ies)|questions?|concerns?)"
-_OPENINGS = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        r"(?:hi|hello|hey|hallo|namaste|dear|greetings?|good (?:morning|afternoon|evening|day))\b"
-        r"(?:[ ,]+(?:there|doctor|dr|doc|sir|madam|mam|friend|user|patient))*[ ]*[.,!:]+\s*",
-        r"(?:hi|hello),? (?=(?:thanks?|thank you|welcome)\b)",
-        rf"(?:many )?(?:thanks?|thank you)\b[^.!?\n]{{0,80}}\b{_SERVICE}\b[^.!?\n]{{0,80}}[.!,]+"
-        r"\s*",
-        r"(?:many )?(?:thanks?|thank you)\b[^.!?\n]{0,40}\bfor (?:using|posting|choosing|contacting"
-        r"|writing|asking|consulting)\b[^.!?\n]{0,100}[.!]+\s*",
-        rf"welcome (?:back )?to\b[^.!?\n]{{0,60}}\b{_SERVICE}\b[^.!?\n]{{0,40}}[.!,]+\s*",
-        r"(?:i (?:have |had )?(?:just )?(?:gone|went|read) through|i have (?:read|reviewed|seen))"
-        rf"\b[^.!?\n]{{0,40}}\b{_SERVICE}\b[^.!?\n]{{0,60}}[.!]+\s*",
-        r"(?:i|we) (?:can )?understand your (?:concerns?|worr(?:y|ies))[.!]+\s*",
-    )
+_SITE = r"(?:(?:the )?(?:chat ?doctor|health ?care ?magic|icliniq)(?:\.com)?(?: (?:forum|team))?)"
+_US = rf"(?:us|our (?:site|forum|service|website)|{_SITE})"
+_QUERY = (
+    r"(?:(?:any|some|your|all|the|this|further|more|other|additional|medical|health|detailed) )*"
+    r"(?:quer(?:y|ies)|questions?|concerns?|doubts?|details|messages?|mail|post)"
+    r"(?: (?:about|regarding|on) (?:this|it|that))?"
 )
-_CLOSINGS = tuple(
-    re.compile(pattern + r"$", re.IGNORECASE)
-    for pattern in (
-        r"(?:^|(?<=[.!?\n]))\s*(?:i |we )?hope\b[^.!?\n]{0,60}\b(?:help|answer|query|question|"
-        r"useful|clear|satisf)[^.!?\n]{0,80}[.!]*",
-        r"(?:^|(?<=[.!?\n]))\s*(?:if you (?:have|need)|please (?:do not|don'?t|feel)|feel free|"
-        r"(?:kindly )?let me know|do not hesitate|kindly)\b[^.!?\n]{0,120}\b(?:quer|question|ask|"
-        r"writ|contact|clarif|hesitat|help)[^.!?\n]{0,80}[.!]*",
-        r"(?:^|(?<=[.!?\n]))\s*(?:i )?wish(?:ing)? you\b[^.!?\n]{0,80}[.!]*",
-        r"(?:^|(?<=[.!?\n]))\s*(?:take care|get well soon|have a (?:nice|good|great) day|all the "
-        r"best)[.!]*",
-        r"(?:^|(?<=[.!?\n]))\s*(?:(?:with )?(?:(?:best|kind|warm) )?regards|best wishes|sincerely|"
-        r"yours (?:sincerely|truly)|thanks and regards|thanks|thank you)[.,!]*"
-        r"(?:\s*[,-]?\s*(?:dr\b\.?|doctor\b|chat ?doctor\b)?"
-        r"(?-i:(?:[ .,]*[A-Z][\w.'-]{0,20}){0,4}))?[.,!]*\s*",
-        r"(?:^|(?<=[.!?\n]))\s*(?:chat ?doctor|health ?care ?magic|icliniq)[.!]*",
-        r"(?:^|(?<=[.!?\n]))\s*for (?:more|further) (?:information|queries)\b[^\n]{0,120}-->"
-        r"[^\n]{0,160}",
-    )
+_ANSWER = (
+    r"(?:this|it|that|these|(?:my|the|this|our)(?: above)? (?:answer|reply|advice|suggestions?|"
+    r"information|explanation|response))"
 )
+_HELPS = (
+    r"(?:(?:(?:will |would |has |have |may |can |could )?(?:been able to )?(?:helps?|helped)|"
+    r"(?:is|was|will be|would be|has been) (?:of help|helpful|useful|informative))"
+    r"(?: to you| for you| you)?"
+    # of an illness, too, one hopes that it clears
+    r"|(?:will |would |has |have |could )?(?:answers?|answered|clarify|clarifies|clarified|clears?|"
+    rf"cleared|resolves?|resolved|solves?|solved) {_QUERY})"
+)
+_WRITE = (
+    r"(?:(?:ask|write|contact|revert|get|reach|reply|consult|post|let)(?: out| back)?(?: to)?"
+    rf"(?: me| us| {_SITE})?(?: know)?(?: again| anytime| at any time| here| back)*)"
+)
+_FREELY = (
+    r"(?:(?:please |kindly |then |you can |you may )*(?:feel free(?: to)?|(?:do not|don'?t) "
+    rf"hesitate(?: to)?)(?: {_WRITE}| in writing to us)?)"
+)
+_IF = rf"(?:(?:if|in case) you (?:still )?have {_QUERY})"
+_GLADLY = (
+    r"(?:(?:i|we)(?:'ll| will| would|'d) (?:always )?be (?:happy|glad|pleased) to (?:help|assist|"
+    rf"answer)(?: you| them| it| {_QUERY})?(?: again| further)?)"
+)
+
+# A greeting is an address, so a comma may end it; the others have to be sentences.
+_OPENINGS = {
+    "greeting": (
+        r"(?:hi+|hello|hey|hallo|namaste|dear|greetings?|good (?:morning|afternoon|evening|day))"
+        r"(?:[ ,]+(?:there|doctor|dr|doc|sir|madam|ma'?am|mam|friend|user|patient))*"
+        r"(?: *[.,!:]+|,? (?=(?:thanks?|thank you|welcome) (?:to|for)\b))"
+    ),
+    "thanks": (
+        r"(?:many )?(?:thanks?|thank you)(?: (?:so|very) much| a lot)? for "
+        rf"(?:{_QUERY}|(?:posting|sending|writing|submitting|sharing|asking)(?: in)?(?: {_QUERY})?"
+        rf"|(?:using|choosing|contacting|consulting|visiting|writing to) {_US})"
+        rf"(?: (?:to|on|at|in|with|via) (?:{_US}|{_QUERY}))*[.!]+"
+    ),
+    "welcome": rf"(?:and )?welcome(?: back)?(?: to {_US})?[.!]+",
+    "reading": (
+        r"(?:i|we)(?:'ve| have| had)?(?: just| carefully)? (?:gone through|went through|read|"
+        rf"read through|reviewed|noted|understood) {_QUERY}(?: (?:carefully|thoroughly|in detail|"
+        rf"with (?:care|interest)))?(?: and (?:i )?(?:can )?(?:understand|understood) {_QUERY})?"
+        r"[.!]+"
+    ),
+    "understanding": (
+        r"(?:i|we) (?:can |do )?(?:fully |completely )?(?:understand|appreciate) your "
+        r"(?:concerns?|worr(?:y|ies)|situation)[.!]+"
+    ),
+}
+_CLOSINGS = {
+    "hope": (
+        r"(?:i |we )?(?:do )?hope(?: that)? "
+        rf"(?:{_ANSWER}|i(?:'ve)?|to) {_HELPS}(?: with {_QUERY})?"
+    ),
+    "offer": (
+        rf"{_IF}[, ]+(?:{_FREELY}|{_GLADLY}|(?:please |kindly |then |you can |you may )*{_WRITE})"
+        rf"|{_FREELY}(?:,? {_IF}| (?:for|with) {_QUERY})?|{_GLADLY}(?:,? {_IF})?"
+        rf"|(?:please |kindly )?let (?:me|us) know,? {_IF}"
+    ),
+    "wish": (
+        r"(?:i |we )?wish(?:ing)? (?:you|him|her|your (?:son|daughter|child|mother|father|wife|"
+        r"husband))(?: a| an| the| all the)? (?:very )?(?:good|best|great|speedy|quick|fast|early|"
+        r"healthy|happy)(?: (?:health|recovery|luck|day|life|of luck|of health))?"
+        r"|all the best|(?:best of|good) luck|get well soon|god bless(?: you)?"
+        r"|have a (?:nice|good|great|healthy|lovely) (?:day|evening|week|weekend)"
+    ),
+    "farewell": r"take (?:good )?care(?: of yourself)?|stay (?:healthy|safe|well)|(?:good)?bye",
+    "thanks": (
+        r"(?:many )?(?:thanks|thank(?:ing)? you)(?: (?:so|very) much| a lot| again| in advance)*"
+        r"(?:,? (?:doctor|doc|sir|madam))?(?: for (?:your|the) (?:time|help|answer|reply|advice|"
+        rf"patience|trust)| for {_QUERY}| for (?:using|choosing|contacting|consulting) {_US})?"
+    ),
+    "signature": (
+        r"(?:with )?(?:thanks (?:and|&) )?(?:(?:best|kind|warm|kindest|warmest) )?regards"
+        r"|(?:best|kind|warm) wishes|(?:yours )?(?:sincerely|faithfully|truly)"
+        rf"|{_SITE}"
+    ),
+    "notice": (
+        r"for (?:more|further) (?:information|queries),? consult (?:a|an|our) (?:[a-z]+ ){1,4}"
+        r"online ?(?:-->|→)(?: ?https?://\S{1,200})?"
+    ),
+}
+# names only behind a title: "Regards. Avoid Alcohol" is no signature
+_SIGNED = (
+    rf"(?:[\s,-]*(?:{_SITE}|(?:dr|doctor|prof)\b\.?"
+    r"(?P<name>(?-i:(?: [A-Z][\w'-]{0,20}\.?){1,3}))?)[ .,!]*)?"
+)
+
+
+def _compiled(forms: dict[str, str], frame: str) -> list[tuple[str, re.Pattern[str]]]:
+    return [(name, re.compile(frame % form, re.IGNORECASE)) for name, form in forms.items()]
+
+
+_BEGINNINGS = _compiled(_OPENINGS, r"(?:%s)\s*+")
+_ENDS = _compiled(_CLOSINGS, r"(?<=[.!?\n])\s*+(?:%s)[.,!]*+" + _SIGNED + r"\Z")
 _REACH = 500
 """How far from the end a closing may begin."""
 _MINIMUM = 20
@@ -55,39 +123,35 @@ names have been replaced since is judged as before."""
 _PLACEHOLDER = re.compile(r"\[[A-Z_]+\]")
 
 
-def strip_greetings(text: str) -> tuple[str, tuple[str, ...]]:
-    """The text without greetings at its beginning and leave-taking at its end; what was removed."""
+def strip_greetings(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """The text without greetings at its beginning and leave-taking at its end.
+
+    Returns:
+        The text, and (form, sentence) for each that went, in the order in which they stood.
+    """
     body = text.strip()
-    opened = body[_end_of_opening(body) :]
-    closed = opened
-    while (shorter := _without_closing(closed)) != closed:
-        closed = shorter
-    if len(_PLACEHOLDER.sub("", closed)) < _MINIMUM:
+    start = 0
+    before: list[tuple[str, str]] = []
+    while found := _found((each.match(body, start), name) for name, each in _BEGINNINGS):
+        match, form = found
+        before.append((form, match[0].strip()))
+        start = match.end()
+    left = body[start:]
+    after: list[tuple[str, str]] = []
+    while found := _found((each.search(left[-_REACH:]), name) for name, each in _ENDS):
+        match, form = found
+        sentence = match[0].strip()
+        after.insert(0, (form, sentence.replace(match["name"] or "\n\n", " [NAME]")))
+        # white space and commas, in whatever order
+        left = left[: len(left) - len(match[0])]
+        while (shorter := left.rstrip().rstrip(",")) != left:
+            left = shorter
+    if left == body or len(_PLACEHOLDER.sub("", left)) < _MINIMUM:
         return text, ()
-    repairs = []
-    if opened != body:
-        repairs.append("removed_greeting")
-        closed = closed[0].upper() + closed[1:]
-    if len(closed) < len(opened):
-        repairs.append("removed_signature")
-    return closed, tuple(repairs)
+    return (left[0].upper() + left[1:] if before else left), (*before, *after)
 
 
-def _end_of_opening(text: str) -> int:
-    position = 0
-    while found := next(filter(None, (each.match(text, position) for each in _OPENINGS)), None):
-        position = found.end()
-    return position
-
-
-def _without_closing(text: str) -> str:
-    start = max(0, len(text) - _REACH)
-    tail = text[start:]
-    for pattern in _CLOSINGS:
-        if found := pattern.search(tail):
-            text = text[: start + found.start()]
-            # white space (of any kind) and commas, in whatever order
-            while (shorter := text.rstrip().rstrip(",")) != text:
-                text = shorter
-            return text
-    return text
+def _found(
+    tried: Iterable[tuple[re.Match[str] | None, str]],
+) -> tuple[re.Match[str], str] | None:
+    return next(((match, form) for match, form in tried if match), None)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.command import run_meadow
 
 from meadow.schema import Reason, Record, Reject, Style
 from meadow.source import Input, Options
@@ -50,9 +51,41 @@ def test_json_and_parquet_give_the_same_records(ending: str, tmp_path: Path) -> 
     assert isinstance(cleaned, Record)
     assert cleaned.input == "My ear hurts since Monday."
     assert cleaned.output == "Use drops for a week."
-    assert cleaned.repairs == ("removed_greeting", "removed_signature")
+    assert json.loads(cleaned.meta)["removed"] == {
+        "greeting": ["Hello doctor,", "Hi,"],
+        "thanks": ["thanks for your query."],
+        "hope": ["Hope this helps you."],
+        "signature": ["Regards."],
+    }
+    assert cleaned.repairs == tuple(
+        f"removed_{form}" for form in ("greeting", "thanks", "hope", "signature")
+    )
     (doctor,) = convert(written(tmp_path, f"iCliniq.{ending}", [ICLINIQ]))
     assert (doctor.subset, doctor.output) == ("icliniq", ICLINIQ["answer_icliniq"])
+
+
+def test_what_was_removed_can_be_listed(tmp_path: Path) -> None:
+    item = written(
+        tmp_path, "a.json", [ROW, {**ROW, "input": "Hello doctor, is a cough of four weeks bad?"}]
+    )
+    built = run_meadow("build", "--file", f"chatdoctor={item.path}", "--out", tmp_path / "out")
+    assert built.code == 0, built.err
+    listed = run_meadow("show", tmp_path / "out", "--removed", "--json")
+    assert {
+        (each["form"], each["text"], each["times"]) for each in json.loads(listed.out)["removed"]
+    } == {
+        ("greeting", "Hello doctor,", 2),
+        ("greeting", "Hi,", 2),
+        ("thanks", "thanks for your query.", 2),
+        ("hope", "Hope this helps you.", 2),
+        ("signature", "Regards.", 2),
+    }
+    other = run_meadow("show", tmp_path / "out", "--removed", "--source", "anki")
+    assert other.out == ""
+    card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "by form:\ngreeting 2, hope 2, signature 2, thanks 2, \nand every" in card.replace(
+        "\n\n", "\n"
+    )
 
 
 def test_the_part_is_told_by_option_name_or_fields(tmp_path: Path) -> None:
