@@ -28,14 +28,14 @@ from meadow.quality.raw_words import html_words, read_items, tokens
 from meadow.schema import Style
 from meadow.source import OriginName, RawTexts
 from meadow.sources import SOURCES
+from meadow.text.greetings import FORMS
 
 TEXTS = ("instruction", "input", "output")
 _RAREST = 8
 """Tokens by which a row without an upstream id is looked for."""
 _PLACEHOLDERS = r"(?:(?:\d|[A-Z])+ ?)+"
 CLEANING = {
-    "removed_greeting": r"\w+: \|.* → (?:\w+)?",
-    "removed_signature": r".* → \|",
+    "courtesies": r"\w+: \|.* → (?:\w+)?|.* → \|",
     "removed_markup": r"\w+: [^→]*[<>][^→]* → ",
     "scrubbed": rf".* → {_PLACEHOLDERS}\|?",
 }
@@ -274,6 +274,7 @@ def _explanation(shape: str, repairs: Sequence[str], told: RawTexts) -> str:
     """The repair or rule that a difference is the work of; "" for none."""
     for repair in repairs:
         general = "scrubbed" if repair.startswith("scrubbed_") else repair
+        general = "courtesies" if repair.removeprefix("removed_") in FORMS else general
         pattern = told.repairs.get(repair) or CLEANING.get(general)
         if pattern and _compiled(pattern).fullmatch(shape):
             return repair

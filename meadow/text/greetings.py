@@ -102,6 +102,8 @@ _CLOSINGS = {
         r"online ?(?:-->|→)(?: ?https?://\S{1,200})?"
     ),
 }
+FORMS = frozenset({*_OPENINGS, *_CLOSINGS})
+"""The names of all forms."""
 # names only behind a title: "Regards. Avoid Alcohol" is no signature
 _SIGNED = (
     rf"(?:[\s,-]*(?:{_SITE}|(?:dr|doctor|prof)\b\.?"
