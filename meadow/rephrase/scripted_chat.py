@@ -63,92 +63,87 @@ def scripted_rewrite(request: dict[str, Any], count: int = 0) -> Reply:
     return Reply(json.dumps({"question": asked.replace("?", "") + "?"}, ensure_ascii=False))
 
 
-class ScriptedChat:
+class ScriptedChat(ThreadingHTTPServer):
     """The server; `requests` lists what it was asked, `keys` the bearer tokens that came along."""
 
+    daemon_threads = True
+
     def __init__(self, script: Script) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.script = script
         self.requests: list[dict[str, Any]] = []
         self.keys: set[str] = set()
         self._lock = threading.Lock()
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                server.answer(self)
-
-            def log_message(self, format: str, *args: object) -> None:
-                """No log: the demo's output is for people."""
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, daemon=True)
         self._thread.start()
 
     @property
     def base_url(self) -> str:
         """The address that ends in /v1."""
-        return f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def close(self) -> None:
         """Stop serving."""
-        self._http.shutdown()
-        self._http.server_close()
+        self.shutdown()
+        self.server_close()
         self._thread.join(5)
 
-    def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        """Read a request, ask the script, do what it says."""
-        length = int(handler.headers.get("content-length") or 0)
-        request = json.loads(handler.rfile.read(length) or b"{}")
+    def reply(self, request: dict[str, Any], key: str) -> Reply:
+        """What the script says to a request, which is noted."""
         with self._lock:
             count = len(self.requests)
             self.requests.append(request)
-            self.keys.add((handler.headers.get("authorization") or "").removeprefix("Bearer "))
-        reply = self.script(request, count)
-        if reply.delay:
-            time.sleep(reply.delay)
+            self.keys.add(key)
+        return self.script(request, count)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: ScriptedChat
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("content-length") or 0)
+        request = json.loads(self.rfile.read(length) or b"{}")
+        key = (self.headers.get("authorization") or "").removeprefix("Bearer ")
+        reply = self.server.reply(request, key)
+        time.sleep(reply.delay)
         if reply.reset:
-            linger = struct.pack("ii", 1, 0)
-            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            handler.connection.close()
-            handler.close_connection = True
+            linger = struct.pack("ii", 1, 0)  # closed with a reset, not with an end
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.connection.close()
+            self.close_connection = True
             return
         body = reply.body if reply.body is not None else _completion(request, reply)
-        with contextlib.suppress(OSError):
-            handler.send_response(reply.status)
+        with contextlib.suppress(OSError):  # the client may have gone
+            self.send_response(reply.status)
             for name, value in reply.headers.items():
-                handler.send_header(name, value)
-            handler.send_header("Content-Type", "application/json")
-            handler.send_header("Content-Length", str(len(body)))
-            handler.end_headers()
-            handler.wfile.write(body)
+                self.send_header(name, value)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """No log: the demo's output is for people."""
 
 
 def _completion(request: dict[str, Any], reply: Reply) -> bytes:
     prompt = sum(len(str(message["content"]).split()) for message in request["messages"])
     completion = len(reply.content.split())
-    return json.dumps(
-        {
-            "id": "scripted",
-            "object": "chat.completion",
-            "created": 0,
-            "model": request["model"],
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": reply.content},
-                    "finish_reason": reply.finish_reason,
-                }
-            ],
-            "usage": {
-                "prompt_tokens": prompt,
-                "completion_tokens": completion,
-                "total_tokens": prompt + completion,
-            },
-        }
-    ).encode()
+    message = {"role": "assistant", "content": reply.content}
+    document = {
+        "id": "scripted",
+        "object": "chat.completion",
+        "created": 0,
+        "model": request["model"],
+        "choices": [{"index": 0, "message": message, "finish_reason": reply.finish_reason}],
+        "usage": {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        },
+    }
+    return json.dumps(document).encode()
 
 
 @contextlib.contextmanager

@@ -6,7 +6,27 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from meadow.rephrase.items import Item, flashcard_item
 from meadow.rephrase.scripted_chat import Reply, Script, scripted_rewrite
+from meadow.schema import Task, make_record
+
+
+def cards(count: int) -> list[Item]:
+    """Cards that a scripted rewrite passes all checks of."""
+    return [
+        flashcard_item(
+            make_record(
+                source="anki",
+                source_id=f"card {number}",
+                instruction="Answer this question truthfully.",
+                input=f"Enzyme number {number} of the invented pathway",
+                output=f"Meadowase {number}, which does not need ATP; {number} mg of it suffice",
+                task=Task.OPEN_QA,
+                license="user-supplied",
+            )
+        )
+        for number in range(count)
+    ]
 
 
 def first_then(*faults: Reply, then: Script = scripted_rewrite) -> Script:

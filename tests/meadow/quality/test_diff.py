@@ -21,14 +21,6 @@ from meadow.quality.diff import KINDS, changed_inputs, diff_corpora, schema_drif
 from meadow.schema import arrow_schema
 
 
-def test_a_corpus_is_the_same_as_itself(tmp_path: Path) -> None:
-    corpus = write_corpus(tmp_path / "a", [record("medqa", n, f"answer {n}") for n in range(5)])
-    found = diff_corpora(corpus, corpus)
-    assert found.identical
-    assert found.total["unchanged"] == 5
-    assert not found.examples
-
-
 def test_added_removed_changed_renamed(tmp_path: Path) -> None:
     before = [record("medqa", n, f"answer {n}") for n in range(6)]
     after = [

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from support.page_corpora import (
     HOSTILE,
     hostile_records,
@@ -30,9 +27,6 @@ from meadow.quality.flags import FLAGS
 from meadow.quality.page import render_html, render_markdown
 from meadow.quality.report import build_report, write_report
 from meadow.schema import Record, Task, make_record
-from meadow.sources import SOURCES
-
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=60)
 
 
 def record(number: int = 0, **fields: Any) -> Record:
@@ -104,14 +98,6 @@ def test_counts_are_those_of_the_corpus(tmp_path: Path) -> None:
     assert (found["wikidoc"], found["medqa"], found["anki"]) == (60, 40, None)
 
 
-def test_figures_of_2023_add_up() -> None:
-    counts = [count for source in SOURCES.values() for count in source.counts_2023]
-    assert sum(count.paper or 0 for count in counts) == 160_076
-    assert sum(count.mix or 0 for count in counts) == 229_438
-    for count in counts:
-        assert count.why.endswith(".")
-
-
 _QUESTION = "What is asthma in a child of five years?"
 PLANTED: dict[str, dict[str, Any]] = {
     "html": {"output": "Take it <b>daily</b> with water."},
@@ -132,20 +118,15 @@ PLANTED: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("flag", [flag.name for flag in FLAGS])
-def test_each_flag_finds_its_row_and_no_other(flag: str, tmp_path: Path) -> None:
-    rows = [record(number) for number in range(20)]
-    rows[13] = record(13, **PLANTED[flag])
-    report = build_report(open_corpus(build(tmp_path, *rows)))
-    found = {entry["name"]: entry for entry in report["flags"]}
-    assert found[flag]["rows"] == 1
-    example = found[flag]["examples"][0]
-    assert (example["config"], example["split"], example["row"]) == ("wikidoc", "train", 13)
-    assert example["id"] == rows[13].id
-    others = {
-        name: entry["rows"] for name, entry in found.items() if name != flag and entry["rows"]
-    }
-    assert others == {}
+def test_each_flag_finds_its_row_and_no_other(tmp_path: Path) -> None:
+    names = [flag.name for flag in FLAGS]
+    rows = [record(n, **PLANTED[name]) for n, name in enumerate(names)]
+    folder = build(tmp_path, *rows, *(record(n) for n in range(50, 60)))
+    for n, entry in enumerate(build_report(open_corpus(folder))["flags"]):
+        assert (entry["name"], entry["rows"], entry["by_source"]) == (names[n], 1, {"wikidoc": 1})
+        (example,) = entry["examples"]
+        assert (example["config"], example["split"], example["row"]) == ("wikidoc", "train", n)
+        assert example["id"] == rows[n].id
 
 
 def test_clinical_text_raises_no_flag(tmp_path: Path) -> None:
@@ -258,60 +239,23 @@ def test_hostile_text_stays_text(tmp_path: Path, page: str) -> None:
     assert not re.search(r"(?<!\\)\]\(javascript", markdown)
 
 
-def test_a_page_that_is_no_web_address_is_refused(tmp_path: Path) -> None:
-    report = build_report(open_corpus(build(tmp_path, record())))
-    with pytest.raises(UsageError):
-        render_html(report, page="javascript:alert(1)")
+def run(*arguments: object) -> Any:
+    """The command line in this process."""
+    return CliRunner().invoke(cli, list(map(str, arguments)))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(text=TEXT)
-def test_any_text_survives_the_page(text: str, small_report: str) -> None:
-    report = json.loads(small_report)
-    report["flags"][0] |= {"rows": 1, "by_source": {text: 1}}
-    report["flags"][0]["examples"] = [
-        {"config": text, "split": text, "row": 1, "id": text, "excerpt": text}
-        | {"instruction": text, "input": text, "output": text}
-    ]
-    seen = Seen(render_html(report, page="https://example.org/"))
-    assert seen.tags.isdisjoint({"script", "img", "iframe"})
-    assert seen.handlers == []
-    shown = text.replace("\r\n", "\n").replace("\r", "\n")
-    assert shown in seen.text.replace("\r\n", "\n").replace("\r", "\n")
-    render_markdown(report)
-
-
-@pytest.fixture(scope="module")
-def small_report(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The report of a corpus of one row, as JSON."""
-    folder = build(tmp_path_factory.mktemp("one"), record())
-    return json.dumps(build_report(open_corpus(folder)))
-
-
-@pytest.fixture
-def run() -> Callable[..., Any]:
-    """Run the command line in this process."""
-    return lambda *arguments: CliRunner().invoke(cli, list(map(str, arguments)))
-
-
-def test_command(tmp_path: Path, run: Callable[..., Any]) -> None:
+def test_command(tmp_path: Path) -> None:
     folder = build(tmp_path / "corpus", *plain_records(12))
     dry = run("report", folder, "--dry-run", "--json")
-    assert dry.exit_code == 0
-    assert not (folder / "report").exists()
-    assert json.loads(dry.stdout)["rows"] == 12
-    elsewhere = run("report", folder, "--out", tmp_path / "here")
-    assert elsewhere.exit_code == 0
-    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == [
-        "report.html",
-        "report.json",
-        "report.md",
-    ]
+    assert (dry.exit_code, json.loads(dry.stdout)["rows"]) == (0, 12)
+    assert run("report", folder, "--out", tmp_path / "here").exit_code == 0
+    names = ["report.html", "report.json", "report.md"]
+    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == names
     assert not (folder / "report").exists()
     done = run("report", folder)
     assert done.exit_code == 0
     assert "in 12" in done.stderr
-    assert json.loads((folder / "report/report.json").read_text())["rows"] == 12
+    assert sorted(path.name for path in (folder / "report").iterdir()) == names
 
 
 def test_an_empty_corpus_has_a_report(tmp_path: Path) -> None:
@@ -319,4 +263,6 @@ def test_an_empty_corpus_has_a_report(tmp_path: Path) -> None:
     report = build_report(open_corpus(folder))
     assert report["rows"] == 0
     assert "0 rows" in render_html(report)
+    with pytest.raises(UsageError, match="not the address of a browse page"):
+        render_html(report, page="javascript:alert(1)")
     assert render_markdown(report)

@@ -23,14 +23,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
     """A search over a mix with findings of decontamination."""
     folder = tmp_path_factory.mktemp("mix")
     findings = [
-        {
-            "exam": "e",
-            "item_id": str(row),
-            "row_id": RECORDS[row].id,
-            "level": level,
-            "score": 0.5,
-            "matched": "",
-        }
+        {"exam": "e", "item_id": str(row), "row_id": RECORDS[row].id, "level": level}
         for row, level in LEVELS.items()
     ]
     return Search(open_corpus(write_mix(folder, RECORDS, contamination=findings)))
@@ -47,12 +40,7 @@ def passes(row: int, record: Record, query: Query) -> bool:
         and query.license in (None, record.license)
         and query.origin in (None, record.source)
         and (query.min or 0) <= len(record.output) <= (query.max or 10**9)
-        and (
-            wanted is None
-            or (wanted == "any" and level != "none")
-            or (wanted == "none" and level == "none")
-            or (wanted == level and level != "none")
-        )
+        and wanted in (None, level, "any" if level != "none" else "none")
     )
 
 

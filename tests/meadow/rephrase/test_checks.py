@@ -1,7 +1,7 @@
 """What a rewrite has to pass: each check fails on its own fault and on nothing else."""
 
 import contextlib
-import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -29,21 +29,22 @@ BACK = "Start with 50 mg twice daily; do not exceed 400 mg/day. Avoid with verap
 QUESTION = "What is the dose of metoprolol in stable angina, and why not in asthma?"
 
 
-def fault_of(question: str, answer: str, front: str = FRONT, back: str = BACK) -> str:
+def fault_in(check: Callable[..., None], *given: object) -> str:
     try:
-        check_flashcard(Rewrite(question, answer), front, back)
+        check(*given)
     except FaultError as error:
         return error.fault.value
     return ""
 
 
-def test_a_faithful_rewrite_passes() -> None:
-    assert fault_of(QUESTION, BACK) == ""
+def fault_of(question: str, answer: str, front: str = FRONT, back: str = BACK) -> str:
+    return fault_in(check_flashcard, Rewrite(question, answer), front, back)
 
 
 @pytest.mark.parametrize(
     ("question", "answer", "fault"),
     [
+        (QUESTION, BACK, ""),
         ("Tell me the dose of metoprolol in stable angina not asthma", BACK, Fault.NO_QUESTION),
         ("What is the dose of metoprolol? And not in asthma?", BACK, Fault.SEVERAL_QUESTIONS),
         ("Dose?", BACK, Fault.LENGTH),
@@ -58,11 +59,7 @@ def test_a_faithful_rewrite_passes() -> None:
         (QUESTION.replace(" not", ""), BACK, Fault.NEGATION_CHANGED),
         (QUESTION, BACK + " I'm sorry, I hold back.", Fault.REFUSAL),
         (QUESTION, "As an AI, " + BACK, Fault.REFUSAL),
-        (
-            "Was ist die Dosis von metoprolol und der angina, die not in asthma ist?",
-            BACK,
-            Fault.LANGUAGE,
-        ),
+        ("Was ist die Dosis von metoprolol und der angina, die not ist?", BACK, Fault.LANGUAGE),
         (
             QUESTION,
             "50 mg 400 mg/day AV not avoid. Buy cheap watches online today from our famous shop",
@@ -114,11 +111,6 @@ def test_json_in_a_code_fence_is_json() -> None:
     assert heading == Rewrite("What is gout?", None)
 
 
-def parse_and_check(content: str) -> None:
-    found = parse_rewrite("flashcard", content, "stop", "x")
-    check_flashcard(found, "What is gout", "Uric acid")
-
-
 def test_there_are_at_least_200_refusals_and_none_passes() -> None:
     phrases = refusal_phrases()
     assert len(set(phrases)) == len(phrases) >= 200
@@ -126,9 +118,9 @@ def test_there_are_at_least_200_refusals_and_none_passes() -> None:
         assert phrase == phrase.lower().strip()
         text = f"Well: {phrase.capitalize().replace(chr(39), '’')} for you."
         assert refuses(text, "a card")
-        for content in (text, json.dumps({"question": f"{text[:-1]}?", "answer": text})):
-            with pytest.raises(FaultError):
-                parse_and_check(content)
+        with pytest.raises(FaultError):
+            parse_rewrite("flashcard", text, "stop", "x")
+        assert fault_of(f"{text[:-1]}?", text, "What is gout", "Uric acid")
         # a card may say such a thing itself
         assert not refuses(text, f"The patient says: {phrase}.")
 
@@ -144,14 +136,8 @@ def test_there_are_at_least_200_refusals_and_none_passes() -> None:
     ],
 )
 def test_heading_faults(question: str, fault: str) -> None:
-    found = ""
-    try:
-        check_heading(
-            Rewrite(question, None), "Meadow cough", "The role of hay", "Hay plays a role in it."
-        )
-    except FaultError as error:
-        found = error.fault.value
-    assert found == fault
+    given = ("Meadow cough", "The role of hay", "Hay plays a role in it.")
+    assert fault_in(check_heading, Rewrite(question, None), *given) == fault
 
 
 def test_what_is_counted() -> None:
@@ -169,12 +155,8 @@ def test_what_is_counted() -> None:
 @given(st.text(max_size=200), st.text(max_size=200))
 def test_checks_never_fail_otherwise(question: str, answer: str) -> None:
     fault_of(question, answer, answer, question)
-
-
-@given(st.text(max_size=200))
-def test_parse_never_fails_otherwise(text: str) -> None:
     with contextlib.suppress(FaultError):
-        parse_rewrite("flashcard", text, "stop", "x")
+        parse_rewrite("flashcard", question, "stop", "x")
 
 
 def test_the_checks_are_linear() -> None:

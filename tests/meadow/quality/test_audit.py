@@ -10,16 +10,7 @@ from support.command import run_meadow
 from support.corpora import record, write_corpus
 
 from meadow.api import open_corpus
-from meadow.charts import wilson
 from meadow.quality.audit import audit, row_texts
-
-
-@pytest.mark.parametrize(
-    ("hits", "rows", "low", "high"),
-    [(0, 0, 0.0, 1.0), (0, 100, 0.0, 0.037), (50, 100, 0.404, 0.596), (100, 100, 0.963, 1.0)],
-)
-def test_the_interval(hits: int, rows: int, low: float, high: float) -> None:
-    assert wilson(hits, rows) == pytest.approx((low, high), abs=0.001)
 
 
 def test_a_sample_is_audited_without_the_network() -> None:
@@ -65,7 +56,5 @@ def test_the_command_audits_a_sample(corpus: Path) -> None:
     assert document["low"] < document["rate"] == 0.05 < document["high"]
     assert "2 of 40 sampled rows" in ran.err
     assert "person0" not in ran.out + ran.err, "kinds and counts, never values"
-    assert (
-        json.loads(run_meadow("check", corpus, "--privacy", "7", "--json").out)["privacy"]["rows"]
-        == 7
-    )
+    fewer = json.loads(run_meadow("check", corpus, "--privacy", "7", "--json").out)
+    assert fewer["privacy"]["rows"] == 7

@@ -1,0 +1,251 @@
+"""Rewriting a corpus by the command: rows, card, originals, reviews, and runs that are killed."""
+
+import csv
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from meadow.api import open_corpus
+from meadow.build.build import BuildSettings, build_corpus
+from meadow.build.plan import find_inputs
+from meadow.cli.app import cli
+from meadow.quality.check import check_corpus
+from meadow.rephrase.client import Cache, request_key
+from meadow.rephrase.prompts import latest_prompt
+from meadow.rephrase.review import mark_pairs, sample_pairs
+from meadow.rephrase.scripted_chat import (
+    MODEL,
+    Reply,
+    ScriptedChat,
+    scripted_chat,
+    scripted_rewrite,
+)
+from meadow.samples import FOLDER
+from meadow.source import OriginName
+from meadow.sources import SOURCES
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("corpus") / "built"
+    names = ("anki", "wikidoc", "medqa")
+    inputs = {
+        name: find_inputs(SOURCES[name], SOURCES[name].origin(OriginName.UPSTREAM), FOLDER)
+        for name in names
+    }
+    build_corpus(BuildSettings(sources=names), inputs, out)
+    return out
+
+
+def command(*arguments: object):
+    return CliRunner().invoke(cli, ["rephrase", *map(str, arguments)])
+
+
+def rephrase(source: str, folder: Path, out: Path, server: ScriptedChat, *more: object):
+    return command(
+        source, "--corpus", folder, "--out", out, "--model", MODEL, "--base-url", server.base_url,
+        "--cache", out.parent / "cache.sqlite", "--raw", FOLDER, "--json", *more,
+    )  # fmt: skip
+
+
+def test_cards_and_sections_become_rows_with_provenance(corpus: Path, tmp_path: Path) -> None:
+    with scripted_chat() as server:
+        first = rephrase("anki", corpus, tmp_path / "one", server)
+        assert first.exit_code == 0, first.output
+        second = rephrase("wikidoc", tmp_path / "one", tmp_path / "two", server)
+        assert second.exit_code == 0, second.output
+        assert server.keys == {"none"}
+    before, after = open_corpus(corpus), open_corpus(tmp_path / "two", verify=True)
+    assert check_corpus(tmp_path / "two") == []
+    done = json.loads(first.stdout)["rewritten"]
+    rows = after.to_arrow("anki").to_pylist()
+    rewritten = [row for row in rows if row["rephrased_by"]]
+    assert len(rewritten) == done > 20
+    assert [row["id"] for row in rows] == [r["id"] for r in before.to_arrow("anki").to_pylist()]
+    facts = json.loads(rewritten[0]["meta"])["rephrase"]
+    assert facts["model"] == MODEL
+    assert facts["prompt_sha256"] == latest_prompt("flashcard").sha256
+    assert len(facts["request_sha256"]) == 64
+    assert facts["finish_reason"] == "stop"
+    # the originals are there, to the byte, under the same ids
+    shard = after.manifest.details["sidecars"]["raw_pairs"]["original"][0]
+    originals = {
+        row["id"]: row for row in pq.read_table(tmp_path / "two" / shard["path"]).to_pylist()
+    }
+    for row in before.to_arrow("anki").to_pylist():
+        if row["id"] in originals:
+            assert originals[row["id"]] == row
+    # a section's text is never touched, and its reject is gone from the quarantine
+    entry = after.manifest.sources["wikidoc"]
+    assert entry.rows_in == entry.rows_out + sum(entry.rejected.values())
+    assert "no_heading_rule" not in entry.rejected
+    assert "no_heading_rule" not in (tmp_path / "two/quarantine/wikidoc.jsonl").read_text()
+    new = [row for row in after.to_arrow("wikidoc").to_pylist() if row["rephrased_by"]]
+    assert len(new) == 3
+    for row in new:
+        assert row["output"] == originals[row["id"]]["output"]
+        assert row["input"].endswith("?")
+    # the other source is as it was
+    assert after.manifest.sources["medqa"] == before.manifest.sources["medqa"]
+    card = (tmp_path / "two/README.md").read_text()
+    assert "config_name: raw_pairs" in card
+    assert f"| anki | {MODEL} | flashcard-1 " in card
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ('id = "x"\nkind = "flashcard"\n', "keys"),
+        ('id = "x"\nkind = "heading"\nmax_tokens = 5\ntemperature = 0\nsystem = "s"\n'
+         'user = "{topic} {heading}"\n', "does not use sentence"),
+        ('id = "x"\nkind = "heading"\nmax_tokens = 5\ntemperature = 0\nsystem = "s"\n'
+         'user = "{topic} {heading} {sentence}"\n', "needs one for a flashcard"),
+        ("no toml", "cannot be read"),
+    ],
+)  # fmt: skip
+def test_a_prompt_of_ones_own_is_validated(
+    corpus: Path, tmp_path: Path, lines: str, message: str
+) -> None:
+    (tmp_path / "p.toml").write_text(lines)
+    found = command(
+        "anki", "--corpus", corpus, "--model", "m", "--prompt", tmp_path / "p.toml",
+        "--cache", tmp_path / "c.sqlite", "--dry-run",
+    )  # fmt: skip
+    assert message in str(found.exception)
+
+
+def test_a_dry_run_sends_and_writes_nothing(corpus: Path, tmp_path: Path) -> None:
+    with scripted_chat() as server:
+        result = rephrase("anki", corpus, tmp_path / "out", server, "--dry-run")
+        assert server.requests == []
+    assert result.exit_code == 0, result.output
+    planned = json.loads(result.stdout)
+    assert planned["estimate"]["requests"] == planned["items"] > 20
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_uses_are_named(corpus: Path, tmp_path: Path) -> None:
+    with scripted_chat() as server:
+        for arguments, message in (
+            (("medqa", "--corpus", corpus), "nothing in 'medqa' is rewritten"),
+            (("anki", "--corpus", corpus), "which model"),
+            (("wikidoc", "--corpus", corpus, "--model", "m", "--raw", tmp_path), "missing"),
+        ):
+            found = command(*arguments)
+            assert message in str(found.exception), found.output
+        assert rephrase("anki", corpus, tmp_path / "out", server).exit_code == 0
+        again = rephrase("anki", tmp_path / "out", tmp_path / "other", server)
+        assert "rewritten already" in str(again.exception)
+        into = rephrase("wikidoc", corpus, tmp_path / "out", server)
+        assert "of another recipe" in str(into.exception)
+
+
+def test_what_leaves_the_machine_is_said_before_it_leaves(corpus: Path, tmp_path: Path) -> None:
+    result = command(
+        "anki", "--corpus", corpus, "--out", tmp_path / "o", "--model", "gpt-4o-mini", "--base-url",
+        "https://192.0.2.1/v1", "--allow-remote", "--cache", tmp_path / "c", "--dry-run",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "leaving this machine for https://192.0.2.1/v1" in result.stderr
+    assert "user-supplied" in result.stderr
+    budget = command(
+        "anki", "--corpus", corpus, "--model", "unpriced", "--base-url", "https://192.0.2.1/v1",
+        "--allow-remote", "--cache", tmp_path / "c", "--budget-usd", "1",
+    )  # fmt: skip
+    assert "no price is known" in str(budget.exception)
+
+
+def test_review_gives_an_error_rate_with_an_interval(corpus: Path, tmp_path: Path) -> None:
+    with scripted_chat() as server:
+        assert rephrase("anki", corpus, tmp_path / "out", server).exit_code == 0
+    shown = command("anki", "--corpus", tmp_path / "out", "--review", "10")
+    assert shown.exit_code == 0, shown.output
+    path = tmp_path / "out-review.csv"
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 10
+    assert not any(value.startswith(("=", "+", "-", "@")) for row in rows for value in row.values())
+    for number, row in enumerate(rows):
+        row["mark"] = "bad" if number < 3 else "good"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    taken = command("anki", "--corpus", tmp_path / "out", "--marked", path)
+    assert taken.exit_code == 0, taken.output
+    # the interval as published tables give it
+    card = (tmp_path / "out/README.md").read_text()
+    assert "30.0% (3 of 10 marked bad; 95 % interval 10.8% to 60.3%)" in card
+    assert check_corpus(tmp_path / "out") == []
+    pairs = sample_pairs(open_corpus(tmp_path / "out"), "anki", 4)
+    typed = iter(["x", "g", "s", "b", "q"])
+    assert list(mark_pairs(pairs, lambda text: next(typed)).values()) == ["good", "bad"]
+
+
+@pytest.mark.parametrize(
+    ("count", "kills"), [(80, 2), pytest.param(1000, 10, marks=pytest.mark.slow)]
+)
+def test_killed_at_any_moment_the_rows_are_those_of_a_whole_run(
+    count: int, kills: int, tmp_path: Path
+) -> None:
+    """MCAT-like cards, kill -9 again and again; nothing is sent again once it is answered."""
+    deck = tmp_path / "raw/anki/deck.txt"
+    deck.parent.mkdir(parents=True)
+    lines = [
+        f"Enzyme number {n} of glycolysis\tMeadowase {n}; it does not need ATP, {n} mg suffice"
+        for n in range(count)
+    ]
+    deck.write_text("#separator:tab\n#html:false\n" + "\n".join(lines) + "\n")
+    inputs = {"anki": find_inputs(SOURCES["anki"], SOURCES["anki"].origin(OriginName.UPSTREAM),
+                                  tmp_path / "raw")}  # fmt: skip
+    build_corpus(BuildSettings(sources=("anki",)), inputs, tmp_path / "corpus")
+    seen: list[str] = []
+
+    def script(request, count):
+        seen.append(request_key(request))
+        return Reply(scripted_rewrite(request).content, delay=0.01)
+
+    generator = random.Random(5)
+    with scripted_chat(script) as server:
+
+        def arguments(out: str, cache: str) -> list[str]:
+            return [
+                sys.executable, "-m", "meadow", "rephrase", "anki", "--corpus",
+                str(tmp_path / "corpus"), "--out", str(tmp_path / out), "--model", MODEL,
+                "--base-url", server.base_url, "--cache", str(tmp_path / cache),
+            ]  # fmt: skip
+
+        for _ in range(kills):
+            process = subprocess.Popen(arguments("killed", "a.sqlite"), stderr=subprocess.DEVNULL)
+            stored_before = stored(tmp_path / "a.sqlite")
+            mark = len(seen)
+            # wait until it asks, then kill at a random moment of the asking
+            goal = mark + generator.randrange(1, count // (kills + 4))
+            deadline = time.monotonic() + 60
+            while len(seen) < goal and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.002)
+            process.send_signal(signal.SIGKILL)
+            assert process.wait(30) == -signal.SIGKILL
+            assert stored_before.isdisjoint(seen[mark:])
+        mark, stored_before = len(seen), stored(tmp_path / "a.sqlite")
+        assert 0 < len(stored_before) < count
+        subprocess.run(arguments("killed", "a.sqlite"), check=True, capture_output=True)
+        assert stored_before.isdisjoint(seen[mark:])
+        assert len(seen) - mark == count - len(stored_before)
+        subprocess.run(arguments("whole", "b.sqlite"), check=True, capture_output=True)
+    one, other = open_corpus(tmp_path / "killed"), open_corpus(tmp_path / "whole")
+    assert one.rows("anki") == count
+    assert one.to_arrow().equals(other.to_arrow())
+    assert one.manifest.to_json() == other.manifest.to_json()
+
+
+def stored(path: Path) -> set[str]:
+    return Cache(path).keys() if path.exists() else set()
