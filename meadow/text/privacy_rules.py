@@ -128,7 +128,7 @@ RULES: tuple[Rule, ...] = (
             r"|facebook\.com/(?:profile\.php\?id=\d{1,20}|[\w.-]{3,60})/?(?![\w/?.])"
             r"|(?:twitter|x|instagram)\.com/@?\w[\w.]{0,38}\w/?(?![\w/?])"
             r"|linkedin\.com/in/[\w.%-]{1,100}/?"
-            r"|researchgate\.net/profile/[\w.%-]{1,100}/?"
+            r"|researchgate\.net/profile/(?![\w.%-]{1,100}/publication/)[\w.%-]{1,100}/?"
             r"|reddit\.com/u(?:ser)?/[\w-]{2,40}/?)"
         ),
     ),

@@ -177,3 +177,9 @@ def test_a_hundred_kilobytes_of_the_worst_take_a_tenth_of_a_second(unit: str) ->
     watch = Stopwatch()
     scrub(text)
     assert watch.within(0.5)  # 0.1 s on an idle machine; quadratic cost would be minutes
+
+
+def test_a_paper_below_a_profile_is_a_citation() -> None:
+    paper = "https://www.researchgate.net/profile/Ann_Bee/publication/12345_Hives/links/1.pdf"
+    assert scrub(f"[hives]({paper})") == (f"[hives]({paper})", {})
+    assert scrub("https://www.researchgate.net/profile/Ann_Bee")[1] == {"profile_link": 1}
