@@ -12,11 +12,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ _PLACEHOLDERS = r"(?:(?:\d|[A-Z])+ ?)+"
 CLEANING = {
     "courtesies": r"\w+: \|.* → (?:\w+)?|.* → \|",
     "removed_markup": r"\w+: [^→]*[<>][^→]* → ",
-    "scrubbed": rf".* → {_PLACEHOLDERS}\|?",
+    "scrubbed": rf".* → {_PLACEHOLDERS}",
 }
 """What the cleaner's repairs do to the words, whatever the source."""
 
@@ -134,7 +134,9 @@ def _compare_source(
         ]
         try:
             _trace(rows, files, told)
-        except (ValueError, OSError) as error:
+        except NotImplementedError as error:
+            found.not_checked = str(error)
+        except (ValueError, OSError, sqlite3.Error) as error:
             found.findings.append(Finding("raw_unreadable", name, str(error)))
         for row in rows:
             _judge(row, told, found)
@@ -229,7 +231,8 @@ def _judge(row: _Row, told: RawTexts, found: Comparison) -> None:
     """Count what is explained, and name what is not."""
     size = sum(map(len, row.texts.values()))
     if not row.raw or (row.key is None and row.distance > size):
-        found.findings.append(Finding("untraced_row", row.id, "no raw text is like it"))
+        if not found.not_checked:
+            found.findings.append(Finding("untraced_row", row.id, "no raw text is like it"))
         return
     found.compared += 1
     for column, raw in row.raw.items():
@@ -276,14 +279,14 @@ def _explanation(shape: str, repairs: Sequence[str], told: RawTexts) -> str:
         general = "scrubbed" if repair.startswith("scrubbed_") else repair
         general = "courtesies" if repair.removeprefix("removed_") in FORMS else general
         pattern = told.repairs.get(repair) or CLEANING.get(general)
-        if pattern and _compiled(pattern).fullmatch(shape):
+        if pattern and _matches(pattern, shape):
             return repair
     for rule, pattern in told.rules.items():
-        if _compiled(pattern).fullmatch(shape):
+        if _matches(pattern, shape):
             return rule
     return ""
 
 
-@lru_cache(maxsize=256)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.DOTALL)
+def _matches(pattern: str, shape: str) -> bool:
+    """Whether a change is of that shape; a pattern without "|" asks for no edge of the text."""
+    return any(re.fullmatch(pattern, each) for each in (shape, shape.replace("|", "")))

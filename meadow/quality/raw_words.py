@@ -12,17 +12,23 @@ import bz2
 import gzip
 import json
 import re
+import sqlite3
 import unicodedata
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from html.parser import HTMLParser
+from io import StringIO
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
+
+from lxml.html.defs import tags
 
 from meadow.readers.archives import is_archive, members, open_7z_member
 from meadow.source import RawTexts
 
 CHUNK_ROWS = 20_000
+_ZSTD = b"\x28\xb5\x2f\xfd"
 _PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open}
 _REFERENCE = re.compile(rb"&#(?:x([0-9A-Fa-f]{1,8})|(\d{1,9}));")
 
@@ -34,7 +40,8 @@ def read_items(path: Path, told: RawTexts) -> Iterator[tuple[str, Any]]:
     XML element: its attributes where it holds nothing else.
 
     Raises:
-        ValueError: The content is none of these; the message says what is wrong.
+        ValueError: The content is damaged; the message says how.
+        NotImplementedError: No second reader is there for it.
     """
     with ExitStack() as stack:
         with path.open("rb") as file:
@@ -58,12 +65,55 @@ def _items(file: IO[bytes], name: str, path: Path, told: RawTexts) -> Iterator[A
         import polars as pl
 
         yield from pl.read_parquet(path).iter_rows(named=True)
+    elif peeked.startswith((b"SQLite format 3", _ZSTD)):
+        yield from _notes(peeked + file.read())
     elif start.startswith(b"<"):
         yield from _elements(peeked, file, told.element)
     elif start.startswith((b"{", b"[")):
         yield from _json(peeked + file.read())
-    elif name.endswith((".csv", ".tsv")):
+    elif name.endswith(".csv"):
         yield from _table(peeked, file, told.columns)
+    elif name.endswith(".txt"):
+        yield from _export(peeked + file.read())
+    elif not is_archive(path):
+        raise NotImplementedError(f"{name}: no second reader of this form")
+
+
+def _export(data: bytes) -> Iterator[dict[str, Any]]:
+    """The notes of a text export of Anki: lines of settings, then a table."""
+    import pandas as pd
+
+    lines = data.decode("utf-8-sig").splitlines(keepends=True)
+    head = list(takewhile(lambda line: line.startswith("#"), lines))
+    given = dict(line[1:].strip().casefold().partition(":")[::2] for line in head)
+    mark = {"tab": "\t", "comma": ",", "semicolon": ";", "space": " ", "pipe": "|", "colon": ":"}
+    separator = mark.get(given.get("separator", "tab"), given.get("separator", "\t"))
+    rows = lines[len(head) :]
+    table = pd.read_csv(
+        StringIO("".join(rows)),
+        sep=separator,
+        names=range(1 + max((line.count(separator) for line in rows), default=0)),
+        dtype=str,
+        keep_default_na=False,
+    )
+    number = int(given.get("guid column", 0))
+    for row in table.itertuples(index=False):
+        fields = [field for place, field in enumerate(row, 1) if place != number and field == field]
+        yield {"guid": row[number - 1] if number else None, "fields": fields}
+
+
+def _notes(data: bytes) -> Iterator[dict[str, Any]]:
+    """The notes of an Anki collection; other databases and packed media have none."""
+    if data.startswith(_ZSTD):
+        import zstandard
+
+        data = zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    if not data.startswith(b"SQLite format 3"):
+        return
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.deserialize(data[:18] + b"\1\1" + data[20:])  # no write-ahead log is beside it
+        for guid, fields in database.execute("select guid, flds from notes"):
+            yield {"guid": guid, "fields": fields.split("\x1f")}
 
 
 class _Rest:
@@ -177,6 +227,9 @@ class _Words(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Open a block, a list, an item, or a mark."""
+        if tag not in tags:  # only what HTML knows is markup: "TSH <lower limit"
+            self.handle_data(self.get_starttag_text() or "")
+            return
         given = dict(attrs)
         self.verbatim += tag == "pre"
         if tag == "a":

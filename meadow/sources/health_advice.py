@@ -125,7 +125,7 @@ SOURCE = Source(
         read=with_header(("label", "pmid", "sentence")),
         convert=convert,
         raw_texts=RawTexts(
-            raw_texts, repairs={"removed_glued_citation": r"input: \d[\d,]*(?: -?\d[\d,]*)* → \|?"}
+            raw_texts, repairs={"removed_glued_citation": r"input: \d[\d,]*(?: -?\d[\d,]*)* → "}
         ),
         expected_rows=10_848,
     ),

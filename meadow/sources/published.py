@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from meadow.readers import json_rows
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import Converter, File, Options, Origin
+from meadow.source import Converter, File, Options, Origin, RawTexts
 
 OWNER = "medalpaca"
 PAPER = (
@@ -53,6 +54,7 @@ def published_origin(
     sha256: str | None = None,
     size: int | None = None,
     rows: int | None = None,
+    raw_texts: RawTexts | str = "the rows of the 2023 release are not read a second time",
 ) -> Origin:
     """The origin for one repository of the release.
 
@@ -64,6 +66,7 @@ def published_origin(
         sha256: The known hash of the file.
         size: Its known size in bytes.
         rows: How many rows the release states.
+        raw_texts: As in `Origin`.
     """
     file = File(
         name,
@@ -77,7 +80,13 @@ def published_origin(
         convert=convert,
         expected_rows=rows,
         detect=json_rows.starts_with_2023_row,
+        raw_texts=raw_texts,
     )
+
+
+def question_texts(item: Any, _: str) -> Iterator[tuple[None, Mapping[str, str]]]:
+    """The words of a question and its answer, for `check --against-raw`."""
+    yield None, {"input": unquote(item["input"]), "output": item["output"]}
 
 
 def published_row(raw: Raw) -> PublishedRow | Reject:

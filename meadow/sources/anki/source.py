@@ -15,11 +15,22 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import Count2023, File, Input, Options, Origin, Provenance, Rewrite, Source
+from meadow.source import (
+    Count2023,
+    File,
+    Input,
+    Options,
+    Origin,
+    Provenance,
+    RawTexts,
+    Rewrite,
+    Source,
+)
 from meadow.sources.anki.cloze import parse_cloze
 from meadow.sources.anki.crowdanki import is_json, read_crowdanki
 from meadow.sources.anki.package import is_package_or_collection, read_collection
@@ -309,6 +320,33 @@ def _reject(raw: Raw, reason: Reason, detail: str) -> Reject:
     return Reject(str(raw["_where"]), reason, detail, " | ".join(raw["fields"][:2]))
 
 
+_GAP = re.compile(r"\{\{c(\d+)::(.*?)(?:::(.*?))?\}\}", re.DOTALL)
+
+
+def _guid(source_id: str) -> str:
+    return re.sub(r"#c?\d+\Z", "", source_id)
+
+
+def _gap(number: str, gap: re.Match[str]) -> str:
+    return (gap[3] or "") if gap[1] == number else gap[2]
+
+
+def raw_texts(note: Any, _: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The cards that a note may show, for `check --against-raw`: two fields, or one with gaps.
+
+    Which of them it shows is the template's to say, so that the nearest one counts.
+    """
+    for asked, field in enumerate(note["fields"]):
+        gaps = _GAP.findall(field)
+        for number in {number for number, *_ in gaps}:
+            shown = _GAP.sub(partial(_gap, number), field)
+            told = dict.fromkeys(answer for each, answer, _ in gaps if each == number)
+            yield note["guid"], {"input": shown, "output": "; ".join(told)}
+        for told_by in range(len(note["fields"])):
+            if told_by != asked:
+                yield note["guid"], {"input": field, "output": note["fields"][told_by]}
+
+
 SOURCE = Source(
     name=NAME,
     title="Anki flashcards",
@@ -334,6 +372,7 @@ SOURCE = Source(
         ),
         read=read,
         convert=convert,
+        raw_texts=RawTexts(raw_texts, key=_guid, html=True),
     ),
     published=published_origin(
         "medical_meadow_medical_flashcards",

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from functools import partial
 
 from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import Count2023, Options, Origin, Provenance, Rewrite, Source, Wanted
-from meadow.sources.published import PAPER, PAPER_ARXIV, published_origin
+from meadow.source import Count2023, Options, Origin, Provenance, RawTexts, Rewrite, Source, Wanted
+from meadow.sources.published import PAPER, PAPER_ARXIV, published_origin, question_texts
 from meadow.sources.wikidoc import pages as mediawiki
 from meadow.sources.wikidoc.headings import (
     STOCK_HEADINGS,
@@ -175,6 +175,14 @@ SOURCE = Source(
         "medical_meadow_wikidoc_patient_info.json",
         convert_published,
         rows=5942,
+        raw_texts=RawTexts(
+            question_texts,
+            repairs={
+                "lower_case_i": "input: i → I",
+                "page_name_in_topic": r"input: (?i:discharge|patient|paitent) (?i:in\w+) → ",
+                "template_residue": r"output: (?:ev youtube|<).* → ",
+            },
+        ),
     ),
     rewrite=Rewrite("heading", INSTRUCTIONS, partial(section_record, source=NAME)),
     crawl=Wanted(API, category="Patient information"),

@@ -158,6 +158,9 @@ def test_tokens_tell_raised_from_plain_and_signs_from_dashes() -> None:
 
 
 REAL = {
+    "anki": "anki/mcat_exports/notes_html_True.txt",
+    "anki:deck": "anki/MCAT_High_Yield.apkg",
+    "wikidoc_patient_information": "wikidoc/medical_meadow_wikidoc_patient_info.json",
     "medqa": "medqa/questions_US_dev.jsonl",
     "mmmlu:anatomy": "mmlu/anatomy_test.csv",
     "pubmed_causal": "pubmed_causal/data/pubmed_causal_language_use.csv",
