@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := $(if $(VIRTUAL_ENV),$(VIRTUAL_ENV),.venv)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-EXTRAS := train,eval,ray,notebook,dev
+EXTRAS := train,eval,ray,semantic,notebook,dev
 DATA := $(VENV)/.meadow-data
 ALL := $(VENV)/.meadow-all
 WORKERS ?= 2
@@ -17,7 +17,7 @@ PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest
 MODELS := tests/training tests/evaluation tests/meadow/models tests/pipelines/test_study.py \
 	tests/pipelines/test_held_out.py tests/faults/test_model_points.py \
 	tests/security/test_weights.py tests/meadow/build/test_ray_engine.py tests/browser tests/docs \
-	tests/meadow/hub tests/security/test_canary_hub.py
+	tests/meadow/hub tests/security/test_canary_hub.py tests/meadow/exams/test_semantic.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-data test test-models check lint types imports bench nightly nightly-tools fixtures clean

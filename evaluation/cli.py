@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evaluation.images import EXAM, audit, lines
-from meadow.cli.app import Finish, dry_run_option, json_option, log
+from meadow.cli.app import Finish, dry_run_option, errata_option, json_option, log
 from meadow.errors import UsageError
+from meadow.exams.errata import corrections, read_errata
 from meadow.exams.items import ExamItem, eligible, load_exam
 from meadow.samples import FOLDER
 
@@ -71,6 +72,7 @@ def evaluate() -> None:
               help="Score other option orders too.")  # fmt: skip
 @click.option("--stem-blind", is_flag=True, help="Score the options without the stem too.")
 @click.option("--contamination", type=click.Path(path_type=Path), help="A mix, for the strata.")
+@errata_option("known")
 @limit_option
 @click.option("--seed", default=0, help="Of sampled modes.")
 @click.option("--samples", default=5, type=click.IntRange(1), help="Draws of generate_sc.")
@@ -96,6 +98,7 @@ def run_command(as_json: bool, dry_run: bool, out: Path, **options: Any) -> None
         raise UsageError("no model", fix="--model PATH or OWNER/NAME")
     exam, files = exam_files(options["exam"], options["files"])
     items = load_exam(exam, files, images=options["images"])
+    errata = read_errata(options["errata"])
     shots = _shots(exam, options["shots_file"], options["shots"])
     framing = Framing(
         options["template"], shots, options["cut"], options["permute"], options["stem_blind"]
@@ -122,12 +125,15 @@ def run_command(as_json: bool, dry_run: bool, out: Path, **options: Any) -> None
         command=["meadow", *sys.argv[1:]],
         progress=_progress(),
         image_audit=audit(files) if items[0].exam == EXAM else None,
+        corrected=corrections(items, errata),
     )
     if not summary:  # another rank than the first
         return
     for mode, cell in summary["modes"].items():
         low, high = cell["ci95"]
         log(f"{mode}: {cell['accuracy']:.3f} [{low:.3f}, {high:.3f}] of {cell['n']}")
+        if mended := cell.get("errata"):
+            log(f"{mode} with errata: {mended['accuracy']:.3f} of {mended['n']}")
     log(f"chance {summary['chance']:.3f}, cut {summary['n_truncated']}, "
         f"unscorable {summary['n_unscorable']}")  # fmt: skip
     rejected = len(items) - summary["n"]
@@ -279,6 +285,55 @@ def paper_command(out: Path, dry_run: bool, as_json: bool, **options: Any) -> No
         click.echo("\n".join(paper.lines(rows)))
     done = sum(row["run"] is not None for row in rows)
     finish({"rows": rows}, rows_in=len(rows), rows_out=done, rejected=len(rows) - done)
+
+
+@evaluate.command("contamination")
+@click.option("--model", required=True, help="A checkpoint folder or a Hub repository.")
+@click.option("--adapter", help="A PEFT adapter for the model.")
+@click.option("--revision", help="Revision of the Hub repository.")
+@click.option("--dtype", default="auto", help="auto, float32, bfloat16, float16, int8 or nf4.")
+@click.option("--exam", required=True, help="The exam, as for `eval run`.")
+@files_option
+@click.option("--control", "controls", multiple=True, callback=_paths, help="Files of a set of the "
+              "same form that the model cannot have seen.")  # fmt: skip
+@click.option("--before", default=4, type=click.IntRange(1), show_default=True,
+              help="Items of the same set that stand in front of an item.")  # fmt: skip
+@limit_option
+@click.option("--seed", default=0, help="Of the draws.")
+@click.option("--batch-tokens", default=0, help="Tokens per batch.")
+@json_option
+def contamination_command(as_json: bool, **options: Any) -> None:
+    """Ask a model's log-likelihoods whether it has seen an exam: evidence, not proof."""
+    finish = Finish(as_json=as_json)
+    from evaluation import contamination
+    from evaluation.local import load
+
+    exam, files = exam_files(options["exam"], options["files"])
+    sets = [eligible(load_exam(exam, files))]
+    if options["controls"]:
+        sets.append(eligible(load_exam("control", options["controls"])))
+    backend = load(
+        options["model"],
+        adapter=options["adapter"],
+        dtype=options["dtype"],
+        revision=options["revision"],
+        budget=options["batch_tokens"],
+    )
+    seed = options["seed"]
+    chosen = [items[: options["limit"]] for items in sets]
+    found = [contamination.shifts(backend, items, before=options["before"], seed=seed)
+             for items in chosen]  # fmt: skip
+    told = [contamination.describe(own, len(items), seed=seed)
+            for own, items in zip(found, chosen, strict=True)]  # fmt: skip
+    gap = contamination.difference(*found, seed=seed) if len(found) > 1 else None
+    control = told[1] if len(told) > 1 else None
+    text = contamination.verdict(told[0], control, gap)
+    log(text) if as_json else click.echo(text)
+    scored = sum(one["scored"] for one in told)
+    asked = sum(map(len, chosen))
+    document = {"exam": exam, "model": backend.describe(), "set": told[0], "control": control,
+                "difference": gap, "verdict": text}  # fmt: skip
+    finish(document, rows_in=asked, rows_out=scored, rejected=asked - scored)
 
 
 @evaluate.command("rescore")

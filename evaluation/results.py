@@ -217,7 +217,11 @@ def rescore(folder: Path, *, dry_run: bool = False) -> dict[str, Any]:
             levels = {k: i["contamination"] for k, i in run.items.items() if i["contamination"]}
             write_parquet(predictions_table(rows), folder / PREDICTIONS)
             summary = summarise(
-                run.summary["exam"], rows, levels=levels or None, excluded=run.summary["excluded"]
+                run.summary["exam"],
+                rows,
+                levels=levels or None,
+                excluded=run.summary["excluded"],
+                corrected=run.run.get("errata"),
             )
             write_json(folder / SUMMARY, summary)
     return {"responses": read, "changed": changed}

@@ -182,6 +182,7 @@ def run(
     progress: Progress | None = None,
     group: ProcessGroup | None = None,
     image_audit: Mapping[str, Any] | None = None,
+    corrected: Mapping[str, tuple[str, str]] | None = None,
 ) -> dict[str, Any]:
     """Score everything that the journal lacks and write the run's files, run.json last.
 
@@ -196,6 +197,8 @@ def run(
         progress: Told after every batch.
         group: The processes that share the run; by default those of the environment.
         image_audit: What `evaluation.images.audit` found, for run.json.
+        corrected: What `meadow.exams.errata.corrections` says of faulty items; the scores with the
+            errata applied stand beside the others, and change none of them.
 
     Returns:
         The content of summary.json; on other ranks than 0 an empty mapping.
@@ -233,7 +236,9 @@ def run(
             rows += _generated_rows(sheet, journal.done)
             reasons = [item.exclusion_reason for item in items if item.exclusion_reason]
             excluded = Counter(reason.partition(":")[0] for reason in reasons)
-            summary = summarise(settings.exam, rows, levels=levels, excluded=excluded)
+            summary = summarise(
+                settings.exam, rows, levels=levels, excluded=excluded, corrected=corrected
+            )
             write_parquet(items_table(items, levels), out / ITEMS)
             write_parquet(predictions_table(rows), out / PREDICTIONS)
             write_json(out / SUMMARY, summary)
@@ -253,6 +258,7 @@ def run(
                     "wall_seconds": round(time.monotonic() - started, 3),
                     "work": backend.work(),
                     "image_audit": image_audit,
+                    "errata": {key: list(value) for key, value in (corrected or {}).items()},
                 },
             )
         group.wait()

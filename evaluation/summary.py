@@ -79,6 +79,7 @@ def summarise(
     *,
     levels: Mapping[str, str] | None = None,
     excluded: Mapping[str, int] | None = None,
+    corrected: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Everything that the report and the comparison need, from the rows of predictions.parquet.
 
@@ -87,6 +88,7 @@ def summarise(
         rows: All rows.
         levels: Contamination level by item id, where a mix was given.
         excluded: How many items were left out, by reason.
+        corrected: Item id -> erratum and right label ("": not scored), of the faulty items.
     """
     plain = [row for row in rows if not row["variant"]]
     modes = list(dict.fromkeys(row["mode"] for row in rows))
@@ -105,6 +107,10 @@ def summarise(
     for mode in modes:
         own = [row for row in plain if row["mode"] == mode]
         document["modes"][mode] = _mode(mode, own, levels)
+        if faulty := {row["item_id"] for row in own} & {*(corrected or ())}:
+            document["modes"][mode]["errata"] = with_errata(own, corrected or {})
+            names = sorted(str((corrected or {})[key][0]) for key in faulty)
+            document["errata"] = dict(Counter(names))
     variants = _variants(rows, modes)
     if variants:
         document["variants"] = variants
@@ -122,6 +128,22 @@ def cell(rows: Sequence[Row]) -> dict[str, Any]:
         "n": len(rows),
         "correct": right,
     }
+
+
+def with_errata(rows: Sequence[Row], corrected: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The cell of a mode with the errata applied: right answers put right, other faults left out.
+
+    Args:
+        rows: Of one mode, one per item.
+        corrected: Item id -> erratum and right label, or "" where the item is not scored.
+    """
+    kept = []
+    for row in rows:
+        label = corrected[row["item_id"]][1] if row["item_id"] in corrected else row["gold"]
+        if label:
+            right = row["correct"] if label == row["gold"] else row["pred"] == label
+            kept.append({**row, "correct": right})
+    return {**cell(kept), "left_out": len(rows) - len(kept)}
 
 
 def by(rows: Sequence[Row], key: Callable[[Row], str | None]) -> dict[str, dict[str, Any]]:

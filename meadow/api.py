@@ -116,6 +116,7 @@ def build(
     style: str | None = None,
     answers: Answers | None = None,
     limit: int | None = None,
+    errata: Sequence[Place] = (),
     config: Path | None = None,
     workers: int = 1,
     engine: str = "local",
@@ -138,6 +139,7 @@ def build(
         style: Which instruction texts: meadow or 2023.
         answers: Which answers of a question: all, top or accepted.
         limit: Candidate rows per source.
+        errata: Whose faulty questions are left out: `known`, or files beside the known ones.
         config: A meadow.toml to use.
         workers: Processes; the bytes do not depend on them.
         engine: Where the work runs: local, ray, ray://auto or ray://HOST:PORT.
@@ -164,6 +166,7 @@ def build(
         style=style,
         answers=answers,
         limit=limit,
+        errata=errata,
         config=config,
         progress=progress,
     )
@@ -220,8 +223,8 @@ def mix(
         keep_from: Corpora or mixes that are at hand already: what they hold is dropped.
         answer_is: Exam -> what its answers are, where its files do not tell.
         progress: Told one line at a time.
-        changes: drop, deduplicate, threshold, seed, validation, format: other values than the
-            recipe's.
+        changes: drop, deduplicate, threshold, seed, validation, format, errata, semantic,
+            semantic_threshold: other values than the recipe's.
 
     Raises:
         UsageError: The recipe is wrong, or `out` holds something else.

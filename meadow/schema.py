@@ -98,6 +98,8 @@ class Reason(StrEnum):
     LICENSE = "license"
     EXCLUDED = "excluded"
     """Named in exclude_ids.txt: a takedown request."""
+    ERRATUM = "erratum"
+    """Holds a question that is known to be faulty, and errata were asked for."""
     # mixing
     NEAR_DUPLICATE = "near_duplicate"
     CONTAMINATED = "contaminated"

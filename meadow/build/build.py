@@ -37,6 +37,7 @@ class BuildSettings:
         origins: Source -> origin.
         limit: Candidate rows per source; None for all.
         exclude: Ids taken down.
+        errata: Faults that no row may have: question keys and rules.
         recipe: The name of the recipe, where one was used.
         files: The raw files that were named, as `SOURCE[:SUBSET[:ROLE]]=NAME`: no part of the
             identity, since a file of another name may hold the same.
@@ -47,6 +48,7 @@ class BuildSettings:
     origins: Mapping[str, OriginName] = field(default_factory=dict)
     limit: int | None = None
     exclude: frozenset[str] = frozenset()
+    errata: frozenset[str] = frozenset()
     recipe: str | None = None
     files: tuple[str, ...] = ()
 
@@ -60,6 +62,7 @@ class BuildSettings:
             "limit": self.limit,
             "excluded_ids": hash_json(sorted(self.exclude)) if self.exclude else None,
             **({"excluded": len(self.exclude)} if self.exclude else {}),
+            **({"errata": sorted(self.errata)} if self.errata else {}),
         }
 
 
@@ -125,6 +128,7 @@ def build_corpus(
                 options=settings.options,
                 limit=settings.limit,
                 exclude=settings.exclude,
+                errata=settings.errata,
                 expected=(expected or {}).get(name, {}),
                 staging=staging,
             )

@@ -15,6 +15,7 @@ from meadow.build.build import BuildSettings
 from meadow.config import Config, did_you_mean
 from meadow.corpus.manifest import Manifest
 from meadow.errors import FileError, UsageError
+from meadow.exams.errata import read_errata, row_faults
 from meadow.net.stores import fetch, is_remote
 from meadow.schema import Style
 from meadow.source import File, Input, Options, Origin, OriginName, Source
@@ -93,6 +94,7 @@ def plan_build(
     style: str | None = None,
     answers: Answers | None = None,
     limit: int | None = None,
+    errata: Sequence[Place] = (),
     config: Config | None = None,
     locked: Mapping[str, str] | None = None,
     progress: Progress = lambda line: None,
@@ -108,6 +110,7 @@ def plan_build(
         style: Which instruction texts.
         answers: Which answers of a question.
         limit: Candidate rows per source.
+        errata: Whose faulty questions are left out: `known`, or files beside the known ones.
         config: The settings of the machine.
         locked: Label -> SHA-256 as recorded when the file was fetched.
         progress: Told one line per file that is fetched.
@@ -169,6 +172,7 @@ def plan_build(
         origins=origins,
         limit=limit,
         exclude=config.excluded_ids(),
+        errata=frozenset(row_faults(read_errata(errata))),
         recipe=outline.name if outline else None,
         files=tuple(
             ":".join([source, subset, role][: 3 if role != "data" else 2 if subset else 1])

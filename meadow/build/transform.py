@@ -15,6 +15,7 @@ from itertools import accumulate, chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from meadow.exams.errata import row_fault
 from meadow.schema import (
     Fact,
     Raw,
@@ -44,12 +45,14 @@ class Rules:
         origin: Which of its origins.
         options: What the conversion is asked for.
         exclude: Ids taken down: record ids, upstream ids or URLs.
+        errata: Faults that no row may have, as `meadow.exams.errata.row_faults` gives them.
     """
 
     source: str
     origin: OriginName
     options: Options
     exclude: frozenset[str]
+    errata: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -133,7 +136,7 @@ def transform_batch(
 
 
 def _check(record: Record, where: str, rules: Rules) -> Record | Reject:
-    """The record, unless it cannot be written or was taken down."""
+    """The record, unless it cannot be written, was taken down or holds a known error."""
     texts = (record.instruction, record.input, record.output)
     if any(map(has_lone_surrogate, texts)):
         return Reject(where, Reason.LONE_SURROGATE, "not encodable as UTF-8", " ".join(texts))
@@ -141,6 +144,10 @@ def _check(record: Record, where: str, rules: Rules) -> Record | Reject:
         {record.id, record.source_id, record.url, f"{record.source}:{record.source_id}"}
     ):
         return Reject(where, Reason.EXCLUDED, "named in exclude_ids.txt", record.id)
+    if rules.errata and (
+        fault := row_fault(record.input or record.instruction, record.output, rules.errata)
+    ):
+        return Reject(where, Reason.ERRATUM, f"a known error: {fault}", record.id)
     return record
 
 

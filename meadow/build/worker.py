@@ -61,6 +61,7 @@ class SourceTask:
     expected: Mapping[str, str]
     staging: Path
     workers: int = 1
+    errata: frozenset[str] = frozenset()
 
 
 def task_key(task: SourceTask, inputs: Sequence[NamedFile]) -> str:
@@ -79,6 +80,7 @@ def task_key(task: SourceTask, inputs: Sequence[NamedFile]) -> str:
             "options": asdict(task.options),
             "limit": task.limit,
             "exclude": sorted(task.exclude),
+            **({"errata": sorted(task.errata)} if task.errata else {}),
             "versions": manifests.library_versions(),
         }
     )
@@ -167,7 +169,7 @@ def _transformed(task: SourceTask) -> Iterator[Batch]:
     """The source's rows, a batch at a time, up to the limit."""
     from meadow.sources import SOURCES
 
-    rules = Rules(task.source, task.origin, task.options, task.exclude)
+    rules = Rules(task.source, task.origin, task.options, task.exclude, task.errata)
     raws = SOURCES[task.source].origin(task.origin).read(task.inputs, task.options)
     if task.limit is None:
         yield from run_stream(partial(transform_batch, rules=rules), batches(raws), task.workers)

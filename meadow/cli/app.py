@@ -190,6 +190,20 @@ def dry_run_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
+def errata_option(default: str = "off") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The `--errata` option of what reads exams or writes training rows."""
+    return click.option(
+        "--errata",
+        multiple=True,
+        default=[default],
+        show_default=True,
+        metavar="known|off|FILE",
+        callback=lambda _, __, value: [name for one in value for name in one.split(",")],
+        help="Known errors of exams and training sets; a FILE of yours is used beside the known "
+        "ones. Takes commas and repeats.",
+    )
+
+
 def _os_error(error: OSError) -> MeadowError:
     """What the system refused, as an expected fault."""
     from meadow.atomic import is_disk_full

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from meadow.build.engine import LOCAL, check_engine
-from meadow.cli.app import Finish, dry_run_option, grouped, json_option, log
+from meadow.cli.app import Finish, dry_run_option, errata_option, grouped, json_option, log
 from meadow.errors import ExitCode
 
 
@@ -32,6 +32,7 @@ from meadow.errors import ExitCode
     type=click.Choice(["all", "top", "accepted"]),
     help="Which answers of a question (stack_exchange).",
 )
+@errata_option()
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
     "--engine",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, grouped, json_option, log
+from meadow.cli.app import Finish, dry_run_option, errata_option, grouped, json_option, log
 from meadow.errors import FileError, UsageError
 
 if TYPE_CHECKING:
@@ -67,6 +67,18 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="A corpus or mix that you have already: rows that it holds are dropped; repeatable.",
 )
+@errata_option()
+@click.option(
+    "--semantic",
+    metavar="FOLDER",
+    help="Look for reworded exam items too, with the embedding model in FOLDER (a "
+    "sentence-transformers or model2vec folder; pip install 'medical-meadow[semantic]').",
+)
+@click.option(
+    "--semantic-threshold",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="The cosine similarity from which a row is a rewording.",
+)
 @click.option("--seed", type=int, help="The seed of every draw; default: the recipe's.")
 @click.option("--validation", type=click.FloatRange(0, 1, max_open=True), help="Share of rows.")
 @click.option(
@@ -88,6 +100,9 @@ def mix(
     deduplicate: str | None,
     threshold: float | None,
     keep_from: tuple[str, ...],
+    errata: list[str],
+    semantic: str | None,
+    semantic_threshold: float | None,
     seed: int | None,
     validation: float | None,
     row_format: str | None,
@@ -105,7 +120,9 @@ def mix(
     finish = Finish(as_json=as_json)
     wanted: dict[str, Any] = {
         "drop": drop, "deduplicate": deduplicate, "threshold": threshold, "seed": seed,
-        "validation": validation, "format": row_format,
+        "validation": validation, "format": row_format, "semantic": semantic,
+        "semantic_threshold": semantic_threshold,
+        "errata": None if errata == ["off"] else errata,
     }  # fmt: skip
     items = api.load_exams(exam_files(exams), answer_kinds(answers))
     held = [api.open_corpus(place) for place in keep_from]

@@ -13,6 +13,7 @@ is the most likely diagnosis"), tell nothing and do not count. The *level*:
 - `stem+answer`: besides, the output gives the right answer: its text, or its letter where the row
   lists the options;
 - `options`: not the stem, but every option word for word, most of them of five words and more;
+- `semantic`: none of it, but another wording (`meadow.exams.semantic`, only where it is asked for);
 - `none`: less. Per item the row that came nearest is reported, if it came near at all.
 
 Candidates are the pairs that share a few telling runs of four words; each is then looked at word by
@@ -111,7 +112,11 @@ def summarise(contamination: pl.DataFrame, items: Sequence[ExamItem]) -> dict[st
         counts = {}
         for name, key in (("items_found", "item_id"), ("rows", "row_id")):
             levels = mine.group_by(key).agg(pl.col("level").max())["level"].to_list()
-            counts[name] = {level: levels.count(level) for level in FOUND}
+            counts[name] = {
+                level: levels.count(level)
+                for level in FOUND
+                if level != Level.SEMANTIC or level in levels  # looked for only where asked
+            }
         share = mine["item_id"].n_unique() / max(1, len(unique))
         verdict = "no item found" if not len(mine) else f"{share:.1%} of the items found"
         summary[exam] = {"items": len(unique), **counts, "verdict": verdict}

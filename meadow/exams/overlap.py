@@ -17,6 +17,8 @@ against 6,724 rows); one whose every fifth word was replaced keeps more (0.61 in
 LEAST_ALIGNED = 12
 """Words that have to align: half of a short question is a phrase that any text may have."""
 NEAR_DUPLICATE = 0.7
+SEMANTIC_THRESHOLD = 0.8
+"""Cosine from which embeddings of all-MiniLM-L6-v2 are a rewording; another model has another."""
 _FRAME_WORDS = """
 a an and the this that these those of in for to at by on with is are was were be been would will
 should which what who how following most more best next likely probable appropriate patient
@@ -40,6 +42,7 @@ class Level(StrEnum):
 
     NONE = "none"
     OPTIONS = "options"
+    SEMANTIC = "semantic"
     STEM = "stem"
     STEM_AND_ANSWER = "stem+answer"
 

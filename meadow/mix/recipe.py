@@ -15,6 +15,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from meadow.config import Settings, did_you_mean, parse_settings, read_settings
 from meadow.errors import FileError, UsageError
+from meadow.exams.overlap import SEMANTIC_THRESHOLD
 from meadow.schema import Style
 from meadow.source import OriginName
 
@@ -139,6 +140,9 @@ class MixRecipe(Settings):
         deduplicate: Nothing, equal rows, or near duplicates too.
         threshold: The Jaccard similarity from which two rows are near duplicates.
         drop: What decontamination removes; the report comes in any case.
+        errata: Whose faulty questions are dropped: `known`, or files beside the known ones.
+        semantic: A folder with an embedding model, to look for reworded exam items too; or nothing.
+        semantic_threshold: The cosine similarity from which a row is a rewording.
         exam_sources: Sources that are exams elsewhere and are taken all the same.
         exclude: Sources that are left out where `parts` is empty.
         arithmetic: Remarks on the expected numbers, printed below the table.
@@ -152,6 +156,9 @@ class MixRecipe(Settings):
     deduplicate: Deduplication = "near"
     threshold: float = Field(default=0.7, gt=0, le=1)
     drop: DropLevel = "none"
+    errata: tuple[str, ...] = ()
+    semantic: str = ""
+    semantic_threshold: float = Field(default=SEMANTIC_THRESHOLD, gt=0, le=1)
     exam_sources: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     arithmetic: tuple[str, ...] = ()

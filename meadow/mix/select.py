@@ -2,11 +2,12 @@
 
 The steps, in order, each with its rows in, rows out and the reasons of the others:
 
-    select -> exams -> licence -> duplicates -> contamination -> sample
+    select -> exams -> licence -> errata -> duplicates -> contamination -> sample
 
 `select` leaves out what the recipe does not name; `exams` leaves out sources that are exams
 elsewhere; `licence` leaves out rows that may not be redistributed, unless their source was accepted
-by name; the rest is in `meadow.mix.duplicates` and `meadow.exams.contamination`. Repeats (weights
+by name; `errata` leaves out rows with known errors and stands there only where the recipe names
+errata; the rest is in `meadow.mix.duplicates` and `meadow.exams.contamination`. Repeats (weights
 above 1) come after the last step and are counted apart. Every draw is a hash of (seed, record id):
 adding rows to a source changes little of what is drawn.
 
@@ -17,6 +18,7 @@ corpus to the mix by `meadow.mix.write`.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,7 @@ import numpy.typing as npt
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Step
 from meadow.errors import UsageError
+from meadow.exams.errata import read_errata, row_fault, row_faults
 from meadow.exams.items import ExamItem
 from meadow.licenses import LICENSES
 from meadow.mix.duplicates import Duplicates, find_duplicates
@@ -127,6 +130,7 @@ def select_rows(
     kept.drop("select", {Reason.NOT_A_TARGET: part_of < 0})
     _leave_out_exams(kept, recipe, warnings)
     gate = _check_licenses(kept, list(accepted), warnings)
+    faults = _drop_faulty(kept, recipe)
     for step in kept.steps:
         progress(f"{step.name}: in {step.rows_in:,}, out {step.rows_out:,}")
     duplicates = _drop_duplicates(kept, recipe, held)
@@ -162,6 +166,7 @@ def select_rows(
             "threshold": recipe.threshold,
         },
         "contamination": _verdicts(contamination, exams or {}, ids),
+        **faults,
         "drop": recipe.drop,
         "licence_gate": gate,
         "accepted_licences": gate["accepted"],
@@ -261,6 +266,18 @@ def _check_licenses(kept: _Rows, accepted: list[str], warnings: list[str]) -> di
     }
 
 
+def _drop_faulty(kept: _Rows, recipe: MixRecipe) -> dict[str, Any]:
+    """Leave out the rows with known errors, where the recipe names errata; how many, by erratum."""
+    faults = row_faults(read_errata(recipe.errata))
+    if not faults:
+        return {}
+    columns = kept.current().select("instruction", "input", "output").iter_rows()
+    found = [row_fault(text or instruction, out, faults) for instruction, text, out in columns]
+    kept.drop("errata", {Reason.ERRATUM: np.array([fault is not None for fault in found], bool)})
+    counts = Counter(faults[fault] for fault in found if fault is not None)
+    return {"errata": {"known": len(faults), "rows": dict(sorted(counts.items()))}}
+
+
 def _drop_duplicates(kept: _Rows, recipe: MixRecipe, held: Sequence[Corpus]) -> Duplicates:
     import polars as pl
 
@@ -300,10 +317,16 @@ def _drop_contaminated(
     warnings: list[str],
 ) -> pl.DataFrame:
     from meadow.exams.contamination import find_contamination, rows_to_drop
+    from meadow.exams.semantic import with_reworded
 
     if not exams and recipe.drop != "none":
         warnings.append("no exam was given: nothing was decontaminated (--exam NAME=PATH)")
-    found = find_contamination(kept.current(), [item for items in exams.values() for item in items])
+    items = [item for own in exams.values() for item in own]
+    found = find_contamination(kept.current(), items)
+    if recipe.semantic and items:
+        found = with_reworded(
+            found, kept.current(), items, recipe.semantic, recipe.semantic_threshold
+        )
     gone = kept.current()["id"].is_in(rows_to_drop(found, recipe.drop).implode())
     kept.drop("contamination", {Reason.CONTAMINATED: gone.to_numpy()})
     return found

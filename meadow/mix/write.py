@@ -20,7 +20,9 @@ from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import NAME, Manifest, NamedFile, hash_json, library_versions
 from meadow.corpus.shards import write_parquet, write_shards
 from meadow.exams.contamination import FILE_NAME as CONTAMINATION
+from meadow.exams.errata import read_errata, row_faults
 from meadow.exams.items import ExamItem
+from meadow.exams.semantic import fingerprint
 from meadow.mix.recipe import MixRecipe, recipe_names
 from meadow.mix.select import Selection, select_rows
 from meadow.schema import arrow_schema
@@ -43,13 +45,22 @@ def mix_settings(
     """What identifies a mix folder: recipe, exams, accepted licences, what is held elsewhere."""
     return {
         "recipe": recipe.name,
-        "mix": recipe.model_dump(mode="json"),
+        "mix": recipe.model_dump(mode="json", exclude={"errata", "semantic", "semantic_threshold"}),
         "exams": sorted(exams),
         "accepted_licences": sorted(set(accepted)),
         **({} if recipe.name in recipe_names() else {"own_recipe": True}),
         **(
             {"held": [[[s.path, s.sha256] for s in one.manifest.shards()] for one in held]}
             if held
+            else {}
+        ),
+        # by what they hold, not by where they lie
+        **(
+            {"errata": sorted(row_faults(errata))} if (errata := read_errata(recipe.errata)) else {}
+        ),
+        **(
+            {"semantic": fingerprint(recipe.semantic) | {"threshold": recipe.semantic_threshold}}
+            if recipe.semantic
             else {}
         ),
     }

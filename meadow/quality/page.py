@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from meadow import charts
 from meadow.errors import UsageError
-from meadow.exams.overlap import FOUND
+from meadow.exams.overlap import FOUND, Level
 from meadow.text.markdown import Markdown, escape_cell
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -100,6 +100,8 @@ def tables(report: Mapping[str, Any]) -> dict[str, Table]:
     kinds = report["personal_data"]["kinds"]
     names = [words(name) for name in duplicates["sources"]]
     sizes = [(part, value) for part in ("prompt", "output") for value in ("median", "p95", "max")]
+    exams = report["contamination"]["exams"]  # a level that was not looked for has no column
+    levels = [x for x in FOUND if x != Level.SEMANTIC or any(x in exam["rows"] for exam in exams)]
     # what a mix loses, it loses step by step: see the flow
     build = report["stage"] == "build"
     return {
@@ -159,13 +161,13 @@ def tables(report: Mapping[str, Any]) -> dict[str, Table]:
         ),
         "contamination": Table(
             (
-                "Exam", "Items#", "Found#", *(f"Rows: {level}#" for level in FOUND),
+                "Exam", "Items#", "Found#", *(f"Rows: {level}#" for level in levels),
                 "Still here#", "Verdict~",
             ),
             [
                 (
                     exam["exam"], count(exam["items"]), count(sum(exam["items_found"].values())),
-                    *(count(exam["rows"].get(level, 0)) for level in FOUND),
+                    *(count(exam["rows"].get(level, 0)) for level in levels),
                     count(sum(exam["remaining"].values())),
                     exam["verdict"] or _verdict(exam["rows"]),
                 )

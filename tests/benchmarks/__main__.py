@@ -1,8 +1,9 @@
 """`make bench`: run one benchmark or all of them; the last line of the output is one JSON object.
 
 Each result also goes into docs/benchmarks.json and docs/benchmarks.md, in the place of its own
-former one. All of them run one after the other, each in a process of its own; then the last line
-holds every ratio under "<benchmark>: <what>".
+former one; one that calls itself strict fails where a target is missed. All of them run one after
+the other, each in a process of its own; then the last line holds every ratio under
+"<benchmark>: <what>".
 """
 
 import argparse
@@ -13,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import DOCS, keep
+from benchmarks.results import DOCS, keep, verdicts
 
 
 def main() -> None:
@@ -36,6 +37,9 @@ def main() -> None:
             options += ["--size-mb", str(arguments.size_mb)]
         result = run_all(arguments.name or names, options)
     print(json.dumps(result), flush=True)
+    missed = [what for what, _, _, met in verdicts(result) if met is False]
+    if result.get("strict") and missed:
+        sys.exit(f"missed: {', '.join(missed)}")
 
 
 def run_all(names: list[str], options: list[str]) -> dict[str, Any]:

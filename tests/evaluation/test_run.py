@@ -298,3 +298,34 @@ def test_the_runs_key_holds_what_matters(items: list[ExamItem]) -> None:
             settings("letter", cut="left"), settings("letter", shots=(items[0],))]  # fmt: skip
     assert len({json.dumps(one.to_json()) for one in made}) == len(made)
     assert runs.prompt_hash(Framing()) != runs.prompt_hash(Framing(template="short"))
+
+
+def test_scores_stand_with_and_without_errata(
+    local: Any, sample_items: list[ExamItem], tmp_path: Path
+) -> None:
+    from evaluation.report import write_report
+
+    items = sample_items[:6]
+    what = settings("letter")
+    plain = run(local(), items, what, tmp_path / "plain")
+    assert "errata" not in plain
+    assert "errata" not in plain["modes"]["letter"]
+    picked = {row["item_id"]: row for row in
+              read_parquet(tmp_path / "plain" / "predictions.parquet").to_pylist()}  # fmt: skip
+    wrong = next(item for item in items if not picked[item.item_id]["correct"])
+    gone = next(item for item in items if item is not wrong)
+    corrected = {
+        wrong.item_id: ("key", picked[wrong.item_id]["pred"]),
+        gone.item_id: ("caseless", ""),
+    }
+    found = run(local(), items, what, tmp_path / "mended", corrected=corrected)
+    cell = found["modes"]["letter"]
+    assert cell["accuracy"] == plain["modes"]["letter"]["accuracy"]
+    right = plain["modes"]["letter"]["correct"] + 1 - picked[gone.item_id]["correct"]
+    assert (cell["errata"]["n"], cell["errata"]["correct"]) == (5, right)
+    assert cell["errata"]["left_out"] == 1
+    assert found["errata"] == {"caseless": 1, "key": 1}
+    write_report([tmp_path / "mended"], tmp_path / "report")
+    for name in ("report.html", "report.md"):
+        text = (tmp_path / "report" / name).read_text(encoding="utf-8")
+        assert "with the errata applied (caseless, key)" in text

@@ -1,0 +1,157 @@
+"""Has a model seen an exam? What its own log-likelihoods say, as evidence and not as proof.
+
+The idea of CoDeC (Zawalski et al. 2025, arXiv:2510.27055): to a model that has not seen a set, its
+other items in front of an item tell how such items go on, and it becomes more likely. To one
+that has learned the items by heart they are in the way, and it becomes less likely. So the share of
+items whose log-likelihood *falls* is high for a set that was trained on and low for one that was
+not. Where low ends depends on the model and on the form of the items: a control set of the same
+form that the model cannot have seen (made after it, or by oneself) stands beside the exam.
+
+What it cannot say: whether a single item was seen; why an exam whose style is everywhere looks
+familiar; that an exam is clean, since training on much else wears the trace off.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evaluation.backend import Backend
+from evaluation.questions import Part, Unit
+from evaluation.stats import ALPHA, RESAMPLES
+from meadow.errors import UsageError
+from meadow.exams.items import ExamItem
+from meadow.prompt import exam_input
+
+CUE = "Question:"
+"""Stands before every item, alone or not, so that the same tokens are scored in both cases."""
+BEFORE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """What other items in front did to one item.
+
+    Args:
+        item_id: The item.
+        before: How many stood in front: fewer than asked for where the context is short.
+        shift: Log-likelihood per token behind the others, less that of the item alone.
+    """
+
+    item_id: str
+    before: int
+    shift: float
+
+
+def item_text(item: ExamItem) -> str:
+    """An item as it would stand in a training set: question, options, answer."""
+    asked = exam_input(item.question, list(item.options))
+    return f" {asked}\nAnswer: {item.answer}: {item.answer_text}"
+
+
+def shifts(
+    backend: Backend, items: Sequence[ExamItem], *, before: int = BEFORE, seed: int = 0
+) -> list[Shift]:
+    """Score every item alone and behind others of the same set; what does not fit is left out.
+
+    Args:
+        backend: The checkpoint.
+        items: Of one set, at least two.
+        before: Items that stand in front, drawn per item.
+        seed: Of the draw.
+    """
+    if len(items) < 2:
+        raise UsageError(
+            "an item needs another one of its set in front of it", fix="give a set of two and more"
+        )
+    texts = {item.item_id: item_text(item) for item in items}
+    units, used = [], {}
+    for key, text in texts.items():
+        others = [other for other in texts if other != key]
+        drawn = random.Random(f"{seed}{key}").sample(others, min(before, len(others)))  # noqa: S311
+        while drawn:
+            context = "".join(f"{CUE}{texts[other]}\n\n" for other in drawn) + CUE
+            if backend.limit is None or backend.count(context + text) <= backend.limit:
+                parts = (Part("text", "alone", CUE, (text,)), Part("text", "", context, (text,)))
+                units.append(Unit(key, parts))
+                used[key] = len(drawn)
+                break
+            drawn.pop()
+    batches = backend.plan(units, cut_left=False)
+    found = {}
+    for index, members in enumerate(batches.members):
+        for member, scores in zip(members, backend.score(batches, index), strict=True):
+            (alone,), (behind,) = scores
+            # the two may differ by a token where the border falls otherwise
+            shift = behind.loglik / behind.tokens - alone.loglik / alone.tokens
+            found[units[member].key] = shift
+    return [Shift(key, used[key], found[key]) for key in used]
+
+
+def describe(found: Sequence[Shift], items: int, *, seed: int = 0) -> dict[str, Any]:
+    """The figures of one set, with 95 % bootstrap intervals over its items.
+
+    Args:
+        found: What `shifts` gives.
+        items: Items of the set.
+        seed: Of the bootstrap.
+
+    Returns:
+        items, scored, falling (share of items that became less likely) and shift (mean change of
+        the log-likelihood per token), the last two as value and ci95.
+    """
+    if not found:
+        raise UsageError(
+            "no two items fit into the model's context together", fix="a model with a longer one"
+        )
+    values = np.array([one.shift for one in found])
+    figures = {"falling": values < 0, "shift": values}
+    return {
+        "items": items,
+        "scored": len(found),
+        "before": float(np.mean([one.before for one in found])),
+        **{
+            name: {
+                "value": float(np.mean(own)),
+                "ci95": np.quantile(_means(own, seed), (ALPHA / 2, 1 - ALPHA / 2)).tolist(),
+            }
+            for name, own in figures.items()
+        },
+    }
+
+
+def difference(exam: Sequence[Shift], control: Sequence[Shift], *, seed: int = 0) -> dict[str, Any]:
+    """How much more often items of the exam fall than those of the control set: value and ci95."""
+    falling = [np.array([one.shift < 0 for one in found]) for found in (exam, control)]
+    means = _means(falling[0], seed) - _means(falling[1], seed + 1)
+    return {
+        "value": float(np.mean(falling[0]) - np.mean(falling[1])),
+        "ci95": np.quantile(means, (ALPHA / 2, 1 - ALPHA / 2)).tolist(),
+    }
+
+
+def _means(values: Any, seed: int) -> Any:
+    """The means of bootstrap samples."""
+    draw = np.random.default_rng(seed)
+    return np.array([
+        values[draw.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES // 5)
+    ])  # fmt: skip
+
+
+def verdict(
+    exam: dict[str, Any], control: dict[str, Any] | None, gap: dict[str, Any] | None
+) -> str:
+    """One sentence, which claims no more than the figures do."""
+    share, (low, high) = exam["falling"]["value"], exam["falling"]["ci95"]
+    text = f"{share:.0%} [{low:.0%}, {high:.0%}] of {exam['scored']} items are less likely behind "
+    text += "others of their set"
+    if control is None or gap is None:
+        return f"{text}; without a control set this cannot be weighed."
+    text += f", {control['falling']['value']:.0%} of the {control['scored']} of the control set"
+    if gap["ci95"][0] > 0:
+        return f"{text}: evidence, not proof, that the model has seen the exam."
+    return f"{text}: no evidence that the model has seen the exam, which proves nothing."
