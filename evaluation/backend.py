@@ -64,6 +64,12 @@ class Backend(Protocol):
 
     limit: int | None
     """Longest input in tokens; None where it is not known."""
+    together: int
+    """Questions that are generated together; fixed, so that padding is the same in every run."""
+    tokenizer: Any
+    """Frames chat prompts; None where none is at hand."""
+    chat: bool
+    """Whether whoever answers frames the prompt, and so knows where its turn ends."""
 
     def describe(self) -> dict[str, Any]:
         """What identifies the model, for run.json and the run's key."""
@@ -81,4 +87,4 @@ class Backend(Protocol):
         """Per member of a batch, per part, a score per continuation."""
 
     def generate(self, prompts: Sequence[str], samplings: Sequence[Sampling]) -> list[Response]:
-        """A response per prompt; each with its own sampling (and seed)."""
+        """A response per prompt; all sampled alike but for the seed."""

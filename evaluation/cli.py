@@ -13,7 +13,9 @@ from evaluation.images import EXAM, audit, lines
 from meadow.cli.app import Finish, dry_run_option, errata_option, json_option, log
 from meadow.errors import UsageError
 from meadow.exams.errata import corrections, read_errata
-from meadow.exams.items import ExamItem, eligible, load_exam
+from meadow.exams.items import ALIASES, EXAMS, ExamItem, eligible, load_exam
+from meadow.exams.meaning import ANSWER_IS
+from meadow.models.loading import template_trained_in
 from meadow.samples import FOLDER
 
 if TYPE_CHECKING:
@@ -58,12 +60,19 @@ def evaluate() -> None:
 @click.option("--adapter", help="A PEFT adapter for the model.")
 @click.option("--revision", help="Revision of the Hub repository.")
 @click.option("--dtype", default="auto", help="auto, float32, bfloat16, float16, int8 or nf4.")
-@click.option("--exam", required=True, help="usmle_self_assessment, medqa, mmlu_medical, medmcqa, "
-              "pubmedqa, medbullets, sample, or any name with --file.")  # fmt: skip
+@click.option("--exam", required=True, help=f"{', '.join((*EXAMS, *ALIASES))}, {SAMPLE}, or any "
+              "name with --file.")  # fmt: skip
 @files_option
+@click.option("--answer-is", type=click.Choice(ANSWER_IS),
+              help="What the answers of the files are, where a file does not tell: labels, places "
+              "from 0 or 1, or the right option's text.")  # fmt: skip
 @images_option
 @modes_option
-@click.option("--template", default="medalpaca", help="Prompt: medalpaca, alpaca, short or chat.")
+@click.option("--template", help="Prompt: medalpaca, alpaca, short, bare or chat; by default what "
+              "the model was trained with, else chat over --chat, else medalpaca.")  # fmt: skip
+@click.option("--thinking", help="on, off, or budget N: what a chat template is told, and after "
+              "how many tokens thinking is closed.")  # fmt: skip
+@click.argument("thinking_tokens", metavar="", nargs=-1, type=int)
 @click.option("--shots", default=0, type=click.IntRange(0), help="Few-shot examples.")
 @click.option("--shots-file", type=click.Path(path_type=Path), help="The exam's dev file for them.")
 @click.option("--cut", default="stem", type=click.Choice(["stem", "left"]),
@@ -84,33 +93,55 @@ def evaluate() -> None:
 @click.option("--base-url", "base_urls", multiple=True, help="An OpenAI-compatible server; several "
               "share the work.")  # fmt: skip
 @click.option("--chat", is_flag=True, help="Generate over chat completions.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The run's folder.")
+@click.option("--preview", type=click.IntRange(1), help="Print the prompts of N items as they "
+              "would be sent, and stop.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), help="The run's folder.")
 @dry_run_option
 @json_option
-def run_command(as_json: bool, dry_run: bool, out: Path, **options: Any) -> None:
+def run_command(as_json: bool, dry_run: bool, out: Path | None, **options: Any) -> None:
     """Score a checkpoint on an exam; the same command continues a killed run."""
     finish = Finish(as_json=as_json)
-    from evaluation.modes import parse_modes
+    from evaluation.modes import GENERATED, parse_modes
     from evaluation.questions import Framing
-    from evaluation.run import Settings, run
+    from evaluation.run import Settings, preview, run
 
     if not options["model"]:
         raise UsageError("no model", fix="--model PATH or OWNER/NAME")
+    if out is None and not options["preview"]:
+        raise UsageError("no folder for the run", fix="--out DIR")
     exam, files = exam_files(options["exam"], options["files"])
-    items = load_exam(exam, files, images=options["images"])
+    items = load_exam(exam, files, images=options["images"], answer_is=options["answer_is"])
     errata = read_errata(options["errata"])
     shots = _shots(exam, options["shots_file"], options["shots"])
+    modes = parse_modes(options["modes"] or "letter")
+    thinking, budget = _thinking(options)
+    served = options["chat"] and set(modes) <= set(GENERATED)
+    trained = None if options["base_urls"] else template_trained_in(options["model"])
     framing = Framing(
-        options["template"], shots, options["cut"], options["permute"], options["stem_blind"]
+        options["template"] or trained or ("chat" if served else "medalpaca"),
+        shots,
+        options["cut"],
+        options["permute"],
+        options["stem_blind"],
+        thinking,
     )
     settings = Settings(
         items[0].exam,
-        parse_modes(options["modes"] or "letter"),
+        modes,
         framing,
         options["seed"],
         options["samples"],
         options["max_new_tokens"],
+        budget,
     )
+    if options["preview"]:
+        prompts = preview(_prompter(options), items, settings, options["preview"])
+        for prompt in () if as_json else prompts:
+            click.echo(f"{prompt['item_id']} {prompt['mode']}\n{prompt['prompt']}\n"
+                       f"{prompt['token_ids']}\n")  # fmt: skip
+        finish(prompts, rows_in=len(prompts))
+        return
+    assert out is not None  # said above
     if dry_run:
         finish(_plan(items, settings, options["limit"]), rows_in=len(items))
         return
@@ -159,11 +190,49 @@ def _shots(exam: str, path: Path | None, count: int) -> tuple[ExamItem, ...]:
     return tuple(eligible(load_exam(exam, [path]))[:count])
 
 
+def _thinking(options: dict[str, Any]) -> tuple[bool | None, int]:
+    """(what a template is told, budget) of `--thinking on|off|budget N`."""
+    word, _, number = (options["thinking"] or "").replace("=", " ").partition(" ")
+    tokens = [*map(int, number.split()), *options["thinking_tokens"]] if _digits(number) else []
+    if word == "budget" and len(tokens) == 1 and tokens[0] > 0 and not options["chat"]:
+        return True, tokens[0]
+    if word in ("on", "off", "") and not number and not options["thinking_tokens"]:
+        return {"on": True, "off": False, "": None}[word], 0
+    raise UsageError(
+        "a chat route cannot be told when to stop thinking"
+        if word == "budget" and options["chat"]
+        else f"unknown thinking {options['thinking']!r}",
+        fix="--thinking on, off, or (without --chat) budget N",
+    )
+
+
+def _digits(text: str) -> bool:
+    return not text or text.isdecimal()
+
+
+def _prompter(options: dict[str, Any]) -> Any:
+    """What makes a run's prompts, without weights and without a request."""
+    if options["base_urls"]:
+        from evaluation.server import HttpBackend
+
+        return HttpBackend(options["base_urls"], options["model"], chat=options["chat"])
+    from evaluation.local import prompter
+
+    return prompter(
+        options["model"], revision=options["revision"], max_length=options["max_length"]
+    )
+
+
 def _backend(options: dict[str, Any], settings: Settings) -> Backend:
     if options["base_urls"]:
         from evaluation.server import HttpBackend
 
-        backend = HttpBackend(options["base_urls"], options["model"], chat=options["chat"])
+        backend = HttpBackend(
+            options["base_urls"],
+            options["model"],
+            chat=options["chat"],
+            thinking=settings.framing.thinking,
+        )
         backend.probe(settings.modes)
         return backend
     from evaluation.local import load

@@ -81,8 +81,10 @@ def _warnings(a: Finished, b: Finished, mode: str) -> list[str]:
             f"{len(first - second)} questions only in {a.name}, {len(second - first)} only in "
             f"{b.name}: both were compared on {len(first & second)}"
         )
+    prompts = a.prompts(mode).items() & b.prompts(mode).items()
+    if differing := len(first & second) - len(prompts):
+        found.append(f"prompts of {differing} questions differ")
     for key, what in (
-        ("prompt_sha256", "prompts differ"),
         ("framing", "shots, cuts or option orders differ"),
         ("max_new_tokens", "response limits differ"),
     ):

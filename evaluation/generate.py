@@ -1,5 +1,7 @@
 """Generated answers: greedy, self-consistent, reasoned, and as the 2023 script drew them.
 
+A budget of thinking is spent first; thinking that outgrows it is closed, and the answer follows.
+
 The 2023 protocol is kept with its faults, so that old numbers can be understood. A response is
 stripped of everything but letters and digits at both ends; it is accepted if it then looks like
 "X: text" (any capital letter; a colon, a full stop or nothing; a space; more), and drawn again
@@ -15,21 +17,18 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
-from evaluation.backend import Backend, Sampling
+from evaluation.backend import Backend, Response, Sampling
 from evaluation.modes import prediction
-from evaluation.parse import Parsed, Status, parse
+from evaluation.parse import CLOSING, Parsed, Status, answer_of, parse
 from evaluation.questions import Question
-from meadow.prompt import EXAM_CUE
 
-CHUNK = 8
-"""Questions that are generated together; fixed, so that padding is the same in every run."""
-STOP = ("\n###", "\n\nBelow is an instruction")
-REASON = 'Let us think step by step, and end with "The answer is" and a letter.\n'
 SC_TEMPERATURE = 0.7
 NEW_TOKENS = {"generate": 128, "generate_sc": 128, "cot": 512, "medalpaca_legacy": 128}
+CHAT_TOKENS = 2048
+"""Of a chat model that is asked to reason, or that thinks before it writes."""
 TRIES_2023 = 5
 _EDGES_2023 = re.compile(r"^[^a-zA-Z0-9]+|[^a-zA-Z0-9]+$")
 _ACCEPTED_2023 = re.compile(r"^[A-Z](:|\.|) .+")
@@ -41,10 +40,24 @@ def seed_of(seed: int, item_id: str, mode: str, draw: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
 
-def new_tokens(mode: str, limit: int | None, asked: int | None = None) -> int:
-    """The limit of a response; at most a quarter of the context, which the prompt needs."""
-    wanted = asked or NEW_TOKENS[mode]
-    return min(wanted, max(1, limit // 4)) if limit else wanted
+def new_tokens(
+    mode: str,
+    limit: int | None,
+    asked: int | None = None,
+    *,
+    chat: bool = False,
+    thinking: bool | None = None,
+    budget: int = 0,
+) -> int:
+    """The limit of a response, thinking included.
+
+    At most a quarter of the context, which the prompt needs; half of it where a model is to reason,
+    and three quarters where the limit was asked for.
+    """
+    reasons = budget or (chat and (thinking or (mode == "cot" and thinking is None)))
+    wanted = (asked or (CHAT_TOKENS if reasons and not budget else NEW_TOKENS[mode])) + budget
+    share = 3 if asked else 2 if reasons else 1
+    return min(wanted, max(1, limit * share // 4)) if limit else wanted
 
 
 def draw(
@@ -55,36 +68,56 @@ def draw(
     seed: int,
     samples: int,
     tokens: int,
+    budget: int = 0,
+    stop: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Generate the responses of a chunk of questions: unit key -> value for the journal."""
     if mode == "medalpaca_legacy":
         return {unit_key(mode, q): _legacy(backend, q, seed=seed, tokens=tokens) for q in questions}
-    prompts = [prompt_of(mode, question) for question in questions]
     if mode == "generate_sc":
         drawn = []
-        for question, prompt in zip(questions, prompts, strict=True):
+        for question in questions:
             seeds = [seed_of(seed, question.item.item_id, mode, index) for index in range(samples)]
-            samplings = [Sampling(tokens, SC_TEMPERATURE, seed=one, stop=STOP) for one in seeds]
-            drawn.append(backend.generate([prompt] * samples, samplings))
+            samplings = [Sampling(tokens, SC_TEMPERATURE, seed=one, stop=stop) for one in seeds]
+            drawn.append(_respond(backend, [question.context] * samples, samplings, budget))
     else:
-        greedy = [Sampling(tokens, stop=STOP)] * len(prompts)
-        drawn = [[response] for response in backend.generate(prompts, greedy)]
+        prompts = [question.context for question in questions]
+        greedy = [Sampling(tokens, stop=stop)] * len(prompts)
+        drawn = [[response] for response in _respond(backend, prompts, greedy, budget)]
     return {
         unit_key(mode, question): [asdict(response) for response in responses]
         for question, responses in zip(questions, drawn, strict=True)
     }
 
 
+def _respond(
+    backend: Backend, prompts: Sequence[str], samplings: Sequence[Sampling], budget: int
+) -> list[Response]:
+    """Responses, with the mark in front that says that the prompt opened the thinking."""
+    first = [replace(one, max_new_tokens=budget or one.max_new_tokens) for one in samplings]
+    opened = ["<think>" * prompt.rstrip().endswith("<think>") for prompt in prompts]
+    found = [
+        Response(mark + response.text, response.at_limit)
+        for mark, response in zip(opened, backend.generate(prompts, first), strict=True)
+    ]
+    cut = [place for place, response in enumerate(found) if response.at_limit] if budget else []
+    begun = []
+    for place in cut:
+        text = found[place].text
+        mark = next((mark for mark in CLOSING if mark in text), "<think>")
+        begun.append(text + CLOSING[mark] if answer_of(text) is None else text)
+    rest = backend.generate(
+        [prompts[p] + text[len(opened[p]) :] for p, text in zip(cut, begun, strict=True)],
+        [replace(samplings[p], max_new_tokens=samplings[p].max_new_tokens - budget) for p in cut],
+    )
+    for place, text, more in zip(cut, begun, rest, strict=True):
+        found[place] = Response(text + more.text, more.at_limit)
+    return found
+
+
 def unit_key(mode: str, question: Question) -> str:
     """The journal's key of a question's responses."""
     return f"{mode}:{question.item.item_id}"
-
-
-def prompt_of(mode: str, question: Question) -> str:
-    """The prompt of a generating mode; reasoning comes in place of the answer cue."""
-    if mode == "cot":
-        return question.context.removesuffix(EXAM_CUE) + REASON
-    return question.context
 
 
 def _legacy(backend: Backend, question: Question, *, seed: int, tokens: int) -> dict[str, Any]:

@@ -12,9 +12,10 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from evaluation.backend import Batches, Response, Sampling
+from evaluation.parse import THOUGHT_TOKENS
 from evaluation.questions import Unit
 from evaluation.scorer import Scorer, choose
-from evaluation.trie import Group, Score, cut_left, encode
+from evaluation.trie import Group, Score, cut_left, encode, tokenize
 from meadow.atomic import sha256_file
 from meadow.corpus.manifest import hash_json
 from meadow.errors import FileError
@@ -23,6 +24,7 @@ from meadow.models.loading import (
     choose_precision,
     default_device,
     load_adapter,
+    load_config,
     load_model,
     load_tokenizer,
     quiet,
@@ -33,7 +35,33 @@ UNLIMITED = 10**9
 """Tokenizers without a limit name one above this."""
 
 
-class LocalBackend:
+GENERATED_TOGETHER = {"cpu": 8, "cuda": 32}
+
+
+class Prompter:
+    """What prompts are made with: a tokenizer and the length of a context.
+
+    Args:
+        tokenizer: The model's own.
+        limit: Longest input in tokens.
+    """
+
+    chat = False
+
+    def __init__(self, tokenizer: Any, limit: int) -> None:
+        self.tokenizer = tokenizer
+        self.limit: int | None = limit
+        # questions that are too long are cut here; the tokenizer need not warn of each first one
+        warned = getattr(tokenizer, "deprecation_warnings", None)
+        if isinstance(warned, dict):
+            warned["sequence-length-is-longer-than-the-specified-maximum"] = True
+
+    def count(self, text: str) -> int:
+        """Tokens, special ones included."""
+        return len(tokenize(self.tokenizer, [text])[0])
+
+
+class LocalBackend(Prompter):
     """A causal language model with its tokenizer.
 
     Args:
@@ -55,17 +83,13 @@ class LocalBackend:
         max_length: int | None = None,
         method: str = "auto",
     ) -> None:
+        super().__init__(tokenizer, max_length or context_length(model.config, tokenizer))
         self.model = model
-        self.tokenizer = tokenizer
         self.budget = budget
         self.method = method
-        self.limit: int | None = max_length or context_length(model, tokenizer)
+        self.together = GENERATED_TOGETHER.get(model.device.type, 8)
         self.identity = identity or {"name": "in memory", "weights": fingerprint(model)}
         self._scorers: list[Scorer] = []
-        # questions that are too long are cut here; the tokenizer need not warn of each first one
-        warned = getattr(tokenizer, "deprecation_warnings", None)
-        if isinstance(warned, dict):
-            warned["sequence-length-is-longer-than-the-specified-maximum"] = True
 
     def describe(self) -> dict[str, Any]:
         """The model's names and hashes, number type and context."""
@@ -91,10 +115,6 @@ class LocalBackend:
             "scorer": sorted({s.method for s in self._scorers}),
             "fallback": sorted({s.reason for s in self._scorers if s.reason}),
         }
-
-    def count(self, text: str) -> int:
-        """Tokens, special ones included."""
-        return len(self.tokenizer(text)["input_ids"])
 
     def plan(self, units: Sequence[Unit], *, cut_left: bool) -> Batches:
         """Tokenise everything, choose the scorer, cut batches."""
@@ -123,24 +143,20 @@ class LocalBackend:
         return results
 
     def generate(self, prompts: Sequence[str], samplings: Sequence[Sampling]) -> list[Response]:
-        """Greedy prompts go together, left-padded; sampled ones alone, each under its seed."""
-        with _evaluating(self.model), torch.inference_mode():
-            if all(sampling.temperature == 0 for sampling in samplings):
-                return self._generate(list(prompts), samplings[0]) if prompts else []
-            pairs = zip(prompts, samplings, strict=True)
-            return [self._generate([prompt], sampling)[0] for prompt, sampling in pairs]
-
-    def _generate(self, prompts: list[str], sampling: Sampling) -> list[Response]:
+        """Prompts go together, left-padded, under the first one's sampling and seed."""
+        if not prompts:
+            return []
+        sampling = samplings[0]
         device = next(self.model.parameters()).device
-        ids = [self.tokenizer(prompt)["input_ids"] for prompt in prompts]
+        ids = tokenize(self.tokenizer, prompts)
         if self.limit:
             ids = [row[-max(1, self.limit - 1) :] for row in ids]
         width = max(map(len, ids))
+        ends = self._ends(sampling.stop)
         pad = self.tokenizer.pad_token_id
-        pad = self.model.config.eos_token_id if pad is None else pad
-        pad = pad[0] if isinstance(pad, list) else (pad or 0)
+        pad = int(next(iter(ends), 0) if pad is None else pad)
         rows = [torch.tensor(row) for row in ids]
-        batch = pad_sequence(rows, True, int(pad), padding_side="left")
+        batch = pad_sequence(rows, True, pad, padding_side="left")
         mask = pad_sequence([torch.ones_like(row) for row in rows], True, padding_side="left")
         room = sampling.max_new_tokens
         if self.limit:
@@ -150,23 +166,42 @@ class LocalBackend:
             torch.manual_seed(sampling.seed)
             names = ("temperature", "top_k", "top_p")
             arguments |= {name: getattr(sampling, name) for name in names}
-        output = self.model.generate(
-            input_ids=batch.to(device),
-            attention_mask=mask.to(device),
-            max_new_tokens=room,
-            pad_token_id=int(pad),
-            **arguments,
-        )[:, width:]
-        ends = self.model.generation_config.eos_token_id
-        ends = self.tokenizer.eos_token_id if ends is None else ends
-        stops = set(ends if isinstance(ends, list) else [ends])
+        if sampling.stop:
+            tail = max(map(len, sampling.stop)) + 4
+
+            def stopped(found: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+                ended = self.tokenizer.batch_decode(found[:, max(width, found.shape[1] - tail) :])
+                hits = [any(stop in text for stop in sampling.stop) for text in ended]
+                return torch.tensor(hits, device=found.device)
+
+            arguments["stopping_criteria"] = [stopped]
+        with _evaluating(self.model), torch.inference_mode():
+            output = self.model.generate(
+                input_ids=batch.to(device),
+                attention_mask=mask.to(device),
+                max_new_tokens=room,
+                pad_token_id=pad,
+                eos_token_id=sorted(ends) or None,
+                **arguments,
+            )[:, width:]
+        special = {t.content for t in self.tokenizer.added_tokens_decoder.values() if t.special}
         responses = []
         for row in output.tolist():
-            end = next((i for i, token in enumerate(row) if token in stops), None)
-            text = self.tokenizer.decode(row[:end], skip_special_tokens=True)
+            end = next((i for i, token in enumerate(row) if token in ends), None)
+            text = self.tokenizer.decode(
+                row[:end], skip_special_tokens=not special & THOUGHT_TOKENS
+            )
             cut = min((text.find(s) for s in sampling.stop if s in text), default=None)
             responses.append(Response(text[:cut], end is None and cut is None))
         return responses
+
+    def _ends(self, stop: Sequence[str]) -> set[int]:
+        """Tokens that end a response: the model's, the tokenizer's, and a turn's end."""
+        known = self.tokenizer.get_added_vocab()
+        ends = {known[text] for text in stop if text in known}
+        for value in (self.model.generation_config.eos_token_id, self.tokenizer.eos_token_id):
+            ends |= set(value if isinstance(value, list) else [] if value is None else [value])
+        return ends
 
 
 @contextlib.contextmanager
@@ -191,9 +226,9 @@ def _groups(tokenizer: Any, units: Sequence[Unit], limit: int | None) -> list[Gr
     return [cut_left(group, limit) for group in groups] if limit else groups
 
 
-def context_length(model: Any, tokenizer: Any) -> int:
+def context_length(config: Any, tokenizer: Any) -> int:
     """The longest input: from the configuration, else the tokenizer, else 2,048."""
-    config = getattr(model.config, "text_config", None) or model.config
+    config = config.get_text_config()
     for name in ("n_positions", "max_position_embeddings", "n_ctx"):
         value = getattr(config, name, None)
         if isinstance(value, int) and value > 0:
@@ -234,6 +269,14 @@ def weights_hash(folder: Path) -> str:
     if not files:
         raise FileError("no weights in the folder", where=str(folder), fix="check --model")
     return hash_json({path.name: sha256_file(path) for path in files})
+
+
+def prompter(model: str, *, revision: str | None = None, max_length: int | None = None) -> Prompter:
+    """What a checkpoint's prompts are made with; its weights are not read."""
+    quiet()
+    checkpoint = Checkpoint(model, revision)
+    tokenizer = load_tokenizer(checkpoint)
+    return Prompter(tokenizer, max_length or context_length(load_config(checkpoint), tokenizer))
 
 
 def load(

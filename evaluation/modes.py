@@ -101,6 +101,7 @@ def prediction(mode: str, question: Question, **found: Any) -> dict[str, Any]:
         "gold": question.gold,
         "rule": "",
         "text": None,
+        "prompt": question.context,
         "retries": 0,
         "strict_pred": None,
         "n_tokens": question.n_tokens,

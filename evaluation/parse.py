@@ -76,6 +76,16 @@ _MARK = re.compile(r"<\|[^<>|\s]{1,40}\|>|</s>|<(?:end_of_turn|start_of_turn|eos
 """Special tokens of a frame that a server left in the text."""
 
 
+CLOSING = {
+    "<|channel|>analysis": "<|end|><|start|>assistant<|channel|>final<|message|>",
+    "[THINK]": "[/THINK]",
+    "<think>": "\n</think>\n\n",
+}
+"""What ends thinking that was begun in this way."""
+THOUGHT_TOKENS = {"<think>", "</think>", "[THINK]", "[/THINK]", "<|channel|>", "<channel|>"}
+"""Tokens without which thinking cannot be told from the answer, special or not."""
+
+
 def answer_of(response: str) -> str | None:
     """What stands behind a model's thinking; None where the thinking was not closed."""
     answer = response[max((m.end() for m in _CLOSED.finditer(response)), default=0) :]

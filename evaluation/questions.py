@@ -12,11 +12,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Literal
 
 from meadow.errors import UsageError
 from meadow.exams.items import ExamItem
 from meadow.prompt import EXAM_CUE, exam_prompt
+
+REASON = 'Let us think step by step, and end with "The answer is" and a letter.'
 
 Cut = Literal["stem", "left"]
 """`stem` as above; `left` drops tokens from the left whatever they are, as lm-eval does."""
@@ -42,6 +45,7 @@ class Framing:
         cut: What an item that is too long loses.
         permute: Further option orders to score.
         stem_blind: Whether the options are scored without the stem as well.
+        thinking: Whether a chat template lets the model think before it writes; None: as it does.
     """
 
     template: str = "medalpaca"
@@ -49,6 +53,7 @@ class Framing:
     cut: Cut = "stem"
     permute: Permute = "none"
     stem_blind: bool = False
+    thinking: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,7 @@ class Question:
         lost: What was cut: "", "shots", "stem" or "instruction".
         scorable: Whether the options fit at all.
         n_tokens: Tokens of the context; 0 where no tokenizer is at hand.
+        mode: The generating mode that it is asked in; "" where continuations are scored.
     """
 
     item: ExamItem
@@ -72,6 +78,7 @@ class Question:
     lost: str = ""
     scorable: bool = True
     n_tokens: int = 0
+    mode: str = ""
 
     @property
     def options(self) -> list[tuple[str, str]]:
@@ -106,12 +113,12 @@ def orders(item: ExamItem, permute: Permute) -> Iterator[tuple[int, ...]]:
             yield places[shift:] + places[:shift]
 
 
-def ask(item: ExamItem, framing: Framing, tokenizer: Any = None) -> list[Question]:
-    """All variants of an item, not yet fitted."""
-    own, *others = orders(item, framing.permute)
-    questions = [Question(item, "", own, "")]
+def ask(item: ExamItem, framing: Framing, tokenizer: Any = None, mode: str = "") -> list[Question]:
+    """All variants of an item, not yet fitted; a generating mode asks the item as it stands."""
+    own, *others = orders(item, "none" if mode else framing.permute)
+    questions = [Question(item, "", own, "", mode=mode)]
     questions += [Question(item, f"order:{','.join(map(str, o))}", o, "") for o in others]
-    if framing.stem_blind:
+    if framing.stem_blind and not mode:
         questions.append(Question(item, "stem_blind", own, ""))
     return [
         replace(question, context="".join(_parts(question, framing, tokenizer)))
@@ -172,12 +179,28 @@ def _cuts(question: Question, framing: Framing, tokenizer: Any) -> Iterator[tupl
 
 
 def _parts(question: Question, framing: Framing, tokenizer: Any) -> tuple[str, str, str, str]:
-    """(shots, head, stem, tail) of a prompt; their concatenation is the prompt."""
+    """(shots, head, stem, tail) of a prompt; their concatenation is the prompt.
+
+    What is scored follows the answer cue. A chat model that writes is asked in the user's turn and
+    begins its own turn itself: whatever stood there before, it would take for its own words.
+    """
     blind = question.variant == "stem_blind"
+    writes = question.mode not in ("", "medalpaca_legacy")
+    reason = REASON if question.mode == "cot" else ""
+    chat = writes and framing.template == "chat"
     if question.item.prompt:
         text = question.item.prompt.replace(question.item.question, _STEM)
+        text = text.removesuffix(EXAM_CUE) + f"{reason}\n" if reason else text
     else:
-        text = exam_prompt(framing.template, _STEM, question.options, tokenizer=tokenizer)
+        text = exam_prompt(
+            framing.template,
+            _STEM,
+            question.options,
+            tokenizer=tokenizer,
+            cue="" if chat else f"{reason}\n" if reason else EXAM_CUE,
+            remark=reason if chat else "",
+            thinking=framing.thinking if writes else False,
+        )
     head, mark, tail = text.partition(_STEM)
     if not mark:
         raise UsageError(f"template {framing.template} lost the question")
@@ -244,6 +267,12 @@ class Sheet:
     cues: Sequence[Unit]
     drawn: Mapping[str, Sequence[Question]]
 
+    @property
+    def prompts(self) -> list[tuple[str, str, str, str]]:
+        """(item id, mode, variant, prompt) of every question, in order; mode "" is scored."""
+        asked = [*chain(*self.questions.values()), *chain(*self.drawn.values())]
+        return [(q.item.item_id, q.mode, q.variant, q.context) for q in asked]
+
 
 def make_sheet(
     items: Sequence[ExamItem],
@@ -278,11 +307,11 @@ def make_sheet(
                 return question
             return fit(question, framing, limit - reserve, counted, tokenizer)
 
-        asked = ask(item, framing, tokenizer)
         if kinds:
+            asked = ask(item, framing, tokenizer)
             questions[item.item_id] = [fitted(question, 0) for question in asked]
         for mode, reserve in reserves.items():
-            drawn[mode].append(fitted(asked[0], reserve))
+            drawn[mode].append(fitted(ask(item, framing, tokenizer, mode)[0], reserve))
     scored, cues = [], []
     for key, variants in questions.items():
         parts = tuple(

@@ -171,10 +171,13 @@ def _excluded(run: Finished) -> list[dict[str, Any]]:
 def browser(runs: Sequence[Finished]) -> dict[str, Any]:
     """The data of the item browser."""
     answers: dict[str, dict[str, dict[str, Any]]] = {}
+    prompts: dict[str, dict[str, list[str]]] = {}
     for run in runs:
         for row in run.rows:
             if row["variant"]:
                 continue
+            asked = prompts.setdefault(row["item_id"], {}).setdefault(row["prompt"], [])
+            asked.append(row["mode"] if len(runs) == 1 else f"{run.name} {row['mode']}")
             entry = answers.setdefault(row["item_id"], {}).setdefault(run.name, {})
             entry[row["mode"]] = {
                 "pred": row["pred"],
@@ -190,7 +193,8 @@ def browser(runs: Sequence[Finished]) -> dict[str, Any]:
         if key in answers:
             options = list(zip(item["labels"], item["options"], strict=True))
             facts = {name: item[name] for name in shown}
-            items.append({"id": key, **facts, "options": options, "runs": answers[key]})
+            said = {"options": options, "runs": answers[key], "prompts": [*prompts[key].items()]}
+            items.append({"id": key, **facts, **said})
     return {
         "runs": [run.name for run in runs],
         "modes": list(dict.fromkeys(mode for run in runs for mode in run.modes)),

@@ -25,6 +25,8 @@ from meadow.corpus.shards import read_parquet, write_parquet
 from meadow.errors import FileError, UsageError
 from meadow.exams.items import ExamItem
 
+FORMAT = 2
+"""Of a run's folder; 2 holds every prompt."""
 RUN = "run.json"
 PREDICTIONS = "predictions.parquet"
 SUMMARY = "summary.json"
@@ -45,6 +47,7 @@ PREDICTION_COLUMNS = pa.schema(
         "status": pa.string(),
         "rule": pa.string(),
         "text": pa.string(),
+        "prompt": pa.string(),
         "retries": pa.int32(),
         "strict_pred": pa.string(),
         "n_tokens": pa.int32(),
@@ -106,6 +109,11 @@ class Finished:
         """The mode of headlines: the paper's generation where it was run, else the letter."""
         return next((m for m in ("generate", "letter") if m in self.modes), self.modes[0])
 
+    def prompts(self, mode: str) -> dict[str, str]:
+        """What was sent by item, in the exam's own option order."""
+        rows = (row for row in self.rows if row["mode"] == mode and not row["variant"])
+        return {row["item_id"]: row["prompt"] for row in rows}
+
     def correct(self, mode: str) -> dict[str, bool]:
         """Right or wrong by item, in the exam's own option order."""
         return {
@@ -124,6 +132,8 @@ def read_run(folder: Path) -> Finished:
     try:
         run = json.loads((folder / RUN).read_text(encoding="utf-8"))
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        if run["format"] != FORMAT:
+            raise ValueError("it was written by another version; run it again")
         name = str(run["model"]["name"])
         if run["model"].get("adapter"):
             name += f" + {Path(run['model']['adapter']).name}"
@@ -228,10 +238,10 @@ def rescore(folder: Path, *, dry_run: bool = False) -> dict[str, Any]:
 
 
 def _question(run: Finished, row: Mapping[str, Any]) -> Question:
-    """What a prediction was asked, as far as its response can be read: all but the prompt."""
+    """What a prediction was asked."""
     stored = run.items[row["item_id"]]
     options = tuple(zip(stored["labels"], stored["options"], strict=True))
     same = ("exam", "item_id", "question", "answer", "step", "discipline", "number")
     item = ExamItem(options=options, **{name: stored[name] for name in same})
     facts = {name: row[name] for name in ("lost", "scorable", "n_tokens")}
-    return Question(item, "", tuple(range(len(options))), "", **facts)
+    return Question(item, "", tuple(range(len(options))), row["prompt"], **facts)

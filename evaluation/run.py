@@ -21,10 +21,18 @@ from evaluation.backend import Backend, Batches
 from evaluation.journal import Journal
 from evaluation.modes import GENERATED, kinds_of, parse_modes, scored_rows
 from evaluation.questions import Framing, Sheet, make_sheet
-from evaluation.results import ITEMS, PREDICTIONS, RUN, SUMMARY, items_table, predictions_table
+from evaluation.results import (
+    FORMAT,
+    ITEMS,
+    PREDICTIONS,
+    RUN,
+    SUMMARY,
+    items_table,
+    predictions_table,
+)
 from evaluation.stats import chance_level
 from evaluation.summary import cell, read_contamination, summarise
-from evaluation.trie import Score
+from evaluation.trie import Score, tokenize
 from meadow.atomic import locked, write_json
 from meadow.corpus.manifest import hash_json
 from meadow.corpus.shards import write_parquet
@@ -32,12 +40,10 @@ from meadow.errors import FileError, UsageError
 from meadow.exams.items import ExamItem, eligible
 from meadow.models.machine import ProcessGroup, hardware, versions
 from meadow.net.redaction import hide_secrets
-from meadow.prompt import EXAM_CUE, EXAM_INSTRUCTION, exam_prompt
+from meadow.prompt import EXAM_CUE, EXAM_INSTRUCTION, exam_prompt, stop_texts
 
 LIBRARIES = ("medical-meadow", "torch", "transformers", "tokenizers", "peft", "numpy", "pyarrow")
 """On which a number can depend."""
-FORMAT = 1
-
 Progress = Callable[[str, int, int], None]
 """Told (what, done, of)."""
 
@@ -52,7 +58,9 @@ class Settings:
         framing: How items become prompts.
         seed: Of sampled modes.
         samples: Draws of generate_sc.
-        max_new_tokens: Limit of a response; by default the mode's own.
+        max_new_tokens: Limit of a response (of what follows the thinking, where that has a budget);
+            by default the mode's own.
+        thinking_budget: Tokens after which thinking is closed; 0: it has no budget of its own.
     """
 
     exam: str
@@ -61,6 +69,18 @@ class Settings:
     seed: int = 0
     samples: int = 5
     max_new_tokens: int | None = None
+    thinking_budget: int = 0
+
+    def new_tokens(self, mode: str, limit: int | None) -> int:
+        """The limit of a response in a generating mode."""
+        return generate.new_tokens(
+            mode,
+            limit,
+            self.max_new_tokens,
+            chat=self.framing.template == "chat",
+            thinking=self.framing.thinking,
+            budget=self.thinking_budget,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in run.json and in the run's key."""
@@ -74,6 +94,7 @@ class Settings:
             "seed": self.seed,
             "samples": self.samples,
             "max_new_tokens": self.max_new_tokens,
+            "thinking_budget": self.thinking_budget,
         }
 
 
@@ -213,13 +234,16 @@ def run(
         raise UsageError(f"no item of exam {settings.exam} can be scored", fix="check --file")
     levels = read_contamination(contamination, settings.exam) if contamination else None
     description = backend.describe()
+    sheet = _sheet(chosen, settings, backend)
+    # every prompt as it is sent: another template, another cut or another day is another run
+    prompts = hash_json(sheet.prompts)
     key = hash_json(
         {
             "format": FORMAT,
             "model": description,
             "items": [item.item_id for item in chosen],
             "answers": [item.answer for item in chosen],
-            "prompts": [item.prompt for item in chosen if item.prompt],
+            "prompts": prompts,
             "settings": settings.to_json(),
         }
     )
@@ -227,7 +251,6 @@ def run(
     with locked(out) if group.first else contextlib.nullcontext():
         journal = Journal(out, key[:16], group.rank)
         journal.load()
-        sheet = _sheet(chosen, settings, backend)
         _compute(backend, sheet, settings, journal, group, progress)
         group.wait()
         if group.first:
@@ -249,6 +272,7 @@ def run(
                     "key": key,
                     "model": description,
                     "settings": settings.to_json(),
+                    "prompts_sha256": prompts,
                     "items_sha256": hash_json([item.item_id for item in chosen]),
                     "limit": limit,
                     "command": [hide_secrets(part) for part in command],
@@ -266,20 +290,45 @@ def run(
     return summary
 
 
-def _sheet(items: Sequence[ExamItem], settings: Settings, backend: Backend) -> Sheet:
+def preview(
+    backend: Any, items: Sequence[ExamItem], settings: Settings, count: int
+) -> list[dict[str, Any]]:
+    """The first prompts of a run in every mode, as text and as the tokens that are sent.
+
+    Args:
+        backend: A backend, or what stands in for one: limit, count and tokenizer.
+        items: Of one exam.
+        settings: What would be computed.
+        count: How many items.
+
+    Returns:
+        item_id, mode, prompt and token_ids (None where a server tokenises).
+    """
+    sheet = _sheet(eligible(items)[:count], settings, backend)
+    asked = {(item, mode): text for item, mode, variant, text in sheet.prompts if not variant}
+    found = []
+    for item in dict.fromkeys(item for item, _ in asked):
+        for mode in settings.modes:
+            text = asked[item, mode if mode in GENERATED else ""]
+            ids = None if backend.count(text) == 0 else tokenize(backend.tokenizer, [text])[0]
+            found.append({"item_id": item, "mode": mode, "prompt": text, "token_ids": ids})
+    return found
+
+
+def _sheet(items: Sequence[ExamItem], settings: Settings, backend: Any) -> Sheet:
     return make_sheet(
         items,
         settings.framing,
         kinds=kinds_of(settings.modes),
         pmi="text_pmi" in settings.modes,
         reserves={
-            mode: generate.new_tokens(mode, backend.limit, settings.max_new_tokens)
+            mode: settings.new_tokens(mode, backend.limit)
             for mode in settings.modes
             if mode in GENERATED
         },
         limit=backend.limit,
         count=backend.count,
-        tokenizer=getattr(backend, "tokenizer", None),
+        tokenizer=backend.tokenizer,
     )
 
 
@@ -308,12 +357,16 @@ def _compute(
         batches = backend.plan(units, cut_left=settings.framing.cut == "left")
         keys = [[units[member].key for member in members] for members in batches.members]
         work_off(what, keys, partial(_score, backend, batches))
+    # whoever frames the prompt knows where a turn ends; nothing of a frame goes to another one
+    stop: tuple[str, ...] = ()
+    if sheet.drawn and not backend.chat:
+        stop = stop_texts(settings.framing.template, backend.tokenizer)
     for mode, questions in sheet.drawn.items():
         able = [question for question in questions if question.scorable]
-        size = generate.CHUNK
+        size = backend.together
         chunks = [able[start : start + size] for start in range(0, len(able), size)]
         keys = [[generate.unit_key(mode, question) for question in chunk] for chunk in chunks]
-        tokens = generate.new_tokens(mode, backend.limit, settings.max_new_tokens)
+        tokens = settings.new_tokens(mode, backend.limit)
 
         def draw(index: int, mode: str = mode, chunks: Any = chunks, tokens: int = tokens) -> Any:
             return generate.draw(
@@ -323,6 +376,8 @@ def _compute(
                 seed=settings.seed,
                 samples=settings.samples,
                 tokens=tokens,
+                budget=min(settings.thinking_budget, tokens // 2),
+                stop=stop,
             )
 
         work_off(mode, keys, draw)

@@ -46,11 +46,13 @@ class HttpBackend:
         urls: Base URLs, with or without /v1.
         model: The name that the servers know the model by.
         chat: Whether responses come over chat completions.
+        thinking: What the server's chat template is told of thinking; None: nothing.
         client: With its own timeouts and headers; by default one with the environment's key.
         policy: Tries and waits of a request.
     """
 
     limit: int | None = None
+    tokenizer: Any = None
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class HttpBackend:
         model: str,
         *,
         chat: bool = False,
+        thinking: bool | None = None,
         client: httpx.Client | None = None,
         policy: RetryPolicy = POLICY,
     ) -> None:
@@ -67,6 +70,10 @@ class HttpBackend:
         self.urls = [url.rstrip("/").removesuffix("/v1") + "/v1" for url in plain]
         self.model = model
         self.chat = chat
+        self.thinking = thinking
+        if chat:
+            self.tokenizer = _Framed()
+        self.together = WORKERS * len(self.urls)
         self.client = client or _client(self.urls)
         self.policy = policy
         self.requests = 0
@@ -200,10 +207,12 @@ class HttpBackend:
         if sampling.stop:
             body["stop"] = list(sampling.stop)
         if self.chat:
-            body["messages"] = [{"role": "user", "content": prompt}]
+            body["messages"] = [{"role": "user", "content": prompt.strip()}]
+            if self.thinking is not None:
+                body["chat_template_kwargs"] = {"enable_thinking": self.thinking}
             answer = self._post(self._next(), "chat/completions", body)
             message = _choice(answer).get("message")
-            text = _text(message.get("content") if isinstance(message, dict) else None)
+            text = _said(message if isinstance(message, dict) else {})
         else:
             answer = self._post(self._next(), "completions", {**body, "prompt": prompt})
             text = _text(_choice(answer).get("text"))
@@ -301,6 +310,27 @@ def _choice(answer: Any) -> dict[str, Any]:
 def _text(value: Any) -> str:
     """A response as text that can be written as UTF-8; "" where the server gave none."""
     return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else ""
+
+
+class _Framed:
+    """Stands for the chat template of a server, which frames the user's text itself."""
+
+    chat_template = "{{ messages[0]['content'] }}"
+
+    def get_chat_template(self) -> str:
+        """The template's text."""
+        return self.chat_template
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], **_: Any) -> str:
+        """The user's text."""
+        return conversation[0]["content"] + "\n\n"
+
+
+def _said(message: dict[str, Any]) -> str:
+    """A chat message as one text, with the thinking that a server took apart marked again."""
+    thought = _text(message.get("reasoning_content") or message.get("reasoning"))
+    content = _text(message.get("content"))
+    return f"<think>{thought}{'</think>' if content else ''}{content}" if thought else content
 
 
 def _top(answer: Any) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 `medalpaca` is the template of the 2023 project (always with an input block); `alpaca` is Stanford
 Alpaca's, with and without an input; `short` and `bare` spend few tokens, for tiny models; `chat`
-leaves the frame to the tokenizer's own chat template.
+leaves the frame to the tokenizer's own chat template, rendered once, with its date pinned: a prompt
+is the same text on every day. What ends a response belongs to the frame as well.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Protocol
 
 from meadow.errors import UsageError
@@ -28,6 +30,9 @@ class ChatTokenizer(Protocol):
     """What `chat` needs of a tokenizer."""
 
     chat_template: Any
+
+    def get_chat_template(self) -> str:
+        """The template's text."""
 
     def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> Any:
         """Frame a conversation."""
@@ -76,6 +81,11 @@ TEMPLATES: dict[str, Callable[[str, str], str]] = {
     "bare": bare,
 }
 TEMPLATE_NAMES = (*TEMPLATES, "chat")
+_NEXT_TASK = ("\n###", "\n\nBelow is an instruction")
+STOPS = {"medalpaca": _NEXT_TASK, "alpaca": _NEXT_TASK}
+"""Where a model that was trained in a frame goes on with a task of its own."""
+TODAY = date(2024, 7, 26)
+"""What a chat template is told that asks for the date: the day that Llama 3's falls back on."""
 
 
 def render(
@@ -84,6 +94,7 @@ def render(
     input: str = "",
     *,
     tokenizer: ChatTokenizer | None = None,
+    thinking: bool | None = None,
 ) -> str:
     """The text that stands before the response.
 
@@ -92,22 +103,14 @@ def render(
         instruction: What to do.
         input: What it is about; may be empty.
         tokenizer: Needed for `chat`.
+        thinking: What a chat template that knows thinking is told; None: its own default.
 
     Raises:
         UsageError: The template is unknown, or the tokenizer has no chat template.
     """
     if template == "chat":
-        if tokenizer is None or not getattr(tokenizer, "chat_template", None):
-            raise UsageError(
-                "template chat needs a tokenizer with a chat template",
-                fix=f"choose one of {', '.join(TEMPLATES)}",
-            )
         text = f"{instruction}\n\n{input}" if input else instruction
-        return str(
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-            )
-        )
+        return render_chat(tokenizer, [{"role": "user", "content": text}], thinking=thinking)
     if "{" in template or "\n" in template:
         return _fill(template, instruction, input)
     try:
@@ -117,6 +120,59 @@ def render(
             f"unknown prompt template {template!r}", fix=f"one of {', '.join(TEMPLATE_NAMES)}"
         ) from None
     return frame(instruction, input)
+
+
+_NOW = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
+
+
+def render_chat(
+    tokenizer: ChatTokenizer | None,
+    conversation: list[dict[str, str]],
+    *,
+    thinking: bool | None = None,
+    prompt: bool = True,
+) -> str:
+    """A conversation in the tokenizer's own frame, with `TODAY` for the date.
+
+    Args:
+        tokenizer: With a chat template.
+        conversation: Turns of `role` and `content`.
+        thinking: What the template is told; where it is False and the template opens thinking all
+            the same, it is closed.
+        prompt: Whether the beginning of the next answer stands at the end.
+
+    Raises:
+        UsageError: There is no chat template.
+    """
+    if tokenizer is None or not getattr(tokenizer, "chat_template", None):
+        raise UsageError(
+            "template chat needs a tokenizer with a chat template",
+            fix=f"choose one of {', '.join(TEMPLATES)}",
+        )
+    # the templates' names for it: Qwen's, and DeepSeek's and Granite's
+    told = {} if thinking is None else {"enable_thinking": thinking, "thinking": thinking}
+    dated = _NOW.sub(lambda m: f"'{TODAY.strftime(m[2])}'", tokenizer.get_chat_template())
+    if "strftime_now(" in dated:  # with a form that is not written in its place
+        dated = f"{{%- macro strftime_now(form) -%}}{TODAY}{{%- endmacro -%}}{dated}"
+    text = str(
+        tokenizer.apply_chat_template(
+            conversation, tokenize=False, add_generation_prompt=prompt, chat_template=dated, **told
+        )
+    )
+    if thinking is False and prompt and text.rstrip().endswith("<think>"):
+        text = text.rstrip() + "\n\n</think>\n\n"
+    return text
+
+
+def stop_texts(template: str, tokenizer: Any = None) -> tuple[str, ...]:
+    """The texts that end a response in a frame; for `chat` the special token that ends a turn."""
+    if template != "chat":
+        return STOPS.get(template, ())
+    said = "\u27e6answer\u27e7"
+    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": said}]
+    after = render_chat(tokenizer, turns, prompt=False).rpartition(said)[2].lstrip()
+    known: dict[str, int] = tokenizer.get_added_vocab()
+    return tuple(sorted((t for t in known if after.startswith(t)), key=len)[-1:])
 
 
 _FIELD = re.compile(r"\{(instruction|input)\}")
@@ -160,7 +216,21 @@ def exam_prompt(
     options: list[tuple[str, str]],
     *,
     tokenizer: ChatTokenizer | None = None,
+    cue: str = EXAM_CUE,
+    remark: str = "",
+    thinking: bool | None = None,
 ) -> str:
-    """The 2023 exam prompt; it ends with the answer cue and no space."""
-    text = render(template, EXAM_INSTRUCTION, exam_input(question, options), tokenizer=tokenizer)
-    return text + EXAM_CUE
+    """The 2023 exam prompt; it ends with the answer cue and no space.
+
+    Args:
+        template: As for `render`, like tokenizer and thinking.
+        question: The stem.
+        options: (label, text) as shown.
+        tokenizer: For `chat`.
+        cue: The beginning of the answer.
+        remark: What else is asked, under the options.
+        thinking: For `chat`.
+    """
+    asked = exam_input(question, options) + (remark and f"\n\n{remark}")
+    framed = render(template, EXAM_INSTRUCTION, asked, tokenizer=tokenizer, thinking=thinking)
+    return framed + cue

@@ -65,6 +65,11 @@
     const wide = make("div", undefined, "wide");
     wide.append(table);
     box.append(wide);
+    for (const [prompt, asked] of item.prompts) {
+      const fold = make("details");
+      fold.append(make("summary", "prompt of " + asked.join(", ")), make("pre", prompt));
+      box.append(fold);
+    }
     return box;
   };
 

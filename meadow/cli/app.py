@@ -143,7 +143,7 @@ class Finish:
 
     def __call__(
         self,
-        document: Mapping[str, Any],
+        document: Mapping[str, Any] | list[dict[str, Any]],
         *,
         rows_in: int | None = None,
         rows_out: int | None = None,

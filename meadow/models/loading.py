@@ -277,6 +277,15 @@ def precision_trained_on(adapter: str) -> Precision | None:
     return found
 
 
+def template_trained_in(model: str) -> str | None:
+    """The prompt template that a model of this project learned; None where nobody says."""
+    try:
+        document = json.loads((Path(model) / RUN_MANIFEST).read_text(encoding="utf-8"))
+        return str(document["recipe"]["data"]["template"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def choose_precision(kind: str, *, device: str, adapter: str | None = None) -> Precision:
     """The precision of a model that is to be evaluated.
 

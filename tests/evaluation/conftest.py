@@ -97,3 +97,19 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def chat_tokenizer(random_folder: Path) -> Any:
+    """The random model's tokenizer with a chat template that names BOS, turns and the day."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(random_folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|turn|>", "<|end|>"]})
+    tokenizer.chat_template = (
+        "{{ bos_token }}{{ strftime_now('%d %b %Y') }}"
+        "{% for m in messages %}<|turn|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|turn|>assistant\n"
+        "{% if enable_thinking is defined and enable_thinking %}<think>\n{% endif %}{% endif %}"
+    )
+    return tokenizer

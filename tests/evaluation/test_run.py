@@ -238,7 +238,8 @@ def test_unscorable_items_count_as_wrong(tmp_path: Path, local: Any, items: list
 class Indifferent:
     """A backend whose log-likelihood is of the text alone: the order cannot matter to it."""
 
-    limit = None
+    limit = tokenizer = None
+    chat = False
     describe = work = dict
     count = len
 
