@@ -23,7 +23,7 @@ from meadow.text.language import is_foreign
 from meadow.text.privacy import scrub, suspects
 from meadow.text.render import normalise_characters, normalise_whitespace
 
-VERSION = 2
+VERSION = 3
 """Raised when a rule changes what it writes; every source is then built again."""
 MAX_CHARACTERS = 200_000
 

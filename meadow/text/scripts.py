@@ -57,6 +57,23 @@ def _shifted(text: str, mark: str, signs: dict[int, int]) -> str:
     return f"{text[:start]}{shifted}{text[len(text.rstrip()) :]}"
 
 
+def spelled(text: str, mark: str, *, joined: bool) -> str:
+    """Raised (`^`) or lowered (`_`) text in code, which has no signs of its own for it.
+
+    Args:
+        text: What is raised or lowered.
+        mark: "^" or "_".
+        joined: Whether a letter or digit follows at once.
+
+    >>> spelled("6", "^", joined=False), spelled("6", "^", joined=True)
+    ('^6', '^(6)')
+    """
+    inner = text.strip()
+    if not inner or _STAYS.match(inner):
+        return text
+    return f"{mark}{inner}" if inner.isdigit() and not joined else f"{mark}({inner})"
+
+
 class MathError(ValueError):
     """A formula holds what has no linear form; the message names it."""
 

@@ -47,8 +47,11 @@ from meadow.text.render import (
             "<table><tr><th>A</th><th>B</th></tr><tr><td>1<br>2</td><td>x|y</td></tr></table>",
             "| A | B |\n| --- | --- |\n| 1 2 | x\\|y |",
         ),
-        ("10<sup>3</sup>, H<sub>2</sub>O, V<sub>max</sub>, 4<sup>th</sup>", "10³, H₂O, V_max, 4th"),
-        ("x<sup>a+b</sup> note<sup>see below, please</sup>", "xa+b notesee below, please"),
+        (
+            "10<sup>3</sup>, H<sub>2</sub>O, V<sub>max</sub>, 4<sup>th</sup>",
+            "10³, H₂O, V_(max), 4th",
+        ),
+        ("x<sup>a+b</sup> note<sup>see below, please</sup>", "x^(a+b) note^(see below, please)"),
         ("$\\alpha_1 * b_2$ and $$\\frac{1}{2}$$", "$\\alpha_1 * b_2$ and $$\\frac{1}{2}$$"),
         ('<a href="https://a.b/c">label</a>', "[label](https://a.b/c)"),
         ('<a href="https://a.b/c">a.b/c</a>', "https://a.b/c"),
@@ -57,6 +60,38 @@ from meadow.text.render import (
         ('<a href="https://a.b/"><img src="x.png"></a>', ""),
         ('<p>See <img src="x.png" alt="a cat"> here</p>', "See here"),
         ("a&nbsp;b &lt; 3 &amp; 4 &eacute;", "a b < 3 & 4 é"),
+        ("(<math><mn>2</mn></math>)", "(2)"),
+        ("4<math><mn>2</mn></math>7", "4 2 7"),
+        ('10<span style="vertical-align: super">7</span>', "10⁷"),
+        ("10<sup><em>7</em></sup> x<sup><s>4</s>5</sup>", "10⁷ x^(~~4~~5)"),
+        ("<code>3<sup>7</sup></code> <code>3<sub>7</sub>a</code>", "`3^7` `3_(7)a`"),
+        ("<pre>3<sup>-7</sup></pre>", "```\n3^(-7)\n```"),
+        (
+            "x<p><sup>A remark that a <b>reader</b> may skip.</sup></p>",
+            "x\n\nA remark that a **reader** may skip.",
+        ),
+        ("salt <sub>(the small kind)</sub> is", "salt (the small kind) is"),
+        ("4 <sup>7 mg</sup> is", "4 ^(7 mg) is"),
+        ("seen<sup>[4]</sup>", "seen[4]"),
+        ("<b>one<br>two</b> three", "**one**\n**two** three"),
+        ("4<i><br></i>7", "4\n7"),
+        ('<a href="https://a.b/">one<br>two</a> x', "[one two](https://a.b/) x"),
+        ('4<a href="https://a.b/"><br></a>7', "4\n7"),
+        ("<h2>one<br>two</h2>x", "## one two\n\nx"),
+        ("<ul><li><br>one</li></ul>", "- one"),
+        ("<ol reversed><li>x</li><li>y</li></ol>", "2. x\n1. y"),
+        ('<ol type="a" start="3"><li>x</li><li><p>y</p></li></ol>', "c. x\n\nd. y"),
+        ('<ol type="I"><li>x</li><li>y</li></ol>', "I. x\nII. y"),
+        ("<ol><li><img></li><li>x</li></ol>", "2. x"),
+        ("<ul><li><img></li><li>x</li></ul><h3><img></h3>y", "- x\n\ny"),
+        ("<li>x</li>\n<li>y</li>", "- x\n- y"),
+        ('<a name="n">x</a> <a href="">y</a>', "x y"),
+        ('<a href="https://a.b/">- x</a>', "[- x](https://a.b/)"),
+        ('<a href="https://a.b/"><h2>x</h2></a>y', "## x\n\nhttps://a.b/\n\ny"),
+        ("<code>x</code><kbd>y</kbd> `<code>z</code>", "`x` `y` ` `z`"),
+        ("4<form>7</form>2", "4\n\n7\n\n2"),
+        ("a &lt;i and j&gt; b, &lt;mean or &gt;mean", "a <i and j> b, <mean or >mean"),
+        ('say &lt;a href="x"&gt;', 'say `<a href="x">`'),
         ("write &lt;br&gt; or &amp;nbsp;", "write `<br>` or `&nbsp;`"),
         ("$a&lt;b&gt;c$", "$a< b >c$"),
         ("p&lt;0.05 &lt;- x &lt;3", "p<0.05 <- x <3"),
@@ -68,6 +103,36 @@ from meadow.text.render import (
 )
 def test_examples(html: str, text: str) -> None:
     assert html_to_text(html) == text
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ("<tr><td rowspan=1>a<td>b", "| a | b |\n| --- | --- |"),
+        ("<tr><td>a<td>b<tr><td>c", "| a | b |\n| --- | --- |\n| c |  |"),
+        ("<tr><td>a<td>b<tr><tr><td>c<td>d", "| a | b |\n| --- | --- |\n| c | d |"),
+        ("<tr><td rowspan=2>a<td>b<tr><td>c", "| a | b |\n| --- | --- |\n| a | c |"),
+        ("<tr><td rowspan=0>4<sup>7</sup><td>b<tr><td>c", "| 4⁷ | b |\n| --- | --- |\n| 4⁷ | c |"),
+        ("<tr><td colspan=90>a<tr><td>b<td>c", "| a |  |\n| --- | --- |\n| b | c |"),
+        ("<caption>t</caption><tr><td>a<td>b", "t\n\n| a | b |\n| --- | --- |"),
+        ("<tr><td><p>a</p><p>b</p><td>c", "| a b | c |\n| --- | --- |"),
+        ("<tr><td>a", "a"),
+        ("<tr><td>a<td><pre>b</pre>", "a\n\n```\nb\n```"),
+        (
+            "<tr><td>a<td><table><tr><td>b<td>c</table>",
+            "a\n\n| b | c |\n| --- | --- |",
+        ),
+        ("<tr><td><b>a|b</b><td>c", "| **a\\|b** | c |\n| --- | --- |"),
+    ],
+)
+def test_tables(rows: str, text: str) -> None:
+    assert html_to_text(f"<table>{rows}</table>") == text
+
+
+def test_a_formula_that_cannot_be_written_refuses_the_text() -> None:
+    with pytest.raises(HtmlLimitError) as caught:
+        html_to_text("x <math><mlongdiv><mn>2</mn></mlongdiv></math>")
+    assert caught.value.reason is Reason.HTML_RESIDUE
 
 
 def test_relative_links_need_a_base() -> None:
@@ -165,6 +230,19 @@ def test_limits_come_before_the_parser(html: str, reason: Reason) -> None:
         "<blockquote>" * 499 + "x",
         "<ul><li>" * 499 + "x",
         "<script>" + "x" * 900_000,
+        "<b>" + "x<br>" * 150_000,
+        "<b><i>" * 240 + "x<br>" * 150_000,
+        "<ol>" + "<li><img></li>" * 70_000,
+        "<p><li>x</li>\n" * 60_000,
+        "<ol reversed>" + "<li>x" * 150_000,
+        "<table>" + "<tr><td colspan=1000>x" * 40_000,
+        "<table><tr>" + "<td rowspan=60000>x" * 300 + "<tr><td>y" * 90_000,
+        "<table><tr>" + "<td>" * 120_000 + "<tr><td>" * 40_000,
+        "<table><tr><td>" * 160 + "x",
+        "<b>" * 400 + "<sup>ab cd</sup>" * 30_000,
+        "<math>" + "<mi>a</mi>" * 90_000,
+        "<code>a</code>" * 70_000,
+        "&lt;a" + " b=c" * 240_000,
     ],
 )
 def test_a_megabyte_of_rubbish_is_linear(html: str) -> None:

@@ -19,6 +19,7 @@ from meadow.sources.stack_exchange.source import (
     site_url,
     split_tags,
 )
+from meadow.text.render import tag_pattern
 
 SITES = {
     "jrfoster": "matheducators",
@@ -210,7 +211,9 @@ def test_archives_of_every_site_are_known() -> None:
 
 _FENCE = re.compile(r"^(?:[> ]|[-*] |\d+\. )*(`{3,})[^\n]*\n.*?\n[> ]*\1[ ]*$", re.DOTALL | re.M)
 _INLINE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
-_MARKUP = re.compile(r"</?[a-zA-Z][^<>]{0,200}>|&(?:[a-zA-Z]{2,8}|#\d+);")
+_MARKUP = re.compile(
+    rf"{tag_pattern('b|br|code|div|p|pre|span|su[bp]|table|t[dhr]')}|&(?:[a-zA-Z]{{2,8}}|#\d+);"
+)
 
 
 def test_the_real_dumps(upstream: Path, tmp_path: Path) -> None:
