@@ -34,7 +34,14 @@ from meadow.source import (
 from meadow.sources.anki.cloze import parse_cloze
 from meadow.sources.anki.crowdanki import is_json, read_crowdanki
 from meadow.sources.anki.package import is_package_or_collection, read_collection
-from meadow.sources.anki.templates import UNSHOWN, Side, TemplateError, fields_of, parse_template
+from meadow.sources.anki.templates import (
+    UNSHOWN,
+    Side,
+    TemplateError,
+    fields_of,
+    is_empty,
+    parse_template,
+)
 from meadow.sources.anki.text_export import is_text_export, read_text_export
 from meadow.sources.published import (
     PAPER,
@@ -93,7 +100,7 @@ class Card:
         suffix: What tells its id from those of the note's other cards.
         number: Of the deletions that a cloze card hides.
         labels: The names of the answers, where they are fields that the user named.
-        repairs: What was done to it.
+        repairs: What of the note it leaves out.
     """
 
     question: str
@@ -185,7 +192,9 @@ def _values(raw: Raw) -> dict[str, str]:
 
 def _cloze_cards(raw: Raw) -> list[Card]:
     """One card a number, from all the fields that the front shows with gaps."""
-    values, front = _values(raw), parse_template(raw["templates"][0][0])
+    values, (front, back) = _values(raw), map(parse_template, raw["templates"][0])
+    remarks = {field.name for field in fields_of(back)} - {field.name for field in fields_of(front)}
+    left_out = any(not is_empty(values.get(name, "")) for name in remarks)
     gapped = dict.fromkeys(field.name for field in fields_of(front) if "cloze" in field.filters)
     clozes = [parse_cloze(values.get(name, "")) for name in gapped]
     return [
@@ -194,6 +203,7 @@ def _cloze_cards(raw: Raw) -> list[Card]:
             [answer for each in clozes for answer in each.answers(number)],
             f"#c{number}",
             number,
+            repairs=("left_out_remarks",) if left_out else (),
         )
         for number in sorted({number for each in clozes for number in each.numbers})
     ]
@@ -233,9 +243,13 @@ def _exported_cards(raw: Raw, note_type: str) -> list[Card]:
     # an export does not say whether a note type of another name makes gaps
     if raw["cloze"] or (raw["cloze"] is None and not note_type.startswith("basic")):
         cards: dict[int, Card] = {}
-        for clozes in map(parse_cloze, fields):
-            for number in clozes.numbers:
-                card = Card(clozes.question(number), clozes.answers(number), f"#c{number}", number)
+        gapped = [parse_cloze(text) for text in fields]
+        remarks = [not is_empty(each.question(0)) for each in gapped if not each.numbers]
+        repairs = ("left_out_remarks",) if any(remarks) else ()
+        for each in gapped:
+            for number in each.numbers:
+                sides = each.question(number), each.answers(number)
+                card = Card(*sides, f"#c{number}", number, repairs=repairs)
                 cards.setdefault(number, card)
         if cards or raw["cloze"] or "cloze" in note_type:
             return [cards[number] for number in sorted(cards)]
@@ -248,9 +262,11 @@ def _exported_cards(raw: Raw, note_type: str) -> list[Card]:
     rest = [column for column in left if column not in (question, answer)] + [("", "")] * 2
     question = question or rest.pop(0)
     answer = answer or rest.pop(0)
+    left_out = not all(is_empty(text) for _, text in rest)
     if not raw["field_names"] and answer[1].endswith("?") and not question[1].endswith("?"):
         return []
-    return [Card(question[1], [answer[1]])]
+    repairs = ("left_out_remarks",) if left_out else ()
+    return [Card(question[1], [answer[1]], repairs=repairs)]
 
 
 def _record(raw: Raw, card: Card, options: Options) -> Record | Reject:

@@ -112,6 +112,11 @@ def parse_template(source: str) -> tuple[Part, ...]:
     return tuple(levels[0][1])
 
 
+def is_empty(html: str) -> bool:
+    """Whether Anki takes a field for one that was not filled."""
+    return _EMPTY.fullmatch(html) is not None
+
+
 def fields_of(parts: Sequence[Part]) -> Iterator[Field]:
     """Every place for a field, in order, whatever sections it stands in."""
     for part in parts:
@@ -150,7 +155,7 @@ class Side:
             value = self.values.get(part.name)
             if value is None and re.fullmatch(r"c\d+", part.name):
                 value = "x" if part.name == f"c{self.number}" else ""
-            is_filled = not _EMPTY.fullmatch(self._known(part.name, value))
+            is_filled = not is_empty(self._known(part.name, value))
             return self.render(part.parts) if is_filled is part.filled else ""
         if part.name in UNSHOWN or "tts" in part.filters:
             return ""
@@ -161,9 +166,9 @@ class Side:
                 return ""
             text = clozes.question(self.number if self.is_front else 0)
         if self.is_front and part.seen_later:
-            self.left_out |= "hint" in part.filters and not _EMPTY.fullmatch(text)
+            self.left_out |= "hint" in part.filters and not is_empty(text)
             return ""
-        self.filled |= not _EMPTY.fullmatch(text)
+        self.filled |= not is_empty(text)
         return text
 
     def _known(self, name: str, value: str | None) -> str:

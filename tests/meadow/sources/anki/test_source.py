@@ -68,6 +68,14 @@ def test_what_makes_no_card(fields: tuple, reason: Reason, tmp_path: Path) -> No
 def test_media_in_a_field_that_is_not_used_is_ignored(tmp_path: Path) -> None:
     found = records(deck(tmp_path, Note(CLOZE, ("{{c1::a}} b", "<img src=x.png>"))))
     assert [record.output for record in found] == ["a"]
+    assert found[0].repairs == ("left_out_remarks",)
+
+
+def test_what_an_export_holds_beside_question_and_answer_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "export.txt"
+    path.write_text("Femur?\tHip\tLecture 2\nUlna?\tElbow\t<br>\n{{c1::Iron}}\tSee also\n")
+    repairs = [record.repairs for record in records(path)]
+    assert repairs == [("left_out_remarks",), (), ("left_out_remarks",)]
 
 
 def test_cloze_numbers_have_ids_of_their_own(tmp_path: Path) -> None:
