@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meadow.atomic import LOCK_NAME, sha256_file
+from meadow.atomic import sha256_file
 from meadow.cards.documents import render_documents
-from meadow.corpus import manifest as manifests
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Manifest
 from meadow.corpus.shards import check_rows, read_parquet
@@ -188,13 +187,3 @@ def _documents(corpus: Corpus) -> Iterator[Finding]:
     documents = render_documents(corpus.manifest, lambda name: corpus.folder / name)
     for finding in lint_card(path.read_text(encoding="utf-8"), documents[CARD].decode("utf-8")):
         yield Finding("card", CARD, finding)
-
-
-def leftovers(folder: Path) -> list[str]:
-    """Files of the folder that no manifest names: staging, temporary and foreign files."""
-    named = set(manifests.read_manifest(folder).named()) | {manifests.NAME, LOCK_NAME}
-    return sorted(
-        name
-        for path in folder.rglob("*")
-        if path.is_file() and (name := path.relative_to(folder).as_posix()) not in named
-    )

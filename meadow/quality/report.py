@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,6 @@ NEAR_ROWS = 200_000
 """Up to so many rows near duplicates are looked for too; above, equal texts only."""
 _REPEATS = frozenset({Reason.DUPLICATE.value, Reason.CONFLICT.value, Reason.NEAR_DUPLICATE.value})
 _BROKEN = frozenset(reason.value for reason in Reason if reason.malformed)
-_BUILD_STAGES: tuple[tuple[str, Callable[[str], bool]], ...] = (
-    ("readable", lambda reason: reason in _BROKEN),
-    ("selected", lambda reason: reason not in _BROKEN and reason not in _REPEATS),
-    ("distinct", lambda reason: reason in _REPEATS),
-)
-"""A build rejects in one pass; the flow shows its reasons in three groups."""
-
 Part = tuple[str, str, pl.DataFrame]
 """A config, a split, and its rows in the order in which they are numbered."""
 
@@ -186,22 +180,20 @@ def _sources(
 
 def licenses(frame: pl.DataFrame) -> list[dict[str, Any]]:
     """One entry per licence with its terms; a key that is not known has none."""
+    asked = ("share_alike", "attribution", "non_commercial")
     found = []
     for key, rows in counts(frame, "license").items():
+        unknown = {"name": key, "url": "", "redistribute": "unknown"} | dict.fromkeys(asked, False)
         license = LICENSES.get(key)
-        found.append(
-            {
-                "key": key,
-                "rows": rows,
-                "name": license.name if license else key,
-                "url": license.url if license else "",
-                "redistribute": license.redistribute if license else "unknown",
-                "share_alike": bool(license and license.share_alike),
-                "attribution": bool(license and license.attribution),
-                "non_commercial": bool(license and license.non_commercial),
-            }
-        )
+        found.append({"key": key, "rows": rows} | (asdict(license) if license else unknown))
     return found
+
+
+def _stage_of(reason: str) -> str:
+    """A build rejects in one pass; the flow shows its reasons in three groups."""
+    if reason in _BROKEN:
+        return "readable"
+    return "distinct" if reason in _REPEATS else "selected"
 
 
 def _flow(manifest: Manifest, rows: int) -> list[dict[str, Any]]:
@@ -225,8 +217,8 @@ def _flow(manifest: Manifest, rows: int) -> list[dict[str, Any]]:
             lost.update(entry.rejected)
         left = sum(entry.rows_in for entry in manifest.sources.values())
         stage("raw rows", left, {})
-        for name, belongs in _BUILD_STAGES:
-            reasons = {reason: n for reason, n in lost.items() if belongs(reason)}
+        for name in ("readable", "selected", "distinct"):
+            reasons = {reason: n for reason, n in lost.items() if _stage_of(reason) == name}
             left -= sum(reasons.values())
             stage(name, left, reasons)
     if manifest.steps:

@@ -85,19 +85,6 @@ def flashcard_item(record: Record) -> Item:
     return Item(record, {"front": record.input, "back": record.output})
 
 
-def _heading_item(record: Record, where: str) -> Item:
-    """A section whose heading has no rule as an item; `record.input` is the heading."""
-    topic = str(json.loads(record.meta).get("topic", ""))
-    sentence = _first_sentence(record.output)
-    return Item(record, {"topic": topic, "heading": record.input, "sentence": sentence}, where)
-
-
-def _first_sentence(text: str, limit: int = 300) -> str:
-    line = next((line for line in text.split("\n") if line.strip()), "").strip()
-    end = line.find(". ")
-    return line[: end + 1 if 0 <= end < limit else limit]
-
-
 def _heading_items(
     corpus: Corpus, source: str, entry: SourceEntry, inputs: Sequence[Input]
 ) -> Iterator[Item]:
@@ -113,11 +100,20 @@ def _heading_items(
     for raw in origin.read(_same_inputs(source, entry, inputs), options):
         if isinstance(raw, Reject | Fact) or raw["_where"] not in wanted:
             continue
-        made = record(raw, str(raw["heading"]), options)
+        made = record(raw, str(raw["heading"]), options)  # asked by its heading, as it stands
         if isinstance(made, Record):
             made = clean_record(made, SOURCES[source], options.style)
         if isinstance(made, Record):
-            yield _heading_item(made, str(raw["_where"]))
+            topic = str(json.loads(made.meta).get("topic", ""))
+            values = {"topic": topic, "heading": made.input, "sentence": _sentence(made.output)}
+            yield Item(made, values, str(raw["_where"]))
+
+
+def _sentence(text: str, limit: int = 300) -> str:
+    """The beginning of a text up to its first full stop."""
+    line = next((line for line in text.split("\n") if line.strip()), "").strip()
+    end = line.find(". ")
+    return line[: end + 1 if 0 <= end < limit else limit]
 
 
 def _same_inputs(source: str, entry: SourceEntry, inputs: Sequence[Input]) -> list[Input]:

@@ -8,7 +8,7 @@ import io
 import itertools
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 from meadow.atomic import locked, write_text
@@ -93,8 +93,7 @@ def write_review(path: Path, pairs: Iterable[Pair], marks: dict[str, str] | None
     writer = csv.writer(target, lineterminator="\n")
     writer.writerow(COLUMNS)
     for pair in pairs:
-        texts = (pair.original_question, pair.original_answer, pair.question, pair.answer)
-        writer.writerow([pair.id, *map(_cell, texts), (marks or {}).get(pair.id, ""), ""])
+        writer.writerow([*map(_cell, astuple(pair)), (marks or {}).get(pair.id, ""), ""])
     write_text(path, target.getvalue())
 
 

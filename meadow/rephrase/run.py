@@ -8,8 +8,9 @@ that one that was killed and continued ends with the same bytes as one that was 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,15 +122,14 @@ def rephrase_corpus(
     items = collect_items(corpus, source, inputs)[:limit]
     out = out or corpus.folder.with_name(corpus.folder.name + "-rephrased")
     meter = Meter(price, max_requests, budget_usd)
-    answers = Cache(Path(cache or DEFAULT_CACHE).expanduser())
-    try:
+    with closing(Cache(Path(cache or DEFAULT_CACHE).expanduser())) as answers:
         planned = estimate(items, chosen, model, answers)
-        cost = price.of(planned.prompt_tokens, planned.completion_tokens) if price else None
+        cost = price.of(planned["prompt_tokens"], planned["completion_tokens"]) if price else None
         for line in _announced(endpoint, planned, cost, corpus, source):
             progress(line)
         document: dict[str, Any] = {
             "items": len(items),
-            "estimate": {**asdict(planned), "usd": cost},
+            "estimate": {**planned, "usd": cost},
             "out": str(out),
         }
         if dry_run:
@@ -140,11 +140,9 @@ def rephrase_corpus(
             endpoint,
             answers,
             meter,
-            progress=lambda done, meter: meter_progress(done, len(items), meter),
+            progress=lambda done: meter_progress(done, len(items), meter),
         )
-    finally:
-        answers.close()
-    write_rephrased(corpus, Job(source, chosen, model), outcomes, out)
+    write_rephrased(corpus, Job(source, model, chosen.id, chosen.sha256), outcomes, out)
     faults = fault_counts(outcomes)
     done = len(items) - sum(faults.values())
     progress(f"{done:,} of {len(items):,} rewritten; {spent(meter)}")
@@ -160,53 +158,38 @@ def rephrase_corpus(
     }
 
 
-@dataclass(slots=True)
-class Estimate:
-    """What a run would send, before it sends anything."""
-
-    items: int = 0
-    cached: int = 0
-    requests: int = 0
-    characters: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-def estimate(items: Sequence[Item], prompt: Prompt, model: str, cache: Cache) -> Estimate:
-    """Count the requests and tokens of a run that meets no fault."""
-    found = Estimate(items=len(items))
+def estimate(items: Sequence[Item], prompt: Prompt, model: str, cache: Cache) -> dict[str, int]:
+    """The requests and tokens of a run that meets no fault, before it sends anything."""
     known = cache.keys()
-    for item in items:
-        request = prompt.request(model, item.values)
-        if request_key(request) in known:
-            found.cached += 1
-            continue
-        tokens, completion = estimate_tokens(request)
-        found.requests += 1
-        found.characters += sum(len(value) for value in item.values.values())
-        found.prompt_tokens += tokens
-        found.completion_tokens += completion
-    return found
+    asked = [(item, prompt.request(model, item.values)) for item in items]
+    asked = [(item, request) for item, request in asked if request_key(request) not in known]
+    tokens = [estimate_tokens(request) for _, request in asked]
+    return {
+        "items": len(items),
+        "cached": len(items) - len(asked),
+        "requests": len(asked),
+        "characters": sum(len(value) for item, _ in asked for value in item.values.values()),
+        "prompt_tokens": sum(prompt_tokens for prompt_tokens, _ in tokens),
+        "completion_tokens": sum(completion for _, completion in tokens),
+    }
 
 
 def _announced(
-    endpoint: Endpoint, planned: Estimate, cost: float | None, corpus: Corpus, source: str
-) -> list[str]:
+    endpoint: Endpoint, planned: dict[str, int], cost: float | None, corpus: Corpus, source: str
+) -> Iterator[str]:
     """What would be sent, and what leaves the machine."""
     money = f"at most {cost:.2f} USD" if cost is not None else "no price known"
-    lines = [
-        f"{source}: {planned.items:,} rows, {planned.cached:,} answered already, "
-        f"{planned.requests:,} to ask {endpoint.model} at {endpoint.address} "
-        f"(about {planned.prompt_tokens:,} + {planned.completion_tokens:,} tokens, {money})"
-    ]
+    yield (
+        "{source}: {items:,} rows, {cached:,} answered already, {requests:,} to ask {model} at "
+        "{address} (about {prompt_tokens:,} + {completion_tokens:,} tokens, {money})"
+    ).format(source=source, model=endpoint.model, address=endpoint.address, money=money, **planned)
     if not endpoint.is_local:
         facts = corpus.manifest.sources[source].facts.get("licenses", {})
-        lines.append(
-            f"leaving this machine for {endpoint.address}: {planned.characters:,} characters of "
-            f"{planned.requests:,} rows (licences: {', '.join(facts) or 'none'}); no names, ids "
+        yield (
+            f"leaving this machine for {endpoint.address}: {planned['characters']:,} characters of "
+            f"{planned['requests']:,} rows (licences: {', '.join(facts) or 'none'}); no names, ids "
             "or addresses of authors"
         )
-    return lines
 
 
 def spent(meter: Meter) -> str:
@@ -225,7 +208,7 @@ def rephrase_items(
     cache: Cache,
     meter: Meter,
     *,
-    progress: Callable[[int, Meter], None] = lambda done, meter: None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> list[Outcome]:
     """An outcome for every item, in their order.
 
@@ -234,7 +217,7 @@ def rephrase_items(
     Raises:
         NetworkError: The server is gone; every answer so far is in the cache.
     """
-    outcomes = asyncio.run(_ask_all(items, prompt, endpoint, cache, meter, progress))
+    outcomes = asyncio.run(_ask_all(items, prompt, Client(endpoint, cache, meter), progress))
     seen: set[tuple[str, str]] = set()
     for number, outcome in enumerate(outcomes):
         if (rewrite := outcome.rewrite) is not None:
@@ -246,26 +229,21 @@ def rephrase_items(
 
 
 async def _ask_all(
-    items: Sequence[Item],
-    prompt: Prompt,
-    endpoint: Endpoint,
-    cache: Cache,
-    meter: Meter,
-    progress: Callable[[int, Meter], None],
+    items: Sequence[Item], prompt: Prompt, client: Client, progress: Callable[[int], None]
 ) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
     numbered = iter(enumerate(items))
 
-    async def work(client: Client) -> None:
+    async def work() -> None:
         for number, item in numbered:  # shared: each worker takes the next one
             outcomes[number] = await _rewrite(client, prompt, item)
-            progress(len(outcomes), meter)
+            progress(len(outcomes))
 
-    async with Client(endpoint, cache, meter) as client:
+    async with client:
         try:
             async with asyncio.TaskGroup() as workers:
-                for _ in range(endpoint.concurrency):
-                    workers.create_task(work(client))
+                for _ in range(client.endpoint.concurrency):
+                    workers.create_task(work())
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None  # one server: what stops one worker stops all
     return [outcomes[number] for number in range(len(items))]
@@ -278,7 +256,7 @@ async def _rewrite(client: Client, prompt: Prompt, item: Item) -> Outcome:
         key = request_key(request)
         try:
             answer = await client.ask(key, request)
-            rewrite = check(prompt.kind, item, answer, request)
+            rewrite = _checked(prompt.kind, item, answer, request)
         except LimitReached as limit:
             # a second try that may not be sent leaves the fault of the first
             return outcome if outcome.fault else Outcome(item, fault=str(limit))
@@ -291,16 +269,9 @@ async def _rewrite(client: Client, prompt: Prompt, item: Item) -> Outcome:
     return outcome
 
 
-def check(kind: str, item: Item, answer: Answer, request: Mapping[str, Any]) -> Rewrite:
-    """The rewrite in an answer.
-
-    Raises:
-        FaultError: It does not pass.
-    """
+def _checked(kind: str, item: Item, answer: Answer, request: Mapping[str, Any]) -> Rewrite:
     sent = str(request["messages"][-1]["content"])
     rewrite = parse_rewrite(kind, answer.text, answer.finish_reason, sent)
-    if kind == "flashcard":
-        check_flashcard(rewrite, **item.values)
-    else:
-        check_heading(rewrite, **item.values)
+    check = check_flashcard if kind == "flashcard" else check_heading
+    check(rewrite, **item.values)
     return rewrite

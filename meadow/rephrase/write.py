@@ -10,7 +10,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from meadow.errors import UsageError
 from meadow.rephrase.checks import Rewrite
 from meadow.rephrase.client import Answer
 from meadow.rephrase.items import Item, rewriting
-from meadow.rephrase.prompts import Prompt
 from meadow.schema import (
     Reason,
     Record,
@@ -73,17 +72,9 @@ class Job:
     """What a rewriting is: its identity in the manifest, without anything that varies by run."""
 
     source: str
-    prompt: Prompt
     model: str
-
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in the settings."""
-        return {
-            "source": self.source,
-            "model": self.model,
-            "prompt": self.prompt.id,
-            "prompt_sha256": self.prompt.sha256,
-        }
+    prompt: str
+    prompt_sha256: str
 
 
 def write_rephrased(corpus: Corpus, job: Job, outcomes: Sequence[Outcome], out: Path) -> Manifest:
@@ -103,7 +94,7 @@ def write_rephrased(corpus: Corpus, job: Job, outcomes: Sequence[Outcome], out: 
     # every rewriting that the rows have been through, with the corpus that it began with
     origin = hash_json([before.config_hash, [shard.sha256 for shard in entry.shards]])
     earlier = before.settings.get("rephrase", [])
-    settings = {**before.settings, "rephrase": [*earlier, {**job.to_json(), "from": origin}]}
+    settings = {**before.settings, "rephrase": [*earlier, {**asdict(job), "from": origin}]}
     config_hash = hash_json(settings)
     if out.resolve() == corpus.folder.resolve():
         raise UsageError("the rewritten corpus needs a folder of its own", fix="--out DIR")
@@ -112,10 +103,7 @@ def write_rephrased(corpus: Corpus, job: Job, outcomes: Sequence[Outcome], out: 
         claim(out, "build", config_hash)
         staging = open_staging(out, config_hash)
         rows = _rows(corpus, source, done)
-        rewritten = [
-            rewritten_record(done[row.id], job.prompt, job.model) if row.id in done else row
-            for row in rows
-        ]
+        rewritten = [rewritten_record(done[row.id], job) if row.id in done else row for row in rows]
         shards = write_shards(_tables(rewritten), staging, source)
         originals = _tables([row for row in rows if row.id in done])
         sidecar = write_shards([*_old_originals(corpus), *originals], staging, RAW_PAIRS, ORIGINAL)
@@ -141,7 +129,7 @@ def write_rephrased(corpus: Corpus, job: Job, outcomes: Sequence[Outcome], out: 
         )
         if new_entry.rows_in != new_entry.rows_out + left.total():
             raise AssertionError(f"{source}: rows were lost: {new_entry}")
-        told = {**job.to_json(), "items": len(outcomes), **counts}
+        told = {**asdict(job), "items": len(outcomes), **counts}
         manifest = replace(
             before,
             config_hash=config_hash,
@@ -170,7 +158,7 @@ def _rows(corpus: Corpus, source: str, done: Mapping[str, Outcome]) -> list[Reco
     )
 
 
-def rewritten_record(outcome: Outcome, prompt: Prompt, model: str) -> Record:
+def rewritten_record(outcome: Outcome, job: Job) -> Record:
     """The row with the rewritten texts and their provenance; a section's text stays to the byte."""
     rewrite, record, answer = outcome.rewrite, outcome.item.record, outcome.answer
     if rewrite is None or answer is None:
@@ -178,9 +166,9 @@ def rewritten_record(outcome: Outcome, prompt: Prompt, model: str) -> Record:
     asked_with = rewriting(record.source).instructions
     meta = json.loads(record.meta)
     meta["rephrase"] = {
-        "model": model,
-        "prompt": prompt.id,
-        "prompt_sha256": prompt.sha256,
+        "model": job.model,
+        "prompt": job.prompt,
+        "prompt_sha256": job.prompt_sha256,
         "request_sha256": outcome.key,
         "finish_reason": answer.finish_reason,
     }
@@ -192,7 +180,7 @@ def rewritten_record(outcome: Outcome, prompt: Prompt, model: str) -> Record:
         else asked_with[Style.MEADOW],
         input=rewrite.question,
         output=record.output if rewrite.answer is None else rewrite.answer,
-        rephrased_by=model,
+        rephrased_by=job.model,
         meta=dump_meta(meta),
     )
 
