@@ -93,6 +93,8 @@ class Reason(StrEnum):
     TOO_LONG = "too_long"
     TRUNCATED = "truncated"
     HTML_RESIDUE = "html_residue"
+    UNREAD_MARKUP = "unread_markup"
+    """A template, tag or formula in the text was not understood: without it the text has a hole."""
     LOW_RANK = "low_rank"
     DELETED = "deleted"
     LICENSE = "license"

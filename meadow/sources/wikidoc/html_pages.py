@@ -1,20 +1,24 @@
 """A MediaWiki page as HTML, split into sections: from 1.16 to today's skins, saved or from the API.
 
 Old pages have flat `h2 > span.mw-headline`, newer ones `div.mw-heading`, Parsoid and the mobile
-skin wrap each section in a `section`. What is no text of the article goes before the split:
-navigation, edit links, tables of contents, reference marks, hatnotes, captions and WikiDoc's
-bylines. beautifulsoup4 with lxml parses; size and depth are capped first.
+skin wrap each section in a `section`. What is no text of the article goes before the split, and is
+counted: navigation, edit links, tables of contents, reference marks, hatnotes, captions, WikiDoc's
+bylines and what a browser does not show. The wikitext of an export becomes HTML first
+(`wikitext`) and takes the same way. beautifulsoup4 with lxml parses; size and depth are capped.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from meadow.schema import Reason
-from meadow.text.render import HtmlLimitError, check_limits, render_html
+from meadow.text.render import HtmlLimitError, check_limits, normalise, render_html
+from meadow.text.scripts import MathError, formula
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup
@@ -86,27 +90,25 @@ MAX_DEPTH = 200
 # Talk pages have odd numbers; these even ones hold no articles. A wiki's own namespaces may.
 _NOT_CONTENT = frozenset({2, 4, 6, 8, 10, 12, 14, 828})
 
-_REMOVED = ", ".join(
-    (
-        "script, style, noscript, link, meta, template, form, input, button, audio, video, iframe",
-        # edit links, tables of contents, navigation
-        ".mw-editsection, .editsection, #toc, .toc, .mw-toc, #mw-toc-heading, .toctitle",
-        "#siteSub, #contentSub, #jump-to-nav, .mw-jump-link, .mw-indicators, .printfooter",
-        "#catlinks, .catlinks, .mw-normal-catlinks, .noprint, .navigation-not-searchable",
-        ".navbox, .vertical-navbox, .navbox-styles, .sidebar, .portal, .portalbox, .sistersitebox",
-        ".succession-box, .mw-pt-languages, .mw-authority-control, .navbar, .mw-empty-elt",
-        # notes on the article
-        "[role=note], .hatnote, .dablink, .rellink, .mainarticle, .shortdescription, .metadata",
-        ".ambox",
-        ".messagebox, .mbox-small, .stub, .plainlinks.stub, #coordinates, .Inline-Template",
-        # reference marks and lists of references
-        "sup.reference, .mw-ref, .references, .reflist, .mw-references-wrap, .refbegin",
-        ".mw-cite-backlink, .error.mw-ext-cite-error, span.Z3988",
-        # pictures and boxes
-        ".infobox, .infobox_v2, .thumb, .tright.thumb, figure, figcaption, .thumbcaption, .gallery",
-        "ul.gallery, .image, .mw-file-description, .tmulti, map, .mw-kartographer-map",
-    )
+_TAGS = "script style noscript link meta template form input button audio video iframe figure map"
+_REMOVED_TAGS = frozenset([*_TAGS.split(), "figcaption"])
+_REMOVED = (
+    # edit links, tables of contents, navigation
+    "mw-editsection editsection toc mw-toc mw-toc-heading toctitle siteSub contentSub jump-to-nav "
+    "mw-jump-link mw-indicators printfooter catlinks mw-normal-catlinks noprint "
+    "navigation-not-searchable navbox vertical-navbox navbox-styles sidebar portal portalbox "
+    "sistersitebox succession-box mw-pt-languages mw-authority-control navbar mw-empty-elt "
+    # notes on the article
+    "hatnote dablink rellink mainarticle shortdescription metadata ambox messagebox mbox-small "
+    "stub coordinates Inline-Template "
+    # reference marks and lists of references
+    "mw-ref references reflist mw-references-wrap refbegin mw-cite-backlink mw-ext-cite-error "
+    # pictures and boxes
+    "infobox infobox_v2 toccolours thumb thumbcaption gallery image mw-file-description tmulti "
+    "mw-kartographer-map Z3988"
 )
+_REMOVED_NAMES = frozenset(_REMOVED.split())
+"""Classes and ids of what is no text of an article."""
 _BYLINE = re.compile(
     r"\s*(?:"
     r"(?:(?:associate|assistant|contributing|section|managing)\s+)?"
@@ -137,19 +139,22 @@ class Section:
         level: 1 to 6; 0 for the lead.
         parents: The headings above it, outermost first.
         text: Markdown-like text in normal form; "" where a heading follows at once.
-        images: Images dropped.
+        unread: Names of the templates and tags that left a hole in a sentence, a list or a cell.
     """
 
     heading: str
     level: int
     parents: tuple[str, ...]
     text: str
-    images: int = 0
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page and its sections, the lead first (always there, its text may be empty)."""
+    """A page and its sections, the lead first (always there, its text may be empty).
+
+    `facts` counts what was left out of it: (group, value) -> how often.
+    """
 
     title: str
     sections: tuple[Section, ...]
@@ -157,13 +162,15 @@ class Page:
     revision: str = ""
     generator: str = ""
     namespace: int = 0
-    facts: dict[str, str] = field(default_factory=dict)
+    facts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 class NotAnArticleError(ValueError):
     """The document is no article of a MediaWiki; `reason` is for a reject."""
 
-    reason = Reason.NOT_AN_ARTICLE
+    def __init__(self, detail: str, reason: Reason = Reason.NOT_AN_ARTICLE) -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 def read_page(html: str, *, title: str = "", url: str = "") -> Page:
@@ -178,11 +185,11 @@ def read_page(html: str, *, title: str = "", url: str = "") -> Page:
         HtmlLimitError: Too large or too deep.
         NotAnArticleError: No MediaWiki page, or one outside the namespaces of articles.
     """
-    from bs4 import BeautifulSoup
-
-    check_limits(html, max_characters=MAX_CHARACTERS, max_depth=MAX_DEPTH)
-    soup = BeautifulSoup(html, "lxml")
+    soup = _parse(html)
     content = _content(soup)
+    if (redirect := content.select_one(".redirectMsg, .redirectText")) is not None:
+        target = " ".join(redirect.get_text(" ").split())
+        raise NotAnArticleError(f"a redirect: {target}", Reason.NOT_A_TARGET)
     namespace = _namespace(soup, html)
     if not holds_articles(namespace):
         raise NotAnArticleError(f"namespace {namespace} holds no articles")
@@ -192,8 +199,7 @@ def read_page(html: str, *, title: str = "", url: str = "") -> Page:
         raise NotAnArticleError("the page has no title")
     canonical = _attribute(soup, 'link[rel="canonical"]', "href") or url
     revision = re.search(r'"wgRevisionId"\s*:\s*(\d+)', html)
-    images = _clean(soup, content)
-    sections = tuple(_sections(content, images))
+    sections, facts = _split(soup, content)
     return Page(
         title=found_title,
         sections=sections,
@@ -201,7 +207,49 @@ def read_page(html: str, *, title: str = "", url: str = "") -> Page:
         revision=revision[1] if revision else "",
         generator=generator,
         namespace=namespace,
+        facts=facts,
     )
+
+
+def split_html(html: str) -> tuple[tuple[Section, ...], Counter[tuple[str, str]]]:
+    """The sections of an article's bare HTML, and what was left out of them.
+
+    Args:
+        html: Where a template or tag was not understood, `mark_unread` of its name stands.
+
+    Raises:
+        HtmlLimitError: Too large or too deep.
+    """
+    soup = _parse(html)
+    content = soup.body
+    return _split(soup, content) if content is not None else ((Section("", 0, (), ""),), Counter())
+
+
+_HOLE = re.compile("\ue000([^\ue000\ue001]*)\ue001")
+_PRIVATE = re.compile("[\ue000-\ue005]")
+"""Characters that stand for what is set aside while a page is read; no page may hold them."""
+
+
+def mark_unread(name: str) -> str:
+    """What stands in HTML for a template or tag that was not understood."""
+    return f"\ue000{_PRIVATE.sub('', name)[:80]}\ue001"
+
+
+def _parse(html: str) -> BeautifulSoup:
+    from bs4 import BeautifulSoup
+
+    check_limits(html, max_characters=MAX_CHARACTERS, max_depth=MAX_DEPTH)
+    return BeautifulSoup(html, "lxml")
+
+
+def _split(
+    soup: BeautifulSoup, content: Tag
+) -> tuple[tuple[Section, ...], Counter[tuple[str, str]]]:
+    facts = _clean(soup, content)
+    sections = tuple(_sections(content, facts))
+    for section in sections:
+        facts.update(("templates_unread", name) for name in section.unread)
+    return sections, facts
 
 
 def holds_articles(namespace: int) -> bool:
@@ -248,62 +296,177 @@ def _attribute(soup: BeautifulSoup, selector: str, name: str) -> str:
     return str(found.get(name) or "") if found is not None else ""
 
 
-def _clean(soup: BeautifulSoup, content: Tag) -> int:
-    """Take out what is no text of the article; the number of images among it."""
-    images = len(content.find_all("img"))
-    for formula in content.select(".mwe-math-element, img.tex"):
-        # the picture and its MathML say the same thing thrice; TeX says it once
-        annotation = formula.find("annotation")
-        picture = formula if formula.name == "img" else formula.find("img")
-        tex = annotation.get_text() if annotation else str(picture.get("alt") if picture else "")
-        formula.replace_with(f"${_bare_tex(tex)}$")
-        images -= picture is not None
-    for element in content.select(_REMOVED):
+def _clean(soup: BeautifulSoup, content: Tag) -> Counter[tuple[str, str]]:
+    """Take out what is no text of the article, and count it."""
+    facts: Counter[tuple[str, str]] = Counter()
+
+    def drop(element: Tag, why: str) -> None:
+        if not element.decomposed and element.get_text(strip=True):
+            facts["elements_dropped", why] += 1
         element.decompose()
-    for element in content.select("[style]"):
-        style = str(element.get("style") or "").replace(" ", "").lower()
-        if "display:none" in style:
+
+    for element in content.find_all(True):
+        if element.decomposed:
+            continue
+        facts["images_dropped", "page"] += element.name == "img"
+        classes = element.get_attribute_list("class") if element.has_attr("class") else []
+        style = "".join(str(element.get("style") or "").lower().split())
+        fresh: str | BeautifulSoup | None = None
+        if element.name == "math" or "mwe-math-element" in classes or "tex" in classes:
+            fresh = _formula(element)
+        elif why := _why_removed(element, classes, style):
+            facts["images_dropped", "page"] += len(element.find_all("img"))
+            drop(element, why)
+        elif element.name == "a" and str(element.get("title")).startswith("Template:"):
+            # a template that the wiki does not have
+            fresh = mark_unread(element.get_text().partition(":")[2])
+        elif not _FRACTION.isdisjoint(classes):
+            fresh = _fraction(element)
+        elif "template-chem2-su" in classes or "inline-block" in style:
+            fresh = _column(element)
+        if fresh is not None:
+            element.replace_with(fresh)
             element.decompose()
+    for item in content.find_all("li"):
+        inside = item.find_parent(["ul", "ol"])
+        if inside is not None and inside.name == "ul" and not item.get_text(strip=True):
+            item.decompose()
     for table in content.find_all("table"):
         if not table.decomposed and _NAVIGATION_TABLE.search(table.get_text(" ")[:2000]):
-            table.decompose()
+            drop(table, "navigation table")
     for block in content.find_all(["p", "dd", "div", "center"]):
-        if not block.decomposed and _BYLINE.match(text := block.get_text(" ")) and len(text) < 600:
-            block.decompose()
+        if not block.decomposed and is_byline(block.get_text(" ")):
+            drop(block, "byline")
     for table in reversed(content.find_all("table")):  # the innermost first
-        if not table.decomposed and (table.find("table") or table.find(_HEADINGS)) is None:
-            _make_rectangular(table)
-    for name in _UNWRAPPED:
-        for element in content.find_all(name):
-            if "mw-headline" not in element.get_attribute_list("class"):
-                element.unwrap()
-    return max(images, 0)
+        _write_table(table)
+    for element in content.find_all(_UNWRAPPED):
+        if "mw-headline" not in element.get_attribute_list("class"):
+            element.unwrap()
+    return facts
 
 
-def _make_rectangular(table: Tag) -> None:
+def _why_removed(element: Tag, classes: Iterable[str], style: str) -> str:
+    """By what an element is known that is no text of the article, or not shown; "" for others."""
+    if element.name in _REMOVED_TAGS:
+        return element.name
+    if element.get("role") == "note":
+        return "note"
+    if element.name == "sup" and "reference" in classes:
+        return "reference mark"
+    for name in (*classes, str(element.get("id") or "")):
+        if name in _REMOVED_NAMES:
+            return name
+    return "not shown" if element.has_attr("hidden") or _NOT_SHOWN.search(style) else ""
+
+
+_NOT_SHOWN = re.compile(
+    r"(?<![\w-])(?:display:none|visibility:hidden|color:transparent"
+    r"|(?:opacity|font-size):0(?:\.0+)?(?:px|em|%)?(?![\d.]))"
+)
+
+
+def is_byline(text: str) -> bool:
+    """Whether a paragraph names a page's editors or only leads to other pages."""
+    return len(text) <= 600 and _BYLINE.match(text) is not None
+
+
+def _formula(element: Tag) -> str:
+    """A formula once, as TeX or in one line: its picture and its MathML say the same thing."""
+    import turbohtml
+
+    math = element if element.name == "math" else element.find("math")
+    picture = element if element.name == "img" else element.find("img")
+    tex = escape(str(picture.get("alt") or "")) if picture is not None else ""
+    html = str(math) if math is not None else f'<math alttext="{tex}"></math>'
+    found = turbohtml.parse_fragment(html).find("math")
+    try:
+        return (formula(found) if found is not None else "") or mark_unread("math (tag)")
+    except MathError as error:
+        return mark_unread(f"math (tag): {error}")
+
+
+_FRACTION = frozenset({"frac", "sfrac", "fraction"})
+
+
+def _fraction(element: Tag) -> BeautifulSoup | None:
+    """A fraction as 1/2 or 2 1/2, apart from a number before it."""
+    above = element.select_one(".num, .numerator, sup")
+    below = element.select_one(".den, .denominator, sub")
+    if above is None or below is None:
+        return None
+    parts = [part.extract().decode_contents().strip() for part in (above, below)]
+    written = "/".join(part if re.fullmatch(r"[\w.,]+", part) else f"({part})" for part in parts)
+    whole = "".join(re.findall(r"[\d.,\u2212-]", element.get_text()))
+    before = str(element.previous_sibling or "")[-1:]
+    return _fragment(f"{whole} {written}" if whole else f"{' ' * before.isalnum()}{written}")
+
+
+def _column(element: Tag) -> BeautifulSoup | None:
+    """A lowered text with a raised one above it, as in an ion; None where it is none."""
+    parts = [part for part in element.children if getattr(part, "name", "") != "br"]
+    texts = [part.get_text().strip() for part in parts]
+    if len(texts) == 2 and all(re.fullmatch(r"[\w.+\u2212-]{1,8}", text) for text in texts):
+        return _fragment(f"<sub>{texts[1]}</sub><sup>{texts[0]}</sup>")
+    return None
+
+
+def _write_table(table: Tag) -> None:
+    """A table as one that Markdown can say, or as blocks where it only lays out the page.
+
+    It is data where it has header cells, or neither tables nor headings in it, nor lists in a
+    single row.
+    """
+    own = [cell for cell in table.find_all(["td", "th"]) if cell.find_parent("table") is table]
+    caption = table.find("caption")
+    caption = caption.extract() if caption is not None else None
+    above = f"<p>{caption.decode_contents()}</p>" if caption is not None else ""
+    rows: dict[int, list[Cell]] = {}
+    data = any(cell.name == "th" for cell in own)
+    lists = () if len({id(cell.parent) for cell in own}) > 1 else ("ul", "ol", "dl", "p")
+    if not data and (len(own) == 1 or table.find(["table", "section", *lists, *_HEADINGS])):
+        for heading in table.find_all(_HEADINGS):
+            heading.name = "p"
+        # a section: tables around this one lay out the page too
+        html = "".join(f"<section>{cell.decode_contents()}</section>" for cell in own)
+        table.replace_with(_fragment(above + html))
+        return
+    for cell in own:
+        columns, span = _number(cell, "colspan"), _number(cell, "rowspan")
+        _flatten(cell)
+        html = " ".join(cell.decode_contents().split())
+        rows.setdefault(id(cell.parent), []).append(Cell(html, cell.name == "th", columns, span))
+    html = rectangular(rows.values())
+    table.replace_with(_fragment(above + html))
+
+
+_BLOCKS = ("p", "div", "li", "dd", "dt", "tr", "caption", "pre", "center", "blockquote", *_HEADINGS)
+_CELL_BREAK = re.compile(r"(?:\s*<br/?>\s*)+")
+
+
+def _flatten(cell: Tag) -> None:
+    """Blocks in a cell as lines of one text; the cells of a table in it stand behind semicolons."""
+    for inner in cell.find_all(["td", "th"]):
+        if inner.find_next_sibling(["td", "th"]) is not None:
+            inner.append("; ")
+        inner.unwrap()
+    blocks = cell.find_all(_BLOCKS)
+    for block in blocks:
+        block.insert_before(_fragment("<br>"))
+        block.insert_after(_fragment("<br>"))
+        block.unwrap()
+    for shell in cell.find_all(["table", "tbody", "thead", "ul", "ol", "dl"]):
+        shell.unwrap()
+    if blocks:
+        html = _CELL_BREAK.sub("<br/>", cell.decode_contents().strip())
+        cell.clear()
+        cell.append(_fragment(html.removeprefix("<br/>").removesuffix("<br/>")))
+
+
+def _fragment(html: str) -> BeautifulSoup:
+    """HTML that can be put into a tree."""
     from bs4 import BeautifulSoup
 
-    rows = []
-    for line in table.find_all("tr"):
-        cells = line.find_all(["td", "th"], recursive=False)
-        rows.append(
-            [
-                Cell(
-                    " ".join(cell.decode_contents().split()),
-                    cell.name == "th",
-                    _number(cell, "colspan"),
-                    _number(cell, "rowspan"),
-                )
-                for cell in cells
-            ]
-        )
-    html = rectangular(rows)
-    if not html:
-        table.decompose()
-        return
-    fresh = BeautifulSoup(html, "lxml").table
-    if fresh is not None:
-        table.replace_with(fresh.extract())
+    return BeautifulSoup(html, "html.parser")
 
 
 def _number(cell: Tag, name: str) -> int:
@@ -311,39 +474,42 @@ def _number(cell: Tag, name: str) -> int:
     return int(value) if value.isdecimal() and len(value) < 5 else 1
 
 
-def _bare_tex(tex: str) -> str:
-    stripped = tex.strip()
-    if match := re.fullmatch(r"\{\\(?:displaystyle|textstyle)\s(.*)\}", stripped, re.DOTALL):
-        return match[1].strip()
-    return stripped
-
-
-def _sections(content: Tag, images: int) -> Iterator[Section]:
+def _sections(content: Tag, facts: Counter[tuple[str, str]]) -> Iterator[Section]:
     """The sections in document order."""
     heading, level, path = "", 0, list[tuple[int, str]]()
     parts: list[str] = []
-    for item in _walk(content):
+    for item in [*_walk(content), None]:
         if isinstance(item, str):
             parts.append(item)
             continue
-        yield _section(heading, level, path, parts, images if level == 0 else 0)
-        level, heading = item
-        path = [(above, text) for above, text in path if above < level]
-        path.append((level, heading))
-        parts = []
-    yield _section(heading, level, path, parts, images if level == 0 else 0)
+        parents = tuple(text for _, text in path[:-1])
+        yield _section(heading, level, parents, "".join(parts), facts)
+        if item is not None:
+            level, heading = item
+            path = [(above, text) for above, text in path if above < level]
+            path.append((level, _HOLE.sub("", heading)))
+            parts = []
 
 
 def _section(
-    heading: str, level: int, path: list[tuple[int, str]], parts: list[str], images: int
+    heading: str, level: int, parents: tuple[str, ...], html: str, facts: Counter[tuple[str, str]]
 ) -> Section:
     try:
-        text = render_html("".join(parts)).text
+        text = render_html(html).text
     except HtmlLimitError as error:
         raise HtmlLimitError(error.reason, f"section {heading!r}: {error.detail}") from error
-    lines = [line for line in text.split("\n") if not _BYLINE.match(line) or len(line) > 600]
-    parents = tuple(text for _, text in path[:-1])
-    return Section(heading, level, parents, "\n".join(lines).strip(), images)
+    lines = []
+    for line in text.split("\n"):
+        if is_byline(line):
+            facts["elements_dropped", "byline"] += 1
+        else:
+            lines.append(line)
+    text = "\n".join(lines)
+    unread = tuple(dict.fromkeys(_HOLE.findall(heading + text)))
+    if _PRIVATE.search(text):
+        text = normalise(_PRIVATE.sub("", _HOLE.sub("", text)))
+    heading = " ".join(_PRIVATE.sub("", _HOLE.sub("", heading)).split())
+    return Section(heading, level, parents, text.strip(), unread)
 
 
 def _walk(element: Tag) -> Iterator[str | tuple[int, str]]:

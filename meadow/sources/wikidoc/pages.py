@@ -23,18 +23,21 @@ from meadow.sources.wikidoc.html_pages import (
     holds_articles,
     read_page,
 )
-from meadow.sources.wikidoc.wikitext import read_sections
+from meadow.sources.wikidoc.wikitext import read_wikitext
 from meadow.sources.wikidoc.xml_export import ExportedPage, read_pages
 from meadow.text.render import HtmlLimitError
 
 MAX_HTML_BYTES = 16 * 1024**2
+MAX_NAMES = 1_000
+"""Names of templates that a manifest counts one by one."""
 STORE_KEYS = ("title", "html")
 
 
 def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject | Fact]:
     """The sections of every page in file order, and how many pages and images there were.
 
-    A raw row has: title, heading, level, parents, text, anchor, url, revision, timestamp, site.
+    A raw row has: title, heading, level, parents, text, unread, anchor, url, revision, timestamp,
+    site.
 
     Raises:
         FileError: A file is missing, damaged, or no export although it is XML.
@@ -51,8 +54,20 @@ def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject | F
         else:
             rows = _saved(item, facts)
         yield from _once(rows, first)
+    yield from _told(facts)
+
+
+def _told(facts: Counter[tuple[str, str]]) -> Iterator[Fact]:
+    """Each count by group and name; of very many names in a group the rarest in one."""
+    groups: dict[str, Counter[str]] = {}
     for (group, value), count in sorted(facts.items()):
-        yield Fact(group, value, count)
+        groups.setdefault(group, Counter())[value] = count
+    for group, counts in groups.items():
+        named = dict(counts.most_common(MAX_NAMES))
+        for value in sorted(named):
+            yield Fact(group, value, named[value])
+        if rest := counts.total() - sum(named.values()):
+            yield Fact(group, "(others)", rest)
 
 
 def _once(rows: Iterator[Raw | Reject], first: dict[str, str]) -> Iterator[Raw | Reject]:
@@ -132,25 +147,23 @@ def _export(item: Input, facts: Counter[tuple[str, str]]) -> Iterator[Raw | Reje
         for exported in read_pages(file, item.label):
             where = f"{item.label}#{exported.title}"
             facts["pages_read", "XML export"] += 1
-            if exported.redirect:
-                detail = f"a redirect to {exported.redirect}"
-                yield Reject(where, Reason.NOT_A_TARGET, detail, exported.title)
+            if exported.refused is not None:
+                yield Reject(where, *exported.refused, exported.title)
                 continue
             if not holds_articles(exported.namespace):
                 detail = f"namespace {exported.namespace} holds no articles"
                 yield Reject(where, Reason.NOT_AN_ARTICLE, detail, exported.title)
                 continue
             try:
-                sections = tuple(read_sections(exported.text))
+                page = read_wikitext(
+                    exported.text,
+                    title=exported.title,
+                    url=_address(exported),
+                    namespace=exported.namespace,
+                )
             except HtmlLimitError as error:
                 yield Reject(where, error.reason, error.detail, exported.text[:500])
                 continue
-            page = Page(
-                title=exported.title,
-                sections=sections,
-                url=_address(exported),
-                namespace=exported.namespace,
-            )
             yield from _rows(
                 where,
                 page,
@@ -178,10 +191,9 @@ def _rows(
     timestamp: str = "",
     site: str = "",
 ) -> Iterator[Raw]:
+    facts.update(page.facts)
     for section, anchor in anchored(page.sections):
-        if section.images:
-            facts["images_dropped", "page"] += section.images
-        if not section.heading and not section.text:
+        if not section.heading and not section.text and not section.unread:
             continue  # no lead: nothing was there that could be a candidate
         yield {
             "_where": f"{where}#{anchor}" if anchor else where,
@@ -190,6 +202,7 @@ def _rows(
             "level": section.level,
             "parents": section.parents,
             "text": section.text,
+            "unread": section.unread,
             "anchor": anchor,
             "url": page.url,
             "revision": revision,

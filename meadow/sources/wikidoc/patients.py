@@ -202,4 +202,5 @@ SOURCE = Source(
             paper=5_942,
         ),
     ),
+    version=2,
 )

@@ -59,6 +59,9 @@ def section_record(
     heading, text = str(raw["heading"]), str(raw["text"])
     if is_apparatus(heading):
         return _reject(raw, Reason.NOT_A_TARGET, "references, links or pictures")
+    if unread := raw["unread"]:
+        # a hole, or another number, must not look like any other row
+        return _reject(raw, Reason.UNREAD_MARKUP, f"not understood: {', '.join(unread)}")
     if not text.strip():
         return _reject(raw, Reason.EMPTY_OUTPUT, "a heading without text of its own")
     if len(text) < MIN_CHARACTERS:
@@ -162,5 +165,6 @@ SOURCE = Source(
             paper=67_704,
         ),
     ),
+    version=2,
     notes=("Origin published holds a model's questions, about 30 % of which are bad.",),
 )

@@ -1,8 +1,10 @@
-"""Wikitext, the markup of an XML export, to sections: the same shape that a rendered page gives.
+"""Wikitext, the markup of an XML export, as the HTML of an article, which is then read as one.
 
-No template can be expanded without its wiki, so templates go, except a few whose text stands in
-their arguments (a converted unit, a word in another language). The rest becomes simple HTML, so
-that one renderer writes the text of both forms. Every step is one pass over the text.
+Tags and comments are set aside first, left to right as MediaWiki does, then templates and links
+from the innermost outwards, then lines become blocks. What is set aside is held as a numbered
+token, so that nothing inside it is taken for markup again. A template or tag that is not understood
+leaves a mark: on a line of its own (a box, a banner) it goes and is counted, in a sentence, a list
+or a cell its section is told to be incomplete. Every step is one pass over the text.
 """
 
 from __future__ import annotations
@@ -10,118 +12,494 @@ from __future__ import annotations
 import html as entities
 import re
 import string
-from collections.abc import Callable, Iterator
+from bisect import bisect
+from collections import Counter
+from collections.abc import Iterator
 
 from meadow.schema import Reason
-from meadow.sources.wikidoc.html_pages import MAX_CHARACTERS, MAX_DEPTH, Cell, Section, rectangular
-from meadow.text.render import HtmlLimitError, render_html
+from meadow.sources.wikidoc.html_pages import (
+    MAX_CHARACTERS,
+    MAX_DEPTH,
+    Page,
+    is_byline,
+    mark_unread,
+    split_html,
+)
+from meadow.sources.wikidoc.templates import chemical_formula, expand, is_mark
+from meadow.text.render import HtmlLimitError
 
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
-_MARKERS = re.compile(r"</?(?:onlyinclude|includeonly|noinclude|nowiki|poem)\b[^<>]*>", re.I)
-_DROPPED = (
-    "ref|gallery|timeline|imagemap|score|graph|mapframe|templatedata|templatestyles|hiero|section"
+# Inside these nothing is wikitext, or nothing of it is shown.
+_SILENT = frozenset(
+    [
+        *("ref", "references", "templatedata", "templatestyles", "section", "indicator"),
+        *("includeonly", "categorytree", "inputbox", "script", "style"),
+    ]
 )
-_EMPTY_TAG = re.compile(rf"<(?:{_DROPPED}|references)\b[^<>]*/>", re.IGNORECASE)
-_OPENING = re.compile(
-    rf"<({_DROPPED}|references|math|source|syntaxhighlight|pre|nowiki)\b[^<>]*>", re.IGNORECASE
+_OPAQUE = _SILENT | frozenset(
+    [
+        *("nowiki", "pre", "math", "chem", "ce", "source", "syntaxhighlight", "gallery"),
+        *("timeline", "imagemap", "graph", "mapframe", "maplink", "score", "hiero", "video"),
+        *("audio", "youtube"),
+    ]
 )
-_SWITCH = re.compile(r"__[A-Z]{3,20}__")
-_BRACES = re.compile(r"\{\{|\}\}")
-_BRACKETS = re.compile(r"\[\[|\]\]")
-# possessive: a regular expression here has to be linear in whatever a page holds
-_EXTERNAL = re.compile(
-    r"\[(?:https?:|ftp:|mailto:)?//[^\s\[\]]*+(?:[ \t]([^\[\]\n]*+))?\]", re.IGNORECASE
+_SHOWN = frozenset(["noinclude", "onlyinclude", "poem"])
+_BLOCK = frozenset(
+    [
+        *("blockquote", "caption", "center", "dd", "div", "dl", "dt", "h1", "h2", "h3", "h4"),
+        *("h5", "h6", "hr", "li", "ol", "p", "table", "td", "th", "tr", "ul"),
+    ]
 )
-_QUOTES = re.compile(r"'{2,5}")
-_KEPT_TAG = re.compile(
-    r"<(/?)(sub|sup|br|code|tt|pre|small|blockquote|p|div|span|u|s|del|ins|big|center|li|ul|ol"
-    r"|dl|dt|dd|b|i|em|strong|poem|abbr|cite|q|var|kbd|samp)\b[^<>]*?(/?)>",
+_INLINE = frozenset(
+    [
+        *("abbr", "b", "bdi", "bdo", "big", "br", "cite", "code", "data", "del", "dfn", "em"),
+        *("font", "i", "ins", "kbd", "mark", "q", "rb", "rp", "rt", "rtc", "ruby", "s", "samp"),
+        *("small", "span", "strike", "strong", "sub", "sup", "time", "tt", "u", "var", "wbr"),
+    ]
+)
+_TAG = re.compile(r"<!--|<(/?)([A-Za-z][A-Za-z0-9-]*)((?:\s[^<>]*)?/?)>")
+_ATTRIBUTE = re.compile(
+    r"\b(class|style|colspan|rowspan)\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s\"'>]+)", re.IGNORECASE
+)
+_LOOKS = re.compile(
+    r"\b(?:class|style|align|valign|width|height|colspan|rowspan|bgcolor|scope|id|title|lang|dir"
+    r"|border|cellpadding|cellspacing|abbr|headers|axis|color|nowrap|data-[\w-]+)\b"
+    r"(?:\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'|]*))?",
     re.IGNORECASE,
 )
-_LINK_PREFIX = re.compile(
-    r":?(?:file|image|category|media|[a-z]{2,3}(?:-[a-z]{2,8})?|wikt|commons|simple)\s*:", re.I
+_MARKS = re.compile(r"\{\{|\}\}|\[\[|\]\]")
+_PAIRS = {"}}": "{{", "]]": "[["}
+# possessive: a regular expression here has to be linear in whatever a page holds
+_EXTERNAL = re.compile(
+    r"\[(?:(?:https?:|ftp:)?//|mailto:)[^\s\[\]]*+(?:[ \t]([^\[\]\n]*+))?\]", re.IGNORECASE
 )
-# Templates whose text stands in an argument: name -> how it is written.
-_ARGUMENT = {
-    "lang": 1, "transl": -1, "nowrap": 0, "small": 0, "smaller": 0, "big": 0, "abbr": 0, "nobr": 0,
-    "angbr": 0, "formatnum": 0, "nts": 0, "vanchor": 0, "flag": 0, "chem": None, "sic": 0,
-    "tooltip": 0, "mvar": 0, "math": 0, "quote": 0, "cquote": 0, "nihongo": 0, "strong": 0, "em": 0,
-    "keyword": 0, "unbulleted list": None, "circa": 0, "linktext": 0,
-}  # fmt: skip
-_SYMBOL = {
-    "ndash": "–", "mdash": "—", "spaced ndash": " – ", "snd": " – ", "spnd": " – ", "·": " · ",
-    "dot": " · ", "nbsp": " ", "'": "'", "'s": "'s", "=": "=", "!": "|", "pipe": "|", "(": "{{",
-    "snds": " – ", "emdash": "—", "endash": "–", "•": " • ", "bull": " • ", "times": "×",
-    "minus": "−",
-}  # fmt: skip
-_HOLD = "\ue000"
+_QUOTES = re.compile(r"'{2,}")
+_SWITCH = re.compile(
+    r"__(?:NO|FORCE)?(?:TOC|EDITSECTION|GALLERY|INDEX|HIDDENCAT|TITLECONVERT|CONTENTCONVERT"
+    r"|NEWSECTIONLINK|NONEWSECTIONLINK|DISAMBIG|STATICREDIRECT|START|END)__"
+)
+_FILES = frozenset(["file", "image", "datei", "bild", "fichier", "archivo", "immagine", "plik"])
+_CATEGORIES = frozenset(["category", "kategorie", "catégorie", "categoría", "categoria"])
+# The languages of Wikipedia: a link to one of them stands beside the text, not in it.
+_LANGUAGES = (
+    "aa ab ace ady af ak als alt am an ang ar arc ary arz as ast atj av avk awa ay az azb ba "
+    "ban bar bcl be be-tarask be-x-old bg bh bi bjn bm bn bo bpy br bs bug bxr ca cbk-zam cdo "
+    "ce ceb ch cho chr chy ckb co cr crh cs csb cu cv cy da de din diq dsb dty dv dz ee el eml "
+    "en eo es et eu ext fa ff fi fiu-vro fj fo fr frp frr fur fy ga gag gan gcr gd gl glk gn "
+    "gom gor got gu gv ha hak haw he hi hif ho hr hsb ht hu hy hyw hz ia id ie ig ii ik ilo inh "
+    "io is it iu ja jam jbo jv ka kaa kab kbd kbp kg ki kj kk kl km kn ko koi kr krc ks ksh ku "
+    "kv kw ky la lad lb lbe lez lfn lg li lij lld lmo ln lo lrc lt ltg lv mad mai map-bms mdf "
+    "mg mh mhr mi min mk ml mn mni mnw mr mrj ms mt mus mwl my myv mzn na nah nap nds nds-nl ne "
+    "new ng nia nl nn no nov nqo nrm nso nv ny oc olo om or os pa pag pam pap pcd pdc pfl pi "
+    "pih pl pms pnb pnt ps pt qu rm rmy rn ro roa-rup roa-tara ru rue rw sa sah sat sc scn sco "
+    "sd se sg sh shi shn shy si simple sk skr sl sm smn sn so sq sr srn ss st stq su sv sw szl "
+    "szy ta tay tcy te tet tg th ti tk tl tn to tpi tr trv ts tt tum tw ty tyv udm ug uk ur uz "
+    "ve vec vep vi vls vo wa war wo wuu xal xh xmf yi yo za zea zh zh-classical zh-min-nan zh- "
+    "yue zu"
+)
 # str.lower can change the length of a text, and offsets with it
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_TOKEN = re.compile("\ue002(\\d+)\ue003")
+_PRIVATE = re.compile("[\ue000-\ue005]")
+_PROTECTED = {"|": "\ue004", "=": "\ue005"}
+_HIDE, _SHOW = str.maketrans(_PROTECTED), {ord(held): sign for sign, held in _PROTECTED.items()}
+_MAX_TABLES = 20
+"""Tables within tables; real pages have three."""
 
 
-def read_sections(text: str) -> Iterator[Section]:
-    """The lead and the sections of a page's wikitext, in order.
+def read_wikitext(text: str, *, title: str = "", url: str = "", namespace: int = 0) -> Page:
+    """The page of that wikitext: its sections, and what was left out of it.
 
     Raises:
-        HtmlLimitError: Too large, or templates nested too deeply.
+        HtmlLimitError: Too large, or nested too deeply.
     """
     if len(text) > MAX_CHARACTERS:
         raise HtmlLimitError(
             Reason.TOO_LARGE, f"{len(text):,} characters; at most {MAX_CHARACTERS:,}"
         )
-    held: list[str] = []
-    plain, images = _plain(text, held)
-    heading, level, path = "", 0, list[tuple[int, str]]()
-    lines: list[str] = []
-    for line in [*plain.split("\n"), None]:
-        found = _heading(line) if line is not None else None
-        if line is not None and found is None:
-            lines.append(line)
-            continue
-        body = _release(_to_html(lines), held)
-        parents = tuple(name for _, name in path[:-1])
-        rendered = render_html(body).text
-        yield Section(heading, level, parents, rendered, images if level == 0 else 0)
-        if found is not None:
-            level, name = found
-            heading = " ".join(entities.unescape(_strip_tags(_release(name, held))).split())
-            path = [(above, text) for above, text in path if above < level]
-            path.append((level, heading))
-            lines = []
+    reader = _Reader(title)
+    sections, facts = split_html(reader.html(_PRIVATE.sub("", text)))
+    return Page(title, sections, url, namespace=namespace, facts=facts + reader.facts)
 
 
-def _plain(text: str, held: list[str]) -> tuple[str, int]:
-    """The text without comments, references, templates, files and link markup; images counted."""
+class _Reader:
+    """One page on its way to HTML; `facts` counts what is left out."""
 
-    def hold(value: str) -> str:
-        held.append(value)
-        return f"{_HOLD}{len(held) - 1}{_HOLD}"
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.facts: Counter[tuple[str, str]] = Counter()
+        self._held: list[str] = []
+        self._names: dict[str, str] = {}
+        """The tokens that stand for what was not understood, each with its name."""
+        self._tall: set[str] = set()
+        """Those of them that are written on several lines, as boxes are."""
 
-    def write(name: str, inside: str) -> str:
+    def html(self, text: str) -> str:
+        text = self._brackets(_EXTERNAL.sub(self._external, self._tags(text)))
+        text = _EXTERNAL.sub(self._external, text.translate(_SHOW))
+        lines = _SWITCH.sub("", text).split("\n")
+        return self._release(self._blocks(lines, 0))
+
+    def _hold(self, html: str) -> str:
+        self._held.append(html)
+        return f"\ue002{len(self._held) - 1}\ue003"
+
+    def _unread(self, name: str) -> str:
+        token = self._hold(entities.escape(mark_unread(name), quote=False))
+        self._names[token] = name
+        return token
+
+    def _release(self, text: str) -> str:
+        return _TOKEN.sub(lambda token: self._held[int(token[1])], text)
+
+    def _tags(self, text: str) -> str:
+        """The text with every comment, tag and literal element set aside."""
+        out: list[str] = []
+        position = 0
+        lower = text.translate(_LOWER)
+        ended = set(re.findall(r"</([a-z][a-z0-9-]*)", lower))
+        break_lines = False
+        while match := _TAG.search(text, position):
+            piece = text[position : match.start()]
+            out.append(piece.replace("\n", self._hold("<br>") + "\n") if break_lines else piece)
+            position = match.end()
+            if match[2] is None:
+                end = text.find("-->", position)
+                position = len(text) if end < 0 else end + 3
+                if out[-1].endswith("\n") and text.startswith("\n", position):
+                    position += 1  # a comment alone on its line takes the line with it
+                continue
+            name = match[2].lower()
+            closing, empty = bool(match[1]), match[3].endswith("/")
+            known = name in _BLOCK or name in _INLINE or name in _SHOWN
+            end = -1
+            if not closing and not empty and not known and name in ended:
+                end = lower.find(f"</{name}", position)
+                if end < 0:
+                    ended.remove(name)
+            if name == "poem":
+                break_lines = not closing and name in ended
+            if known:
+                out.append(self._tag(name, closing, match[3]))
+            elif end >= 0:
+                out.append(self._element(name, text[position:end]))
+                after = text.find(">", end)
+                position = len(text) if after < 0 else after + 1
+            elif name not in _OPAQUE:
+                out.append(self._hold(entities.escape(match[0], quote=False)))
+            elif empty and name not in _SILENT and name != "nowiki":
+                out.append(self._unread(f"{name} (tag)"))
+            elif name == "ref" and not closing and not empty:
+                # as a reader would end it
+                line_end = text.find("\n", position)
+                position = len(text) if line_end < 0 else line_end
+                self.facts["elements_dropped", "<ref> without an end"] += 1
+        out.append(text[position:])
+        return "".join(out)
+
+    def _tag(self, name: str, closing: bool, attributes: str) -> str:
+        if name in _SHOWN:
+            return ""
+        if name == "br" or not closing:
+            return self._hold(f"<{name}{_attributes(attributes)}>")
+        return self._hold(f"</{name}>")
+
+    def _element(self, name: str, inside: str) -> str:
+        """An element whose inside is no wikitext."""
         literal = entities.escape(inside, quote=False)
         if name == "nowiki":
-            return hold(literal)
+            return self._hold(literal)
         if name == "math":
-            return hold(f"${literal.strip()}$")
+            return self._hold(f'<math alttext="{entities.escape(inside)}"></math>')
+        if name in {"chem", "ce"}:
+            formula = chemical_formula(inside)
+            return self._hold(formula) if formula else self._hold(f"$\\ce{{{literal.strip()}}}$")
         if name in {"source", "syntaxhighlight", "pre"}:
-            return "\n" + hold(f"<pre>{literal}</pre>") + "\n"
+            return "\n" + self._hold(f"<pre>{literal}</pre>") + "\n"
+        if name == "gallery":
+            images = sum(bool(line.strip()) for line in inside.split("\n"))
+            self.facts["images_dropped", "page"] += images
+        elif name in _SILENT:
+            self.facts["elements_dropped", f"<{name}>"] += 1
+        else:
+            return self._unread(f"{name} (tag)")
         return ""
 
-    text = _COMMENT.sub("", text.replace(_HOLD, ""))
-    text = _replace_elements(_EMPTY_TAG.sub("", text), write)
-    text = _MARKERS.sub("", text)
-    text = _nested(text, _BRACES, "{{", _template)
-    text = re.sub(r"\{\{+|\}\}+", "", text)
-    images = 0
+    def _brackets(self, text: str) -> str:
+        """Templates and links replaced, from the innermost outwards.
 
-    def link(inner: str) -> str:
-        nonlocal images
-        images += inner.lstrip(": ").lower().startswith(("file:", "image:"))
-        return _link(inner)
+        Raises:
+            HtmlLimitError: Nested too deeply.
+        """
+        stack: list[tuple[str, list[str]]] = [("", [])]
+        position = 0
 
-    text = _nested(text, _BRACKETS, "[[", link)
-    text = _EXTERNAL.sub(r"\1", text.replace("[[", "").replace("]]", ""))
-    return _SWITCH.sub("", _QUOTES.sub("", text)), images
+        def give_up() -> None:
+            """The innermost mark that is open has no end: it goes, the text stays."""
+            opening, inner = stack.pop()
+            stack[-1][1].extend((self._unread("{{") if opening == "{{" else "", *inner))
+
+        for match in _MARKS.finditer(text):
+            stack[-1][1].append(text[position : match.start()])
+            position = match.end()
+            opening = _PAIRS.get(match[0])
+            if opening is None:
+                if len(stack) > MAX_DEPTH:
+                    raise HtmlLimitError(Reason.TOO_DEEP, f"over {MAX_DEPTH} nested {match[0]}")
+                stack.append((match[0], []))
+            elif any(opening == open_mark for open_mark, _ in stack):
+                while stack[-1][0] != opening:
+                    give_up()
+                inner = "".join(stack.pop()[1])
+                made = self._template(inner) if opening == "{{" else self._link(inner)
+                stack[-1][1].append(made)
+        stack[-1][1].append(text[position:])
+        while len(stack) > 1:
+            give_up()
+        return "".join(stack[0][1])
+
+    def _template(self, inner: str) -> str:
+        name, *values = inner.split("|")
+        key = " ".join(name.replace("_", " ").lower().split()).removeprefix("template:")
+        arguments: dict[str, str] = {}
+        count = 0
+        for value in values:
+            named, equals, given = value.partition("=")
+            if equals:
+                arguments[" ".join(named.split())] = given.strip()
+            else:
+                arguments[str(count := count + 1)] = value
+        if key in {"pagename", "fullpagename"} and not arguments:
+            return self._hold(entities.escape(self.title, quote=False))
+        if is_mark(key):
+            self.facts["templates_dropped", key] += 1
+            return ""
+        function, colon, _ = key.partition(":")
+        if colon and function in {"defaultsort", "displaytitle"}:
+            return ""
+        cased = f"{function}:{name.partition(':')[2].strip()}" if colon else key
+        found = expand(cased, arguments)
+        if found is None:
+            token = self._unread(f"{function}:" if colon else _TOKEN.sub("", key))
+            if "\n" in inner:
+                self._tall.add(token)
+            return token
+        return self._tags(found).translate(_HIDE)
+
+    def _link(self, inner: str) -> str:
+        target, _, label = inner.partition("|")
+        target = " ".join(target.split())
+        shown = label if label.strip() else target.removeprefix(":")
+        prefix = target.partition(":")[0].strip() if ":" in target else ""
+        if prefix.lower() in _FILES:
+            self.facts["images_dropped", "page"] += 1
+            return ""
+        if prefix.lower() in _CATEGORIES:
+            return ""
+        if prefix in _LANGUAGES.split() and not re.match(r"[a-z-]+:\s", target):
+            # on a line of its own it stands in the margin; a label may be a word of a sentence
+            return self._unread(f"[[{prefix}:]]") if label.strip() else ""
+        return shown.translate(_HIDE)
+
+    def _external(self, match: re.Match[str]) -> str:
+        if match[1] is None:
+            self.facts["elements_dropped", "link without a label"] += 1
+        return (match[1] or "").translate(_HIDE)
+
+    # Lines to blocks.
+
+    def _blocks(self, lines: list[str], depth: int) -> str:
+        """Lines as paragraphs, lists, tables, headings and preformatted text."""
+        if depth > _MAX_TABLES:
+            raise HtmlLimitError(Reason.TOO_DEEP, f"over {_MAX_TABLES} tables in each other")
+        out: list[str] = []
+        paragraph: list[str] = []
+        literal: list[str] = []
+        open_lists = ""
+        ends = _table_ends(lines)
+
+        def flush() -> None:
+            nonlocal open_lists
+            if literal:
+                tag = "pre" if len(literal) > 1 else "p"
+                out.append("\n".join([f"<{tag}>", *map(_inline, literal)]) + f"</{tag}>")
+                literal.clear()
+            if paragraph:
+                out.append(f"<p>{' '.join(paragraph)}</p>")
+                paragraph.clear()
+            out.extend(_close(open_lists))
+            open_lists = ""
+
+        skip = 0
+        for at, raw in enumerate(lines):
+            if at < skip:
+                continue
+            line = raw.strip()
+            marks = re.match(r"[*#:;]*", line)[0]  # type: ignore[index]
+            if at in ends:
+                flush()
+                skip = ends[at]
+                out.append(self._table(line.lstrip(":* "), lines[at + 1 : skip], depth))
+                if skip < len(lines) and (rest := lines[skip].strip()).startswith("|}"):
+                    skip += 1
+                    paragraph.extend(filter(None, [_inline(rest[2:].strip())]))
+            elif (heading := _heading(line)) is not None and not raw.startswith(" "):
+                flush()
+                level, name = heading
+                out.append(f"<h{level}>{_inline(name)}</h{level}>")
+            elif marks:
+                if not open_lists:
+                    flush()
+                marks = marks.replace(";", ":")
+                common = _common(open_lists, marks)
+                out.extend(_close(open_lists[common:]))
+                if common == len(marks):
+                    out.append("</li><li>" if marks[-1] != ":" else "<br>")
+                for mark in marks[common:]:
+                    out.append({"*": "<ul><li>", "#": "<ol><li>", ":": "<div>"}[mark])
+                out.append(_inline(line[len(marks) :].strip()))
+                open_lists = marks
+            elif not line or line.startswith("----"):
+                flush()
+                if line:
+                    out.append("<hr>")
+                    paragraph.extend(filter(None, [_inline(line.lstrip("-"))]))
+            elif self._is_box(line, lines, at):
+                flush()
+            else:
+                line = self._without_box(line)
+                blocks = self._has_block(line)
+                preformatted = raw.startswith(" ") and not depth and not blocks
+                if open_lists or bool(literal) != preformatted:
+                    flush()
+                if preformatted:
+                    literal.append(raw[1:].rstrip())
+                elif is_byline(_QUOTES.sub("", _TOKEN.sub("", line))):
+                    flush()
+                    out.append(f"<p>{_inline(line)}</p>")
+                else:
+                    paragraph.append(_inline(line))
+        flush()
+        return "".join(out)
+
+    def _is_box(self, line: str, lines: list[str], at: int) -> bool:
+        """Whether nothing but what was not understood stands there, and no sentence goes on.
+
+        Its names are counted as dropped.
+        """
+        tokens = _TOKEN.findall(line)
+        names = [self._names.get(f"\ue002{token}\ue003") for token in tokens]
+        if not names or None in names or _TOKEN.sub("", line).strip():
+            return False
+        before = lines[at - 1].strip() if at else ""
+        after = lines[at + 1].strip() if at + 1 < len(lines) else ""
+        announced = next(filter(str.strip, reversed(lines[max(0, at - 2) : at])), "").rstrip()
+        in_sentence = before[-1:].isalnum() or before.endswith((",", ";", "(", "–"))
+        if announced.endswith(":") or after[:1].islower() or after[:1].isdecimal():
+            return False
+        if in_sentence and not before.startswith(("*", "#", ":", ";", "|", "!")):
+            return False
+        self.facts.update(("templates_dropped", name) for name in names if name)
+        return True
+
+    def _without_box(self, line: str) -> str:
+        """The line without a box that stands right before the bold name that opens an article."""
+        while (match := _TOKEN.match(line)) and (name := self._names.get(match[0])):
+            rest = line[match.end() :].lstrip()
+            tall = match[0] in self._tall and (rest[:1].isupper() or _TOKEN.match(rest))
+            if not tall and not rest.startswith("'''"):
+                break
+            self.facts["templates_dropped", name] += 1
+            line = rest
+        return line
+
+    def _has_block(self, line: str) -> bool:
+        held = (self._held[int(token)] for token in _TOKEN.findall(line))
+        return any(
+            (match := re.match(r"</?(\w+)", html)) is not None and match[1] in {*_BLOCK, "pre"}
+            for html in held
+        )
+
+    def _table(self, opening: str, lines: list[str], depth: int) -> str:
+        """A table; what stands in its cells is wikitext again, tables included."""
+        attributes = opening.removeprefix("{|")
+        rows: list[list[tuple[str, str, list[str]]]] = [[]]
+        caption: list[str] | None = None
+        here: list[str] | None = None
+        inner = _table_ends(lines)
+        skip = 0
+        for at, raw in enumerate(lines):
+            line = raw.strip()
+            if at < skip or at in inner or (line and not line.startswith(("|", "!"))):
+                skip = max(skip, inner.get(at, 0) + 1)
+                if here is None:
+                    here = [""]
+                    rows[-1].append(("td", "", here))
+                here.append(raw)
+            elif line.startswith("|-"):
+                rows.append([])
+                here = None
+            elif line.startswith("|+"):
+                here = caption = [_without_attributes(line[2:])[1]]
+            elif line.startswith(("|", "!")):
+                tag = "th" if line[0] == "!" else "td"
+                for text in re.split(r"\|\||!!" if tag == "th" else r"\|\|", line[1:]):
+                    looks, text = _without_attributes(text)
+                    here = [text.strip()]
+                    rows[-1].append((tag, looks, here))
+            elif here is not None:
+                here.append(raw)
+        body = "".join(
+            "<tr>"
+            + "".join(
+                f"<{tag}{looks}>{self._cell(cell, depth)}</{tag}>" for tag, looks, cell in row
+            )
+            + "</tr>"
+            for row in rows
+            if row
+        )
+        said = f"<caption>{self._cell(caption, depth)}</caption>" if caption else ""
+        return f"<table{_attributes(attributes)}>{said}{body}</table>"
+
+    def _cell(self, lines: list[str], depth: int) -> str:
+        # what stands beside the bar that opens a cell begins no list
+        first, *rest = lines
+        if any(re.match(r"\s*(?:[*#:;=]|\{\||\Z)", line) for line in rest):
+            return _inline(first) + self._blocks(rest, depth + 1)
+        return " ".join(_inline(line.strip()) for line in lines)
+
+
+def _table_ends(lines: list[str]) -> dict[int, int]:
+    """The first line of each table -> its last one; the next heading's where it has none."""
+    ends: dict[int, int] = {}
+    open_tables: list[int] = []
+    headings = [at for at, line in enumerate(lines) if _heading(line.rstrip()) is not None]
+    for at, raw in enumerate(lines):
+        line = raw.strip()
+        if line.lstrip(":* ").startswith("{|"):
+            open_tables.append(at)
+        elif line.startswith("|}") and open_tables:
+            ends[open_tables.pop()] = at
+    for at in open_tables:
+        ends[at] = [*headings, len(lines)][bisect(headings, at)]
+    return ends
+
+
+def _without_attributes(cell: str) -> tuple[str, str]:
+    """The attributes of a cell, as HTML, and its text."""
+    looks, bar, text = cell.partition("|")
+    if bar and not _LOOKS.sub("", looks).strip():
+        return _attributes(looks), text
+    return "", cell.replace("|", "&#124;")
+
+
+def _attributes(text: str) -> str:
+    found = _ATTRIBUTE.findall(_TOKEN.sub("", text))
+    return "".join(
+        f' {key.lower()}="{entities.escape(value.strip(_QUOTE_SIGNS))}"' for key, value in found
+    )
+
+
+_QUOTE_SIGNS = "\"'"
 
 
 def _heading(line: str) -> tuple[int, str] | None:
@@ -134,238 +512,22 @@ def _heading(line: str) -> tuple[int, str] | None:
     return (level, text) if text else None
 
 
-def _replace_elements(text: str, write: Callable[[str, str], str]) -> str:
-    """Replace literal and dropped elements, from the opening tag to the next closing one.
-
-    A reference that is never closed ends with its line, as a reader would end it; the tag of
-    another element that is never closed goes alone.
-    """
-    out: list[str] = []
-    position = 0
-    lower = text.translate(_LOWER)
-    unclosed: set[str] = set()
-    while match := _OPENING.search(text, position):
-        out.append(text[position : match.start()])
-        position = match.end()
-        name = match[1].lower()
-        closing = f"</{name}>"
-        end = -1 if name in unclosed else lower.find(closing, position)
-        if end >= 0:
-            out.append(write(name, text[position:end]))
-            position = end + len(closing)
-            continue
-        unclosed.add(name)
-        if name == "ref":
-            line_end = text.find("\n", position)
-            position = len(text) if line_end < 0 else line_end
-    out.append(text[position:])
-    return re.sub(rf"</(?:{_DROPPED}|references)>", "", "".join(out), flags=re.IGNORECASE)
+def _common(first: str, second: str) -> int:
+    pairs = zip(first, second, strict=False)
+    return next(
+        (at for at, (one, other) in enumerate(pairs) if one != other), min(len(first), len(second))
+    )
 
 
-def _nested(text: str, marks: re.Pattern[str], opening: str, replace: Callable[[str], str]) -> str:
-    """Replace each innermost-first pair of marks by what `replace` makes of its inside.
-
-    Raises:
-        HtmlLimitError: Nested too deeply.
-    """
-    stack: list[list[str]] = [[]]
-    position = 0
-    for match in marks.finditer(text):
-        stack[-1].append(text[position : match.start()])
-        position = match.end()
-        if match[0] == opening:
-            if len(stack) > MAX_DEPTH:
-                raise HtmlLimitError(Reason.TOO_DEEP, f"over {MAX_DEPTH} nested {opening}")
-            stack.append([])
-        elif len(stack) > 1:
-            stack[-2].append(replace("".join(stack.pop())))
-        else:
-            stack[-1].append(match[0])
-    stack[-1].append(text[position:])
-    while len(stack) > 1:  # never closed: the marks go, the text stays
-        inner = stack.pop()
-        stack[-1].extend(inner)
-    return "".join(stack[0])
-
-
-def _template(inner: str) -> str:
-    name, *arguments = inner.split("|")
-    key = " ".join(name.lower().split())
-    values = [value.strip() for value in arguments if "=" not in value.split("[")[0]]
-    if key in _SYMBOL:
-        return _SYMBOL[key]
-    if key in {"convert", "cvt"} and len(values) >= 2:
-        return _convert(values)
-    if key in {"sub", "sup"} and values:
-        return f"<{key}>{values[0]}</{key}>"
-    if key == "frac" and values:
-        return "/".join(values[-2:]) if len(values) < 3 else f"{values[0]} {values[1]}/{values[2]}"
-    if key == "val" and values:
-        unit = re.search(r"\|\s*u\s*=\s*([^|]*)", inner)
-        return f"{values[0]} {unit[1].strip()}" if unit else values[0]
-    if key.startswith("lang-") and values:
-        return values[0]
-    if key in _ARGUMENT and values:
-        index = _ARGUMENT[key]
-        if index is None:
-            return "".join(values) if key == "chem" else ", ".join(values)
-        return values[index] if -len(values) <= index < len(values) else values[-1]
-    return ""
-
-
-def _convert(values: list[str]) -> str:
-    """{{convert|10|kg|lb}} as "10 kg", {{convert|5|to|7|cm|in}} as "5 to 7 cm"."""
-    if len(values) >= 4 and values[1] in {"to", "and", "or", "-", "–", "x", "by", "±", "+/-"}:
-        return f"{values[0]} {values[1]} {values[2]} {values[3]}"
-    return f"{values[0]} {values[1]}"
-
-
-def _link(inner: str) -> str:
-    target, _, label = inner.partition("|")
-    if _LINK_PREFIX.match(target.strip()) and not (target.startswith(":") and label):
-        return ""
-    if not label:
-        return target.strip().lstrip(":").partition("#")[0].strip() or target.strip("# ")
-    return label.rpartition("|")[2] if "|" in label else label
-
-
-_LIST = re.compile(r"^([*#:;]+)\s*(.*)$")
-
-
-def _to_html(lines: list[str]) -> str:
-    """Lines of one section as blocks: paragraphs, lists, tables."""
-    out: list[str] = []
-    paragraph: list[str] = []
-    open_lists = ""
-    table: list[str] | None = None
-    depth = 0
-
-    def flush() -> None:
-        nonlocal open_lists
-        if paragraph:
-            out.append(f"<p>{' '.join(paragraph)}</p>")
-            paragraph.clear()
-        out.extend(_close(open_lists, ""))
-        open_lists = ""
-
-    for raw in lines:
-        line = raw.strip() if raw.startswith((" ", "\t")) else raw.rstrip()
-        if line.startswith("{|"):
-            flush()
-            depth += 1
-            table = [line] if table is None else table
-            continue
-        if table is not None:
-            depth -= line.startswith("|}")
-            if depth:
-                table.append(line)
-            else:
-                out.append(_table(table))
-                table = None
-            continue
-        if match := _LIST.match(line):
-            if not open_lists:
-                flush()
-            marks = match[1].replace(";", ":")
-            common = len(_common(open_lists, marks))
-            out.extend(_close(open_lists, marks[:common]))
-            if common == len(marks) and marks[-1] != ":":
-                out.append("</li><li>")
-            elif common == len(marks):
-                out.append("<br>")
-            for mark in marks[common:]:
-                out.append({"*": "<ul><li>", "#": "<ol><li>", ":": "<div>"}[mark])
-            out.append(_inline(match[2]))
-            open_lists = marks
-        elif not line:
-            flush()
-        else:
-            if open_lists:
-                flush()
-            paragraph.append(_inline(line))
-    flush()
-    if table is not None:
-        out.append(_table(table))
-    return "".join(out)
-
-
-def _common(first: str, second: str) -> str:
-    length = 0
-    while length < min(len(first), len(second)) and first[length] == second[length]:
-        length += 1
-    return first[:length]
-
-
-def _close(marks: str, keep: str) -> Iterator[str]:
-    for mark in reversed(marks[len(keep) :]):
+def _close(marks: str) -> Iterator[str]:
+    for mark in reversed(marks):
         yield {"*": "</li></ul>", "#": "</li></ol>", ":": "</div>"}[mark]
 
 
-def _table(lines: list[str]) -> str:
-    """A data table as HTML; boxes for navigation and infoboxes go."""
-    if re.search(r"infobox|navbox|sidebar|toccolours|float\s*:\s*right", lines[0], re.IGNORECASE):
-        return ""
-    rows: list[list[Cell]] = [[]]
-    for line in lines[1:]:
-        if line.startswith("|-"):
-            rows.append([])
-        elif line.startswith("|+"):
-            continue
-        elif line.startswith(("|", "!")):
-            header = line[0] == "!"
-            for text in re.split(r"\|\||!!" if header else r"\|\|", line[1:]):
-                attributes, bar, value = text.partition("|")
-                has_attributes = bool(bar) and ("=" in attributes or not attributes.strip())
-                rows[-1].append(
-                    Cell(
-                        (value if has_attributes else text).strip(),
-                        header,
-                        _span("col", attributes) if has_attributes else 1,
-                        _span("row", attributes) if has_attributes else 1,
-                    )
-                )
-        elif rows[-1] and line.strip():
-            cell = rows[-1][-1]
-            rows[-1][-1] = cell._replace(html=f"{cell.html} {line.strip()}".strip())
-    return rectangular([cell._replace(html=_inline(cell.html)) for cell in row] for row in rows)
-
-
-def _span(kind: str, attributes: str) -> int:
-    match = re.search(rf"{kind}span\s*=\s*[\"']?(\d{{1,4}})", attributes, re.IGNORECASE)
-    return int(match[1]) if match else 1
-
-
 def _inline(text: str) -> str:
-    """Text with the tags that wikitext knows; any other angle bracket is a character."""
-    out: list[str] = []
-    position = 0
-    for match in _KEPT_TAG.finditer(text):
-        out.append(_escape(text[position : match.start()]))
-        name = match[2].lower()
-        if name in {"sub", "sup", "code"}:
-            out.append(f"<{match[1]}{name}>")
-        elif name in {"br", "p", "div", "li", "blockquote", "center"}:
-            out.append("<br>")
-        position = match.end()
-    out.append(_escape(text[position:]))
-    return "".join(out)
-
-
-def _escape(text: str) -> str:
-    # character references stay what they are: wikitext knows them, named or as &amp;nbsp;
+    """Text without its quotes for bold and italics; any angle bracket left is a character."""
+    # four quotes are bold after an apostrophe, over five a bold italic one after the rest
+    text = _QUOTES.sub(lambda run: "'" * max(len(run[0]) - 5, len(run[0]) == 4), text)
     text = text.replace("&amp;nbsp;", " ").replace("&nbsp;", " ")
+    text = re.sub(r"&(?!#?\w{1,31};)", "&amp;", text)
     return text.replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _strip_tags(text: str) -> str:
-    return re.sub(r"</?[a-zA-Z][^<>]*>", "", text)
-
-
-def _release(text: str, held: list[str]) -> str:
-    if _HOLD not in text:
-        return text
-    return re.sub(
-        f"{_HOLD}(\\d+){_HOLD}",
-        lambda match: held[int(match[1])] if int(match[1]) < len(held) else "",
-        text,
-    )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from meadow.errors import FileError
+from meadow.schema import Reason
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -18,7 +19,10 @@ PROLOG = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class ExportedPage:
-    """A page of an export with its latest revision."""
+    """A page of an export with its latest revision.
+
+    `refused` says why a page is no article: a redirect, another content model, a deleted text.
+    """
 
     title: str
     namespace: int
@@ -26,9 +30,23 @@ class ExportedPage:
     revision: str
     timestamp: str
     text: str
-    redirect: str
+    refused: tuple[Reason, str] | None
     site: str
     base: str
+
+
+# The namespaces that every wiki has; an export names its own at the top.
+_NAMESPACES = {
+    "media": -2, "special": -1, "talk": 1, "user": 2, "user talk": 3, "project": 4, "project talk":
+    5, "wikipedia": 4, "wikipedia talk": 5, "file": 6, "image": 6, "file talk": 7, "image talk": 7,
+    "mediawiki": 8, "mediawiki talk": 9, "template": 10, "template talk": 11, "help": 12,
+    "help talk": 13, "category": 14, "category talk": 15, "module": 828, "module talk": 829,
+}  # fmt: skip
+_REDIRECT = re.compile(
+    r"\s*#(?:redirect(?:ion|ecci[oó]n)?|weiterleitung|doorverwijzing|rinvia|redirecionamento"
+    r"|omdirigering|patrz|перенаправление|重定向|転送)\s*:?\s*\[\[([^\[\]|]*)",
+    re.IGNORECASE,
+)
 
 
 def read_pages(file: IO[bytes], label: str) -> Iterator[ExportedPage]:
@@ -54,7 +72,7 @@ def read_pages(file: IO[bytes], label: str) -> Iterator[ExportedPage]:
     if b"<!DOCTYPE" in head[:start] or b"<!ENTITY" in head[:start]:
         raise FileError("the export declares a DTD; exports have none", where=label)
     source = io.BufferedReader(_Joined(head, file), PROLOG)
-    site, base = "", ""
+    site, base, namespaces = "", "", dict(_NAMESPACES)
     try:
         # no huge_tree: an attribute or text over 10 MB, or 256 nested elements, is an error
         for _, element in etree.iterparse(
@@ -63,10 +81,13 @@ def read_pages(file: IO[bytes], label: str) -> Iterator[ExportedPage]:
             name = etree.QName(element).localname
             if name == "sitename":
                 site = element.text or ""
+                namespaces |= {site.lower(): 4, f"{site.lower()} talk": 5}
+            elif name == "namespace" and re.fullmatch(r"-?[0-9]{1,9}", element.get("key") or ""):
+                namespaces[(element.text or "").lower()] = int(element.get("key") or 0)
             elif name == "base":
                 base = element.text or ""
             elif name == "page":
-                yield _page(element, site, base)
+                yield _page(element, site, base, namespaces)
                 element.clear()
                 while element.getprevious() is not None:
                     del element.getparent()[0]
@@ -78,26 +99,50 @@ def read_pages(file: IO[bytes], label: str) -> Iterator[ExportedPage]:
         ) from error
 
 
-def _page(element: _Element, site: str, base: str) -> ExportedPage:
+def _page(element: _Element, site: str, base: str, namespaces: Mapping[str, int]) -> ExportedPage:
     def text(path: str, below: _Element | None = None) -> str:
         found = (below if below is not None else element).find(f"{{*}}{path}")
         return (found.text or "") if found is not None else ""
 
     revisions = element.findall("{*}revision")
     latest = max(revisions, key=lambda revision: text("timestamp", revision), default=None)
-    redirect = element.find("{*}redirect")
-    namespace = text("ns")
+    title, namespace = text("title"), text("ns")
+    prefix = title.partition(":")[0].replace("_", " ").strip().lower() if ":" in title else ""
     return ExportedPage(
-        title=text("title"),
-        namespace=int(namespace) if re.fullmatch(r"-?[0-9]{1,9}", namespace) else 0,
+        title=title,
+        namespace=int(namespace)
+        if re.fullmatch(r"-?[0-9]{1,9}", namespace)
+        else namespaces.get(prefix, 0),
         page_id=text("id"),
         revision=text("id", latest) if latest is not None else "",
         timestamp=text("timestamp", latest) if latest is not None else "",
         text=text("text", latest) if latest is not None else "",
-        redirect=str(redirect.get("title") or "") if redirect is not None else "",
+        refused=_refused(element, latest),
         site=site,
         base=base,
     )
+
+
+def _refused(page: _Element, latest: _Element | None) -> tuple[Reason, str] | None:
+    """Why a page cannot be an article, whatever its namespace."""
+    found = {
+        name: latest.find(f"{{*}}{name}") if latest is not None else None
+        for name in ("text", "model", "format")
+    }
+    body, model, form = found.values()
+    text = (body.text or "") if body is not None else ""
+    redirect = page.find("{*}redirect")
+    if redirect is not None or (match := _REDIRECT.match(text)):
+        target = (redirect.get("title") if redirect is not None else match and match[1]) or text
+        return Reason.NOT_A_TARGET, f"a redirect to {target}"
+    if body is not None and body.get("deleted") is not None:
+        return Reason.DELETED, "the text of its last revision is deleted"
+    kind = (model.text if model is not None else "") or "wikitext"
+    if kind != "wikitext":
+        return Reason.NOT_AN_ARTICLE, f"its content model is {kind}, no wikitext"
+    if form is not None and form.text not in {None, "text/x-wiki"}:
+        return Reason.NOT_AN_ARTICLE, f"its format is {form.text}, no wikitext"
+    return (Reason.EMPTY_OUTPUT, "a page without text") if not text.strip() else None
 
 
 class _Joined(io.RawIOBase):

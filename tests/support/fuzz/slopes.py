@@ -41,7 +41,7 @@ def functions() -> dict[str, Callable[[str], Any]]:
     )
     from meadow.sources.wikidoc.lists import split_glued_lists
     from meadow.sources.wikidoc.section_headings import page_question
-    from meadow.sources.wikidoc.wikitext import read_sections
+    from meadow.sources.wikidoc.wikitext import read_wikitext
     from meadow.text.clean import clean_record
     from meadow.text.greetings import strip_greetings
     from meadow.text.language import is_foreign
@@ -87,7 +87,7 @@ def functions() -> dict[str, Callable[[str], Any]]:
         "split_glued_lists": split_glued_lists,
         "is_foreign": is_foreign,
         "parse_cloze": lambda text: parse_cloze(text).question(1),
-        "wikitext": limited(lambda text: list(read_sections(text))),
+        "wikitext": limited(lambda text: read_wikitext(text)),
         "tidy_question": tidy_question,
         "repair_topic": repair_topic,
         "names_no_topic": names_no_topic,

@@ -1,6 +1,7 @@
 """MediaWiki pages: every real page of the fixtures, the forms of one page, and hostile input."""
 
 import bz2
+import contextlib
 import gzip
 import json
 import re
@@ -24,7 +25,7 @@ from meadow.sources.wikidoc.html_pages import (
     rectangular,
 )
 from meadow.sources.wikidoc.pages import anchored, read
-from meadow.sources.wikidoc.wikitext import read_sections
+from meadow.sources.wikidoc.wikitext import read_wikitext
 from meadow.sources.wikidoc.xml_export import read_pages
 from meadow.text.render import HtmlLimitError
 
@@ -166,7 +167,11 @@ def test_every_generation_of_markup_gives_the_same_sections(html: str) -> None:
 
 
 def test_wikitext_gives_the_same_sections() -> None:
-    found = [(s.heading, s.level, s.parents, s.text) for s in read_sections(WIKITEXT) if s.heading]
+    found = [
+        (s.heading, s.level, s.parents, s.text)
+        for s in read_wikitext(WIKITEXT).sections
+        if s.heading
+    ]
     assert found == EXPECTED
 
 
@@ -181,7 +186,7 @@ def test_bylines_boxes_and_captions_go() -> None:
         title="T",
     )
     assert page.sections[0].text == "Text that stays, with x² < 4."
-    assert page.sections[0].images == 2
+    assert page.facts["images_dropped", "page"] == 2
 
 
 @pytest.mark.parametrize("classes", ["ns-1", "ns-2", "ns-6", "ns-10", "ns-14", "ns--1"])
@@ -345,28 +350,29 @@ def test_of_several_revisions_the_last_counts(tmp_path: Path) -> None:
         ("{{never closed", "never closed"),
         ("* a\n** b\n* c\n# d", "- a\n  - b\n- c\n1. d"),
         ("{| class='wikitable'\n! A !! B\n|-\n| 1 || 2\n|}", "| A | B |\n| --- | --- |\n| 1 | 2 |"),
-        ("{| class='infobox'\n| 1\n|}after", ""),
+        ("{| class='infobox'\n| 1\n|}after", "after"),
         ("__NOTOC__Text &amp; more &nbsp;x", "Text & more x"),
     ],
 )
 def test_wikitext(markup: str, text: str) -> None:
-    assert next(read_sections(markup)).text == text
+    assert read_wikitext(markup).sections[0].text == text
 
 
 def test_hostile_wikitext() -> None:
     watch = Stopwatch()
     with pytest.raises(HtmlLimitError):
-        list(read_sections("{{" * 100_000))
+        read_wikitext("{{" * 100_000)
     for text in ("[[" * 150, "<ref>" * 50_000, "{|\n" * 5_000, "'" * 100_000, "<!--" * 100_000,
                  "=" * 100_000, "*" * 300 + " x", "[http://" * 20_000):  # fmt: skip
-        list(read_sections(text))
+        with contextlib.suppress(HtmlLimitError):
+            read_wikitext(text)
     assert watch.within(20)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(alphabet="[]{}|='*#:;<>!-\n ab/ref&", max_size=120))
 def test_any_wikitext_gives_sections(text: str) -> None:
-    sections = list(read_sections(text))
+    sections = read_wikitext(text).sections
     assert sections
     assert sections[0].heading == ""
 
@@ -403,3 +409,108 @@ def test_rectangular_tables() -> None:
     )
     assert rectangular([[Cell("")]]) == ""
     assert len(rectangular([[Cell("x", columns=9999, rows=9999)]] * 3)) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ('<span class="mwe-math-element"><math alttext="{\\displaystyle \\frac{2}{3}}"><mi>x</mi>'
+         '</math><img alt="no"></span>', "$\\frac{2}{3}$"),
+        ("<math><msup><mn>10</mn><mn>8</mn></msup></math> cells", "10⁸ cells"),
+        ('HCO<span class="template-chem2-su"><span>−</span><span>3</span></span>', "HCO₃⁻"),
+        ('PO<span style="display:inline-block">3−<br>4</span>', "PO₄³⁻"),
+        ('8<span style="visibility:hidden">00</span> mg', "8 mg"),
+        ('8<span style="color: transparent">0</span> mg <b hidden>9</b>', "8 mg"),
+        ('3<span class="frac"><span class="num">1</span>⁄<span class="den">4</span></span>',
+         "3 1/4"),
+        ('<span class="sfrac">2<span class="sr-only">+</span><span class="num">1</span>'
+         '<span class="den">x+1</span></span>', "2 1/(x+1)"),
+        ("<table><caption>In mg</caption><tr><th>A</th></tr><tr><td>5</td></tr></table>",
+         "In mg\n\n| A |\n| --- |\n| 5 |"),
+        ("<table><tr><td>left<table><tr><th>A</th></tr><tr><td>5</td></tr></table></td></tr></table>",
+         "left\n\n| A |\n| --- |\n| 5 |"),
+        ("<table><tr><th>A</th><th>B</th></tr><tr><td>5</td><td>x<table><tr><td>6</td><td>7</td>"
+         "</tr></table></td></tr></table>", "| 5 | x 6; 7 |"),
+        ("<table><tr><td><h3>First</h3><p>a</p><ul><li>b</li></ul></td><td><p>c</p></td></tr></table>",
+         "First\n\na\n\n- b\n\nc"),
+        ("<ul><li></li><li>one</li></ul>", "- one"),
+    ],
+)  # fmt: skip
+def test_what_a_page_shows_is_what_a_section_says(html: str, text: str) -> None:
+    section = read_page(f'<div class="mw-parser-output">{html}</div>', title="T").sections[0]
+    assert text in section.text
+    assert section.unread == ()
+
+
+@pytest.mark.parametrize(
+    ("html", "name"),
+    [
+        ("<math><msup><mn>10</mn></msup></math>", "math (tag)"),
+        ('<a class="new" title="Template:Dose (page does not exist)">Template:Dose</a>', "Dose"),
+    ],
+)
+def test_a_saved_page_names_what_was_not_understood(html: str, name: str) -> None:
+    page = read_page(f'<div class="mw-parser-output">Give {html} mg.</div>', title="T")
+    assert [found.startswith(name) for found in page.sections[0].unread] == [True]
+
+
+def exported(*pages: str, names: str = "") -> bytes:
+    head = f"<siteinfo><sitename>S</sitename><namespaces>{names}</namespaces></siteinfo>"
+    return f"<mediawiki>{head}{''.join(pages)}</mediawiki>".encode()
+
+
+def one(title: str, text: str, inside: str = "", before: str = "") -> str:
+    revision = f"<revision><id>1</id>{inside}<text{text}</text></revision>"
+    return f"<page><title>{title}</title>{before}{revision}</page>"
+
+
+@pytest.mark.parametrize(
+    ("page", "reason"),
+    [
+        (one("A", ">#REDIRECT [[B]] {{R}}", before="<redirect />"), Reason.NOT_A_TARGET),
+        (one("A", "> #redirect: [[B]]"), Reason.NOT_A_TARGET),
+        (one("A", ">#WEITERLEITUNG [[B#c|d]]"), Reason.NOT_A_TARGET),
+        (one("A", ">x { y }", "<model>css</model>"), Reason.NOT_AN_ARTICLE),
+        (one("A", ">return 1", "<model>Scribunto</model>"), Reason.NOT_AN_ARTICLE),
+        (one("A.js", ">x", "<format>text/javascript</format>"), Reason.NOT_AN_ARTICLE),
+        (one("Talk:A", ">Text."), Reason.NOT_AN_ARTICLE),
+        (one("user_talk:A", ">Text."), Reason.NOT_AN_ARTICLE),
+        (one("S:About", ">Text."), Reason.NOT_AN_ARTICLE),
+        (one("Vorlage:A", ">Text."), Reason.NOT_AN_ARTICLE),
+        (one("Vorlage:A", ">Text.", before="<ns>0</ns>"), None),
+        (one("Talking: an art", ">Text."), None),
+        (one("A", " deleted='deleted'>"), Reason.DELETED),
+        (one("A", ">  "), Reason.EMPTY_OUTPUT),
+        (one("A", ">#Ascorbic [[acid]]"), None),
+        (one("A", ">Text.", "<model>wikitext</model><format>text/x-wiki</format>"), None),
+    ],
+)
+def test_pages_of_an_export_that_are_no_articles(
+    page: str, reason: Reason | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "export.xml"
+    path.write_bytes(exported(page, names='<namespace key="10">Vorlage</namespace>'))
+    rows = [row for row in rows_of(path) if not isinstance(row, Fact)]
+    if reason is None:
+        assert [isinstance(row, dict) for row in rows] == [True]
+    else:
+        assert [getattr(row, "reason", None) for row in rows] == [reason]
+
+
+def test_a_saved_redirect_is_refused_as_an_exported_one() -> None:
+    html = (
+        '<div class="mw-parser-output"><div class="redirectMsg">Redirect to: <a>B</a></div></div>'
+    )
+    with pytest.raises(NotAnArticleError, match="redirect") as caught:
+        read_page(html, title="T")
+    assert caught.value.reason is Reason.NOT_A_TARGET
+
+
+def test_the_names_of_very_many_templates_are_counted_together(tmp_path: Path) -> None:
+    path = tmp_path / "export.xml"
+    boxes = "\n\n".join(f"{{{{box {number}}}}}" for number in range(1_005))
+    path.write_bytes(exported(one("A", f">Text.\n\n{boxes}")))
+    facts = [row for row in rows_of(path) if isinstance(row, Fact)]
+    dropped = {fact.value: fact.count for fact in facts if fact.group == "templates_dropped"}
+    assert len(dropped) == 1_001
+    assert dropped["(others)"] == 5

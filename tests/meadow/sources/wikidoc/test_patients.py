@@ -141,7 +141,7 @@ def test_the_id_does_not_depend_on_the_style_and_the_topic_is_kept() -> None:
 def page(title: str, heading: str, text: str) -> dict[str, object]:
     return {
         "_where": "pages.jsonl:1", "title": title, "heading": heading, "level": 2, "parents": (),
-        "text": text, "anchor": heading.replace(" ", "_"), "url": "https://w.example/T",
+        "text": text, "unread": (), "anchor": heading.replace(" ", "_"), "url": "https://w.example/T",
         "revision": "7", "timestamp": "", "site": "w.example",
     }  # fmt: skip
 

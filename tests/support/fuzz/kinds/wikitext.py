@@ -9,7 +9,7 @@ from pathlib import Path
 from support.fuzz.mutate import mutant
 
 from meadow.samples import FOLDER
-from meadow.sources.wikidoc.wikitext import read_sections
+from meadow.sources.wikidoc.wikitext import read_wikitext
 from meadow.text.render import HtmlLimitError, normalise
 
 TOKENS = (
@@ -42,7 +42,7 @@ def check(data: bytes, folder: Path) -> str:
     """Sections in normal form with known levels; the lead first."""
     text = data.decode("utf-8", "replace")
     try:
-        sections = list(read_sections(text))
+        sections = read_wikitext(text).sections
     except HtmlLimitError:
         return "reject"
     assert sections[0].level == 0
