@@ -9,6 +9,12 @@ with 128 permutations, datatrove with its own 14 buckets of 8 hashes and its Eng
 datatrove needs an environment of its own, whose Python the variable MEADOW_DATATROVE_PYTHON names
 (`pip install datatrove spacy nltk tokenizers "xxhash<4"`); without it, or with over 100 MB, it is
 left out, and the result says so.
+
+With MEADOW_UPSTREAM, facts are looked at too, on MedQuAD, whose similar answers are mostly a form
+letter with another disease in it: of the near duplicates that are dropped, how many have another
+focus than the row that stays and a question with other distinctive words; and how many of 200
+planted copies that say the same (a sentence more or less, other marks, another article) are found.
+The command fails where a target is missed.
 """
 
 from __future__ import annotations
@@ -157,6 +163,78 @@ def _memory() -> str | None:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
+_FRAME_TEXT = """
+a an the of for in to is are was were do does what which who how when where why can i my and or with
+be have has there
+"""
+FRAME = frozenset(_FRAME_TEXT.split())
+COPIES = 200
+
+
+def facts(root: Path) -> dict[str, float]:
+    """Other facts among the dropped near duplicates of MedQuAD, and the recall of true ones."""
+    import hashlib
+
+    import polars as pl
+    from benchmarks.bench_contamination import medquad
+
+    from meadow.mix.duplicates import find_duplicates
+
+    rows = [(f"{n:05d}", *row) for n, row in enumerate(medquad(root))]
+    long = [row for row in rows if len(row[2].split()) >= 60]
+    chosen = sorted(long, key=lambda row: hashlib.sha256(row[0].encode()).digest())[:COPIES]
+    copies = [(f"copy{n}-{row[0]}", row[1], _told_again(row[2], n), row[3])
+              for n, row in enumerate(chosen)]  # fmt: skip
+    frame = pl.DataFrame([*rows, *copies], ["id", "input", "output", "focus"], orient="row")
+    frame = frame.with_columns(
+        pl.lit("Answer.").alias("instruction"), pl.lit("mit").alias("license")
+    )
+    found = find_duplicates(frame)
+    texts = {row[0]: row for row in (*rows, *copies)}
+    near = found.dropped.filter(pl.col("kind") == "near").select("kept_id", "dropped_id").rows()
+    own = [(a, b) for a, b in near if not (a + b).count("copy")]
+    other = sum(
+        texts[a][3] != texts[b][3] and _distinctive(texts[a][1]) != _distinctive(texts[b][1])
+        for a, b in own
+    )
+    # a copy is found where it, or what it was copied from, went
+    gone = set(found.dropped["dropped_id"])
+    true = [
+        (copy, row) for copy, row in zip(copies, chosen, strict=True)
+        if _jaccard(f"{copy[1]} {copy[2]}", f"{row[1]} {row[2]}") >= THRESHOLD
+    ]  # fmt: skip
+    hits = sum(copy[0] in gone or row[0] in gone for copy, row in true)
+    return {
+        "near": len(own),
+        "other facts": round(other / max(1, len(own)), 4),
+        "copies": len(true),
+        "recall": round(hits / max(1, len(true)), 4),
+    }
+
+
+def _told_again(text: str, number: int) -> str:
+    """The same answer with other marks, one sentence more, one less, or another article."""
+    sentences = re.split(r"(?<=[.?!])\s+", text)
+    if number % 4 == 0:
+        return re.sub(r"[,;:]", "", text).upper()
+    if number % 4 == 1 or len(sentences) < 6:
+        return f"{text} Ask your doctor or nurse for further information."
+    if number % 4 == 2:
+        shortest = min(range(len(sentences)), key=lambda n: (len(sentences[n].split()) < 4,
+                                                             len(sentences[n])))  # fmt: skip
+        return " ".join(s for n, s in enumerate(sentences) if n != shortest)
+    return re.sub(r"\bthe\b", "a", text, count=1)
+
+
+def _distinctive(question: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", question.lower())) - FRAME
+
+
+def _jaccard(one: str, other: str) -> float:
+    left, right = grams(one), grams(other)
+    return len(left & right) / len(left | right)
+
+
 def judged(
     found: dict[str, Any], texts: list[str], planted: list[tuple[int, int]]
 ) -> dict[str, Any]:
@@ -202,17 +280,26 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
         ratios[f"{name}, memory added"] = round(results[name]["growth_mb"] / own["growth_mb"], 2)
     ratios["peak GiB"] = round(own["peak_mb"] / 1074, 2)
     notes = []
+    if upstream := os.environ.get("MEADOW_UPSTREAM"):
+        told = facts(Path(upstream))
+        print(told)
+        ratios["MedQuAD: dropped with another fact"] = told["other facts"]
+        ratios["MedQuAD: recall of true copies"] = told["recall"]
+        notes.append(f"MedQuAD: {told['near']:,} near duplicates; {told['copies']} planted copies.")
+    else:
+        notes.append("MedQuAD was not looked at in this run: MEADOW_UPSTREAM is not set.")
     if "datatrove" not in names:
         why = "ours alone above 100 MB" if large else "MEADOW_DATATROVE_PYTHON is not set"
         notes.append(f"datatrove was not measured in this run: {why}.")
-        print(notes[0])
+        print(notes[-1])
     return {
         "bench": "dedup",
         "rows": rows,
         "ratios": ratios,
-        "targets": {"recall": 0.999}
+        "targets": {"recall": 0.999, "MedQuAD: recall of true copies": 0.99}
         | {what: least for what, least in TARGETS.items() if what in ratios},
-        "limits": {"false pairs": 0, "peak GiB": 6},
+        "limits": {"false pairs": 0, "peak GiB": 6, "MedQuAD: dropped with another fact": 0.02},
+        "strict": True,
         "input_text": title,
         "measured": results,
         "notes": notes,

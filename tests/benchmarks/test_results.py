@@ -78,3 +78,16 @@ def test_the_repository_page_is_what_the_figures_render_to() -> None:
     docs = Path(__file__).resolve().parents[2] / "docs"
     document = json.loads((docs / "benchmarks.json").read_text(encoding="utf-8"))
     assert (docs / "benchmarks.md").read_text(encoding="utf-8") == render(document)
+
+
+def test_a_strict_benchmark_fails_where_a_target_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strict = {**RESULT, "strict": True}
+    monkeypatch.setattr("benchmarks.bench_posts.main", lambda size_mb: strict)
+    monkeypatch.setattr("sys.argv", ["bench", "posts", "--docs", str(tmp_path)])
+    with pytest.raises(SystemExit, match="missed: two processes, over wc"):
+        program.main()
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["strict"] is True
+    monkeypatch.setitem(strict, "ratios", {"one process": 12.0})
+    program.main()
