@@ -27,9 +27,20 @@ if TYPE_CHECKING:
 @click.option("--max-requests", type=click.IntRange(min=0), help="Send at most so many.")
 @click.option("--budget-usd", type=click.FloatRange(min=0), help="Stop before spending more.")
 @click.option("--prices", type=click.Path(path_type=Path), help="A price table of your own.")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True)
-@click.option("--timeout", type=click.FloatRange(min=0.1), default=120.0, show_default=True)
-@click.option("--tries", type=click.IntRange(min=1), default=6, show_default=True)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 256),
+    default=4,
+    show_default=True,
+    help="Requests at a time.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1),
+    default=120.0,
+    show_default=True,
+    help="Seconds that one request may take.",
+)
 @click.option("--prompt", type=click.Path(path_type=Path), help="A prompt file of your own.")
 @click.option(
     "--cache",

@@ -140,7 +140,7 @@ def check_flashcard(rewrite: Rewrite, front: str, back: str) -> None:
     card = f"{front}\n{back}"
     whole = f"{question}\n{answer}"
     before, after = numbers(card), numbers(whole)
-    said = {word.lower() for word in (*_WORD.findall(whole), *_TOKEN.findall(whole))}
+    said = {*_said(whole), *(word.lower() for word in _TOKEN.findall(whole))}
     _first_fault(
         *_question_faults(question, card),
         (Fault.LANGUAGE, _is_foreign(whole, card)),
@@ -166,14 +166,13 @@ def check_heading(rewrite: Rewrite, topic: str, heading: str, sentence: str) -> 
     """
     question = rewrite.question
     given = f"{topic}\n{heading}\n{sentence}"
-    about = {word.lower() for word in _WORD.findall(topic)} - _FUNCTION_WORDS
-    asked = {word.lower() for word in _WORD.findall(question)}
+    about = set(_said(topic)) - _FUNCTION_WORDS
     _first_fault(
         *_question_faults(question, given),
         (Fault.LANGUAGE, _is_foreign(question, given)),
         (Fault.REFUSAL, refuses(question, given)),
         (Fault.NUMBER_ADDED, not numbers(question) <= numbers(given)),
-        (Fault.NOT_GROUNDED, bool(about) and not about & asked),
+        (Fault.NOT_GROUNDED, bool(about) and about.isdisjoint(_said(question))),
         (Fault.NOT_GROUNDED, grounded(question, given) < 0.5),
     )
 
@@ -194,8 +193,7 @@ def _question_faults(question: str, given: str) -> tuple[tuple[Fault, bool], ...
 
 def _is_foreign(text: str, given: str) -> bool:
     """Whether the text has left English, but for words that it was given."""
-    words = [word.lower() for word in _WORD.findall(text)]
-    known = {word.lower() for word in _WORD.findall(given)}
+    words, known = _said(text), set(_said(given))
     foreign = sum(word in _FOREIGN and word not in known for word in words)
     english = sum(word in _ENGLISH for word in words)
     strange = sum(not word.isascii() and word not in known for word in words)
@@ -224,8 +222,7 @@ def measures(text: str) -> set[str]:
 
 def terms(text: str) -> set[str]:
     """Drug-like words and abbreviations, in lower case."""
-    words = {word.lower() for word in _WORD.findall(text) if len(word) < MAX_TERM}
-    drugs = {word for word in words if _DRUG.fullmatch(word)}
+    drugs = {word for word in _said(text) if len(word) < MAX_TERM and _DRUG.fullmatch(word)}
     return drugs | {word.lower() for word in _TOKEN.findall(text) if _is_abbreviation(word)}
 
 
@@ -237,16 +234,21 @@ def _is_abbreviation(word: str) -> bool:
 
 def negations(text: str) -> int:
     """How many negations a text has."""
-    words = [word.lower().replace("’", "'") for word in _WORD.findall(text)]
+    words = [word.replace("’", "'") for word in _said(text)]
     return sum(word in _NEGATIONS or word.endswith("n't") for word in words)
 
 
 def grounded(text: str, given: str) -> float:
     """The share of a text's content words that what was given holds too; 1 for none."""
-    known = {_stem(word) for word in _WORD.findall(given)}
-    content = [_stem(word) for word in _WORD.findall(text) if word.lower() not in _FUNCTION_WORDS]
+    known = {_stem(word) for word in _said(given)}
+    content = [_stem(word) for word in _said(text) if word not in _FUNCTION_WORDS]
     return sum(word in known for word in content) / len(content) if content else 1.0
 
 
+def _said(text: str) -> list[str]:
+    """The words of a text in lower case."""
+    return [word.lower() for word in _WORD.findall(text)]
+
+
 def _stem(word: str) -> str:
-    return word.lower().replace("’", "'").removesuffix("'s")[:6]
+    return word.replace("’", "'").removesuffix("'s")[:6]

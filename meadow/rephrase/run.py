@@ -16,7 +16,6 @@ from typing import Any
 
 from meadow.corpus.folder import Corpus
 from meadow.errors import UsageError
-from meadow.net.retry import RetryPolicy
 from meadow.rephrase.checks import (
     FaultError,
     Rewrite,
@@ -61,7 +60,6 @@ def rephrase_corpus(
     prices: Path | None = None,
     concurrency: int = 4,
     timeout: float = 120.0,
-    tries: int = 6,
     prompt: Path | None = None,
     cache: Path | None = None,
     limit: int | None = None,
@@ -84,7 +82,6 @@ def rephrase_corpus(
         prices: A price table of your own.
         concurrency: Requests at a time.
         timeout: Seconds that one request may take.
-        tries: How often one request is sent.
         prompt: A prompt file of your own.
         cache: Where answers are kept.
         limit: Only the first so many rows.
@@ -108,7 +105,6 @@ def rephrase_corpus(
         allow_remote=allow_remote,
         timeout=timeout,
         concurrency=concurrency,
-        policy=RetryPolicy(tries=tries),
     )
     price = read_price(model, prices)
     if budget_usd is not None and price is None and not endpoint.is_local:
