@@ -11,9 +11,10 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from json import encoder
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -135,10 +136,6 @@ Raw = Mapping[str, Any]
 """One upstream row as its reader found it, with `_where` (file and line, or row id)."""
 
 
-# json.dumps would make an encoder for every line
-_ENCODE_LINE = json.JSONEncoder(ensure_ascii=False).encode
-
-
 @dataclass(frozen=True, slots=True)
 class Reject:
     """A candidate that did not become a record.
@@ -160,14 +157,13 @@ class Reject:
 
     def to_json(self) -> str:
         """One line of `quarantine/<source>.jsonl`."""
-        return _ENCODE_LINE(
-            {
-                "where": printable(self.where),
-                "reason": self.reason.value,
-                "detail": printable(self.detail[:EXCERPT_LENGTH]),
-                "excerpt": printable(self.excerpt[:EXCERPT_LENGTH]),
-            }
-        )
+        line = {
+            "where": printable(self.where),
+            "reason": self.reason.value,
+            "detail": printable(self.detail[:EXCERPT_LENGTH]),
+            "excerpt": printable(self.excerpt[:EXCERPT_LENGTH]),
+        }
+        return "".join(_LINE(line, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,10 +319,20 @@ def normalise_key(text: str) -> str:
 
 def dump_meta(meta: Mapping[str, Any]) -> str:
     """`meta` as its column holds it: JSON, sorted keys, no spaces to spare."""
-    return _ENCODE(meta)
+    return "".join(_META(meta, 0))
 
 
-_ENCODE = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+def _encoder(
+    separators: tuple[str, str], *, sort_keys: bool
+) -> Callable[[Any, int], Sequence[str]]:
+    """`JSONEncoder.encode` without the new encoder that it makes for every object."""
+    default = json.JSONEncoder().default
+    quote = encoder.encode_basestring
+    return encoder.c_make_encoder(None, default, quote, None, *separators, sort_keys, False, True)  # type: ignore[no-any-return, attr-defined]
+
+
+_LINE = _encoder((": ", ", "), sort_keys=False)
+_META = _encoder((":", ","), sort_keys=True)
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")

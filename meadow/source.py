@@ -130,6 +130,8 @@ class Origin:
         read: Files -> raw rows and rejects, in a deterministic order, streaming.
         convert: A raw row -> records and rejects. Pure: no I/O, no clock, no randomness.
         expected_rows: Rows of the full upstream, where known; not applied with --file or --limit.
+        rank: How good a row is among those with its upstream id, of which the best stays and of
+            equal ones the first; None: an upstream id stands once.
         detect: Whether a file given with --file is of this origin, from its first bytes.
         raw_texts: Where its raw files hold the words of a row; or why they cannot be read
             a second time.
@@ -138,6 +140,7 @@ class Origin:
     files: tuple[File, ...]
     read: Reader
     convert: Converter
+    rank: Callable[[Raw], int] | None = None
     expected_rows: int | None = None
     detect: Detector | None = None
     raw_texts: RawTexts | str = "its raw texts are not told"

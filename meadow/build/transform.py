@@ -62,15 +62,18 @@ class Batch:
     Args:
         rows: The records, in the columns of a shard and `_where`.
         keys: Per record its `id`, a digest of its three texts (`text`) and the key by which a
-            corpus is sorted (`order`; null where upstream has no id), all as bytes.
+            corpus is sorted (`order`; null where upstream has no id), all as bytes, and its `rank`
+            among the rows of its id (null where the source has no ranks).
         rejects: The rows that did not become records, in reading order.
         facts: (group, value) -> count.
+        excluded: The ids of the records that were taken down.
     """
 
     rows: pa.RecordBatch
     keys: pl.DataFrame
     rejects: list[Reject]
     facts: Counter[tuple[str, str]]
+    excluded: Sequence[str] = ()
 
     @property
     def candidates(self) -> int:
@@ -97,42 +100,46 @@ def transform_batch(
     """
     from meadow.sources import SOURCES
 
-    convert = SOURCES[rules.source].origin(rules.origin).convert
+    source = SOURCES[rules.source]
+    origin = source.origin(rules.origin)
     facts: Counter[tuple[str, str]] = Counter()
     candidates: list[Record | Reject] = []
-    places: list[str] = []
+    origins: list[Raw] = []
     for raw in raws:
         if most is not None and len(candidates) >= most:
             break
         if isinstance(raw, Fact):
             facts[raw.group, raw.value] += raw.count
             continue
-        where, items = (
-            (raw.where, (raw,))
-            if isinstance(raw, Reject)
-            else (str(raw["_where"]), convert(raw, rules.options))
-        )
-        for item in items:
+        if isinstance(raw, Reject):
+            candidates.append(raw)
+            origins.append({})
+            continue
+        where = str(raw["_where"])
+        for item in origin.convert(raw, rules.options):
             if isinstance(item, Fact):
                 facts[item.group, item.value] += item.count
             elif most is None or len(candidates) < most:
                 candidates.append(_check(item, where, rules) if isinstance(item, Record) else item)
-                places.append(where)
+                origins.append(raw)
     records = [item for item in candidates if isinstance(item, Record)]
-    cleaned = iter(clean_records(records, SOURCES[rules.source], rules.options.style))
+    cleaned = iter(clean_records(records, source, rules.options.style))
     kept: list[Record] = []
-    kept_places: list[str] = []
+    places: list[str] = []
+    ranks: list[int | None] = []
     rejects: list[Reject] = []
-    for item, where in zip(candidates, places, strict=True):
+    for item, raw in zip(candidates, origins, strict=True):
         if isinstance(item, Reject):
             rejects.append(item)
         elif isinstance(outcome := next(cleaned), Reject):
             # a converter names the place itself, the cleaner knows the record only
-            rejects.append(replace(outcome, where=where))
+            rejects.append(replace(outcome, where=str(raw["_where"])))
         else:
             kept.append(outcome)
-            kept_places.append(where)
-    return Batch(to_arrow(kept, kept_places), keys_of(kept), rejects, facts)
+            places.append(str(raw["_where"]))
+            ranks.append(None if origin.rank is None else origin.rank(raw))
+    excluded = [item.excerpt for item in rejects if item.reason is Reason.EXCLUDED]
+    return Batch(to_arrow(kept, places), keys_of(kept, ranks), rejects, facts, excluded)
 
 
 def _check(record: Record, where: str, rules: Rules) -> Record | Reject:
@@ -183,7 +190,7 @@ def _text_columns(columns: Mapping[str, Sequence[str | None]]) -> list[pa.Array]
     return [column.cast(pa.string()).combine_chunks() for column in table.columns]
 
 
-def keys_of(records: Sequence[Record]) -> pl.DataFrame:
+def keys_of(records: Sequence[Record], ranks: Sequence[int | None] = ()) -> pl.DataFrame:
     """What the external sort keeps in memory of each record: see `Batch`."""
     import polars as pl
 
@@ -194,7 +201,8 @@ def keys_of(records: Sequence[Record]) -> pl.DataFrame:
         "text": [hashlib.blake2b(text, digest_size=16).digest() for text in texts],
         "order": [None if name is None else order_key(name) for name in names],
     }
-    return pl.DataFrame(columns, dict.fromkeys(columns, pl.Binary))
+    frame = pl.DataFrame(columns, dict.fromkeys(columns, pl.Binary))
+    return frame.with_columns(rank=pl.Series(ranks or [None] * len(records), dtype=pl.Int64))
 
 
 def row_schema() -> pa.Schema:

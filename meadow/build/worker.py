@@ -121,19 +121,19 @@ def build_source(task: SourceTask) -> SourceEntry:
     inputs = measure_inputs(task)
     name = f"quarantine/{task.source}.jsonl"
     tally = _Tally()
-    with (
-        _few_collections(),
-        replacing(folder / name) as temporary,
-        temporary.open("w", encoding="utf-8", newline="\n") as quarantine,
-    ):
-        rows = ExternalSort(folder / "rows.arrow")
-        for batch in _transformed(task):
-            tally.take(batch)
-            tally.reject(batch.rejects, quarantine)
-            rows.add(batch)
-        slices, rejects = rows.sort()
-        tally.reject(rejects, quarantine)
-    shards = write_shards(map(tally.count, slices), folder, task.source)
+    with _many_rows():
+        with (
+            replacing(folder / name) as temporary,
+            temporary.open("w", encoding="utf-8", newline="\n") as quarantine,
+        ):
+            rows = ExternalSort(folder / "rows.arrow")
+            for batch in _transformed(task):
+                tally.take(batch)
+                tally.reject(batch.rejects, quarantine)
+                rows.add(batch)
+            slices, rejects = rows.sort()
+            tally.reject(rejects, quarantine)
+        shards = write_shards(map(tally.count, slices), folder, task.source)
     entry = SourceEntry(
         rows_in=tally.rows_in,
         rows_out=sum(shard.rows for shard in shards),
@@ -153,14 +153,21 @@ def build_source(task: SourceTask) -> SourceEntry:
 
 
 @contextlib.contextmanager
-def _few_collections() -> Iterator[None]:
-    """Python's collector seldom looks: rows are many objects and hardly ever a circle of them."""
-    usual = gc.get_threshold()
+def _many_rows() -> Iterator[None]:
+    """Memory as many short-lived rows want it."""
+    import pyarrow as pa
+
+    usual, pool = gc.get_threshold(), pa.default_memory_pool()
+    # the collector seldom looks: rows are many objects and hardly ever a circle of them
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(500_000, 20, 50)
+    # Arrow's own pool gives pages back to the system between two batches, and gets them again
+    # one fault at a time
+    pa.set_memory_pool(pa.system_memory_pool())
     try:
         yield
     finally:
+        pa.set_memory_pool(pool)
         gc.set_threshold(*usual)
         gc.unfreeze()
 

@@ -72,12 +72,13 @@ def read_file(
                     continue
                 if not row:
                     continue
-                whole = delimiter.join(row)
                 if len(row) != len(names):
                     detail = f"{len(row)} fields where {len(names)} were due"
-                    yield Reject(where, Reason.BAD_CSV, detail, printable(whole[:500]))
-                elif not whole.isascii() and has_lone_surrogate(whole):
-                    yield Reject(where, Reason.BAD_ENCODING, "not UTF-8", printable(whole[:500]))
+                    whole = printable(delimiter.join(row)[:500])
+                    yield Reject(where, Reason.BAD_CSV, detail, whole)
+                elif not all(map(str.isascii, row)) and any(map(has_lone_surrogate, row)):
+                    whole = printable(delimiter.join(row)[:500])
+                    yield Reject(where, Reason.BAD_ENCODING, "not UTF-8", whole)
                 else:
                     raw: dict[str, str] = dict(zip(names, row, strict=True))
                     raw["_where"] = where

@@ -1,28 +1,22 @@
 """CORD-19: from abstract to title (Wang et al. 2020), out of metadata.csv or the release archive.
 
 The file has one row per place where a paper was found, so that a `cord_uid` can stand in several;
-the best of them stays (see `rank`), the others are duplicates. The collection may be used for text
-and data mining; which papers may be passed on is said per row, and only cc0, cc-by, cc-by-sa and
-cc-by-nc are taken as such: every other row stays local.
+of those with title and abstract the best stays (see `rank`), the others are duplicates. The
+collection may be used for text and data mining; which papers may be passed on is said per row, and
+only cc0, cc-by, cc-by-sa and cc-by-nc are taken as such: every other row stays local.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from meadow.licenses import LICENSES
-from meadow.readers.delimited import read_file
+from meadow.readers.delimited import with_header
 from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import Count2023, File, Input, Options, Origin, Provenance, RawTexts, Source
+from meadow.source import Count2023, File, Options, Origin, Provenance, RawTexts, Source
 from meadow.sources.published import published_origin, published_row
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 NAME = "cord19"
 HOMEPAGE = "https://github.com/allenai/cord19"
@@ -64,72 +58,13 @@ _LONGEST_PLACEHOLDER = max(map(len, _PLACEHOLDERS))
 """Case folding makes no text shorter."""
 
 
-def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
-    """The best row of each paper, and every other row of it as a duplicate.
-
-    The files are read twice: first to rank, then to give; between the two, 16 bytes a row are kept.
-    """
-    identities, ranks = array("Q"), array("q")
-    for item in inputs:
-        for raw in read_file(item, None, REQUIRED):
-            if not isinstance(raw, Reject):
-                identities.append(identity(raw["cord_uid"]))
-                ranks.append(rank(raw))
-    keep = best_rows(identities, ranks)
-    position = 0
-    for item in inputs:
-        for raw in read_file(item, None, REQUIRED):
-            if isinstance(raw, Reject):
-                yield raw
-                continue
-            yield unless_duplicate(raw, best=bool(keep[position]))
-            position += 1
-
-
-def unless_duplicate(raw: Raw, *, best: bool) -> Raw | Reject:
-    """The row, unless it has an id and is not the best of its paper."""
-    if best or not raw["cord_uid"].strip():
-        return raw
-    return Reject(
-        str(raw["_where"]),
-        Reason.DUPLICATE,
-        f"another row of {raw['cord_uid']} is better",
-        raw["title"],
-    )
-
-
 def rank(raw: Raw) -> int:
-    """How good a row is among those of its paper; of equal ones the first stays.
+    """How good a row is among those of its paper.
 
-    First title and abstract together, then a licence that allows passing on, then the longer
-    abstract.
+    First a licence that allows passing on, then the longer abstract.
     """
-    title, abstract = raw["title"].strip(), raw["abstract"].strip()
-    complete = bool(title and abstract)
     publishable = raw["license"].strip().lower() in PUBLISHABLE
-    return complete << 41 | publishable << 40 | len(abstract)
-
-
-def identity(cord_uid: str) -> int:
-    """Eight bytes: the id itself where it fits (all real ones do), else a hash."""
-    data = cord_uid.strip().encode()
-    if len(data) > 8:
-        data = hashlib.blake2b(data, digest_size=8).digest()
-    return int.from_bytes(data, "big")
-
-
-def best_rows(identities: array[int], ranks: array[int]) -> NDArray[np.bool_]:
-    """For each row whether it is the best of its identity."""
-    import numpy as np
-
-    papers = np.frombuffer(identities, np.uint64)
-    order = np.lexsort((-np.frombuffer(ranks, np.int64), papers))
-    ordered = papers[order]
-    first = np.ones(len(order), np.bool_)
-    first[1:] = ordered[1:] != ordered[:-1]
-    keep = np.zeros(len(order), np.bool_)
-    keep[order[first]] = True
-    return keep
+    return publishable << 40 | len(raw["abstract"].strip())
 
 
 def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
@@ -204,8 +139,9 @@ def reason_to_reject(title: str, abstract: str) -> tuple[Reason, str] | None:
 
 def is_placeholder(abstract: str) -> bool:
     """Whether the abstract only says that there is none."""
-    text = abstract.rstrip(".")
-    return len(text) <= _LONGEST_PLACEHOLDER and text.casefold() in _PLACEHOLDERS
+    if abstract[_LONGEST_PLACEHOLDER:][:1] not in ("", "."):
+        return False
+    return abstract.rstrip(".").casefold() in _PLACEHOLDERS
 
 
 def strip_heading(abstract: str) -> tuple[str, tuple[str, ...]]:
@@ -267,8 +203,9 @@ SOURCE = Source(
                 also=("metadata.csv", "cord-19_*.tar.gz", "metadata*.csv*"),
             ),
         ),
-        read=read,
+        read=with_header(REQUIRED),
         convert=convert,
+        rank=rank,
         expected_rows=1_056_660,
         raw_texts=RawTexts(
             raw_texts,
@@ -302,4 +239,5 @@ SOURCE = Source(
         ),
     ),
     notes=("A candidate is one row of metadata.csv; of the rows of one cord_uid the best stays.",),
+    version=2,
 )

@@ -2,14 +2,18 @@
 
 import csv
 import io
+import json
 import tarfile
+import tempfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meadow.api import open_corpus
+from meadow.build.build import BuildSettings, build_corpus
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.schema import Reason, Record, Reject, Style
 from meadow.source import Input, Options
@@ -45,7 +49,7 @@ def text_of(rows: list[dict[str, str]], columns: list[str] = COLUMNS) -> str:
 
 def convert(*inputs: Input, options: Options = OPTIONS) -> list:
     items: list = []
-    for raw in cord19.read(inputs, options):
+    for raw in cord19.SOURCE.upstream.read(inputs, options):
         items.extend([raw] if isinstance(raw, Reject) else cord19.convert(raw, options))
     return items
 
@@ -148,6 +152,19 @@ def test_the_heading_of_an_abstract(abstract: str, stripped: str) -> None:
     assert bool(repairs) is (text != abstract)
 
 
+def build(out: Path, *texts: str, exclude: frozenset[str] = frozenset()) -> tuple[list, list]:
+    """The rows and the rejects of a corpus of these files."""
+    inputs = []
+    for number, text in enumerate(texts):
+        path = out.with_suffix(f".{number}.csv")
+        path.write_text(text)
+        inputs.append(Input(path, f"{number}.csv"))
+    build_corpus(BuildSettings(sources=("cord19",), exclude=exclude), {"cord19": inputs}, out)
+    quarantine = (out / "quarantine/cord19.jsonl").read_text().splitlines()
+    rows = [row for table in open_corpus(out).iter_tables() for row in table.to_pylist()]
+    return rows, [json.loads(line) for line in quarantine]
+
+
 def test_the_best_row_of_a_paper(tmp_path: Path) -> None:
     rows = [
         row("aaaa0001", abstract="", source_x="first, but without an abstract"),
@@ -158,24 +175,38 @@ def test_the_best_row_of_a_paper(tmp_path: Path) -> None:
         row("bbbb0002", abstract="", license="cc0"),
         row("bbbb0002", title=""),
         row("bbbb0002", license="unk"),
-        row("cccc0003"),
+        row("cccc0003", title="Another title"),
     ]
-    items = from_rows(tmp_path, rows)
-    kept = [item for item in items if isinstance(item, Record)]
-    assert [record.source_id for record in kept] == ["aaaa0001", "bbbb0002", "cccc0003"]
-    assert '"source_x":"best"' in kept[0].meta
-    assert kept[1].license == "cord19-tdm"
-    rejects = [item for item in items if isinstance(item, Reject)]
-    assert {item.reason for item in rejects} == {Reason.DUPLICATE}
-    assert len(items) == len(rows)
+    kept, rejects = build(tmp_path / "c", text_of(rows))
+    assert [record["source_id"] for record in kept] == ["aaaa0001", "bbbb0002", "cccc0003"]
+    assert '"source_x":"best"' in kept[0]["meta"]
+    assert kept[1]["license"] == "cord19-tdm"
+    assert [(item["where"], item["reason"]) for item in rejects] == [
+        ("0.csv:2", "empty_input"),
+        ("0.csv:7", "empty_input"),
+        ("0.csv:8", "empty_output"),
+        ("0.csv:3", "duplicate"),
+        ("0.csv:4", "duplicate"),
+        ("0.csv:6", "duplicate"),
+    ]
+    assert rejects[-1]["detail"] == "another row of aaaa0001 is better"
 
 
 def test_the_best_row_may_stand_in_another_file(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text(text_of([row(abstract=""), row("zzzz0001")]))
-    (tmp_path / "b.csv").write_text(text_of([row()]))
-    items = convert(Input(tmp_path / "a.csv", "a.csv"), Input(tmp_path / "b.csv", "b.csv"))
-    assert [type(item).__name__ for item in items] == ["Reject", "Record", "Record"]
-    assert items[0].where == "a.csv:2"
+    first = text_of([row(abstract="Short."), row("zzzz0001", title="Another title")])
+    kept, rejects = build(tmp_path / "c", first, text_of([row()]))
+    assert [record["input"] for record in kept] == ["An abstract.", "An abstract."]
+    assert [item["where"] for item in rejects] == ["0.csv:2"]
+
+
+def test_no_other_row_of_a_paper_takes_the_place_of_one_that_was_taken_down(
+    tmp_path: Path,
+) -> None:
+    rows = [row(abstract="The better one, taken down."), row(doi="10.5555/y"), row("zzzz0001")]
+    taken = frozenset({"https://doi.org/10.5555/x"})
+    kept, rejects = build(tmp_path / "c", text_of(rows[:2]), exclude=taken)
+    assert not kept
+    assert [item["reason"] for item in rejects] == ["excluded", "excluded"]
 
 
 choices = st.tuples(
@@ -186,21 +217,23 @@ choices = st.tuples(
 )
 
 
+@settings(max_examples=15, deadline=None)
 @given(st.lists(choices, max_size=12))
 def test_each_paper_keeps_its_best_and_first_row(rows: list) -> None:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
-        made = [row(u, title=t, abstract=a, license=c) for u, t, a, c in rows]
-        path = Path(folder) / "m.csv"
-        path.write_text(text_of(made))
-        found = list(cord19.read([Input(path, "m.csv")], OPTIONS))
-    assert len(found) == len(rows)
-    ranks = [cord19.rank(raw) for raw in made]
-    for index, item in enumerate(found):
-        same = [other for other, raw in enumerate(made) if raw["cord_uid"] == rows[index][0]]
-        best = min(same, key=lambda other: (-ranks[other], other))
-        assert isinstance(item, Reject) is (index != best)
+        made = [
+            row(u, title=f"{t} of {u}" if t else "", abstract=a, license=c, source_x=str(n))
+            for n, (u, t, a, c) in enumerate(rows)
+        ]
+        kept, rejects = build(Path(folder) / "c", text_of(made))
+    assert len(kept) + len(rejects) == len(rows)
+    best: dict[str, tuple] = {}
+    for number, (uid, title, abstract, license) in enumerate(rows):
+        if title and abstract:
+            key = (license != "cc0", -len(abstract), number)
+            best[uid] = min(best.get(uid, key), key)
+    places = {each["source_id"]: int(json.loads(each["meta"])["source_x"]) for each in kept}
+    assert places == {uid: key[2] for uid, key in best.items()}
 
 
 def test_old_layouts(tmp_path: Path) -> None:
