@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 from meadow.schema import Reason
 from meadow.text.render import HtmlLimitError, check_limits, normalise, render_html
@@ -23,65 +23,6 @@ from meadow.text.scripts import MathError, formula
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup
     from bs4.element import PageElement, Tag
-
-MAX_COLUMNS = 100
-MAX_ROW_SPAN = 500
-
-
-class Cell(NamedTuple):
-    """A cell as its page has it: its inner HTML and how many columns and rows it covers."""
-
-    html: str
-    header: bool = False
-    columns: int = 1
-    rows: int = 1
-
-
-def rectangular(rows: Iterable[Iterable[Cell]]) -> str:
-    """The HTML of a table whose rows are all equally long, as Markdown needs them; "" without text.
-
-    A cell that spans rows is repeated in each of them, so that every row can be read by itself; one
-    that spans columns is followed by empty ones.
-    """
-    grid: list[list[Cell]] = []
-    spans: dict[int, tuple[Cell, int]] = {}
-    for row in rows:
-        line: list[Cell] = []
-        for cell in row:
-            _carry(line, spans)
-            for offset in range(max(1, min(cell.columns, MAX_COLUMNS - len(line)))):
-                here = cell if offset == 0 else Cell("", cell.header)
-                if cell.rows > 1:
-                    spans[len(line)] = (here, min(cell.rows, MAX_ROW_SPAN) - 1)
-                line.append(here)
-            if len(line) >= MAX_COLUMNS:
-                break
-        _carry(line, spans)
-        if any(cell.html.strip() for cell in line):
-            grid.append(line)
-    width = max((len(line) for line in grid), default=0)
-    body = []
-    for line in grid:
-        cells = [*line, *[Cell("")] * (width - len(line))]
-        names = ["th" if cell.header else "td" for cell in cells]
-        body.append(
-            "".join(
-                f"<{name}>{cell.html}</{name}>" for name, cell in zip(names, cells, strict=True)
-            )
-        )
-    return "<table>" + "".join(f"<tr>{line}</tr>" for line in body) + "</table>" if body else ""
-
-
-def _carry(line: list[Cell], spans: dict[int, tuple[Cell, int]]) -> None:
-    """Repeat the cells that reach down from the rows above."""
-    while (found := spans.get(len(line))) is not None:
-        cell, left = found
-        if left == 1:
-            del spans[len(line)]
-        else:
-            spans[len(line)] = (cell, left - 1)
-        line.append(cell)
-
 
 MAX_CHARACTERS = 4_000_000
 MAX_DEPTH = 200
@@ -338,7 +279,7 @@ def _clean(soup: BeautifulSoup, content: Tag) -> Counter[tuple[str, str]]:
         if not block.decomposed and is_byline(block.get_text(" ")):
             drop(block, "byline")
     for table in reversed(content.find_all("table")):  # the innermost first
-        _write_table(table)
+        _lay_out_table(table)
     for element in content.find_all(_UNWRAPPED):
         if "mw-headline" not in element.get_attribute_list("class"):
             element.unwrap()
@@ -410,56 +351,23 @@ def _column(element: Tag) -> BeautifulSoup | None:
     return None
 
 
-def _write_table(table: Tag) -> None:
-    """A table as one that Markdown can say, or as blocks where it only lays out the page.
+def _lay_out_table(table: Tag) -> None:
+    """What the renderer cannot know of a table: which are data, and which only lay out the page.
 
-    It is data where it has header cells, or neither tables nor headings in it, nor lists in a
-    single row.
+    Tables and headings inside data become lines of its cells, since the cells belong together; a
+    single row of lists is no data.
     """
     own = [cell for cell in table.find_all(["td", "th"]) if cell.find_parent("table") is table]
-    caption = table.find("caption")
-    caption = caption.extract() if caption is not None else None
-    above = f"<p>{caption.decode_contents()}</p>" if caption is not None else ""
-    rows: dict[int, list[Cell]] = {}
-    data = any(cell.name == "th" for cell in own)
-    lists = () if len({id(cell.parent) for cell in own}) > 1 else ("ul", "ol", "dl", "p")
-    if not data and (len(own) == 1 or table.find(["table", "section", *lists, *_HEADINGS])):
-        for heading in table.find_all(_HEADINGS):
-            heading.name = "p"
-        # a section: tables around this one lay out the page too
-        html = "".join(f"<section>{cell.decode_contents()}</section>" for cell in own)
-        table.replace_with(_fragment(above + html))
+    if not any(cell.name == "th" for cell in own):
+        if len({id(cell.parent) for cell in own}) < 2 and table.find(["ul", "ol", "dl", "p"]):
+            table["role"] = "presentation"
         return
-    for cell in own:
-        columns, span = _number(cell, "colspan"), _number(cell, "rowspan")
-        _flatten(cell)
-        html = " ".join(cell.decode_contents().split())
-        rows.setdefault(id(cell.parent), []).append(Cell(html, cell.name == "th", columns, span))
-    html = rectangular(rows.values())
-    table.replace_with(_fragment(above + html))
-
-
-_BLOCKS = ("p", "div", "li", "dd", "dt", "tr", "caption", "pre", "center", "blockquote", *_HEADINGS)
-_CELL_BREAK = re.compile(r"(?:\s*<br/?>\s*)+")
-
-
-def _flatten(cell: Tag) -> None:
-    """Blocks in a cell as lines of one text; the cells of a table in it stand behind semicolons."""
-    for inner in cell.find_all(["td", "th"]):
-        if inner.find_next_sibling(["td", "th"]) is not None:
-            inner.append("; ")
-        inner.unwrap()
-    blocks = cell.find_all(_BLOCKS)
-    for block in blocks:
-        block.insert_before(_fragment("<br>"))
-        block.insert_after(_fragment("<br>"))
-        block.unwrap()
-    for shell in cell.find_all(["table", "tbody", "thead", "ul", "ol", "dl"]):
-        shell.unwrap()
-    if blocks:
-        html = _CELL_BREAK.sub("<br/>", cell.decode_contents().strip())
-        cell.clear()
-        cell.append(_fragment(html.removeprefix("<br/>").removesuffix("<br/>")))
+    for inner in table.find_all(["table", *_HEADINGS]):
+        for cell in inner.find_all(["td", "th"])[:-1]:
+            cell.append("; ")
+        for part in [*inner.find_all(["caption", "thead", "tbody", "tr", "td", "th"]), inner]:
+            part.insert_before(" ")
+            part.unwrap()
 
 
 def _fragment(html: str) -> BeautifulSoup:
@@ -467,11 +375,6 @@ def _fragment(html: str) -> BeautifulSoup:
     from bs4 import BeautifulSoup
 
     return BeautifulSoup(html, "html.parser")
-
-
-def _number(cell: Tag, name: str) -> int:
-    value = str(cell.get(name) or "1").strip()
-    return int(value) if value.isdecimal() and len(value) < 5 else 1
 
 
 def _sections(content: Tag, facts: Counter[tuple[str, str]]) -> Iterator[Section]:

@@ -18,11 +18,9 @@ from meadow.errors import FileError
 from meadow.schema import Fact, Reason, Reject
 from meadow.source import Input, Options
 from meadow.sources.wikidoc.html_pages import (
-    Cell,
     NotAnArticleError,
     Section,
     read_page,
-    rectangular,
 )
 from meadow.sources.wikidoc.pages import anchored, read
 from meadow.sources.wikidoc.wikitext import read_wikitext
@@ -395,22 +393,6 @@ def test_any_html_gives_sections_without_tags(parts: list[str]) -> None:
         assert "reference" not in section.text
 
 
-def test_rectangular_tables() -> None:
-    html = rectangular(
-        [
-            [Cell("A", True), Cell("B", True, columns=2)],
-            [Cell("1", rows=2), Cell("2"), Cell("3")],
-            [Cell("4")],
-        ]
-    )
-    assert html == (
-        "<table><tr><th>A</th><th>B</th><th></th></tr><tr><td>1</td><td>2</td><td>3</td></tr>"
-        "<tr><td>1</td><td>4</td><td></td></tr></table>"
-    )
-    assert rectangular([[Cell("")]]) == ""
-    assert len(rectangular([[Cell("x", columns=9999, rows=9999)]] * 3)) < 10_000
-
-
 @pytest.mark.parametrize(
     ("html", "text"),
     [
@@ -433,6 +415,7 @@ def test_rectangular_tables() -> None:
          "</tr></table></td></tr></table>", "| 5 | x 6; 7 |"),
         ("<table><tr><td><h3>First</h3><p>a</p><ul><li>b</li></ul></td><td><p>c</p></td></tr></table>",
          "First\n\na\n\n- b\n\nc"),
+        ("<table><tr><td><ul><li>a</li></ul></td><td><p>b</p></td></tr></table>", "- a\n\nb"),
         ("<ul><li></li><li>one</li></ul>", "- one"),
     ],
 )  # fmt: skip

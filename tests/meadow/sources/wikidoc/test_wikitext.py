@@ -314,7 +314,7 @@ def seen(page: Page) -> list[list[str]]:
     found = []
     for section in page.sections:
         text = re.sub(r"(?m)^\s*(?:(?:[-*>]|\d+\.)\s+)+|^```$|^\|(?: --- \|)+$", " ", section.text)
-        found.append(re.sub(r"\|", " ", text).split())
+        found.append([word for word in text.split() if word not in {"|", "*"}])
     return found
 
 
