@@ -73,7 +73,7 @@ def read_database(path: Path, label: str, time_limit: float) -> Iterator[Raw | R
             found = connection.execute(
                 "SELECT n.id, n.guid, n.mid, n.tags, n.flds,"
                 # a card in a filtered deck has its home in odid
-                " (SELECT CASE c.odid WHEN 0 THEN c.did ELSE c.odid END"
+                " (SELECT CASE WHEN c.odid > 0 THEN c.odid ELSE c.did END"
                 " FROM cards c WHERE c.nid = n.id ORDER BY c.ord, c.id LIMIT 1)"
                 " FROM notes n ORDER BY n.id"
             )

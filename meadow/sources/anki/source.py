@@ -58,6 +58,9 @@ INSTRUCTION_2023 = "Answer this question truthfully"
 INSTRUCTION_QUESTION = "Answer this question truthfully."
 INSTRUCTION_CLOZE = "Say what belongs in the brackets of this statement."
 INSTRUCTION_PROMPT = "Say what you know about this flashcard prompt."
+REMARKS, TEMPLATE, FRONT = "left_out_remarks", "template_words", "cut_front"
+"""Repairs: fields that are on neither side, a side that is more than one field, a question that
+stood on its answer."""
 
 _MEDIA = re.compile(
     r"<(?:img|svg|audio|video|object|embed|canvas)\b|\[sound:|\bimage-occlusion:",
@@ -100,7 +103,7 @@ class Card:
         suffix: What tells its id from those of the note's other cards.
         number: Of the deletions that a cloze card hides.
         labels: The names of the answers, where they are fields that the user named.
-        repairs: What of the note it leaves out.
+        repairs: How it differs from the fields of its note.
     """
 
     question: str
@@ -108,7 +111,7 @@ class Card:
     suffix: str = ""
     number: int | None = None
     labels: Sequence[str] = ()
-    repairs: tuple[str, ...] = ()
+    repairs: Sequence[str] = ()
 
 
 def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
@@ -149,36 +152,27 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
     """The examples of one note: one per card, and per number for a cloze note."""
     note_type = str(raw["note_type"]).rstrip("+")
     mapping = options.note_types.get(raw["note_type"]) or options.note_types.get(note_type)
-    try:
-        if mapping is not None:
-            cards = [_mapped(raw, mapping)]
-        elif "occlusion" in note_type.casefold():
-            for _ in parse_cloze(raw["fields"][0]).numbers or (1,):
-                yield _reject(raw, Reason.MEDIA, "an image with parts covered")
-            return
-        elif raw["templates"]:
+    if mapping is not None:
+        cards = [_mapped(raw, mapping)]
+    elif "occlusion" in note_type.casefold():
+        masks = parse_cloze(raw["fields"][0]).numbers or (1,)
+        cards = [_reject(raw, Reason.MEDIA, "an image with parts covered") for _ in masks]
+    elif not raw["templates"]:
+        cards = _exported_cards(raw, note_type.casefold())
+    else:
+        try:
             cards = _cloze_cards(raw) if raw["cloze"] else _template_cards(raw)
-        else:
-            cards = _exported_cards(raw, note_type.casefold())
-    except TemplateError as error:
-        yield _reject(raw, Reason.MISSING_FIELD, str(error))
-        return
-    for card in cards:
-        yield _record(raw, card, options)
-    if not cards:
-        cloze = raw["cloze"] or "cloze" in note_type.casefold()
-        why = "a cloze note without a deletion" if cloze else "it cannot be said which field asks"
-        if raw["templates"] and not cloze:
-            yield _reject(raw, Reason.EMPTY_INPUT, "no card: the fields of its fronts are empty")
-        else:
-            yield _reject(raw, Reason.NOT_A_TARGET, why)
+        except TemplateError as error:
+            cards = [_reject(raw, Reason.NOT_A_TARGET, f"Anki shows an error: {error}")]
+    for card in cards or [_reject(raw, Reason.EMPTY_INPUT, "every field that asks is empty")]:
+        yield card if isinstance(card, Reject) else _record(raw, card, options)
 
 
-def _mapped(raw: Raw, mapping: Sequence[str]) -> Card:
+def _mapped(raw: Raw, mapping: Sequence[str]) -> Card | Reject:
     """A note by the fields that the user named for its type."""
     named = dict(zip(raw["field_names"], raw["fields"], strict=False))
     if missing := [name for name in mapping if name not in named]:
-        raise TemplateError(f"the note has no field {missing[0]!r}")
+        return _reject(raw, Reason.MISSING_FIELD, f"the note has no field {missing[0]!r}")
     question, *labels = mapping
     return Card(named[question], [named[name] for name in labels], labels=labels)
 
@@ -190,83 +184,85 @@ def _values(raw: Raw) -> dict[str, str]:
     return dict.fromkeys(UNSHOWN, "") | shown | fields
 
 
-def _cloze_cards(raw: Raw) -> list[Card]:
+def _cloze_cards(raw: Raw) -> list[Card | Reject]:
     """One card a number, from all the fields that the front shows with gaps."""
     values, (front, back) = _values(raw), map(parse_template, raw["templates"][0])
     remarks = {field.name for field in fields_of(back)} - {field.name for field in fields_of(front)}
-    left_out = any(not is_empty(values.get(name, "")) for name in remarks)
+    repairs = [] if all(is_empty(values.get(name, "")) for name in remarks) else [REMARKS]
     gapped = dict.fromkeys(field.name for field in fields_of(front) if "cloze" in field.filters)
     clozes = [parse_cloze(values.get(name, "")) for name in gapped]
-    return [
-        Card(
-            Side(values, number, is_front=True).render(front),
-            [answer for each in clozes for answer in each.answers(number)],
-            f"#c{number}",
-            number,
-            repairs=("left_out_remarks",) if left_out else (),
-        )
-        for number in sorted({number for each in clozes for number in each.numbers})
-    ]
+    cards: list[Card | Reject] = []
+    for number in sorted({number for each in clozes for number in each.numbers}):
+        question = Side(values, number, is_front=True).render(front)
+        alone = {_bare(each.question(number)) for each in clozes}
+        added = [] if _bare(question) in alone else [TEMPLATE]
+        answers = [answer for each in clozes for answer in each.answers(number)]
+        cards.append(Card(question, answers, f"#c{number}", number, repairs=[*repairs, *added]))
+    return cards or [_reject(raw, Reason.NOT_A_TARGET, "a cloze note without a deletion")]
 
 
-def _template_cards(raw: Raw) -> list[Card]:
+def _template_cards(raw: Raw) -> list[Card | Reject]:
     """One card a template, as far as Anki makes one and it does not ask the same in reverse."""
     values = _values(raw)
-    cards: list[Card] = []
+    alone = set(map(_bare, values.values()))
+    cards: list[Card | Reject] = []
     before: list[tuple[set[str], set[str]]] = []
     for number, sources in enumerate(raw["templates"], start=1):
-        front, back = map(parse_template, sources)
-        shown = {field.name for field in fields_of(front) if not field.seen_later}
-        told = {field.name for field in fields_of(back)} - shown
-        if told and any(told <= asked and answers <= shown for asked, answers in before):
+        try:
+            front, back = map(parse_template, sources)
+            shown = {field.name for field in fields_of(front) if not field.seen_later}
+            told = {field.name for field in fields_of(back)} - shown
+            if told and any(told <= asked and answers <= shown for asked, answers in before):
+                continue
+            side = Side(values, number, is_front=True)
+            question = side.render(front)
+            answer = _FRONT_OF_BACK.sub("", Side(values, number, is_front=False).render(back))
+        except TemplateError as error:
+            cards.append(_reject(raw, Reason.NOT_A_TARGET, f"Anki shows an error: {error}"))
             continue
-        side = Side(values, number, is_front=True)
-        question = side.render(front)
-        if not side.filled:
-            continue
-        before.append((shown, told))
-        answer = Side(values, number, is_front=False).render(back)
-        cards.append(
-            Card(
-                question,
-                [_FRONT_OF_BACK.sub("", answer)],
-                f"#{number}" if number > 1 else "",
-                repairs=("left_out_hint",) if side.left_out else (),
-            )
-        )
+        if side.filled:
+            before.append((shown, told))
+            repairs = ["left_out_hint"] if side.left_out else []
+            repairs += [] if {_bare(question), _bare(answer)} <= alone else [TEMPLATE]
+            suffix = f"#{number}" if number > 1 else ""
+            cards.append(Card(question, [answer], suffix, repairs=repairs))
     return cards
 
 
-def _exported_cards(raw: Raw, note_type: str) -> list[Card]:
+def _bare(html: str) -> str:
+    return " ".join(re.sub(r"<[^<>]*>", " ", html).split())
+
+
+def _exported_cards(raw: Raw, note_type: str) -> list[Card | Reject]:
     """A note without templates, by what its fields hold and what the columns are called."""
     fields: list[str] = raw["fields"]
+    is_cloze = raw["cloze"] or "cloze" in note_type
     # an export does not say whether a note type of another name makes gaps
-    if raw["cloze"] or (raw["cloze"] is None and not note_type.startswith("basic")):
-        cards: dict[int, Card] = {}
+    if is_cloze or (raw["cloze"] is None and not note_type.startswith("basic")):
         gapped = [parse_cloze(text) for text in fields]
         remarks = [not is_empty(each.question(0)) for each in gapped if not each.numbers]
-        repairs = ("left_out_remarks",) if any(remarks) else ()
+        repairs = [REMARKS] if any(remarks) else []
+        cards: dict[int, Card | Reject] = {}
         for each in gapped:
             for number in each.numbers:
                 sides = each.question(number), each.answers(number)
-                card = Card(*sides, f"#c{number}", number, repairs=repairs)
-                cards.setdefault(number, card)
-        if cards or raw["cloze"] or "cloze" in note_type:
+                cards.setdefault(number, Card(*sides, f"#c{number}", number, repairs=repairs))
+        if cards:
             return [cards[number] for number in sorted(cards)]
-    columns = zip_longest(
-        map(str.casefold, raw["field_names"][: len(fields)]), fields, fillvalue=""
-    )
-    left = [(name.strip(), text) for name, text in columns if name.strip() not in _IDS]
+        if is_cloze:
+            return [_reject(raw, Reason.NOT_A_TARGET, "a cloze note without a deletion")]
+    names = (name.strip().casefold() for name in raw["field_names"][: len(fields)])
+    columns = list(zip_longest(names, fields, fillvalue=""))
+    left = [column for column in columns if column[0] not in _IDS]
     question = next((column for column in left if column[0] in _QUESTIONS), None)
     answer = next((column for column in left if column[0] in _ANSWERS), None)
     rest = [column for column in left if column not in (question, answer)] + [("", "")] * 2
-    question = question or rest.pop(0)
-    answer = answer or rest.pop(0)
-    left_out = not all(is_empty(text) for _, text in rest)
-    if not raw["field_names"] and answer[1].endswith("?") and not question[1].endswith("?"):
-        return []
-    repairs = ("left_out_remarks",) if left_out else ()
-    return [Card(question[1], [answer[1]], repairs=repairs)]
+    _, question_html = question or rest.pop(0)
+    _, answer_html = answer or rest.pop(0)
+    if not raw["field_names"] and answer_html.endswith("?") and not question_html.endswith("?"):
+        return [_reject(raw, Reason.NOT_A_TARGET, "its second field asks: say what fields it has")]
+    repairs = [] if all(is_empty(html) for _, html in rest) else [REMARKS]
+    return [Card(question_html, [answer_html], repairs=repairs)]
 
 
 def _record(raw: Raw, card: Card, options: Options) -> Record | Reject:
@@ -284,7 +280,8 @@ def _record(raw: Raw, card: Card, options: Options) -> Record | Reject:
         answer = "\n".join(f"{name}: {text}" for name, text in pairs if text)
     else:
         answer = "; ".join(dict.fromkeys(filter(None, answers)))
-    answer = _without_front(question, answer)
+    below = _without_front(question, answer)
+    repairs, answer = [*card.repairs, *([] if below == answer else [FRONT])], below
     if not question:
         return _reject(raw, Reason.EMPTY_INPUT, "no question")
     if not answer:
@@ -313,7 +310,7 @@ def _record(raw: Raw, card: Card, options: Options) -> Record | Reject:
         task=Task.OPEN_QA,
         license=LICENSE,
         meta={name: value for name, value in meta.items() if value},
-        repairs=card.repairs,
+        repairs=repairs,
     )
 
 
@@ -388,7 +385,12 @@ SOURCE = Source(
         ),
         read=read,
         convert=convert,
-        raw_texts=RawTexts(raw_texts, key=_guid, html=True),
+        raw_texts=RawTexts(
+            raw_texts,
+            key=_guid,
+            html=True,
+            repairs={TEMPLATE: r"\w+: \|? → .*", FRONT: r"output: \|.* → "},
+        ),
     ),
     published=published_origin(
         "medical_meadow_medical_flashcards",

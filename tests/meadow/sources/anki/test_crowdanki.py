@@ -46,7 +46,8 @@ def test_a_deck_and_the_decks_in_it(tmp_path: Path) -> None:
         "Which joint has the Femur?",
         "Hip",
     )
-    assert json.loads(first.meta) == {"deck": "Anatomy", "note_type": "Bones", "tags": ["leg"]}
+    meta = {"deck": "Anatomy", "note_type": "Bones", "tags": ["leg"]}
+    assert json.loads(first.meta) == {**meta, "repairs": ["template_words"]}
     assert json.loads(second.meta)["deck"] == "Anatomy::Leg"
 
 

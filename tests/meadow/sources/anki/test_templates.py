@@ -47,6 +47,7 @@ def test_every_template_is_a_card_with_an_id_of_its_own(schema: int, tmp_path: P
         ("a#2", "What harm does Lithium?", "Tremor"),
         ("b#2", "What harm does X?", "Rash"),
     ]
+    assert {item.repairs for item in found} == {("template_words",)}
 
 
 @pytest.mark.parametrize(
@@ -57,10 +58,10 @@ def test_every_template_is_a_card_with_an_id_of_its_own(schema: int, tmp_path: P
         ("{{Drug}}", "{{Drug}}<br>{{Use}}", ("Lithium", "Mania")),
         ("{{Drug}} {{type:Use}}", "{{type:Use}}", ("Lithium", "Mania")),
         ("{{Drug}}{{tts en_US voices=A:Drug}}", "{{text:Use}}", ("Lithium", "Mania")),
-        ("{{^Nope}}{{Drug}}{{/Nope}}", "x", Reason.MISSING_FIELD),
-        ("{{Drug}} {{Nope}}", "x", Reason.MISSING_FIELD),
-        ("{{#Drug}}{{Drug}}", "{{Use}}", Reason.MISSING_FIELD),
-        ("{{Drug}}{{/Drug}}", "{{Use}}", Reason.MISSING_FIELD),
+        ("{{^Nope}}{{Drug}}{{/Nope}}", "x", Reason.NOT_A_TARGET),
+        ("{{Drug}} {{Nope}}", "x", Reason.NOT_A_TARGET),
+        ("{{#Drug}}{{Drug}}", "{{Use}}", Reason.NOT_A_TARGET),
+        ("{{Drug}}{{/Drug}}", "{{Use}}", Reason.NOT_A_TARGET),
         ("<!-- {{Nope}} -->{{Drug}}", "{{Use}}", ("Lithium", "Mania")),
         ("<img src=logo.png>{{Drug}}", "{{Use}}<script>{{Harm}}</script>", ("Lithium", "Mania")),
         ("<img src='{{Drug}}.png'>", "{{Use}}", Reason.MEDIA),
@@ -81,6 +82,11 @@ def test_a_hint_is_not_seen_before_the_answer(tmp_path: Path) -> None:
     assert isinstance(found, Record)
     assert (found.input, found.output) == ("Lithium", "Check the level")
     assert found.repairs == ("left_out_hint",)
+
+
+def test_a_template_with_an_error_costs_its_own_card(tmp_path: Path) -> None:
+    broken, whole = ("{{Drug}}{{Nope}}", "{{Use}}"), ("{{Drug}}", "{{Harm}}")
+    assert shown(tmp_path, broken, whole) == [Reason.NOT_A_TARGET, ("g#2", "Lithium", "Tremor")]
 
 
 def test_the_same_fact_the_other_way_round_is_no_second_card(tmp_path: Path) -> None:
