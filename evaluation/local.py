@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from evaluation.backend import Batches, Response, Sampling
 from evaluation.parse import THOUGHT_TOKENS
 from evaluation.questions import Unit
-from evaluation.scorer import Scorer, choose
+from evaluation.scorer import Scorer, choose, window_of
 from evaluation.trie import Group, Score, cut_left, encode, tokenize
 from meadow.atomic import sha256_file
 from meadow.corpus.manifest import hash_json
@@ -123,7 +124,8 @@ class LocalBackend(Prompter):
             if self.method == "auto":
                 scorer = choose(self.model, groups, budget=self.budget)
             else:
-                scorer = Scorer(self.model, self.budget, self.method)
+                window = window_of(self.model)
+                scorer = Scorer(self.model, self.budget, self.method, window=window)
         self._scorers.append(scorer)
         plan = scorer.plan(groups)
         members = [batch.members for batch in plan.batches]
@@ -274,9 +276,29 @@ def weights_hash(folder: Path) -> str:
 def prompter(model: str, *, revision: str | None = None, max_length: int | None = None) -> Prompter:
     """What a checkpoint's prompts are made with; its weights are not read."""
     quiet()
-    checkpoint = Checkpoint(model, revision)
-    tokenizer = load_tokenizer(checkpoint)
+    base, _ = _adapted(model, None)
+    checkpoint = Checkpoint(base, revision)
+    tokenizer = _tokenizer(model, checkpoint)
     return Prompter(tokenizer, max_length or context_length(load_config(checkpoint), tokenizer))
+
+
+def _adapted(model: str, adapter: str | None) -> tuple[str, str | None]:
+    """(base, adapter): a folder with an adapter alone names the base that it learned on."""
+    path = Path(model) / "adapter_config.json"
+    if adapter or not path.is_file() or (Path(model) / "config.json").is_file():
+        return model, adapter
+    base = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not base:
+        raise FileError(
+            "the adapter names no base", where=str(path), fix="--model BASE --adapter DIR"
+        )
+    return str(base), model
+
+
+def _tokenizer(model: str, checkpoint: Checkpoint) -> Any:
+    """An adapter's own tokenizer, which may know another template, else the base's."""
+    own = (Path(model) / "tokenizer_config.json").is_file()
+    return load_tokenizer(Checkpoint(model) if own else checkpoint)
 
 
 def load(
@@ -310,11 +332,12 @@ def load(
     quiet()
     if model.startswith(("/", ".", "~")) and not Path(model).is_dir():
         raise FileError("no such checkpoint folder", where=model, fix="check --model")
+    given, (model, adapter) = model, _adapted(model, adapter)
     device = device or default_device()
     precision = choose_precision(dtype, device=device, adapter=adapter)
     # one commit for weights and tokenizer, also while somebody pushes to the branch
     checkpoint = Checkpoint(model, revision).pinned()
-    tokenizer = load_tokenizer(checkpoint)
+    tokenizer = _tokenizer(given, checkpoint)
     loaded = load_model(checkpoint, precision, device=device, attention=attention)
     identity = {"name": model, "load": precision.kind, **_origin(checkpoint)}
     if precision.quantisation:

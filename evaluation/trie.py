@@ -151,10 +151,12 @@ class Batch:
     Args:
         members: Indices into the groups that were planned.
         prefixed: Whether the rows continue the plan's prefix.
+        tree: Whether a row may branch.
     """
 
     members: tuple[int, ...]
     prefixed: bool
+    tree: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,17 +198,18 @@ def build_row(group: Group, skip: int = 0) -> Row:
     return Row(tuple(tokens), tuple(parents), tuple(targets), trunk)
 
 
-def split(group: Group, skip: int = 0) -> list[tuple[int, ...]]:
+def split(group: Group, skip: int = 0, *, tree: bool = True) -> list[tuple[int, ...]]:
     """The sequences of a group, gathered into rows that are worth sharing.
 
     Attention grows with the square of a row, so a sequence joins a row only where it shares at
     least half of its tokens with a neighbour: sequences that were cut from the left at different
-    places share nothing, and a prompt without its stem shares little.
+    places share nothing, and a prompt without its stem shares little. Without branches a sequence
+    joins where its input continues its neighbour's: letters, whose input is the same, do.
 
     Returns:
         Indices into the group, each once.
     """
-    order = sorted(range(len(group)), key=lambda i: (group[i].tokens, i))
+    order = sorted(range(len(group)), key=lambda i: (group[i].tokens[:-1], i))
     parts: list[list[int]] = []
     for place, index in enumerate(order):
         own = group[index].tokens
@@ -214,7 +217,7 @@ def split(group: Group, skip: int = 0) -> list[tuple[int, ...]]:
             before = group[order[place - 1]].tokens
             end = min(len(own), len(before)) - 1
             shared = next((i for i in range(skip, end) if own[i] != before[i]), end) - skip
-            if 2 * shared >= len(own) - 1 - skip:
+            if 2 * shared >= len(own) - 1 - skip if tree else shared == len(before) - 1 - skip:
                 parts[-1].append(index)
                 continue
         parts.append([index])
@@ -245,33 +248,41 @@ def layout(row: Row, width: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.
     return mask, depth
 
 
-def make_plan(groups: Many[Group], budget: int) -> Plan:
+def make_plan(groups: Many[Group], budget: int, *, tree: bool = True, window: int = 0) -> Plan:
     """Cut the work into batches of at most `budget` tokens (one row at least).
 
     Args:
         groups: All questions of the run.
         budget: Rows times width of a batch.
+        tree: Whether rows may branch.
+        window: Of sliding attention; a question that is longer than it gets rows that do not.
     """
-    prefix = shared_prefix(groups)
+    branch = [tree and (not window or depth(group) <= window) for group in groups]
+    prefix = shared_prefix([g for g, fits in zip(groups, branch, strict=True) if fits])
     sizes = []
     for index, group in enumerate(groups):
-        prefixed = bool(prefix) and _fits(group, prefix)
+        prefixed = branch[index] and bool(prefix) and _fits(group, prefix)
         skip = len(prefix) if prefixed else 0
-        rows = [build_row(tuple(group[i] for i in part), skip) for part in split(group, skip)]
-        sizes.append((not prefixed, -sum(len(row.tokens) for row in rows), index))
+        parts = split(group, skip, tree=branch[index])
+        rows = [build_row(tuple(group[i] for i in part), skip) for part in parts]
+        kind = (not branch[index], not prefixed)
+        sizes.append((kind, -sum(len(row.tokens) for row in rows), index))
     batches: list[Batch] = []
     members: list[int] = []
-    width, kind = 0, False
-    for plain, negative, index in sorted(sizes):
-        if members and (plain != kind or (len(members) + 1) * width > budget):
-            batches.append(Batch(tuple(members), not kind))
+    width, last = 0, (False, False)
+    for kind, negative, index in [*sorted(sizes), ((True, True), 0, -1)]:
+        if members and (index < 0 or kind != last or (len(members) + 1) * width > budget):
+            batches.append(Batch(tuple(members), not last[1], not last[0]))
             members = []
         if not members:
-            width, kind = -negative, plain
+            width, last = -negative, kind
         members.append(index)
-    if members:
-        batches.append(Batch(tuple(members), not kind))
     return Plan(prefix, tuple(batches))
+
+
+def depth(group: Group) -> int:
+    """Tokens that the longest sequence of a group feeds to the model."""
+    return max(len(sequence.tokens) for sequence in group) - 1
 
 
 def shared_prefix(groups: Many[Group]) -> tuple[int, ...]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from evaluation.cli import compare, evaluate
+from evaluation.cli import _thinking, compare, evaluate
 from meadow.cli.app import COMMANDS
+from meadow.corpus.shards import read_parquet
 from meadow.errors import FileError, UsageError
+from meadow.exams.items import ALIASES, EXAMS
+from meadow.exams.meaning import ANSWER_IS
 from meadow.samples import FOLDER
 
 
@@ -77,6 +81,83 @@ def test_faults_say_what_to_do(
     assert not (tmp_path / "x").exists()
 
 
+def test_a_preview_is_what_a_run_sends_and_writes_nothing(
+    random_folder: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer
+
+    asked = ("run", "--model", random_folder, "--exam", "sample", "--modes", "letter,cot",
+             "--preview", "2")  # fmt: skip
+    result = invoke(*asked, "--json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)
+    assert [row["mode"] for row in rows] == ["letter", "cot"] * 2
+    tokenizer = AutoTokenizer.from_pretrained(random_folder)
+    for row in rows:
+        assert set(row) == {"item_id", "mode", "prompt", "token_ids"}
+        assert row["token_ids"] == tokenizer(row["prompt"])["input_ids"]
+    assert rows[0]["prompt"] in invoke(*asked).stdout
+    out = tmp_path / "run"
+    result = invoke(
+        "run", "--model", random_folder, "--exam", "sample", "--limit", "1", "--out", out
+    )
+    (sent,) = read_parquet(out / "predictions.parquet").to_pylist()
+    assert sent["prompt"] == rows[0]["prompt"]
+    result = invoke("run", "--model", random_folder, "--exam", "sample")
+    assert "no folder for the run" in str(result.exception)
+
+
+def test_the_template_is_the_one_that_was_trained(random_folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(random_folder, model)
+    manifest = {"recipe": {"data": {"template": "short"}}}
+    (model / "run_manifest.json").write_text(json.dumps(manifest))
+    result = invoke("run", "--model", model, "--exam", "sample", "--preview", "1", "--json")
+    (row,) = json.loads(result.stdout)
+    assert "### " not in row["prompt"]
+
+
+def test_what_the_answers_of_a_file_are(random_folder: Path, tmp_path: Path) -> None:
+    help_text = invoke("run", "--help").output
+    assert all(name in help_text for name in (*EXAMS, *ALIASES, *ANSWER_IS))
+    path = tmp_path / "own.jsonl"
+    options = ["2", "1", "0"]
+    path.write_text("".join(
+        json.dumps({"question": f"How many are {n}?", "options": options, "answer": n}) + "\n"
+        for n in (0, 1, 2)
+    ))  # fmt: skip
+    asked = ("run", "--model", random_folder, "--exam", "own", "--file", path)
+    for reading, gold in (("index0", "ABC"), ("text", "CBA")):
+        out = tmp_path / reading
+        result = invoke(*asked, "--answer-is", reading, "--out", out)
+        assert result.exit_code == 0, (result.output, result.exception)
+        rows = read_parquet(out / "predictions.parquet").to_pylist()
+        assert "".join(row["gold"] for row in rows) == gold
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("on",), (True, 0)),
+        (("off",), (False, 0)),
+        ((), (None, 0)),
+        (("budget", "300"), (True, 300)),
+        (("budget=300",), (True, 300)),
+        (("budget",), None),
+        (("loud",), None),
+        (("on", "3"), None),
+    ],
+)
+def test_thinking(words: tuple[str, ...], found: tuple[bool | None, int] | None) -> None:
+    option, *rest = (*words, None) if words else (None,)
+    options = {"thinking": option, "thinking_tokens": [int(n) for n in rest if n], "chat": False}
+    if found is None:
+        with pytest.raises(UsageError, match="unknown thinking"):
+            _thinking(options)
+    else:
+        assert _thinking(options) == found
+
+
 def test_few_shot_examples_from_a_file(random_folder: Path, tmp_path: Path) -> None:
     exam = FOLDER / "exam"
     result = invoke("run", "--model", random_folder, "--exam", "usmle_self_assessment", "--file",
@@ -110,5 +191,7 @@ def test_adapters_are_part_of_the_identity(random_folder: Path, tmp_path: Path) 
     adapted = load(str(random_folder), adapter=str(tmp_path / "adapter")).describe()
     assert adapted["adapter_weights"]
     assert adapted["weights"] == plain["weights"]
+    # its folder alone names the base
+    assert load(str(tmp_path / "adapter")).describe() == adapted
     with pytest.raises(FileError, match="adapter cannot be loaded"):
         load(str(random_folder), adapter=str(tmp_path / "none"))

@@ -16,6 +16,7 @@ from evaluation.trie import (
     Sequence,
     build_row,
     cut_left,
+    depth,
     encode,
     layout,
     make_plan,
@@ -212,27 +213,112 @@ def test_adapters_stay_active(
     assert abs(adapted - without[0][0].loglik) > 1e-2
 
 
-def test_models_without_full_attention_fall_back(scoring: Any) -> None:
+SIZES = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
+         "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}  # fmt: skip
+
+
+def random_of(kind: str, **sizes: Any) -> Any:
+    """A random model of a type whose weights are wide enough for attention to matter."""
     import torch
-    from transformers import MambaConfig, MambaForCausalLM, MistralConfig, MistralForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
-    sliding = MistralForCausalLM(
-        MistralConfig(vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=2,
-                      num_attention_heads=2, num_key_value_heads=1, sliding_window=8)
-    ).eval()  # fmt: skip
-    state = MambaForCausalLM(
-        MambaConfig(vocab_size=64, hidden_size=32, num_hidden_layers=1, state_size=4)
-    ).eval()
-    for model, word in ((sliding, "sliding"), (state, "")):
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes)).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(4 if weight.dim() > 1 else 1)
+    return model
+
+
+def of_window(window: int) -> Any:
+    """A multimodal configuration whose language model, in text_config, has a sliding layer."""
+    kinds = ["sliding_attention", "full_attention"]
+    text = {**SIZES, "sliding_window": window, "layer_types": kinds}
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
+              "num_attention_heads": 1, "image_size": 28, "patch_size": 14}  # fmt: skip
+    return random_of("gemma3", text_config=text, vision_config=vision)
+
+
+@pytest.mark.parametrize(
+    ("window", "method", "word"),
+    [(64, "trie", ""), (40, "trie", ""), (1, "plain", "longer than the sliding window of 1")],
+)
+def test_a_window_is_looked_for_in_the_language_models_configuration(
+    scoring: Any, window: int, method: str, word: str
+) -> None:
+    model = of_window(window)
+    groups = [group for seed in range(8) for group in random_groups(seed)]
+    long = [depth(group) > window for group in groups]
+    assert any(long) == (window < 64)
+    scorer = scoring.choose(model, groups)
+    assert scoring.obstacle(model) == ""
+    assert (scorer.method, scorer.window) == (method, window)
+    assert word in scorer.reason
+    assert {g for b in scorer.plan(groups).batches if b.tree for g in b.members} == (
+        {index for index, beyond in enumerate(long) if not beyond} if method == "trie" else set()
+    )
+    assert_defined(scorer, model, groups)
+    scorer = scoring.Scorer(model)  # without the window, what is longer than it is wrong
+    found, due = list(chain(*scorer.score(groups))), [plain_score(model, s) for s in chain(*groups)]
+    wrong = max(abs(a.loglik - b) for a, b in zip(found, due, strict=True))
+    assert (wrong > 0.01) == (window < 64)
+
+
+def assert_defined(scorer: Any, model: Any, groups: list[Group]) -> None:
+    """Scores are those of one unpadded row each."""
+    for own, group in zip(scorer.score(groups), groups, strict=True):
+        due = [plain_score(model, sequence) for sequence in group]
+        assert [s.loglik for s in own] == pytest.approx(due, abs=PARITY)
+
+
+def test_a_running_state_and_other_windows(scoring: Any) -> None:
+    sliding = random_of("mistral", **SIZES, sliding_window=22)
+    state = random_of("mamba", vocab_size=64, hidden_size=32, num_hidden_layers=1, state_size=4)
+    for model, method in ((sliding, "trie"), (state, "plain")):
         groups = random_groups(3)
         scorer = scoring.choose(model, groups)
-        assert scorer.method == "plain"
-        assert scorer.reason
-        assert word in scorer.reason
-        for own, group in zip(scorer.score(groups), groups, strict=True):
-            expected = [plain_score(model, sequence) for sequence in group]
-            assert [s.loglik for s in own] == pytest.approx(expected, abs=PARITY)
+        assert (scorer.method, bool(scorer.reason)) == (method, method == "plain")
+        assert_defined(scorer, model, groups)
+
+
+def test_the_longest_question_is_what_the_trie_is_proven_on(
+    random_model: tuple[Any, Any], scoring: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = [group for seed in range(8) for group in random_groups(seed)]
+    proven: list[Any] = []
+    monkeypatch.setattr(scoring, "self_check", lambda _, sample: proven.extend(sample) or "")
+    scoring.choose(random_model[0], groups)
+    assert depth(proven[0]) == max(map(depth, groups))
+
+
+def test_without_branches_equal_inputs_are_one_row_and_rows_go_together(
+    random_model: tuple[Any, Any], sample_items: list[ExamItem], scoring: Any
+) -> None:
+    model, tokenizer = random_model
+    items = sample_items[:6]
+    contexts, _ = texts(items)
+    letters = [continuations(list(item.options), "letter") for item in items]
+    groups = encode(tokenizer, contexts, letters)
+    scorer = scoring.Scorer(model, 2 * max(longest(groups)), "plain")
+    found = scorer.score(groups)
+    assert scorer.work.forwards == 3  # two questions in each, whatever their letters
+    assert scorer.work.tokens < scorer.work.plain_tokens / 3
+    for own, other in zip(found, scoring.Scorer(model).score(groups), strict=True):
+        assert [s.loglik for s in own] == pytest.approx([s.loglik for s in other], abs=PARITY)
+
+
+def test_parity_with_lm_eval_beyond_a_sliding_window(
+    random_model: tuple[Any, Any], sample_items: list[ExamItem], scoring: Any
+) -> None:
+    tokenizer = random_model[1]
+    sizes = {**SIZES, "vocab_size": len(tokenizer), "max_position_embeddings": 1024}
+    model = random_of("mistral", **sizes, sliding_window=300, initializer_range=0.05)
+    items = sample_items[:6]
+    contexts, tails = texts(items)
+    groups = encode(tokenizer, contexts, tails)
+    scorer = scoring.choose(model, groups)
+    assert max(longest(groups)) > 300
+    assert_parity(scorer.score(groups), harness(model, tokenizer, contexts, tails), items)
 
 
 def plain_score(model: Any, sequence: Sequence) -> float:
