@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from meadow.corpus.folder import Corpus
 
 if TYPE_CHECKING:
-    from meadow.build.plan import Answers, BuildPlan
+    from meadow.build.plan import Answers, BuildPlan, Images
     from meadow.exams.items import ExamItem
     from meadow.exams.meaning import AnswerIs
     from meadow.hub.publish import Gate, Publication
@@ -115,6 +115,7 @@ def build(
     origin: str | None = None,
     style: str | None = None,
     answers: Answers | None = None,
+    images: Images | None = None,
     limit: int | None = None,
     errata: Sequence[Place] = (),
     config: Path | None = None,
@@ -138,6 +139,7 @@ def build(
         origin: upstream or published.
         style: Which instruction texts: meadow or 2023.
         answers: Which answers of a question: all, top or accepted.
+        images: What becomes of questions that show an image: refuse or keep.
         limit: Candidate rows per source.
         errata: Whose faulty questions are left out: `known`, or files beside the known ones.
         config: A meadow.toml to use.
@@ -165,6 +167,7 @@ def build(
         origin=origin,
         style=style,
         answers=answers,
+        images=images,
         limit=limit,
         errata=errata,
         config=config,

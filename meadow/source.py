@@ -78,6 +78,8 @@ class Options:
 
     style: Style = Style.MEADOW
     answers: Literal["all", "top", "accepted"] = "all"
+    images: Literal["refuse", "keep"] = "refuse"
+    """stack_exchange: what becomes of questions that show an image, which no text can."""
     note_types: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """anki: note type -> the fields of its question and its answer."""
 

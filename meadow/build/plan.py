@@ -24,6 +24,7 @@ from meadow.sources import SOURCES
 Place = str | Path
 """A path, or an address of a store."""
 Answers = Literal["all", "top", "accepted"]
+Images = Literal["refuse", "keep"]
 Progress = Callable[[str], None]
 
 
@@ -93,6 +94,7 @@ def plan_build(
     origin: str | None = None,
     style: str | None = None,
     answers: Answers | None = None,
+    images: Images | None = None,
     limit: int | None = None,
     errata: Sequence[Place] = (),
     config: Config | None = None,
@@ -109,6 +111,7 @@ def plan_build(
         origin: upstream or published; None detects it for named files.
         style: Which instruction texts.
         answers: Which answers of a question.
+        images: What becomes of questions that show an image.
         limit: Candidate rows per source.
         errata: Whose faulty questions are left out: `known`, or files beside the known ones.
         config: The settings of the machine.
@@ -164,6 +167,7 @@ def plan_build(
     options = Options(
         style=Style(style or (outline.style if outline else Style.MEADOW)),
         answers=answers or (outline.answers if outline else "all"),
+        images=images or "refuse",
         note_types=dict(outline.note_types) if outline else {},
     )
     settings = BuildSettings(

@@ -58,6 +58,8 @@ def _build(manifest: Manifest) -> Iterator[str]:
     yield from ("--style", _word(options.get("style", "meadow")))
     if options.get("answers", "all") != "all":
         yield from ("--answers", _word(options["answers"]))
+    if options.get("images", "refuse") != "refuse":
+        yield from ("--images", _word(options["images"]))
     if settings.get("limit"):
         yield from ("--limit", str(settings["limit"]))
 

@@ -32,6 +32,11 @@ from meadow.errors import ExitCode
     type=click.Choice(["all", "top", "accepted"]),
     help="Which answers of a question (stack_exchange).",
 )
+@click.option(
+    "--images",
+    type=click.Choice(["refuse", "keep"]),
+    help="What becomes of questions that show an image (stack_exchange): refuse.",
+)
 @errata_option()
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(

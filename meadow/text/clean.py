@@ -237,8 +237,10 @@ def _refuse(traits: Traits, texts: list[str]) -> tuple[Reason, str] | None:
         return Reason.LINK_ONLY, "the answer is a link"
     if not traits.markup and _MARKUP.search(answer):
         return Reason.HTML_RESIDUE, "markup is left after the repair"
-    if traits.mixed_languages and is_foreign(f"{question[:1000]}\n{answer[:1000]}"):
-        return Reason.LANGUAGE, "not English"
+    if traits.mixed_languages:
+        for text in (question[:1000], answer[:1000], f"{question[:1000]}\n{answer[:1000]}"):
+            if is_foreign(text):
+                return Reason.LANGUAGE, "not English"
     return None
 
 

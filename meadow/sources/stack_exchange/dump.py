@@ -53,13 +53,49 @@ class RowError(ValueError):
         self.reason = reason
 
 
+REPAIRED = "_repaired_characters"
+"""Attribute of a row in which character references were mended: how many."""
+
+
 def parse_row(line: bytes) -> dict[str, str]:
-    """The attributes of one row; nothing is repaired or expanded.
+    """The attributes of one row; references to characters that XML has not are dropped, counted.
+
+    The two halves of a surrogate pair (`&#xD83D;&#xDE00;`) are the character that they make.
 
     Raises:
         RowError: Not a well-formed row.
     """
     return dict(_element(line).attrib)
+
+
+_REFERENCE = re.compile(rb"&#(?:[xX]([0-9A-Fa-f]{1,8})|([0-9]{1,8}));")
+_REFERENCES = re.compile(rb"(?:&#(?:[xX][0-9A-Fa-f]{1,8}|[0-9]{1,8});)+")
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+
+
+def _mend_references(line: bytes) -> tuple[bytes, int]:
+    """The line with references to characters that XML allows, and how many were not."""
+    count = 0
+
+    def mend(match: re.Match[bytes]) -> bytes:
+        nonlocal count
+        codes = [
+            int(found[1], 16) if found[1] else int(found[2])
+            for found in _REFERENCE.finditer(match[0])
+        ]
+        text = "".join(chr(code) for code in codes if code <= 0x10FFFF)
+        text = _PAIR.sub(
+            lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text
+        )
+        kept = [
+            c
+            for c in text
+            if c in "\t\n\r" or " " <= c < "\ud800" or "\udfff" < c < "\ufffe" or c > "\uffff"
+        ]
+        count += len(codes) - len(kept)
+        return "".join(f"&#{ord(character)};" for character in kept).encode()
+
+    return _REFERENCES.sub(mend, line), count
 
 
 def _element(line: bytes) -> Any:
@@ -68,6 +104,11 @@ def _element(line: bytes) -> Any:
     try:
         element = etree.fromstring(line, _parser())
     except etree.XMLSyntaxError as fault:
+        mended, count = _mend_references(line)
+        if count:
+            element = _element(mended)
+            element.set(REPAIRED, str(count))
+            return element
         try:
             line.decode()
         except UnicodeDecodeError as bad:
@@ -94,11 +135,11 @@ def _numbers(element: Any, names: Sequence[str]) -> tuple[int, ...]:
         if value and not _NUMBER.fullmatch(value):
             raise RowError(Reason.BAD_VALUE, f"{name} is {value[:40]!r}, not a number")
         found.append(int(value or 0))
-    return tuple(found)
+    return (*found, int(element.get("DeletionDate") is not None))
 
 
 Found = tuple[tuple[int, ...], int, int, int]
-"""The row's numbers (0: none), byte offset, size in bytes, line number."""
+"""The row's numbers (0: none; the last: deleted), byte offset, size in bytes, line number."""
 
 
 def scan(file: BinaryIO, label: str, root: str) -> Iterator[Found | Reject]:
@@ -113,11 +154,15 @@ def scan(file: BinaryIO, label: str, root: str) -> Iterator[Found | Reject]:
         FileError: No dump of this kind, truncated, or it declares entities.
     """
     names = _NUMBERS[root]
-    rooted = ended = False
+    rooted = ended = commented = False
     number = 0
     for offset, number, line in _lines(file):
         where = f"{label}:{number}"
         text = line.strip()
+        if commented or not text.endswith(b"/>"):
+            start, end, commented = _outside_comments(line, commented)
+            offset, line = offset + start, line[start:end]
+            text = line.strip()
         try:
             if len(line) > MAX_ROW_BYTES:
                 raise RowError(Reason.TOO_LARGE, "over 1 MiB on one line")
@@ -143,6 +188,20 @@ def scan(file: BinaryIO, label: str, root: str) -> Iterator[Found | Reject]:
             where=label,
             fix="download or unpack it again",
         )
+
+
+def _outside_comments(line: bytes, inside: bool) -> tuple[int, int, bool]:
+    """What of a line is outside comments that reach over lines, and whether one goes on behind."""
+    start, end = 0, len(line)
+    if inside:
+        closing = line.find(b"-->")
+        if closing < 0:
+            return end, end, True
+        start = closing + 3
+    opening = line.rfind(b"<!--", start)
+    if opening < 0 or line.find(b"-->", opening) >= 0:
+        return start, end, False
+    return start, opening, True
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
@@ -223,14 +282,28 @@ def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject | F
         yield from read_site(site, posts[0], users, options)
 
 
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+
+
 def site_name(given: str) -> str:
     """A site's short name: the label of a stackexchange.com host, else the host itself.
 
     >>> site_name("academia.stackexchange.com"), site_name("academia.meta.stackexchange.com")
     ('academia', 'academia.meta.stackexchange.com')
+
+    Raises:
+        UsageError: Neither a host nor a label: links to authors would be made of it.
     """
-    host = given.strip().lower().removeprefix("https://").strip("/")
-    label = host.removesuffix(".stackexchange.com")
+    host = re.sub(r"^https?://|/.*$", "", given.strip().lower())
+    if host and not _HOST.fullmatch(host):
+        raise UsageError(
+            f"{given!r} is no site",
+            where="stack_exchange",
+            fix="give its label or its host: biology, biology.stackexchange.com, mathoverflow.net",
+        )
+    if host.endswith(".meta"):
+        host += ".stackexchange.com"
+    label = host.removesuffix(".stackexchange.com").removesuffix(".stackexchange")
     return host if "." in label else label
 
 
@@ -242,14 +315,17 @@ def group_by_site(inputs: Sequence[Input]) -> list[tuple[str, list[Input], Input
     """
     sites: dict[str, tuple[list[Input], list[Input]]] = {}
     for item in inputs:
-        site = site_name(item.subset) or _site_of_file(item.path)
+        found_site, kind = _site_of_file(item.path)
+        cut = item.role not in {"data", "posts", "users"}  # an address, cut at its colon
+        site = site_name(f"{item.subset}:{item.role}" if cut else item.subset) or found_site
         if not site:
             raise UsageError(
                 "which site is this a dump of?",
                 where=item.label,
                 fix=f"give it as --file stack_exchange:SITE={item.path.name}",
             )
-        sites.setdefault(site, ([], []))[item.role == "users"].append(item)
+        is_users = item.role == "users" or kind == "users"
+        sites.setdefault(site, ([], []))[is_users].append(item)
     found = []
     for site, (posts, users) in sorted(sites.items()):
         if not posts or len(users) > 1:
@@ -262,10 +338,20 @@ def group_by_site(inputs: Sequence[Input]) -> list[tuple[str, list[Input], Input
     return found
 
 
-def _site_of_file(path: Path) -> str:
-    """The site that the name of an archive says: `academia.stackexchange.com.7z`."""
-    match = re.match(r"(?i)(.+\..+)\.7z$", path.name)
-    return site_name(match.group(1)) if match else ""
+def _site_of_file(path: Path) -> tuple[str, str]:
+    """Site and kind that an archive's name says: `academia.stackexchange.com-Posts (1).7z`."""
+    match = re.match(r"(?i)(.+?\.[a-z.]+?)(?:-([a-z]+))?(?: ?\(\d+\))?\.7z$", path.name)
+    return (site_name(match[1]), (match[2] or "").lower()) if match else ("", "")
+
+
+# First bytes of packed files that are not read in place, and what unpacks them.
+_PACKED = {
+    b"\x1f\x8b": ("gzip", "gunzip"),
+    b"BZh": ("bzip2", "bunzip2"),
+    b"PK\x03\x04": ("zip", "unzip"),
+    b"\x28\xb5\x2f\xfd": ("Zstandard", "unzstd"),
+    b"\xfd7zXZ": ("xz", "unxz"),
+}
 
 
 @contextmanager
@@ -274,7 +360,21 @@ def open_dump(path: Path, member: str) -> Iterator[BinaryIO | None]:
 
     None: the archive has no such member.
     """
-    if _magic(path, 6) == _SEVENZIP:
+    magic = _magic(path, 6)
+    for start, (form, unpack) in _PACKED.items():
+        if magic.startswith(start):
+            raise FileError(
+                f"a dump in a {form} file is not read",
+                where=str(path),
+                fix=f"unpack it with {unpack}, or give the site's 7z archive",
+            )
+    if re.search(r"\.7z\.\d+$", path.name):
+        raise FileError(
+            "this is one part of a split 7z archive",
+            where=str(path),
+            fix=f"join the parts: cat {path.name[:-3]}* > {path.name.rpartition('.')[0]}",
+        )
+    if magic == _SEVENZIP:
         ending = member.lower()
         with open_7z_member(path, lambda name: name.lower().rpartition("/")[2] == ending) as file:
             yield file
@@ -330,9 +430,12 @@ def read_site(
             if isinstance(found, Reject):
                 yield found
                 continue
-            (number, kind, score, accepted, parent), *place = found
+            (number, kind, score, accepted, parent, deleted), *place = found
             kinds[kind] += 1
-            if kind == QUESTION:
+            if kind == ANSWER and score >= MIN_SCORE and deleted:
+                where = f"{posts.label}:{place[-1]}"
+                yield Reject(where, Reason.DELETED, "the answer was deleted on the site")
+            elif kind == QUESTION:
                 questions.add(number, accepted, score, *place)
             elif kind == ANSWER and score >= MIN_SCORE:
                 if parent:
@@ -374,6 +477,11 @@ def _join(
             yield Reject(where, Reason.ORPHAN, detail, data[:500].decode("utf-8", "replace"))
             continue
         question, answer = question_row(at), parse_row(data)
+        if "DeletionDate" in question:
+            yield Reject(
+                where, Reason.DELETED, "its question was deleted", question.get("Title", "")
+            )
+            continue
         yield {
             "_where": where,
             "site": site,
@@ -412,7 +520,7 @@ class _Names:
         self._file = file
         self._users = _Rows()
         found = (row for row in scan(file, label, "users") if not isinstance(row, Reject))
-        for (number,), *place in sorted(found):
+        for (number, _), *place in sorted(found):
             self._users.add(number, 0, 0, *place)
 
     def of(self, number: str | None) -> str | None:

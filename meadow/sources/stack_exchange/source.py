@@ -50,6 +50,9 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject | Fact]:
             yield Reject(where, Reason.LICENSE, f"the {part}'s licence {stated!r} is not known")
             return
     repairs: list[str] = []
+    if mended := sum(int(post.get(stack_dump.REPAIRED, 0)) for post in (question, answer)):
+        repairs.append("repaired_characters")
+        yield Fact("characters_repaired", site, mended)
     try:
         asked = _render(question.get("Body", ""), host)
         told = _render(answer.get("Body", ""), host)
@@ -71,6 +74,9 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject | Fact]:
     if not text:
         detail = "nothing but an image" if asked.images else "an empty question"
         yield Reject(where, Reason.EMPTY_INPUT, detail, told_text)
+        return
+    if asked.images and options.images == "refuse":
+        yield Reject(where, Reason.MEDIA, "the question shows an image", text)
         return
     images = asked.images + told.images
     if images:
@@ -95,7 +101,7 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject | Fact]:
         license=str(licenses["answer"]),
         url=f"{host}/questions/{question['Id']}",
         authors=authors,
-        meta=_meta(question, answer, host, str(licenses["question"]), images),
+        meta=_meta(question, answer, host, str(licenses["question"]), images, asked.images),
         repairs=repairs,
     )
 
@@ -106,6 +112,7 @@ def _meta(
     host: str,
     question_license: str,
     images: int,
+    asked_images: int,
 ) -> dict[str, Any]:
     meta: dict[str, Any] = {
         "answer_url": f"{host}/a/{answer['Id']}",
@@ -133,6 +140,8 @@ def _meta(
         meta["community_wiki"] = True
     if images:
         meta["images_dropped"] = images
+    if asked_images:
+        meta["flags"] = ["question_shows_an_image"]
     return meta
 
 
@@ -207,7 +216,7 @@ def drop_duplicate_notice(text: str) -> tuple[str] | None:
 def is_dump(path: Path) -> bool:
     """Whether a file is a 7z archive, a Posts.xml or Parquet, from its first bytes."""
     with path.open("rb") as file:
-        head = file.read(512)
+        head = file.read(4096)
     return head.startswith((b"7z\xbc\xaf\x27\x1c", b"PAR1")) or b"<posts" in head
 
 

@@ -291,3 +291,13 @@ def test_a_batch_is_cleaned_as_its_records_are(
     assert clean_records(written, traits, style) == [
         clean_record(each, traits, style) for each in written
     ]
+
+
+@pytest.mark.parametrize("german", ["question", "answer"])
+def test_question_and_answer_are_judged_each_by_itself(german: str) -> None:
+    english = "What is the treatment that you would give to a patient who has this? " * 12
+    texts = {"question": english, "answer": english, german: GERMAN}
+    given = record(texts["answer"], "stack_exchange", texts["question"])
+    result = clean_record(given, SOURCES["stack_exchange"], Style.MEADOW)
+    assert isinstance(result, Reject)
+    assert result.reason is Reason.LANGUAGE

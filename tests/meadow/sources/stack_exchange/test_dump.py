@@ -119,7 +119,7 @@ def test_selection_rules(tmp_path: Path) -> None:
     [
         ('  <row Id="50" PostTypeId="2" Bo\n', Reason.BAD_XML),
         ("  rubbish\n", Reason.BAD_XML),
-        ("  <row Id='51' PostTypeId='2' Score='9' Body='&#x0;' />\n", Reason.BAD_XML),
+        ("  <row Id='51' PostTypeId='2' Score='9' Body='&#x0;<' />\n", Reason.BAD_XML),
         (answer(52, 1).replace("So.", "a\x0bb"), Reason.BAD_XML),
         (answer(53, 1).replace("So.", "a & b"), Reason.BAD_XML),
         (answer(54, 1).replace("So.", "a &bogus; b"), Reason.BAD_XML),
@@ -481,4 +481,106 @@ def test_parquet_of_another_layout_is_a_change_of_upstream(tmp_path: Path) -> No
         read(path)
     path.write_bytes(b"PAR1" + b"\0" * 100)
     with pytest.raises(FileError):
+        read(path)
+
+
+def test_a_reference_that_xml_has_not_costs_its_character_and_no_row(tmp_path: Path) -> None:
+    bad = answer(4, 1).replace("So.", "a&#x1D;b&#0;&#xD83D;&#xDC8A;c&#xDC8A;d&#10;e&#xFFFF;")
+    pairs, rejects, _ = read(dump(tmp_path / "p.xml", question(1), bad, answer(5, 1)))
+    assert not rejects
+    first, second = (pair["answer"] for pair in pairs)
+    assert "ab\N{PILL}cd\ne" in first["Body"]
+    assert first[stack_dump.REPAIRED] == "5"
+    assert stack_dump.REPAIRED not in second
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_deleted_posts_are_no_pairs(tmp_path: Path, whole: bool) -> None:
+    gone = question(9, DeletionDate="2020-02-02T00:00:00.000")
+    late = answer(3, 1, 99).replace("Score", 'DeletionDate="2020-02-02T00:00:00.000" Score')
+    path = dump(tmp_path / "p.xml", question(1), answer(2, 1), late, gone, answer(10, 9))
+    pairs, rejects, _ = read(path, answers="all" if whole else "top")
+    assert ids(pairs) == ["2"]
+    assert [reject.reason for reject in rejects] == [Reason.DELETED] * 2
+
+
+@pytest.mark.parametrize(
+    ("before", "inside"),
+    [
+        ("<!-- one\ntwo -->\n", ""),
+        ("<!--\n<posts>\n-->", ""),
+        ("", "<!--\n<row Id='77' PostTypeId='2' Score='9' ParentId='1' />\n-->\n"),
+        ("", "<!--\n\n--> "),
+        ("", "<!-- a --><!-- b\n-->\n"),
+    ],
+)
+def test_comments_of_several_lines(tmp_path: Path, before: str, inside: str) -> None:
+    path = dump(tmp_path / "p.xml", question(1), inside, answer(2, 1), head=HEAD + before)
+    pairs, rejects, _ = read(path)
+    assert (ids(pairs), rejects) == (["2"], [])
+    assert pairs[0]["answer"]["Body"] == "<p>So.</p>"
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("Fitness.StackExchange.com", "fitness"),
+        ("fitness.stackexchange", "fitness"),
+        ("https://fitness.stackexchange.com/", "fitness"),
+        ("cooking.meta", "cooking.meta.stackexchange.com"),
+        ("https://askubuntu.com", "askubuntu.com"),
+    ],
+)
+def test_names_of_sites(given: str, name: str) -> None:
+    assert stack_dump.site_name(given) == name
+
+
+@pytest.mark.parametrize("given", ["our site", "a_b", "a..com", "-a.com", "fitness (2)"])
+def test_a_name_that_makes_no_address_is_refused(given: str, tmp_path: Path) -> None:
+    path = dump(tmp_path / "p.xml", question(1), answer(2, 1))
+    with pytest.raises(UsageError, match="is no site"):
+        read(path, site=given)
+
+
+@pytest.mark.parametrize(
+    ("name", "site"),
+    [
+        ("askubuntu.com-Posts.7z", "askubuntu.com"),
+        ("fitness.stackexchange.com (2).7z", "fitness"),
+        ("fitness.meta.stackexchange.com.7z", "fitness.meta.stackexchange.com"),
+    ],
+)
+def test_an_archive_says_its_site(name: str, site: str) -> None:
+    ((found, _, users),) = stack_dump.group_by_site(
+        [Input(Path(name), name), Input(Path("askubuntu.com-Users.7z"), "u", site)]
+    )
+    assert found == site
+    assert users is not None
+
+
+def test_an_address_as_a_site_is_whole_again() -> None:
+    item = Input(Path("p.xml"), "p.xml", "https", "//fitness.stackexchange.com")
+    assert stack_dump.group_by_site([item])[0][0] == "fitness"
+
+
+@pytest.mark.parametrize(
+    ("head", "form"),
+    [
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"BZh9", "bzip2"),
+        (b"PK\x03\x04", "zip"),
+        (b"\x28\xb5\x2f\xfd", "Zstandard"),
+    ],
+)
+def test_a_packed_dump_is_named(tmp_path: Path, head: bytes, form: str) -> None:
+    path = tmp_path / "Posts.xml.packed"
+    path.write_bytes(head + b"x" * 40)
+    with pytest.raises(FileError, match=form):
+        read(path)
+
+
+def test_a_part_of_a_split_archive_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "fitness.7z.001"
+    path.write_bytes(b"7z\xbc\xaf\x27\x1c" + b"x" * 40)
+    with pytest.raises(FileError, match="one part of a split 7z"):
         read(path)
