@@ -13,9 +13,10 @@ import csv
 import html
 import io
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate, takewhile
 from pathlib import Path
 
 from meadow.errors import FileError
@@ -35,6 +36,7 @@ SEPARATORS = {
 """Their names in `#separator:`, in the order in which Anki looks for them."""
 SAMPLE = 8 * 1024
 """Bytes after the `#` lines in which Anki looks for a separator."""
+MAX_BYTES = 1024**3
 _SETTING = re.compile(r"#([a-z][a-z ]*):(.*)")
 _TAG = re.compile(r"</?(?:br|div|p|span|b|i|u|em|strong|font|img|ul|ol|li|sub|sup|a)\b[^>]*>|&\w+;")
 _DELETED = "nid\tmid\tfields"
@@ -52,36 +54,6 @@ class _Header:
     names: str = ""
 
 
-class _Lines:
-    """The lines of a file, counted; some can be given back."""
-
-    def __init__(self, text: io.TextIOBase) -> None:
-        self.text = text
-        self.number = 0
-        self.held: deque[str] = deque()
-
-    def take(self) -> str:
-        """The next line as it stands; "" at the end."""
-        line = self.held.popleft() if self.held else self.text.readline(MAX_FIELD)
-        self.number += bool(line)
-        return line
-
-    def give_back(self, lines: list[str]) -> None:
-        """Put lines before those that are still to come."""
-        self.held.extendleft(reversed(lines))
-        self.number -= len(lines)
-
-    def sample(self) -> str:
-        """The lines that come, as far as Anki looks; they stay."""
-        taken: list[str] = []
-        left = SAMPLE
-        while left > 0 and (line := self.take()):
-            taken.append(line)
-            left -= len(line.encode("utf-8", "surrogatepass"))
-        self.give_back(taken)
-        return "".join(taken)
-
-
 def read_text_export(item: Input) -> Iterator[Raw | Reject]:
     """Yield every row as a note, in the shape of the collection reader.
 
@@ -93,22 +65,16 @@ def read_text_export(item: Input) -> Iterator[Raw | Reject]:
         FileError: The file cannot be read, its encoding is unknown, or no separator fits its rows.
     """
     csv.field_size_limit(MAX_FIELD)
-    with open_input(item) as binary:
-        lines = _Lines(_decoded(binary, item.label))
-        try:
-            header = _read_header(lines)
-            if header.separator:
-                yield from _rows(lines, header, item.label)
-            elif lines.take():
-                raise FileError(
-                    "no text export: no separator splits its lines into two fields",
-                    where=item.label,
-                    fix="export the deck from Anki (File > Export), or begin with #separator:tab",
-                )
-        except UnicodeDecodeError as error:
-            raise FileError(
-                f"the text breaks off: {error}", where=item.label, fix="export the deck again"
-            ) from error
+    with open_input(item, MAX_BYTES) as binary:
+        lines = _lines(binary.read(), item.label)
+    header, start = _read_header(lines)
+    if not header.separator and start < len(lines):
+        raise FileError(
+            "no text export: no separator splits its lines into two fields",
+            where=item.label,
+            fix="export the deck from Anki (File > Export), or begin with #separator:tab",
+        )
+    yield from _rows(lines, start, header, item.label)
 
 
 def is_text_export(path: Path) -> bool:
@@ -117,67 +83,73 @@ def is_text_export(path: Path) -> bool:
         return False
     with open_binary(path) as file:
         try:
-            return bool(_read_header(_Lines(_decoded(file, path.name))).separator)
-        except (FileError, UnicodeDecodeError):
+            header, _ = _read_header(_lines(file.read(8 * SAMPLE), path.name))
+        except FileError:
             return False
+    return bool(header.separator)
 
 
-def _decoded(binary: io.BufferedReader, label: str) -> io.TextIOBase:
-    """The file as text, by its byte order mark; UTF-8 without one."""
-    start = binary.peek(SAMPLE)[:SAMPLE]
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")) and b"\x00\x00" not in start[:4]:
-        return io.TextIOWrapper(binary, "utf-16", "surrogatepass", newline="")
-    if b"\x00" in start:
+def _lines(data: bytes, label: str) -> list[str]:
+    """The lines as they stand, by the byte order mark; UTF-8 without one."""
+    try:
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")) and b"\x00\x00" not in data[:4]:
+            text = data.decode("utf-16", "surrogatepass")
+        elif b"\x00" in data[:SAMPLE]:
+            raise FileError(
+                "no text in UTF-8: it holds zero bytes, as UTF-16 without its mark does",
+                where=label,
+                fix="save it as UTF-8, or export the deck from Anki again",
+            )
+        else:
+            # surrogateescape carries a bad byte through to its own row, where it is a reject
+            text = data.decode("utf-8-sig", "surrogateescape")
+    except UnicodeDecodeError as error:
         raise FileError(
-            "no text in UTF-8: it holds zero bytes, as UTF-16 without its mark does",
-            where=label,
-            fix="save it as UTF-8, or export the deck from Anki again",
-        )
-    # surrogateescape carries a bad byte through to its own row, where it is a reject
-    return io.TextIOWrapper(binary, "utf-8-sig", "surrogateescape", newline="")
+            f"the text breaks off: {error}", where=label, fix="export the deck again"
+        ) from error
+    return list(io.StringIO(text, newline=""))
 
 
-def _read_header(lines: _Lines) -> _Header:
-    """Take the `#` lines at the beginning; the first row stays. No separator: this is no export."""
+def _read_header(lines: list[str]) -> tuple[_Header, int]:
+    """What the `#` lines at the beginning say, and the first row; no separator: no export."""
     header = _Header()
-    found_any = False
-    while line := lines.take():
-        if line.strip() and not line.startswith("#"):
-            lines.give_back([line])
-            break
+    is_export = False
+    rows = (number for number, line in enumerate(lines) if line.strip() and line[0] != "#")
+    start = next(rows, len(lines))
+    for line in lines[:start]:
         if not (found := _SETTING.fullmatch(line.rstrip("\r\n"))):
             continue
         key, value = found[1], found[2].strip()
-        found_any = True
+        is_export = True
         if key == "separator":
             known = value if value in SEPARATORS.values() else ""
             header.separator = SEPARATORS.get(value.lower(), known)
         elif key == "html":
             header.is_html = value.lower() == "true"
         elif key == "columns":
-            header.names = found[2].rstrip("\r\n")
+            header.names = found[2]
         elif key.endswith(" column"):
             if value.isdecimal() and len(value) < 5 and int(value):
                 header.columns[key.removesuffix(" column")] = int(value) - 1
         else:
             header.values[key] = value
-    if not header.separator:
-        header.separator = _guess(lines.sample()) or ("\t" if found_any else "")
-    return header
+    guessed = header.separator or _guess(lines[start : start + SAMPLE])
+    header.separator = guessed or ("\t" if is_export else "")
+    return header, start
 
 
-def _guess(sample: str) -> str:
+def _guess(lines: list[str]) -> str:
     """The separator of rows that no header explains; "" where none fits.
 
     Anki takes the first of its six that occurs. Here it has to split the rows as well: half of
     them for a tab, which nobody writes in prose; four of five into as many fields for the others;
     all into two for a space.
     """
-    if sample.startswith(_DELETED):
+    if "".join(lines[:1]).rstrip() == _DELETED:
         return ""
-    lines = sample.splitlines(keepends=True)
-    if len(sample) >= SAMPLE // 4 and len(lines) > 1:
-        lines.pop()  # it may be cut in two
+    ends = accumulate(len(line.encode("utf-8", "surrogatepass")) for line in lines)
+    # a line that begins there is read to its end
+    lines = lines[: 1 + sum(1 for _ in takewhile(lambda end: end < SAMPLE, ends))]
 
     def widths(mark: str) -> Counter[int]:
         rows = csv.reader(lines, delimiter=mark)
@@ -200,43 +172,39 @@ def _guess(sample: str) -> str:
     return " " if set(found[" "]) == {2} else ""
 
 
-def _rows(lines: _Lines, header: _Header, label: str) -> Iterator[Raw | Reject]:
+def _rows(lines: list[str], position: int, header: _Header, label: str) -> Iterator[Raw | Reject]:
     """The rows as notes; one that cannot be read is a reject, and the next line begins a row."""
-    while line := lines.take():
-        where = f"{label}:{lines.number}"
+    while position < len(lines):
+        line = lines[position]
+        where = f"{label}:{position + 1}"
         if line.startswith("#"):
+            position += 1
             if header.separator != " " and header.separator in line:
                 yield Reject(where, Reason.NOT_A_TARGET, "begins with #: a comment to Anki", line)
             continue
         try:
-            row = _row(lines, line, header.separator)
+            row, taken = _row(lines, position, header.separator)
+            if any(row):
+                yield _note(row, header, where)
+            position += taken
         except csv.Error as error:
             yield Reject(where, Reason.BAD_CSV, f"a quote is open: {error}", printable(line))
-            continue
-        if any(row):
-            yield _note(row, header, where)
+            position += 1
 
 
-def _row(lines: _Lines, first: str, separator: str) -> list[str]:
-    """The fields of the row that begins with a line; a quote that never closes is a `csv.Error`."""
-    taken: list[str] = []
-
-    def feed() -> Iterator[str]:
-        yield first
-        while line := lines.take():
-            taken.append(line)
-            yield line
-
+def _row(lines: list[str], position: int, separator: str) -> tuple[list[str], int]:
+    """The fields of a row and how many lines it has; a quote that stays open is a `csv.Error`."""
+    coming = (lines[number] for number in range(position, len(lines)))
+    strict = csv.reader(coming, delimiter=separator, strict=True)
     try:
-        return next(csv.reader(feed(), delimiter=separator, strict=True), [])
+        return next(strict), strict.line_num
     except csv.Error:
-        lines.give_back(taken)
         # text after a closing quote goes on, as in Anki, if the line ends outside of quotes
-        lenient = csv.reader([first, ""], delimiter=separator)
+        lenient = csv.reader([lines[position], ""], delimiter=separator)
         row = next(lenient)
         if lenient.line_num > 1:
             raise
-        return row
+        return row, 1
 
 
 def _note(row: list[str], header: _Header, where: str) -> Raw | Reject:
