@@ -443,19 +443,29 @@ def export_command(folder: Path, out: Path | None, dry_run: bool, as_json: bool)
 
 @click.command("compare")
 @runs_argument
+@click.option(
+    "--margin",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 100, min_open=True),
+    help="Points of accuracy within which two runs count as equal.",
+)
+@click.option("--flips", is_flag=True, help="List the questions that only one run has right.")
 @json_option
-def compare(runs: tuple[Path, ...], as_json: bool) -> None:
-    """Compare evaluation runs, paired."""
+def compare(runs: tuple[Path, ...], margin: float, flips: bool, as_json: bool) -> None:
+    """Compare evaluation runs, paired: a difference, or equality within a margin."""
     finish = Finish(as_json=as_json)
     from evaluation.compare import compare as compare_runs
     from evaluation.compare import sentence
     from evaluation.results import read_runs
 
-    document = compare_runs(read_runs(list(runs)))
+    document = compare_runs(read_runs(list(runs)), margin / 100)
     for entry in document["pairs"]:
         for mode in entry["modes"]:
             text = sentence(entry, mode)
             log(text) if as_json else click.echo(text)
+            for flip in entry["modes"][mode]["flips"] if flips and not as_json else ():
+                click.echo("  {item_id} {a} -> {b}, right is {gold}".format(**flip))
         for warning in entry["warnings"]:
             log(f"warning: {warning}")
     finish(document, rows_in=len(runs))

@@ -7,16 +7,22 @@ from itertools import combinations
 from typing import Any
 
 from evaluation.results import Finished
-from evaluation.stats import holm, mcnemar, minimum_detectable, paired_bootstrap
+from evaluation.stats import ALPHA, holm, mcnemar, minimum_detectable, paired_bootstrap, tost
 from meadow.errors import UsageError
 
+MARGIN = 0.01
+"""Difference of accuracies under which two runs count as equal, unless another one is named."""
 
-def pair(a: Finished, b: Finished, mode: str) -> dict[str, Any]:
+
+def pair(a: Finished, b: Finished, mode: str, margin: float = MARGIN) -> dict[str, Any]:
     """One mode of two runs, on the questions that both have.
 
-    The difference is b - a; its interval is the paired bootstrap's, its p is McNemar's, exact.
+    The difference is b - a; its interval is the paired bootstrap's, its p is McNemar's, exact. The
+    equivalence is that of two one-sided tests against the margin, and the flips are the questions
+    that one of the two alone has right.
     """
     first, second = a.correct(mode), b.correct(mode)
+    said, then = a.column(mode, "pred"), b.column(mode, "pred")
     shared = [item for item in first if item in second]
     left = [float(first[item]) for item in shared]
     right = [float(second[item]) for item in shared]
@@ -34,11 +40,21 @@ def pair(a: Finished, b: Finished, mode: str) -> dict[str, Any]:
         "p": mcnemar(only_a, only_b),
         "p_mid": mcnemar(only_a, only_b, mid=True),
         "minimum_detectable": minimum_detectable(n, (only_a + only_b) / n),
+        "equivalence": {"margin": margin, "p": tost(only_a, only_b, n, margin)},
+        "flips": [
+            {"item_id": item, "gold": a.items[item]["answer"], "a": said[item], "b": then[item]}
+            for item in shared
+            if first[item] != second[item]
+        ],
     }
 
 
-def compare(runs: Sequence[Finished]) -> dict[str, Any]:
+def compare(runs: Sequence[Finished], margin: float = MARGIN) -> dict[str, Any]:
     """All pairs of runs in all modes that both have, with Holm's correction over all tests.
+
+    Args:
+        runs: Of one exam.
+        margin: The smallest difference of accuracies that would matter, as a share.
 
     Raises:
         UsageError: Fewer than two runs, other exams, or no question or mode in common.
@@ -60,7 +76,7 @@ def compare(runs: Sequence[Finished]) -> dict[str, Any]:
                 "a": a.name,
                 "b": b.name,
                 "warnings": _warnings(a, b, modes[0]),
-                "modes": {mode: pair(a, b, mode) for mode in modes},
+                "modes": {mode: pair(a, b, mode, margin) for mode in modes},
             }
         )
     tests = [cell for entry in pairs for cell in entry["modes"].values()]
@@ -81,7 +97,7 @@ def _warnings(a: Finished, b: Finished, mode: str) -> list[str]:
             f"{len(first - second)} questions only in {a.name}, {len(second - first)} only in "
             f"{b.name}: both were compared on {len(first & second)}"
         )
-    prompts = a.prompts(mode).items() & b.prompts(mode).items()
+    prompts = a.column(mode, "prompt").items() & b.column(mode, "prompt").items()
     if differing := len(first & second) - len(prompts):
         found.append(f"prompts of {differing} questions differ")
     for key, what in (
@@ -108,7 +124,12 @@ def sentence(entry: dict[str, Any], mode: str) -> str:
     )
     if cell["p_holm"] < 0.05:
         return f"{mode}: {better} is better by {points} {facts}."
-    seen = cell["minimum_detectable"]
+    seen, equal = cell["minimum_detectable"], cell["equivalence"]
+    if equal["p"] < ALPHA:
+        return (
+            f"{mode}: {entry['b']} equals {entry['a']} within {equal['margin'] * 100:g} points "
+            f"(TOST p {p_text(equal['p'])}), {len(cell['flips'])} flips {facts}."
+        )
     power = f"; differences under {seen * 100:.1f} points would be missed" if seen else ""
     return f"{mode}: no difference shown between {entry['a']} and {entry['b']} {facts}{power}."
 

@@ -109,18 +109,14 @@ class Finished:
         """The mode of headlines: the paper's generation where it was run, else the letter."""
         return next((m for m in ("generate", "letter") if m in self.modes), self.modes[0])
 
-    def prompts(self, mode: str) -> dict[str, str]:
-        """What was sent by item, in the exam's own option order."""
+    def column(self, mode: str, name: str) -> dict[str, Any]:
+        """A column of the predictions by item, in the exam's own option order."""
         rows = (row for row in self.rows if row["mode"] == mode and not row["variant"])
-        return {row["item_id"]: row["prompt"] for row in rows}
+        return {row["item_id"]: row[name] for row in rows}
 
     def correct(self, mode: str) -> dict[str, bool]:
-        """Right or wrong by item, in the exam's own option order."""
-        return {
-            row["item_id"]: bool(row["correct"])
-            for row in self.rows
-            if row["mode"] == mode and not row["variant"]
-        }
+        """Right or wrong by item."""
+        return self.column(mode, "correct")
 
 
 def read_run(folder: Path) -> Finished:

@@ -53,6 +53,29 @@ def mcnemar(only_a: int, only_b: int, *, mid: bool = False) -> float:
     return min(1.0, float(tail))
 
 
+def tost(only_a: int, only_b: int, n: int, margin: float) -> float:
+    """The p of two one-sided paired t-tests against a difference of `margin` or more.
+
+    Without a discordant pair there is no variance to go by; p is then the chance of seeing none
+    where a share of `margin` would be discordant.
+
+    Args:
+        only_a: Questions that only A has right.
+        only_b: Questions that only B has right.
+        n: All questions.
+        margin: The smallest difference that would matter, as a share.
+    """
+    from scipy.stats import t
+
+    if only_a + only_b == 0 or n < 2:
+        return (1 - margin) ** n
+    mean = (only_b - only_a) / n
+    error = math.sqrt(((only_a + only_b) / n - mean * mean) / (n - 1))
+    if error == 0:
+        return float(abs(mean) >= margin)
+    return float(t.sf((margin - abs(mean)) / error, n - 1))
+
+
 def paired_bootstrap(
     a: Sequence[float],
     b: Sequence[float],

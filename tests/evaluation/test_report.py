@@ -22,6 +22,7 @@ from evaluation.questions import Framing
 from evaluation.report import write_report
 from evaluation.results import read_run, read_runs, rescore
 from evaluation.run import Settings, run
+from evaluation.stats import tost
 from meadow.corpus.shards import read_parquet, write_parquet
 from meadow.errors import FileError, UsageError
 from meadow.exams.items import ExamItem
@@ -182,6 +183,29 @@ def test_compare_is_paired(two_runs: tuple[Path, Path]) -> None:
     assert cell["difference"] == pytest.approx((cell["only_b"] - cell["only_a"]) / cell["n"])
     assert cell["p_holm"] >= cell["p"]
     assert document["tests"] == len(document["modes"])
+    assert len(cell["flips"]) == cell["only_a"] + cell["only_b"]
+    for flip in cell["flips"]:
+        assert (flip["a"] == flip["gold"]) != (flip["b"] == flip["gold"])
+    equal = cell["equivalence"]
+    assert equal == {"margin": 0.01, "p": tost(cell["only_a"], cell["only_b"], cell["n"], 0.01)}
+
+
+def test_equal_runs_are_called_equal_and_flips_are_listed(two_runs: tuple[Path, Path]) -> None:
+    asked = [*map(str, two_runs), "--margin", "99", "--flips"]
+    result = CliRunner().invoke(compare_command, asked)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"equals base within 99 points \(TOST p .*\), \d+ flips", result.stdout)
+    document = json.loads(CliRunner().invoke(compare_command, [*asked, "--json"]).stdout)
+    flips = sum(len(cell["flips"]) for cell in document["modes"].values())
+    assert flips == len(re.findall(r"(?m)^  \w+ \S+ -> \S+, right is [A-E]$", result.stdout)) > 0
+
+
+def test_prompts_that_differ_are_said(two_runs: tuple[Path, Path]) -> None:
+    a, b = read_runs(list(two_runs))
+    assert not any("prompts" in text for text in compare([a, b])["warnings"])
+    for row in b.rows[:1]:
+        row["prompt"] += "!"
+    assert "prompts of 1 questions differ" in compare([a, b])["warnings"]
 
 
 def test_runs_that_cannot_be_compared(two_runs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -32,6 +32,26 @@ def test_mcnemar(only_a: int, only_b: int, exact: float, mid: float) -> None:
         assert stats.mcnemar(first, second, mid=True) == pytest.approx(mid, rel=1e-7)
 
 
+@pytest.mark.parametrize(
+    ("only_a", "only_b", "n", "margin", "p"),
+    [  # statsmodels 0.14, ttost_paired of the vectors of right and wrong
+        (5, 4, 100, 0.05, 0.0937167250),
+        (20, 18, 1000, 0.02, 0.0017970098524),
+        (50, 20, 1000, 0.02, 0.88525044),
+        (4, 3, 1000, 0.01, 0.00034997622418),
+    ],
+)
+def test_tost(only_a: int, only_b: int, n: int, margin: float, p: float) -> None:
+    assert stats.tost(only_a, only_b, n, margin) == pytest.approx(p, rel=1e-7)
+    assert stats.tost(only_b, only_a, n, margin) == pytest.approx(p, rel=1e-7)
+
+
+def test_equality_of_few_questions_is_not_proved_by_no_flips() -> None:
+    assert stats.tost(0, 0, 50, 0.02) == pytest.approx(0.98**50)  # 0.36
+    assert stats.tost(0, 0, 200, 0.02) < 0.05
+    assert stats.tost(0, 5, 5, 0.02) == 1.0
+
+
 def test_holm() -> None:
     # by hand: 4 x 0.01, then 3 x 0.02, then 2 x 0.03 and 0.04 held at the largest so far
     assert stats.holm([0.01, 0.04, 0.03, 0.02]) == pytest.approx([0.04, 0.06, 0.06, 0.06])
