@@ -168,8 +168,7 @@ def _note_types(connection: sqlite3.Connection, label: str) -> dict[int, NoteTyp
             for parent, config in connection.execute(
                 "SELECT ntid, config FROM templates ORDER BY ntid, ord"
             ):
-                texts = _texts_of(config)
-                templates.setdefault(parent, []).append((texts.get(1, ""), texts.get(2, "")))
+                templates.setdefault(parent, []).append(_sides(config))
         return {
             number: NoteType(
                 _text(name),
@@ -187,37 +186,23 @@ def _note_types(connection: sqlite3.Connection, label: str) -> dict[int, NoteTyp
         ) from error
 
 
-def _texts_of(message: bytes) -> dict[int, str]:
-    """The texts of a protobuf message by field number; a template's are its front (1), back (2)."""
-    found: dict[int, str] = {}
+def _sides(message: bytes) -> tuple[str, str]:
+    """A template's front and back: fields 1 and 2 of its protobuf message, which are written first.
+
+    A field that is empty is not written at all.
+    """
+    sides = {0x0A: "", 0x12: ""}
     position = 0
-
-    def varint() -> int:
-        nonlocal position
-        value, shift = 0, 0
-        while True:
-            byte = message[position]
+    while position < len(message) and message[position] in sides:
+        key, size, shift = message[position], 0, 0
+        while shift == 0 or (message[position] >= 0x80 and shift < 35):
             position += 1
-            value |= (byte & 0x7F) << shift
+            size |= (message[position] & 0x7F) << shift
             shift += 7
-            if byte < 0x80:
-                return value
-            if shift > 63:
-                raise ValueError("a template is no protobuf message")
-
-    while position < len(message):
-        number, kind = divmod(varint(), 8)
-        if kind == 0:
-            varint()
-        elif kind == 2:
-            size = varint()
-            found[number] = message[position : position + size].decode("utf-8")
-            position += size
-        elif kind in (1, 5):
-            position += 8 if kind == 1 else 4
-        else:
-            raise ValueError("a template is no protobuf message")
-    return found
+        position += 1
+        sides[key] = message[position : position + size].decode("utf-8", "replace")
+        position += size
+    return sides[0x0A], sides[0x12]
 
 
 def _is_cloze(config: object) -> bool:
