@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from html import escape
+from html import escape, unescape
 from typing import TYPE_CHECKING, TypeGuard
 
 from meadow.schema import Reason
@@ -239,6 +239,8 @@ def _attribute(soup: BeautifulSoup, selector: str, name: str) -> str:
 
 def _clean(soup: BeautifulSoup, content: Tag) -> Counter[tuple[str, str]]:
     """Take out what is no text of the article, and count it."""
+    from bs4 import BeautifulSoup
+
     facts: Counter[tuple[str, str]] = Counter()
 
     def drop(element: Tag, why: str) -> None:
@@ -252,7 +254,7 @@ def _clean(soup: BeautifulSoup, content: Tag) -> Counter[tuple[str, str]]:
         facts["images_dropped", "page"] += element.name == "img"
         classes = element.get_attribute_list("class") if element.has_attr("class") else []
         style = "".join(str(element.get("style") or "").lower().split())
-        fresh: str | BeautifulSoup | None = None
+        fresh = ""
         if element.name == "math" or "mwe-math-element" in classes or "tex" in classes:
             fresh = _formula(element)
         elif why := _why_removed(element, classes, style):
@@ -260,13 +262,15 @@ def _clean(soup: BeautifulSoup, content: Tag) -> Counter[tuple[str, str]]:
             drop(element, why)
         elif element.name == "a" and str(element.get("title")).startswith("Template:"):
             # a template that the wiki does not have
-            fresh = mark_unread(element.get_text().partition(":")[2])
+            fresh = escape(mark_unread(element.get_text().partition(":")[2]), quote=False)
         elif not _FRACTION.isdisjoint(classes):
             fresh = _fraction(element)
         elif "template-chem2-su" in classes or "inline-block" in style:
             fresh = _column(element)
-        if fresh is not None:
-            element.replace_with(fresh)
+        if fresh:
+            # a parser for each formula would cost more than all the rest of the page
+            tree = BeautifulSoup(fresh, "html.parser") if "<" in fresh else unescape(fresh)
+            element.replace_with(tree)
             element.decompose()
     for item in content.find_all("li"):
         inside = item.find_parent(["ul", "ol"])
@@ -321,34 +325,35 @@ def _formula(element: Tag) -> str:
     html = str(math) if math is not None else f'<math alttext="{tex}"></math>'
     found = turbohtml.parse_fragment(html).find("math")
     try:
-        return (formula(found) if found is not None else "") or mark_unread("math (tag)")
+        text = (formula(found) if found is not None else "") or mark_unread("math (tag)")
     except MathError as error:
-        return mark_unread(f"math (tag): {error}")
+        text = mark_unread(f"math (tag): {error}")
+    return escape(text, quote=False)
 
 
 _FRACTION = frozenset({"frac", "sfrac", "fraction"})
 
 
-def _fraction(element: Tag) -> BeautifulSoup | None:
-    """A fraction as 1/2 or 2 1/2, apart from a number before it."""
+def _fraction(element: Tag) -> str:
+    """A fraction as 1/2 or 2 1/2, apart from a number before it; "" where it is none."""
     above = element.select_one(".num, .numerator, sup")
     below = element.select_one(".den, .denominator, sub")
     if above is None or below is None:
-        return None
+        return ""
     parts = [part.extract().decode_contents().strip() for part in (above, below)]
     written = "/".join(part if re.fullmatch(r"[\w.,]+", part) else f"({part})" for part in parts)
     whole = "".join(re.findall(r"[\d.,\u2212-]", element.get_text()))
     before = str(element.previous_sibling or "")[-1:]
-    return _fragment(f"{whole} {written}" if whole else f"{' ' * before.isalnum()}{written}")
+    return f"{whole} {written}" if whole else f"{' ' * before.isalnum()}{written}"
 
 
-def _column(element: Tag) -> BeautifulSoup | None:
-    """A lowered text with a raised one above it, as in an ion; None where it is none."""
+def _column(element: Tag) -> str:
+    """A lowered text with a raised one above it, as in an ion; "" where it is none."""
     parts = [part for part in element.children if getattr(part, "name", "") != "br"]
     texts = [part.get_text().strip() for part in parts]
     if len(texts) == 2 and all(re.fullmatch(r"[\w.+\u2212-]{1,8}", text) for text in texts):
-        return _fragment(f"<sub>{texts[1]}</sub><sup>{texts[0]}</sup>")
-    return None
+        return f"<sub>{texts[1]}</sub><sup>{texts[0]}</sup>"
+    return ""
 
 
 def _lay_out_table(table: Tag) -> None:
@@ -368,13 +373,6 @@ def _lay_out_table(table: Tag) -> None:
         for part in [*inner.find_all(["caption", "thead", "tbody", "tr", "td", "th"]), inner]:
             part.insert_before(" ")
             part.unwrap()
-
-
-def _fragment(html: str) -> BeautifulSoup:
-    """HTML that can be put into a tree."""
-    from bs4 import BeautifulSoup
-
-    return BeautifulSoup(html, "html.parser")
 
 
 def _sections(content: Tag, facts: Counter[tuple[str, str]]) -> Iterator[Section]:

@@ -30,7 +30,7 @@ _NAMES_WORDS = (
     "Hispanic Hispanics Indian Indians Irish Italian Italy Japan Japanese Jewish Jews Latin Latino "
     "Mediterranean Mexican Mexico Native Scandinavian South Southeast Spanish States United White "
     "January February March April June July August September October November December Middle "
-    "North Northern Eastern Western Pacific"
+    "North Northern Eastern Western Pacific Pap"
 )
 _NAMES = frozenset(_NAMES_WORDS.split())
 

@@ -58,6 +58,7 @@ _ABOUT_THE_WIKI = re.compile(
 _PLACEHOLDER_ANSWER = re.compile(
     r"here you can list|this section should focus|in this section you should provide", re.IGNORECASE
 )
+_PICTURES = re.compile(r"\b\w+\.(?:jpe?g|png|gif) \w", re.IGNORECASE)
 _RESIDUE = re.compile(
     r"\{\{#ev:[^{}]*\}\}|<figure-inline[^<>]*>|</figure-inline>|<ref[^\s<]{0,200}\s?</ref>"
 )
@@ -136,6 +137,8 @@ def reason_to_reject(question: str, answer: str) -> tuple[Reason, str] | None:
         return Reason.LINK_ONLY, "the answer was a link"
     if _ABOUT_THE_WIKI.search(question) or _PLACEHOLDER_ANSWER.match(answer):
         return Reason.BOILERPLATE, "about the wiki itself"
+    if _PICTURES.search(answer):
+        return Reason.MEDIA, "the answer was pictures: their names are left"
     if names_no_topic(question):
         return Reason.NO_TOPIC, "the question does not say what it is about"
     return None

@@ -20,8 +20,9 @@ _LOOKS = (
 )
 # Marks for editors, references, boxes and notes above a text: nothing that a sentence needs.
 _MARK = re.compile(
-    r"cite\b.*|citation\b.*|cn|fact\??|sfn.*|harv.*|efn.*|refn?|rp|r|note.*|ref(?:list| label)"
-    r"|notelist|cnote.*|clarify.*|when\??|who\??|which\??|by whom\??|whom\??|why\??|where\??"
+    r"cite (?!quran|bible|hadith).*|citation\b.*|cn|fact\??|sfn.*|harv.*|efn.*|refn?|rp|r|note.*"
+    r"|ref(?:list| label)|notelist|cnote.*"
+    r"|clarify.*|when\??|who\??|which\??|by whom\??|whom\??|why\??|where\??"
     r"|dubious.*|disputed.*|verify.*|verification.*|page needed|full(?: citation needed)?|pn"
     r"|unreferenced.*|refimprove.*|original research.*|or|nonspecific|vague|weasel.*|peacock.*"
     r"|pov.*|update.*|needs update|dead link|failed verification|primary source.*|medcn|medref"

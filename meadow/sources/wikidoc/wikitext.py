@@ -28,34 +28,24 @@ from meadow.sources.wikidoc.html_pages import (
 from meadow.sources.wikidoc.templates import chemical_formula, expand, is_mark
 from meadow.text.render import HtmlLimitError
 
-# Inside these nothing is wikitext, or nothing of it is shown.
-_SILENT = frozenset(
-    [
-        *("ref", "references", "templatedata", "templatestyles", "section", "indicator"),
-        *("includeonly", "categorytree", "inputbox", "script", "style"),
-    ]
+# Inside these nothing is wikitext: first those that show nothing, then those that do.
+_SILENT = (
+    "ref references templatedata templatestyles section indicator includeonly categorytree "
+    "inputbox script style"
 )
-_OPAQUE = _SILENT | frozenset(
-    [
-        *("nowiki", "pre", "math", "chem", "ce", "source", "syntaxhighlight", "gallery"),
-        *("timeline", "imagemap", "graph", "mapframe", "maplink", "score", "hiero", "video"),
-        *("audio", "youtube"),
-    ]
+_OPAQUE = (
+    "nowiki pre math chem ce source syntaxhighlight gallery timeline imagemap graph mapframe "
+    "maplink score hiero video audio youtube"
 )
-_SHOWN = frozenset(["noinclude", "onlyinclude", "poem"])
-_BLOCK = frozenset(
-    [
-        *("blockquote", "caption", "center", "dd", "div", "dl", "dt", "h1", "h2", "h3", "h4"),
-        *("h5", "h6", "hr", "li", "ol", "p", "table", "td", "th", "tr", "ul"),
-    ]
+_BLOCK = "blockquote caption center dd div dl dt h1 h2 h3 h4 h5 h6 hr li ol p table td th tr ul"
+_INLINE = (
+    "abbr b bdi bdo big br cite code data del dfn em font i ins kbd mark q rb rp rt rtc ruby s "
+    "samp small span strike strong sub sup time tt u var wbr"
 )
-_INLINE = frozenset(
-    [
-        *("abbr", "b", "bdi", "bdo", "big", "br", "cite", "code", "data", "del", "dfn", "em"),
-        *("font", "i", "ins", "kbd", "mark", "q", "rb", "rp", "rt", "rtc", "ruby", "s", "samp"),
-        *("small", "span", "strike", "strong", "sub", "sup", "time", "tt", "u", "var", "wbr"),
-    ]
-)
+_SILENT_TAGS, _BLOCK_TAGS = frozenset(_SILENT.split()), frozenset(_BLOCK.split())
+_OPAQUE_TAGS = _SILENT_TAGS.union(_OPAQUE.split())
+_SHOWN_TAGS = frozenset(["noinclude", "onlyinclude", "poem"])
+_KNOWN_TAGS = _BLOCK_TAGS.union(_INLINE.split(), _SHOWN_TAGS)
 _TAG = re.compile(r"<!--|<(/?)([A-Za-z][A-Za-z0-9-]*)((?:\s[^<>]*)?/?)>")
 _ATTRIBUTE = re.compile(
     r"\b(class|style|colspan|rowspan)\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s\"'>]+)", re.IGNORECASE
@@ -170,7 +160,7 @@ class _Reader:
                 continue
             name = match[2].lower()
             closing, empty = bool(match[1]), match[3].endswith("/")
-            known = name in _BLOCK or name in _INLINE or name in _SHOWN
+            known = name in _KNOWN_TAGS
             end = -1
             if not closing and not empty and not known and name in ended:
                 end = lower.find(f"</{name}", position)
@@ -184,9 +174,9 @@ class _Reader:
                 out.append(self._element(name, text[position:end]))
                 after = text.find(">", end)
                 position = len(text) if after < 0 else after + 1
-            elif name not in _OPAQUE:
+            elif name not in _OPAQUE_TAGS:
                 out.append(self._hold(entities.escape(match[0], quote=False)))
-            elif empty and name not in _SILENT and name != "nowiki":
+            elif empty and name not in _SILENT_TAGS and name != "nowiki":
                 out.append(self._unread(f"{name} (tag)"))
             elif name == "ref" and not closing and not empty:
                 # as a reader would end it
@@ -197,7 +187,7 @@ class _Reader:
         return "".join(out)
 
     def _tag(self, name: str, closing: bool, attributes: str) -> str:
-        if name in _SHOWN:
+        if name in _SHOWN_TAGS:
             return ""
         if name == "br" or not closing:
             return self._hold(f"<{name}{_attributes(attributes)}>")
@@ -218,7 +208,7 @@ class _Reader:
         if name == "gallery":
             images = sum(bool(line.strip()) for line in inside.split("\n"))
             self.facts["images_dropped", "page"] += images
-        elif name in _SILENT:
+        elif name in _SILENT_TAGS:
             self.facts["elements_dropped", f"<{name}>"] += 1
         else:
             return self._unread(f"{name} (tag)")
@@ -415,7 +405,7 @@ class _Reader:
     def _has_block(self, line: str) -> bool:
         held = (self._held[int(token)] for token in _TOKEN.findall(line))
         return any(
-            (match := re.match(r"</?(\w+)", html)) is not None and match[1] in {*_BLOCK, "pre"}
+            (match := re.match(r"</?(\w+)", html)) is not None and match[1] in {*_BLOCK_TAGS, "pre"}
             for html in held
         )
 
