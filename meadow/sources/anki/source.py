@@ -75,6 +75,11 @@ _FRONT_OF_BACK = re.compile(r"\A.*<hr\s+id=[\"']?answer\b[^<>]*>", re.DOTALL | r
 """What Anki itself leaves out of the back of a card that it exports."""
 _RULES = re.compile(r"\A\s*---(?:\s*\n|\Z)|\s*\n---\Z")
 """A horizontal rule that has nothing above or below it."""
+_NO_TAG = (
+    r"[a-z][^<>]*(?:<|\Z)|(?!(?:button|details|div|font|hr|iframe|img|input|li|ol|option|p|script"
+    r"|select|span|table|td|textarea|th|tr|ul)\b)[a-z]\w*\s+[^\s=<>/]+[\s>]"
+)
+"""What begins no tag: no angle closes it, or words follow its name that are no attributes."""
 _QUESTIONS = frozenset({"front", "question", "q", "prompt"})
 _ANSWERS = frozenset({"back", "answer", "a", "response"})
 _IDS = frozenset(
@@ -84,6 +89,8 @@ _IDS = frozenset(
 # Emphasis is decoration on a card, and often breaks off in the middle of a word.
 # A formula holds no opening of its kind: else each of many openings would look on to the end.
 _REPLACEMENTS = (
+    # "pH <normal and PaCO2 >45", "if pH <normal": comparisons that nobody escaped
+    (re.compile(rf"<(?={_NO_TAG})", re.IGNORECASE), "&lt;"),
     (re.compile(r"</?(?:b|strong|i|em|u|font|span|mark|small|big)\b[^<>]*>", re.IGNORECASE), ""),
     (re.compile(r"<(/?)h[1-6]\b[^<>]*>", re.IGNORECASE), r"<\1div>"),
     (re.compile(r"\[latex\]((?:(?!\[latex\]).)*?)\[/latex\]", re.DOTALL | re.IGNORECASE), r"\1"),

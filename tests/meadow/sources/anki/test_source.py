@@ -42,6 +42,19 @@ def test_an_ordinary_note(tmp_path: Path) -> None:
     assert (record.source_id, record.license) == ("guid-0001", "user-supplied")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pH <normal and PaCO2 >45",
+        "give if pH <normal",
+        "TSH <lower limit and T4 >upper",
+        "K <b",
+    ],
+)
+def test_a_comparison_is_no_tag(text: str, tmp_path: Path) -> None:
+    assert one(tmp_path, "When?", f"<div>{text}</div><o:p></o:p>").output == text
+
+
 def test_style_2023_has_the_instruction_of_2023(tmp_path: Path) -> None:
     old = Options(style=Style.PUBLISHED_2023)
     record = one(tmp_path, "Term", "Meaning", options=old)
