@@ -17,6 +17,7 @@ from meadow.readers.delimited import with_header
 from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import Count2023, File, Options, Origin, Provenance, RawTexts, Source
 from meadow.sources.published import published_origin, published_row
+from meadow.text.language import is_foreign
 
 NAME = "cord19"
 HOMEPAGE = "https://github.com/allenai/cord19"
@@ -38,8 +39,24 @@ INSTRUCTION_2023 = "Please summerize the given abstract to a title"
 # "Abstract" as a heading: before a mark, or before what can only begin a sentence. "Abstract
 # reasoning is ..." keeps its word.
 _HEADING = re.compile(
-    r"(?:ABSTRACT|Abstract|abstract)(?:\s*[:.–—-]\s*|\s+(?=[A-Z0-9\[(“\"])|(?=[A-Z][a-z]))"
+    r"(?:ABSTRACT|Abstract|abstract)(?:\s*[:.–—]\s*|\s+-\s*|-(?=[A-Z])"
+    r"|\s+(?=[A-Z0-9\[(“\"])(?!(?:Reasoning|Thinking|Thought|Concept|Syntax|Data|Art|Algebra"
+    r"|Expression|Interpretation|Screening|Submission|Book|Language|Word|Argument|State)\w*)"
+    r"|(?=[A-Z][a-z]))"
 )
+# What says that there is no abstract, or that the row is no paper of its own.
+_NO_ABSTRACT = re.compile(
+    r"\W*click here to (?:listen|view|read|hear|watch|download|access)\b.{0,150}\Z"
+    r"|\W*this (?:corrects|retracts|article corrects)\b.{0,250}\Z"
+    r"|\W*(?:abstract not available|this article has no abstract|no abstract provided)\W*\Z",
+    re.IGNORECASE | re.DOTALL,
+)
+_CORRECTION = re.compile(
+    r"\W*(?:(?:author|publisher) )?(?:correction|corrigendum|erratum|errata|retraction)s?"
+    r"(?: (?:note|notice))?(?: (?:to|for):? *(?=[“\"'‘]|(?-i:[A-Z]))|\s*[:.–—]|\s+-|\W*\Z)",
+    re.IGNORECASE,
+)
+_LETTERS = re.compile(r"[^\W\d_]")
 _PLACEHOLDERS = {
     "abstract",
     "n/a",
@@ -74,11 +91,11 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
     if not uid:
         yield Reject(where, Reason.MISSING_FIELD, "no cord_uid", title)
         return
-    if reason := reason_to_reject(title, abstract):
+    old = options.style is Style.PUBLISHED_2023
+    if reason := reason_to_reject(title, abstract, old=old):
         yield Reject(where, *reason, f"{title} | {abstract}")
         return
-    old = options.style is Style.PUBLISHED_2023
-    text, repairs = (abstract, ()) if old else strip_heading(abstract)
+    text, repairs = (abstract, ()) if old else strip_heading(abstract, title)
     url = address(raw)
     authors = authors_of(raw.get("authors", ""), url)
     stated = raw["license"].strip().lower()
@@ -109,11 +126,11 @@ def convert_published(raw: Raw, options: Options) -> Iterator[Record | Reject]:
         yield row
         return
     title, abstract = row.output.strip(), row.input.strip()
-    if reason := reason_to_reject(title, abstract):
+    old = options.style is Style.PUBLISHED_2023
+    if reason := reason_to_reject(title, abstract, old=old):
         yield Reject(row.where, *reason, f"{title} | {abstract}")
         return
-    old = options.style is Style.PUBLISHED_2023
-    text, repairs = (row.input, ()) if old else strip_heading(abstract)
+    text, repairs = (row.input, ()) if old else strip_heading(abstract, title)
     yield make_record(
         source=NAME,
         key=(abstract, title),
@@ -126,15 +143,21 @@ def convert_published(raw: Raw, options: Options) -> Iterator[Record | Reject]:
     )
 
 
-def reason_to_reject(title: str, abstract: str) -> tuple[Reason, str] | None:
-    """Why a row is no example; None where it is one."""
+def reason_to_reject(title: str, abstract: str, *, old: bool = False) -> tuple[Reason, str] | None:
+    """Why a row is no example; None where it is one. The release of 2023 looked less closely."""
     if not abstract:
         return Reason.EMPTY_INPUT, "no abstract"
     if not title:
         return Reason.EMPTY_OUTPUT, "no title"
     if is_placeholder(abstract):
         return Reason.BOILERPLATE, "the abstract is a placeholder"
-    return None
+    if old:
+        return None
+    if _NO_ABSTRACT.match(abstract) or not _LETTERS.search(abstract):
+        return Reason.BOILERPLATE, "the abstract is none"
+    if _CORRECTION.match(title):
+        return Reason.BOILERPLATE, "a correction of another paper"
+    return (Reason.LANGUAGE, "not English") if is_foreign(abstract) else None
 
 
 def is_placeholder(abstract: str) -> bool:
@@ -144,10 +167,17 @@ def is_placeholder(abstract: str) -> bool:
     return abstract.rstrip(".").casefold() in _PLACEHOLDERS
 
 
-def strip_heading(abstract: str) -> tuple[str, tuple[str, ...]]:
-    """The abstract without the word "Abstract" that headed it."""
+def strip_heading(abstract: str, title: str = "") -> tuple[str, tuple[str, ...]]:
+    """The abstract without the word "Abstract" that headed it.
+
+    Args:
+        abstract: As upstream has it.
+        title: Its paper's: where the title speaks of what is abstract, so may the first sentence.
+    """
     found = _HEADING.match(abstract)
     if found is None or found.end() == len(abstract):
+        return abstract, ()
+    if found[0].strip().isalpha() and "abstract" in title.casefold():
         return abstract, ()
     return abstract[found.end() :], ("abstract_heading",)
 
@@ -187,6 +217,7 @@ SOURCE = Source(
     ),
     license=LOCAL_ONLY,
     free_text=False,
+    markup=False,
     license_note=(
         "The agreement allows text and data mining; each row carries its paper's licence, and only "
         "cc0, cc-by, cc-by-sa and cc-by-nc rows may be passed on."

@@ -15,13 +15,15 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
+from html.entities import html5
 from typing import Any, Protocol
 
 from meadow.schema import Reason, Record, Reject, Style, dump_meta, has_lone_surrogate, printable
 from meadow.text.greetings import strip_greetings
 from meadow.text.language import is_foreign
 from meadow.text.privacy import scrub, suspects
-from meadow.text.render import normalise_characters, normalise_whitespace
+from meadow.text.render import normalise_characters, normalise_whitespace, tag_pattern
+from meadow.text.scripts import lowered, raised
 
 VERSION = 3
 """Raised when a rule changes what it writes; every source is then built again."""
@@ -63,8 +65,8 @@ def clean_records(records: Sequence[Record], traits: Traits, style: Style) -> li
         style: In "2023" only what cannot be written and personal data is touched.
     """
     touched = style is not Style.PUBLISHED_2023
-    rewritten = not traits.markup or traits.greetings
-    odd = [True] * len(records) if rewritten or not touched else _odd(records)
+    certain = traits.greetings or not touched
+    odd = [True] * len(records) if certain else _odd(records, traits.markup)
     # of a text that is neither odd nor free nothing is left to ask
     drafts = [
         _Draft(record, traits) if unclear or traits.free_text else None
@@ -96,7 +98,7 @@ _SUSPECT = (
 """What `_Draft.normalise` may change or flag, in the regular expressions of polars."""
 
 
-def _odd(records: Sequence[Record]) -> Sequence[bool]:
+def _odd(records: Sequence[Record], markup: bool) -> Sequence[bool]:
     """For each record whether `_Draft.normalise` could change it, or it be refused for its size.
 
     False is certain, True is not. A whole batch is asked at once, since almost all texts are clean.
@@ -117,7 +119,7 @@ def _odd(records: Sequence[Record]) -> Sequence[bool]:
     suspect, foreign = (
         frame.select(
             pl.any_horizontal(
-                text.str.contains(_SUSPECT),
+                text.str.contains(_SUSPECT if markup else f"{_SUSPECT}|[<&]"),
                 text.str.len_bytes() > MAX_CHARACTERS,
                 output == "",
                 (instruction == "") & (input == ""),
@@ -251,21 +253,32 @@ def _join_surrogates(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
-_ENTITY = re.compile(r"&(?:nbsp|amp|lt|gt|quot|apos|#\d{1,6}|#x[0-9A-Fa-f]{1,5});")
+_ENTITY = re.compile(r"&([A-Za-z][A-Za-z0-9]{1,31};|#\d{1,7};|#[xX][0-9A-Fa-f]{1,6};)")
 
 
 def _unescape(text: str) -> str:
     """Entities as characters, also where they were escaped more than once."""
     for _ in range(4):
-        if "&" not in text or not _ENTITY.search(text):
+        if "&" not in text:
             break
-        text = _ENTITY.sub(lambda match: html.unescape(match.group(0)), text)
+        before, text = text, _ENTITY.sub(_character, text)
+        if text == before:
+            break
     return text
 
 
-_BREAKING = re.compile(r"</?(?:p|br|div|li|ul|ol|tr|table|h[1-6])\b[^<>]{0,200}>", re.IGNORECASE)
+def _character(entity: re.Match[str]) -> str:
+    known = entity[1].startswith("#") or entity[1] in html5
+    return html.unescape(entity[0]) if known else entity[0]
+
+
+_BREAKING = re.compile(tag_pattern("(?:jats:)?(?:p|br|div|li|ul|ol|tr|table|h[1-6]|sec|title)"))
 _INLINE = re.compile(
-    r"</?(?:b|i|u|em|strong|span|font|a|td|th|tbody)\b[^<>]{0,500}>", re.IGNORECASE
+    tag_pattern("(?:jats:)?(?:b|i|u|em|strong|span|font|a|tbody|italic|bold|sc|small|big)")
+)
+_CELL = re.compile(tag_pattern("t[dh]"))
+_SHIFTED = re.compile(
+    r"<(?:jats:)?(su[bp])\b[^<>]{0,200}>([^<>]{0,200})</(?:jats:)?\1>", re.IGNORECASE
 )
 _MARKUP = re.compile(
     r"</?(?:script|style|iframe|img|html|body|form|input)\b[^<>]{0,500}>", re.IGNORECASE
@@ -275,11 +288,16 @@ _MARKUP = re.compile(
 def _remove_markup(text: str) -> str:
     """Tags of running text gone, a line break where they broke the line."""
     while "<" in text:
-        bare = _INLINE.sub("", _BREAKING.sub("\n", text))
+        bare = _CELL.sub(" ", _INLINE.sub("", _BREAKING.sub("\n", text)))
+        bare = _SHIFTED.sub(_shifted, bare)
         if bare == text:
             break
         text = bare
     return text
+
+
+def _shifted(match: re.Match[str]) -> str:
+    return raised(match[2]) if match[1].lower() == "sup" else lowered(match[2])
 
 
 _LINK = re.compile(

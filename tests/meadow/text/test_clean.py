@@ -41,6 +41,17 @@ def cleaned(output: str, source: str = "medqa", style: Style = Style.MEADOW) -> 
     ("source", "output", "expected", "repairs"),
     [
         ("medqa", "clean", "clean", ()),
+        ("cord19", "of 10<sup>7</sup> cells", "of 10⁷ cells", ("removed_markup",)),
+        ("cord19", "W<sup><i>0.7</i></sup>", "W^(0.7)", ("removed_markup",)),
+        ("cord19", "H<jats:sub>2</jats:sub>O", "H₂O", ("removed_markup",)),
+        (
+            "cord19",
+            "<jats:p>a &beta; b</jats:p>",
+            "a β b",
+            ("unescaped_entities", "removed_markup", "normalised_whitespace"),
+        ),
+        ("cord19", "a <i and j> b, p <0.05, R&D;", "a <i and j> b, p <0.05, R&D;", ()),
+        ("cord19", "x<td>4</td><td>7</td>x", "x 4  7 x", ("removed_markup",)),
         ("medqa", "a\u00a0b ", "a b", ("normalised_whitespace",)),
         ("medqa", "a\x07b\u200b", "ab", ("normalised_characters",)),
         ("medqa", "e\u0301\r\nx", "é\nx", ("normalised_characters",)),
