@@ -6,10 +6,11 @@ copied to this machine first.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from meadow.build.build import BuildSettings
 from meadow.config import Config, did_you_mean
@@ -123,14 +124,14 @@ def plan_build(
         FileError: A raw file is missing.
     """
     config = config or Config()
-    places = list(named_places(files or {}))
-    by_hand = list(dict.fromkeys(about[0] for about, _ in places))
+    named = list(named_places(files or {}))
+    by_hand = list(dict.fromkeys(item.source for item in named))
     names = list(dict.fromkeys(sources)) or by_hand or list(outline.sources if outline else ())
     check_sources([*by_hand, *names], SOURCES)
     sought = [name for name in names if name not in by_hand]
-    if places and sought:
+    if named and sought:
         progress(f"note: {', '.join(sorted(sought))} is looked for in the raw folder")
-    named = [NamedInput(*about, _at_hand(place, progress)) for about, place in places]
+    at_hand = [_at_hand(item, progress) for item in named]
     folder = config.raw_folder(_raw_at_hand(raw, config, sought, progress))
     inputs: dict[str, Sequence[Input]] = {}
     origins: dict[str, OriginName] = {}
@@ -140,7 +141,7 @@ def plan_build(
     for name in names:
         source = SOURCES[name]
         if name not in sought:
-            found = named_inputs([item for item in named if item.source == name], source)
+            found = named_inputs(at_hand, source)
             origins[name] = OriginName(origin) if origin else detect_origin(found, source)
             source.origin(origins[name])
             inputs[name] = found
@@ -181,36 +182,32 @@ def plan_build(
         files=tuple(
             ":".join([source, subset, role][: 3 if role != "data" else 2 if subset else 1])
             + f"={Path(str(place)).name}"
-            for (source, subset, role), place in places
+            for source, subset, role, place in named
         ),
     )
     return BuildPlan(settings, inputs, expected, expectations, config.contact)
 
 
-@dataclass(frozen=True, slots=True)
-class NamedInput:
-    """One raw file, or a folder of them, that was named: by `--file`, or in `files`."""
+class NamedPlace(NamedTuple):
+    """A raw file, or a folder of them, that was named: by `--file`, or in `files`."""
 
     source: str
     subset: str
     role: str
-    path: Path
+    place: Place
 
 
 def raw_inputs(
     source: str, files: Mapping[str, Place | Sequence[Place]], folder: Path
 ) -> tuple[Input, ...]:
     """The raw upstream files of one source: those that `files` names, else those in the folder."""
-    named = [NamedInput(*about, Path(place)) for about, place in named_places(files)]
-    if named:
-        return named_inputs([item for item in named if item.source == source], SOURCES[source])
+    if named := list(named_places(files)):
+        return named_inputs(named, SOURCES[source])
     return find_inputs(SOURCES[source], SOURCES[source].origin(OriginName.UPSTREAM), folder)
 
 
-def named_places(
-    files: Mapping[str, Place | Sequence[Place]],
-) -> Iterator[tuple[tuple[str, str, str], Place]]:
-    """`SOURCE[:SUBSET[:ROLE]]` -> paths, one by one: (source, subset, role), path.
+def named_places(files: Mapping[str, Place | Sequence[Place]]) -> Iterator[NamedPlace]:
+    """`SOURCE[:SUBSET[:ROLE]]` -> paths, one by one, in the order given.
 
     Raises:
         UsageError: A name is not of that form.
@@ -224,12 +221,13 @@ def named_places(
                     fix="for example --file medqa=train.jsonl, or "
                     "--file stack_exchange:biology:users=Users.xml",
                 )
-            yield (source, subset, role or "data"), place
+            yield NamedPlace(source, subset, role or "data", place)
 
 
-def _at_hand(place: Place, progress: Progress) -> Path:
-    """The local path of a file or folder; one at an address is copied into the cache."""
-    return fetch(str(place), report=progress) if is_remote(str(place)) else Path(place)
+def _at_hand(item: NamedPlace, progress: Progress) -> NamedPlace:
+    """The file or folder on this machine; one at an address is copied into the cache."""
+    place = str(item.place)
+    return item._replace(place=fetch(place, report=progress)) if is_remote(place) else item
 
 
 def _raw_at_hand(
@@ -257,42 +255,36 @@ def check_sources(names: Iterable[str], known: Mapping[str, Source]) -> None:
             )
 
 
-def named_inputs(named: Iterable[NamedInput], source: Source) -> tuple[Input, ...]:
-    """The inputs of a source that were named one by one, in the order of the options.
+def named_inputs(named: Iterable[NamedPlace], source: Source) -> tuple[Input, ...]:
+    """The inputs of a source among the places that were named, in their order.
 
-    A folder stands for the files below it that have the endings that the source expects.
+    A folder stands for the files below it that have the endings that the source expects. Of files
+    with one label the second is `2/LABEL`.
 
     Raises:
         FileError: A path does not exist, or a folder holds no such file.
-        UsageError: Two files would have one label.
     """
     found: list[Input] = []
-    for item in named:
-        prefix = f"{item.subset}/" if item.subset else ""
-        if item.path.is_dir():
-            paths = _files_below(item.path, source)
-            labels = [f"{prefix}{path.relative_to(item.path).as_posix()}" for path in paths]
-        elif item.path.exists():
-            paths, labels = [item.path], [f"{prefix}{item.path.name}"]
-        else:
+    seen: Counter[str] = Counter()
+    for name, subset, role, place in named:
+        if name != source.name:
+            continue
+        path = Path(place)
+        if not path.exists():
             raise FileError(
                 f"{source.name}: the file does not exist",
-                where=str(item.path),
+                where=str(path),
                 fix="check the path given with --file",
             )
+        folder = path if path.is_dir() else path.parent
+        paths = _files_below(path, source) if path.is_dir() else [path]
         member = _member(paths, source)
-        found.extend(
-            Input(path, label, item.subset, item.role, member)
-            for path, label in zip(paths, labels, strict=True)
-        )
-    seen: dict[str, int] = {}
-    unique = []
-    for entry in found:
-        count = seen.get(entry.label, 0)
-        seen[entry.label] = count + 1
-        label = entry.label if not count else f"{count + 1}/{entry.label}"
-        unique.append(Input(entry.path, label, entry.subset, entry.role, entry.member))
-    return tuple(unique)
+        for each in paths:
+            label = "/".join(filter(None, (subset, each.relative_to(folder).as_posix())))
+            seen[label] += 1
+            unique = label if seen[label] == 1 else f"{seen[label]}/{label}"
+            found.append(Input(each, unique, subset, role, member))
+    return tuple(found)
 
 
 def _member(paths: list[Path], source: Source) -> str | None:
@@ -333,19 +325,15 @@ def detect_origin(inputs: Iterable[Input], source: Source) -> OriginName:
     Raises:
         UsageError: Files of two origins were named together.
     """
-    names = {_origin_of(item, source) for item in inputs}
-    if len(names) > 1:
+    detect = source.published.detect if source.published else None
+    published = {
+        source.upstream is None or (detect is not None and detect(item.path)) for item in inputs
+    }
+    if len(published) > 1:
         raise UsageError(
             f"{source.name}: the files are of two origins", fix="build them into two folders"
         )
-    return names.pop()
-
-
-def _origin_of(item: Input, source: Source) -> OriginName:
-    published = source.published
-    if published is not None and published.detect is not None and published.detect(item.path):
-        return OriginName.PUBLISHED
-    return OriginName.UPSTREAM if source.upstream is not None else OriginName.PUBLISHED
+    return OriginName.PUBLISHED if published.pop() else OriginName.UPSTREAM
 
 
 def find_inputs(source: Source, origin: Origin, raw: Path) -> tuple[Input, ...]:
@@ -356,21 +344,13 @@ def find_inputs(source: Source, origin: Origin, raw: Path) -> tuple[Input, ...]:
     """
     folder = raw / source.name
     found: list[Input] = []
-    missing: list[File] = []
+    missing = False
     for file in origin.files:
         paths = _matches(folder, file)
-        if not paths and not file.optional:
-            missing.append(file)
-        found.extend(
-            Input(
-                path,
-                f"{source.name}/{path.relative_to(folder).as_posix()}",
-                file.subset,
-                file.role,
-                file.member,
-            )
-            for path in paths
-        )
+        missing |= not paths and not file.optional
+        for path in paths:
+            label = f"{source.name}/{path.relative_to(folder).as_posix()}"
+            found.append(Input(path, label, file.subset, file.role, file.member))
     if missing or not found:
         names = "\n".join(f"    {source.name}/{file.name}{_how(file)}" for file in origin.files)
         raise FileError(
