@@ -359,7 +359,6 @@ def paper_command(out: Path, dry_run: bool, as_json: bool, **options: Any) -> No
 @evaluate.command("contamination")
 @click.option("--model", required=True, help="A checkpoint folder or a Hub repository.")
 @click.option("--adapter", help="A PEFT adapter for the model.")
-@click.option("--revision", help="Revision of the Hub repository.")
 @click.option("--dtype", default="auto", help="auto, float32, bfloat16, float16, int8 or nf4.")
 @click.option("--exam", required=True, help="The exam, as for `eval run`.")
 @files_option
@@ -369,40 +368,22 @@ def paper_command(out: Path, dry_run: bool, as_json: bool, **options: Any) -> No
               help="Items of the same set that stand in front of an item.")  # fmt: skip
 @limit_option
 @click.option("--seed", default=0, help="Of the draws.")
-@click.option("--batch-tokens", default=0, help="Tokens per batch.")
 @json_option
 def contamination_command(as_json: bool, **options: Any) -> None:
     """Ask a model's log-likelihoods whether it has seen an exam: evidence, not proof."""
     finish = Finish(as_json=as_json)
-    from evaluation import contamination
+    from evaluation.contamination import compare_sets
     from evaluation.local import load
 
     exam, files = exam_files(options["exam"], options["files"])
-    sets = [eligible(load_exam(exam, files))]
-    if options["controls"]:
-        sets.append(eligible(load_exam("control", options["controls"])))
-    backend = load(
-        options["model"],
-        adapter=options["adapter"],
-        dtype=options["dtype"],
-        revision=options["revision"],
-        budget=options["batch_tokens"],
-    )
-    seed = options["seed"]
-    chosen = [items[: options["limit"]] for items in sets]
-    found = [contamination.shifts(backend, items, before=options["before"], seed=seed)
-             for items in chosen]  # fmt: skip
-    told = [contamination.describe(own, len(items), seed=seed)
-            for own, items in zip(found, chosen, strict=True)]  # fmt: skip
-    gap = contamination.difference(*found, seed=seed) if len(found) > 1 else None
-    control = told[1] if len(told) > 1 else None
-    text = contamination.verdict(told[0], control, gap)
-    log(text) if as_json else click.echo(text)
-    scored = sum(one["scored"] for one in told)
-    asked = sum(map(len, chosen))
-    document = {"exam": exam, "model": backend.describe(), "set": told[0], "control": control,
-                "difference": gap, "verdict": text}  # fmt: skip
-    finish(document, rows_in=asked, rows_out=scored, rejected=asked - scored)
+    named = [(exam, files), *([("control", c)] if (c := options["controls"]) else [])]
+    sets = [eligible(load_exam(*one))[: options["limit"]] for one in named]
+    backend = load(options["model"], adapter=options["adapter"], dtype=options["dtype"])
+    document = compare_sets(backend, *sets, before=options["before"], seed=options["seed"])
+    log(document["verdict"]) if as_json else click.echo(document["verdict"])
+    asked, scored = sum(map(len, sets)), document["set"]["scored"]
+    scored += document["control"]["scored"] if document["control"] else 0
+    finish({"exam": exam, **document}, rows_in=asked, rows_out=scored, rejected=asked - scored)
 
 
 @evaluate.command("rescore")

@@ -92,7 +92,34 @@ def shifts(
     return [Shift(key, used[key], found[key]) for key in used]
 
 
-def describe(found: Sequence[Shift], items: int, *, seed: int = 0) -> dict[str, Any]:
+def compare_sets(
+    backend: Backend,
+    exam: Sequence[ExamItem],
+    control: Sequence[ExamItem] = (),
+    *,
+    before: int = BEFORE,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """What happens to the items of an exam, beside those of a control set.
+
+    Returns:
+        model, set and control (None where none was given) as `describe` gives them, difference
+        (how much more often items of the exam fall: value, ci95) and the verdict, one sentence.
+    """
+    sets = [exam, *([control] if control else [])]
+    found = [shifts(backend, items, before=before, seed=seed) for items in sets]
+    told = [describe(own, len(items), seed) for own, items in zip(found, sets, strict=True)]
+    gap = None
+    if control:
+        falling = [np.array([one.shift < 0 for one in own]) for own in found]
+        means = _means(falling[0], seed) - _means(falling[1], seed + 1)
+        gap = _figure(float(falling[0].mean() - falling[1].mean()), means)
+    beside = told[1] if control else None
+    return {"model": backend.describe(), "set": told[0], "control": beside, "difference": gap,
+            "verdict": verdict(told[0], beside, gap)}  # fmt: skip
+
+
+def describe(found: Sequence[Shift], items: int, seed: int = 0) -> dict[str, Any]:
     """The figures of one set, with 95 % bootstrap intervals over its items.
 
     Args:
@@ -101,45 +128,31 @@ def describe(found: Sequence[Shift], items: int, *, seed: int = 0) -> dict[str, 
         seed: Of the bootstrap.
 
     Returns:
-        items, scored, falling (share of items that became less likely) and shift (mean change of
-        the log-likelihood per token), the last two as value and ci95.
+        items, scored, before (mean), falling (share of items that became less likely) and shift
+        (mean change of the log-likelihood per token), the last two as value and ci95.
     """
     if not found:
         raise UsageError(
             "no two items fit into the model's context together", fix="a model with a longer one"
         )
     values = np.array([one.shift for one in found])
-    figures = {"falling": values < 0, "shift": values}
     return {
         "items": items,
         "scored": len(found),
         "before": float(np.mean([one.before for one in found])),
-        **{
-            name: {
-                "value": float(np.mean(own)),
-                "ci95": np.quantile(_means(own, seed), (ALPHA / 2, 1 - ALPHA / 2)).tolist(),
-            }
-            for name, own in figures.items()
-        },
-    }
-
-
-def difference(exam: Sequence[Shift], control: Sequence[Shift], *, seed: int = 0) -> dict[str, Any]:
-    """How much more often items of the exam fall than those of the control set: value and ci95."""
-    falling = [np.array([one.shift < 0 for one in found]) for found in (exam, control)]
-    means = _means(falling[0], seed) - _means(falling[1], seed + 1)
-    return {
-        "value": float(np.mean(falling[0]) - np.mean(falling[1])),
-        "ci95": np.quantile(means, (ALPHA / 2, 1 - ALPHA / 2)).tolist(),
+        "falling": _figure(float(np.mean(values < 0)), _means(values < 0, seed)),
+        "shift": _figure(float(np.mean(values)), _means(values, seed)),
     }
 
 
 def _means(values: Any, seed: int) -> Any:
     """The means of bootstrap samples."""
-    draw = np.random.default_rng(seed)
-    return np.array([
-        values[draw.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES // 5)
-    ])  # fmt: skip
+    rows = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES // 5, len(values)))
+    return values[rows].mean(axis=1)
+
+
+def _figure(value: float, means: Any) -> dict[str, Any]:
+    return {"value": value, "ci95": np.quantile(means, (ALPHA / 2, 1 - ALPHA / 2)).tolist()}
 
 
 def verdict(

@@ -19,6 +19,7 @@ EXTRAS = {
     "eval": ("torch", "transformers", "sentencepiece"),
     "ray": ("ray",),
     "s3": ("s3fs",),
+    "semantic": ("sentence_transformers",),
     "notebook": ("altair", "great_tables", "itables"),
 }
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 BATCH = 4096
 """Rows whose embeddings are held at a time."""
-_LIBRARY = "sentence_transformers."
 
 Vectors = npt.NDArray[np.float32]
 
@@ -46,11 +45,22 @@ def load_encoder(folder: str | Path) -> Any:
         RefusedError: The folder names code of its own, or its weights are no safetensors.
         UsageError: The extra `semantic` is not installed.
     """
-    place = Path(folder)
-    modules = _modules(place)
-    for part in {place, *(place / str(module.get("path", "")) for module in modules)}:
+    place, listing = Path(folder), Path(folder) / "modules.json"
+    try:
+        modules = json.loads(listing.read_text(encoding="utf-8")) if listing.is_file() else []
+        kinds = {str(module["type"]): str(module["path"]) for module in modules}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise FileError(f"not a list of modules: {error}", where=str(listing)) from error
+    if foreign := [kind for kind in kinds if not kind.startswith("sentence_transformers.")]:
+        raise RefusedError(
+            f"the model names code that is not sentence-transformers': {foreign[0]}",
+            where=str(listing),
+            fix="choose a model whose modules are the library's own",
+        )
+    for part in {place, *(place / path for path in kinds.values())}:
         if part.is_dir():  # a part without weights may have no folder
             check_model(str(part))
+    fingerprint(place)
     try:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.modules import StaticEmbedding
@@ -60,7 +70,7 @@ def load_encoder(folder: str | Path) -> Any:
             fix="pip install 'medical-meadow[semantic]'",
         ) from error
     try:
-        if modules:
+        if kinds:
             return SentenceTransformer(
                 str(place), local_files_only=True, model_kwargs={"use_safetensors": True}
             )
@@ -74,32 +84,6 @@ def load_encoder(folder: str | Path) -> Any:
         raise FileError(f"no embedding model could be read: {error}", where=str(place)) from error
 
 
-def _modules(folder: Path) -> list[dict[str, Any]]:
-    """The parts that modules.json names, all of the library itself; [] for a model2vec folder."""
-    listing = folder / "modules.json"
-    if not listing.is_file() and not (folder / "model.safetensors").is_file():
-        raise FileError(
-            "no embedding model in the folder: modules.json or model.safetensors was due",
-            where=str(folder),
-            fix="name a sentence-transformers or model2vec folder of this machine",
-        )
-    if not listing.is_file():
-        return []
-    modules: list[dict[str, Any]]
-    try:
-        modules = json.loads(listing.read_text(encoding="utf-8"))
-        kinds = [str(module["type"]) for module in modules]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise FileError(f"not a list of modules: {error}", where=str(listing)) from error
-    if foreign := [kind for kind in kinds if not kind.startswith(_LIBRARY)]:
-        raise RefusedError(
-            f"the model names code that is not sentence-transformers': {foreign[0]}",
-            where=str(listing),
-            fix="choose a model whose modules are the library's own",
-        )
-    return modules
-
-
 def fingerprint(folder: str | Path) -> dict[str, str]:
     """The name of a model's folder, and a hash of its weights.
 
@@ -109,7 +93,11 @@ def fingerprint(folder: str | Path) -> dict[str, str]:
     place = Path(folder)
     found = sorted(place.rglob("*.safetensors"))
     if not found:
-        raise FileError("no embedding model in the folder", where=str(place), fix="check the path")
+        raise FileError(
+            "no embedding model in the folder",
+            where=str(place),
+            fix="name a sentence-transformers or model2vec folder of this machine",
+        )
     return {"model": place.name, "sha256": sha256_file(found[0])}
 
 

@@ -16,8 +16,8 @@ from evaluation.cli import evaluate
 from evaluation.contamination import (
     CUE,
     Shift,
+    compare_sets,
     describe,
-    difference,
     item_text,
     shifts,
     verdict,
@@ -55,15 +55,13 @@ def test_a_learned_set_falls_and_an_unseen_one_of_its_form_does_not(
     model, tokenizer = copy.deepcopy(stories[0]), stories[1]
     seen, control = invented("seen", 24), invented("control", 24)
 
-    def measured() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        backend = LocalBackend(model, tokenizer, method="plain")
-        found = [shifts(backend, items, before=3) for items in (seen, control)]
-        return describe(found[0], 24), describe(found[1], 24), difference(*found)
+    def measured() -> dict[str, Any]:
+        return compare_sets(LocalBackend(model, tokenizer, method="plain"), seen, control, before=3)
 
     before = measured()
-    assert before[0]["falling"]["value"] < 0.2
-    assert before[2]["ci95"][0] <= 0
-    assert "no evidence" in verdict(*before)
+    assert before["set"]["falling"]["value"] < 0.2
+    assert before["difference"]["ci95"][0] <= 0
+    assert "no evidence" in before["verdict"]
 
     ids = [torch.tensor(tokenizer(CUE + item_text(item))["input_ids"]) for item in seen]
     inputs, labels = pad_sequence(ids, True, 0), pad_sequence(ids, True, -100)
@@ -77,10 +75,10 @@ def test_a_learned_set_falls_and_an_unseen_one_of_its_form_does_not(
     model.eval()
 
     after = measured()
-    assert after[0]["falling"]["value"] > 0.9
-    assert after[0]["shift"]["ci95"][1] < 0
-    assert after[2]["ci95"][0] > 0
-    assert "evidence, not proof" in verdict(*after)
+    assert after["set"]["falling"]["value"] > 0.9
+    assert after["set"]["shift"]["ci95"][1] < 0
+    assert after["difference"]["ci95"][0] > 0
+    assert "evidence, not proof" in after["verdict"]
 
 
 def test_fewer_stand_in_front_where_the_context_is_short(local: Callable[..., Any]) -> None:
@@ -110,9 +108,6 @@ def test_figures_have_their_intervals() -> None:
     assert figures["falling"]["value"] == 0.75
     low, high = figures["falling"]["ci95"]
     assert 0.5 < low < 0.75 < high < 1
-    rising = [Shift(str(n), 4, 1.0) for n in range(20)]
-    assert difference(found, rising)["ci95"][0] > 0.4
-    assert difference(rising, rising)["value"] == 0
     assert "cannot be weighed" in verdict(figures, None, None)
 
 
