@@ -21,6 +21,7 @@ from meadow.cards.card import split_warning
 from meadow.corpus.commit import STAGING, claim, commit_folder, holds, open_staging
 from meadow.corpus.manifest import Manifest, SourceEntry, hash_json, library_versions
 from meadow.errors import FileError
+from meadow.exams.errata import described
 from meadow.schema import Reason
 from meadow.source import Input, Options, OriginName
 
@@ -62,7 +63,7 @@ class BuildSettings:
             "limit": self.limit,
             "excluded_ids": hash_json(sorted(self.exclude)) if self.exclude else None,
             **({"excluded": len(self.exclude)} if self.exclude else {}),
-            **({"errata": sorted(self.errata)} if self.errata else {}),
+            **({"errata": described(self.errata)} if self.errata else {}),
         }
 
 

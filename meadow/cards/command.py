@@ -26,6 +26,13 @@ def conditions(manifest: Manifest) -> list[str]:
             "`exclude_ids.txt` beside `meadow.toml`, a list with the SHA-256 "
             f"`{settings['excluded_ids']}`."
         )
+    if own := dict(settings.get("errata", {})).get("own"):
+        found.append(f"ERRATA stands for errata of the maker's own ({len(own)} faults).")
+    if model := settings.get("semantic"):
+        found.append(
+            f"MODEL stands for the embedding model `{model['model']}`, whose weights have the "
+            f"SHA-256 `{model['sha256']}`."
+        )
     if settings.get("held"):
         count = len(settings["held"])
         found.append(f"HELD stands for what was held already ({count} folders), in their order.")
@@ -62,6 +69,12 @@ def _build(manifest: Manifest) -> Iterator[str]:
         yield from ("--images", _word(options["images"]))
     if settings.get("limit"):
         yield from ("--limit", str(settings["limit"]))
+    yield from _errata(settings)
+
+
+def _errata(settings: Mapping[str, Any]) -> Iterator[str]:
+    if errata := settings.get("errata"):
+        yield from ("--errata", "ERRATA" if errata["own"] else "known")
 
 
 def _recipe(settings: Mapping[str, Any]) -> str:
@@ -82,6 +95,9 @@ def _mix(manifest: Manifest) -> Iterator[str]:
         yield from ("--accept-licence", _word(source))
     for _ in settings.get("held", ()):
         yield from ("--keep-from", "HELD")
+    yield from _errata(settings)
+    if model := settings.get("semantic"):
+        yield from ("--semantic", "MODEL", "--semantic-threshold", str(model["threshold"]))
     asked = settings.get("mix", {})
     for key in ("drop", "deduplicate", "threshold", "seed", "validation", "format"):
         if key in asked:

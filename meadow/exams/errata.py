@@ -125,6 +125,12 @@ def row_faults(errata: Iterable[Erratum]) -> dict[str, str]:
     }
 
 
+def described(faults: Iterable[str]) -> dict[str, list[str]]:
+    """Faults as settings of a folder say them: those of the known errata, and one's own."""
+    known = row_faults(read_errata([KNOWN])).keys()
+    return {"known": sorted(known & set(faults)), "own": sorted(set(faults) - known)}
+
+
 def row_fault(question: str, output: str, faults: Iterable[str]) -> str | None:
     """Which of the faults a training row has; None where it has none.
 

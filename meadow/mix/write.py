@@ -20,7 +20,7 @@ from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import NAME, Manifest, NamedFile, hash_json, library_versions
 from meadow.corpus.shards import write_parquet, write_shards
 from meadow.exams.contamination import FILE_NAME as CONTAMINATION
-from meadow.exams.errata import read_errata, row_faults
+from meadow.exams.errata import described, read_errata, row_faults
 from meadow.exams.items import ExamItem
 from meadow.exams.semantic import fingerprint
 from meadow.mix.recipe import MixRecipe, recipe_names
@@ -56,7 +56,9 @@ def mix_settings(
         ),
         # by what they hold, not by where they lie
         **(
-            {"errata": sorted(row_faults(errata))} if (errata := read_errata(recipe.errata)) else {}
+            {"errata": described(row_faults(errata))}
+            if (errata := read_errata(recipe.errata))
+            else {}
         ),
         **(
             {"semantic": fingerprint(recipe.semantic) | {"threshold": recipe.semantic_threshold}}

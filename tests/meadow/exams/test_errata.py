@@ -130,7 +130,11 @@ def test_a_build_and_a_mix_leave_faulty_rows_out_and_count_them(tmp_path: Path) 
     mended = meadow.build(["medqa"], raw=FOLDER, out=tmp_path / "mended", errata=[path])
     assert known.rows() == plain.rows() == mended.rows() + 1
     assert mended.manifest.sources["medqa"].rejected["erratum"] == 1
-    assert question_key(faulty) in mended.manifest.settings["errata"]
+    assert mended.manifest.settings["errata"]["own"] == [question_key(faulty)]
+    card = (tmp_path / "mended" / "README.md").read_text(encoding="utf-8")
+    assert "--errata ERRATA --out DIR" in card
+    assert "errata of the maker's own (1 faults)" in card
+    assert "--errata known --out DIR" in (tmp_path / "known" / "README.md").read_text("utf-8")
     assert "errata" not in plain.manifest.settings
 
     mixed = meadow.mix("full", corpus=plain, out=tmp_path / "mix", errata=[str(path)],
