@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -19,7 +20,6 @@ from meadow.models.loading import template_trained_in
 from meadow.samples import FOLDER
 
 if TYPE_CHECKING:
-    from evaluation.backend import Backend
     from evaluation.run import Progress, Settings
 
 SAMPLE = "sample"
@@ -72,7 +72,7 @@ def evaluate() -> None:
               "the model was trained with, else chat over --chat, else medalpaca.")  # fmt: skip
 @click.option("--thinking", help="on, off, or budget N: what a chat template is told, and after "
               "how many tokens thinking is closed.")  # fmt: skip
-@click.argument("thinking_tokens", metavar="", nargs=-1, type=int)
+@click.argument("thinking_tokens", metavar="", nargs=-1)
 @click.option("--shots", default=0, type=click.IntRange(0), help="Few-shot examples.")
 @click.option("--shots-file", type=click.Path(path_type=Path), help="The exam's dev file for them.")
 @click.option("--cut", default="stem", type=click.Choice(["stem", "left"]),
@@ -117,25 +117,13 @@ def run_command(as_json: bool, dry_run: bool, out: Path | None, **options: Any) 
     thinking, budget = _thinking(options)
     served = options["chat"] and set(modes) <= set(GENERATED)
     trained = None if options["base_urls"] else template_trained_in(options["model"])
-    framing = Framing(
-        options["template"] or trained or ("chat" if served else "medalpaca"),
-        shots,
-        options["cut"],
-        options["permute"],
-        options["stem_blind"],
-        thinking,
-    )
-    settings = Settings(
-        items[0].exam,
-        modes,
-        framing,
-        options["seed"],
-        options["samples"],
-        options["max_new_tokens"],
-        budget,
-    )
+    template = options["template"] or trained or ("chat" if served else "medalpaca")
+    framing = Framing(template, shots, options["cut"], options["permute"], options["stem_blind"],
+                      thinking)  # fmt: skip
+    settings = Settings(items[0].exam, modes, framing, options["seed"], options["samples"],
+                        options["max_new_tokens"], budget)  # fmt: skip
     if options["preview"]:
-        prompts = preview(_prompter(options), items, settings, options["preview"])
+        prompts = preview(_backend(options, settings), items, settings, options["preview"])
         for prompt in () if as_json else prompts:
             click.echo(f"{prompt['item_id']} {prompt['mode']}\n{prompt['prompt']}\n"
                        f"{prompt['token_ids']}\n")  # fmt: skip
@@ -192,38 +180,18 @@ def _shots(exam: str, path: Path | None, count: int) -> tuple[ExamItem, ...]:
 
 def _thinking(options: dict[str, Any]) -> tuple[bool | None, int]:
     """(what a template is told, budget) of `--thinking on|off|budget N`."""
-    word, _, number = (options["thinking"] or "").replace("=", " ").partition(" ")
-    tokens = [*map(int, number.split()), *options["thinking_tokens"]] if _digits(number) else []
-    if word == "budget" and len(tokens) == 1 and tokens[0] > 0 and not options["chat"]:
-        return True, tokens[0]
-    if word in ("on", "off", "") and not number and not options["thinking_tokens"]:
-        return {"on": True, "off": False, "": None}[word], 0
-    raise UsageError(
-        "a chat route cannot be told when to stop thinking"
-        if word == "budget" and options["chat"]
-        else f"unknown thinking {options['thinking']!r}",
-        fix="--thinking on, off, or (without --chat) budget N",
-    )
+    text = " ".join([(options["thinking"] or "").replace("=", " "), *options["thinking_tokens"]])
+    found = re.fullmatch(r"(on|off)?|budget ([1-9]\d{0,6})", text.strip())
+    if found is None or (found[2] and options["chat"]):
+        raise UsageError(
+            f"thinking {text.strip()!r} is not possible here",
+            fix="--thinking on, off, or (without --chat, whose server cannot be stopped) budget N",
+        )
+    return {"off": False, "on": True}.get(found[1], True if found[2] else None), int(found[2] or 0)
 
 
-def _digits(text: str) -> bool:
-    return not text or text.isdecimal()
-
-
-def _prompter(options: dict[str, Any]) -> Any:
-    """What makes a run's prompts, without weights and without a request."""
-    if options["base_urls"]:
-        from evaluation.server import HttpBackend
-
-        return HttpBackend(options["base_urls"], options["model"], chat=options["chat"])
-    from evaluation.local import prompter
-
-    return prompter(
-        options["model"], revision=options["revision"], max_length=options["max_length"]
-    )
-
-
-def _backend(options: dict[str, Any], settings: Settings) -> Backend:
+def _backend(options: dict[str, Any], settings: Settings) -> Any:
+    """The checkpoint; for a preview only what makes its prompts, without weights or a request."""
     if options["base_urls"]:
         from evaluation.server import HttpBackend
 
@@ -233,18 +201,21 @@ def _backend(options: dict[str, Any], settings: Settings) -> Backend:
             chat=options["chat"],
             thinking=settings.framing.thinking,
         )
-        backend.probe(settings.modes)
+        if not options["preview"]:
+            backend.probe(settings.modes)
         return backend
-    from evaluation.local import load
+    from evaluation.local import load, prompter
 
+    where = {name: options[name] for name in ("revision", "max_length")}
+    if options["preview"]:
+        return prompter(options["model"], **where)
     return load(
         options["model"],
         adapter=options["adapter"],
         dtype=options["dtype"],
-        revision=options["revision"],
         budget=options["batch_tokens"],
-        max_length=options["max_length"],
         method=options["scorer"],
+        **where,
     )
 
 
@@ -434,7 +405,10 @@ def export_command(folder: Path, out: Path | None, dry_run: bool, as_json: bool)
 @click.option("--flips", is_flag=True, help="List the questions that only one run has right.")
 @json_option
 def compare(runs: tuple[Path, ...], margin: float, flips: bool, as_json: bool) -> None:
-    """Compare evaluation runs, paired: a difference, or equality within a margin."""
+    """Compare evaluation runs, paired.
+
+    Says of each mode whether a difference is shown, or equality within the margin.
+    """
     finish = Finish(as_json=as_json)
     from evaluation.compare import compare as compare_runs
     from evaluation.compare import sentence

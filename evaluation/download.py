@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from meadow.atomic import sha256_file, write_json
 from meadow.config import did_you_mean
 from meadow.errors import FileError, UpstreamChangedError, UsageError
+from meadow.exams.items import MMLU_SUBJECTS
 from meadow.net.hub import HubClient
 
 LOCK = "exams.lock.json"
@@ -44,8 +45,6 @@ class Remote:
     revision: str | None = None
 
 
-SUBJECTS = ("anatomy", "clinical_knowledge", "college_biology", "college_medicine",
-            "medical_genetics", "professional_medicine")  # fmt: skip
 REMOTES: dict[str, Remote] = {
     "usmle_self_assessment": Remote(
         "medalpaca/medical_meadow_usmle_self_assessment",
@@ -60,7 +59,8 @@ REMOTES: dict[str, Remote] = {
         "e04abdc0672c54547fa1dbe36cfefc000e4f2657",
     ),
     "mmlu_medical": Remote(
-        "cais/mmlu", tuple(f"{subject}/test-00000-of-00001.parquet" for subject in SUBJECTS)
+        "cais/mmlu",
+        tuple(f"{subject}/test-00000-of-00001.parquet" for subject in sorted(MMLU_SUBJECTS)),
     ),
     "medmcqa": Remote("openlifescienceai/medmcqa", ("data/validation-00000-of-00001.parquet",)),
     "pubmedqa": Remote("qiaojin/PubMedQA", ("pqa_labeled/train-00000-of-00001.parquet",)),

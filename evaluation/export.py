@@ -32,7 +32,7 @@ def export_harness(run: Finished, out: Path) -> list[Path]:
             "output_type": "multiple_choice" if mode in SCORED else "generate_until",
             "num_fewshot": shots,
             "metric_list": [{"metric": "acc"}],
-            "metadata": {"version": 1, "prompt_sha256": run.run["settings"]["prompt_sha256"]},
+            "metadata": {"version": 1, "prompt_sha256": run.run["prompts_sha256"]},
         }
         samples[task] = {"original": len(run.items), "effective": n}
     document = {
@@ -81,7 +81,7 @@ def _sample(run: Finished, row: dict[str, Any], index: int) -> dict[str, Any]:
         "filter": "none",
         "metrics": ["acc"],
         "doc_hash": hashlib.sha256(text.encode()).hexdigest(),
-        "prompt_hash": run.run["settings"]["prompt_sha256"],
+        "prompt_hash": hashlib.sha256(row["prompt"].encode()).hexdigest(),
         "target_hash": hashlib.sha256(str(row["gold"]).encode()).hexdigest(),
         "acc": float(row["correct"]),
     }
@@ -106,7 +106,7 @@ def export_model_index(run: Finished, out: Path) -> Path:
                 "n": cell["n"],
                 "ci95": [round(value, 4) for value in cell["ci95"]],
                 "chance": round(run.summary["chance"], 4),
-                "prompt_sha256": run.run["settings"]["prompt_sha256"][:16],
+                "prompt_sha256": run.run["prompts_sha256"][:16],
                 "run": run.run["key"][:16],
             },
         )

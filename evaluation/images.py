@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from meadow.corpus.manifest import hash_json
-from meadow.exams.items import ExamItem, load_exam
+from meadow.exams.items import eligible, load_exam
 from meadow.exams.usmle import IMAGE_READINGS, USMLE_ROWS
 
 EXAM = "usmle_self_assessment"
@@ -28,7 +28,8 @@ def audit(paths: Sequence[Path]) -> dict[str, Any]:
     steps = list(dict.fromkeys(str(item.step) for item in first))
     questions = {step: sum(item.step == step for item in first) for step in steps}
     counts = {
-        name: {step: _scored(items, step) for step in steps} for name, items in readings.items()
+        name: {step: sum(item.step == step for item in eligible(items)) for step in steps}
+        for name, items in readings.items()
     }
     rows = []
     for index, item in enumerate(first):
@@ -51,7 +52,7 @@ def audit(paths: Sequence[Path]) -> dict[str, Any]:
         "counts": counts,
         "readme_2023": README_2023 if questions == USMLE_ROWS else {},
         "manifests": {
-            name: hash_json([item.item_id for item in items if not item.exclusion_reason])
+            name: hash_json([item.item_id for item in eligible(items)])
             for name, items in readings.items()
         },
         "items": rows,
@@ -86,7 +87,3 @@ def lines(document: dict[str, Any]) -> list[str]:
 
 def _line(name: str, counts: Sequence[int]) -> str:
     return f"{name:14}" + "  ".join(f"{count:>7}" for count in counts)
-
-
-def _scored(items: Sequence[ExamItem], step: str) -> int:
-    return sum(item.step == step and item.exclusion_reason is None for item in items)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -68,7 +67,7 @@ class LocalBackend(Prompter):
     Args:
         model: In memory; switched to eval mode while it works, and back.
         tokenizer: Its own.
-        identity: What names the model; by default a fingerprint of its weights.
+        identity: What names the model and its weights.
         budget: Tokens per batch.
         max_length: Context to use; by default the model's.
         method: "auto" proves the trie scorer first; "trie" and "plain" choose.
@@ -89,7 +88,7 @@ class LocalBackend(Prompter):
         self.budget = budget
         self.method = method
         self.together = GENERATED_TOGETHER.get(model.device.type, 8)
-        self.identity = identity or {"name": "in memory", "weights": fingerprint(model)}
+        self.identity = identity or {"name": "in memory"}
         self._scorers: list[Scorer] = []
 
     def describe(self) -> dict[str, Any]:
@@ -237,19 +236,6 @@ def context_length(config: Any, tokenizer: Any) -> int:
             return value
     value = getattr(tokenizer, "model_max_length", None)
     return value if isinstance(value, int) and value < UNLIMITED else DEFAULT_CONTEXT
-
-
-def fingerprint(model: Any) -> str:
-    """A hash of a model in memory: names, shapes and 64 values of each tensor."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        if not isinstance(tensor, torch.Tensor):
-            continue
-        flat = tensor.detach().reshape(-1)
-        step = max(1, flat.numel() // 64)
-        values = flat[::step][:64].float().cpu().numpy().tobytes()
-        digest.update(f"{name}{tuple(tensor.shape)}".encode() + values)
-    return digest.hexdigest()
 
 
 def tokenizer_hash(tokenizer: Any) -> str:

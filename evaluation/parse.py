@@ -206,7 +206,7 @@ def _letter_and_text(text: str, options: Options) -> Parsed | None:
     )
     if found is None:  # "B Warfarin": a letter only where an option's text follows
         found = re.match(rf"({_labels(options)})\s+(\S.*)", text, re.DOTALL)
-        if found is None or _nearest(found.group(2).partition("\n")[0], options)[1] < FUZZY:
+        if found is None or _nearest(found[2].partition("\n")[0], options)[1] < FUZZY:
             return None
     letter, rest = found.group(1), found.group(2).strip().partition("\n")[0]
     others = {_label(mark) for mark in _listed(text, options)} - {letter}
@@ -291,7 +291,8 @@ _DENIED = (
 )
 _AFFIRMED = (
     r"\b(?:correct|right|true|best|preferred|(?:most|more)\s+"
-    r"(?:appropriate|likely|suitable|accurate|probable|consistent)|answer|first[-\s]line|(?:of|treatment\s+of)\s+choice|fits)\b"
+    r"(?:appropriate|likely|suitable|accurate|probable|consistent)|answer|"
+    r"first[-\s]line|of\s+choice|fits)\b"
 )
 
 
@@ -307,7 +308,8 @@ def _remarks(text: str, options: Options) -> list[tuple[re.Match[str], bool | No
     found = []
     for place, mark in enumerate(marks):
         remark = text[mark.end() : marks[place + 1].start() if place + 1 < len(marks) else None]
-        for _, option in options:  # "Right coronary artery" is no praise
+        for option in (text for _, text in options if len(text) > 3):
+            # "Right coronary artery" is no praise
             remark = re.sub(re.escape(option), " ", remark, flags=re.IGNORECASE)
         remark = re.sub(rf"(?i)(?:{_BEFORE})\s*$", "", remark)  # that is said of the next one
         found.append((mark, False if _denied_before(mark, text) else _verdict(remark)))
@@ -339,9 +341,8 @@ def _concluded(text: str, options: Options) -> Parsed | None:
 def _denied_before(mark: re.Match[str], text: str) -> bool:
     """Whether a label is named as what it is not: "not A", "rather than B"."""
     before = text[max(0, mark.start() - 24) : mark.start(mark.lastindex or 0)]
-    return bool(
-        re.search(rf"(?i)(?:{_BEFORE})\s+(?:be\s+)?(?:option\s+|choice\s+)?[(\[]?$", before)
-    )
+    end = r"\s+(?:be\s+)?(?:option\s+|choice\s+)?[(\[]?$"
+    return re.search(rf"(?i)(?:{_BEFORE}){end}", before) is not None
 
 
 _BEFORE = r"\bnot|n't|\bnor|\bneither|\brather\s+than|\binstead\s+of|\bover"
@@ -349,33 +350,25 @@ _BEFORE = r"\bnot|n't|\bnor|\bneither|\brather\s+than|\binstead\s+of|\bover"
 
 def _option_text(text: str, options: Options) -> Parsed | None:
     """The text of one option, without its letter."""
-    nearest, share = _nearest(text, options)
-    if share >= FUZZY and not _listed(text, options):
-        return Parsed(nearest, "option text", text[:80], Status.REPAIRED)
-    stated = re.findall(
+    found = [] if _listed(text, options) else [text]
+    found += re.findall(
         r"(?i)\b(?:answer|choice|option)\b\s*(?:is|would\s+be|[:\u2013-])\s*(?:the\s+)?(.+)", text
-    )
-    if stated:
-        nearest, share = _nearest(stated[-1], options)
+    )[-1:]
+    for said in found:
+        nearest, share = _nearest(said, options)
         if share >= FUZZY:
-            return Parsed(nearest, "option text", stated[-1][:80], Status.REPAIRED)
+            return Parsed(nearest, "option text", said[:80], Status.REPAIRED)
     return None
 
 
 def _text_inside(text: str, options: Options) -> Parsed | None:
     """The text of one option in what is said, where no other's is."""
-    key = f" {_key(text)} "
-    inside = [label for label, option in options if _key(option) and f" {_key(option)} " in key]
-    wordy = [label for label in inside if len(_key(dict(options)[label])) >= 4]
+    said = f" {_key(text)} "
+    keys = {label: key for label, option in options if len(key := _key(option)) >= 4}
+    inside = {label: key for label, key in keys.items() if f" {key} " in said}
     # an option's text inside another's ("sodium", "sodium and potassium") is that other's
-    kept = [
-        label
-        for label in wordy
-        if not any(
-            other != label and _key(dict(options)[label]) in _key(dict(options)[other])
-            for other in wordy
-        )
-    ]
+    others = inside.values()
+    kept = [k for k, own in inside.items() if not any(own in o and own != o for o in others)]
     if len(kept) == 1 and not re.search(r"\b(?:not|except|unlikely|rule out)\b", text.lower()):
         return Parsed(kept[0], "option text inside", text[:80], Status.REPAIRED)
     if len(kept) > 1:
@@ -388,9 +381,7 @@ def _mentioned(text: str, options: Options) -> Parsed | None:
     own = _labels(options)
     weak = re.finditer(rf"(?:^|[\s(\[,/])({own})(?=[):.\],/]|\s+(?:or|and)\s|$)", text)
     kept = {mark[1] for mark in weak if not _denied_before(mark, text)}
-    remarks = [
-        (mark, said) for mark, said in _remarks(text, options) if not mark[4] or said is False
-    ]
+    remarks = [(m, said) for m, said in _remarks(text, options) if not m[4] or said is False]
     kept |= {_label(mark) for mark, _ in remarks}
     kept -= {_label(mark) for mark, said in remarks if said is False}
     if len(kept) > 1:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 from evaluation import generate
 from evaluation.backend import Backend, Batches
 from evaluation.journal import Journal
-from evaluation.modes import GENERATED, kinds_of, parse_modes, scored_rows
+from evaluation.modes import GENERATED, kinds_of, scored_rows
 from evaluation.questions import Framing, Sheet, make_sheet
 from evaluation.results import (
     FORMAT,
@@ -30,8 +30,7 @@ from evaluation.results import (
     items_table,
     predictions_table,
 )
-from evaluation.stats import chance_level
-from evaluation.summary import cell, read_contamination, summarise
+from evaluation.summary import read_contamination, summarise
 from evaluation.trie import Score, tokenize
 from meadow.atomic import locked, write_json
 from meadow.corpus.manifest import hash_json
@@ -40,7 +39,7 @@ from meadow.errors import FileError, UsageError
 from meadow.exams.items import ExamItem, eligible
 from meadow.models.machine import ProcessGroup, hardware, versions
 from meadow.net.redaction import hide_secrets
-from meadow.prompt import EXAM_CUE, EXAM_INSTRUCTION, exam_prompt, stop_texts
+from meadow.prompt import stop_texts
 
 LIBRARIES = ("medical-meadow", "torch", "transformers", "tokenizers", "peft", "numpy", "pyarrow")
 """On which a number can depend."""
@@ -90,67 +89,11 @@ class Settings:
             "exam": self.exam,
             "modes": list(self.modes),
             "framing": framing,
-            "prompt_sha256": prompt_hash(self.framing),
             "seed": self.seed,
             "samples": self.samples,
             "max_new_tokens": self.max_new_tokens,
             "thinking_budget": self.thinking_budget,
         }
-
-
-def prompt_hash(framing: Framing) -> str:
-    """A hash of the prompt's fixed bytes."""
-    if framing.template == "chat":
-        return hash_json(["chat", EXAM_INSTRUCTION, EXAM_CUE])
-    return hash_json(exam_prompt(framing.template, "{question}", [("A", "{a}"), ("B", "{b}")]))
-
-
-def evaluate(
-    model: Any,
-    tokenizer: Any,
-    items: Sequence[ExamItem],
-    modes: str | Iterable[str],
-    out_dir: Path,
-    *,
-    exam: str = "",
-    name: str = "in memory",
-    template: str = "medalpaca",
-    limit: int | None = None,
-    seed: int = 0,
-    contamination: Path | None = None,
-    budget: int = 0,
-) -> dict[str, Any]:
-    """Score a model in memory on items and write a run folder.
-
-    Args:
-        model: A causal language model.
-        tokenizer: Its own.
-        items: Of one exam; excluded ones are left out and counted.
-        modes: "letter,option,text,generate" or a list.
-        out_dir: The run's folder; a run that was killed there continues.
-        exam: By default the items' own.
-        name: What the report calls the checkpoint.
-        template: Of the prompt.
-        limit: Only the first so many items.
-        seed: Of sampled modes.
-        contamination: A mix whose contamination.parquet gives the strata.
-        budget: Tokens per batch.
-
-    Returns:
-        The content of summary.json.
-    """
-    from evaluation.local import LocalBackend, fingerprint
-
-    backend = LocalBackend(
-        model, tokenizer, identity={"name": name, "weights": fingerprint(model)}, budget=budget
-    )
-    settings = Settings(
-        exam=exam or (items[0].exam if items else ""),
-        modes=parse_modes(modes),
-        framing=Framing(template=template),
-        seed=seed,
-    )
-    return run(backend, items, settings, out_dir, limit=limit, contamination=contamination)
 
 
 def letter_accuracy(
@@ -168,9 +111,7 @@ def letter_accuracy(
     """
     from evaluation.local import LocalBackend
 
-    backend = LocalBackend(
-        model, tokenizer, identity={"name": "in memory"}, budget=budget, method="auto"
-    )
+    backend = LocalBackend(model, tokenizer, budget=budget)
     settings = Settings(items[0].exam if items else "", ("letter",), Framing(template=template))
     chosen = eligible(items)
     sheet = _sheet(chosen, settings, backend)
@@ -178,17 +119,10 @@ def letter_accuracy(
     results: dict[str, Any] = {}
     for index in range(len(batches.members)):
         results |= _score(backend, batches, index)
-    rows = _scored_rows(sheet, settings, results)
-    found = cell(rows)
-    return {
-        "exam": settings.exam,
-        "accuracy": found["accuracy"],
-        "ci95": found["ci95"],
-        "n": found["n"],
-        "chance": chance_level([len(item.options) for item in chosen]),
-        "n_truncated": sum(row["truncated"] and row["scorable"] for row in rows),
-        "n_unscorable": sum(not row["scorable"] for row in rows),
-    }
+    summary = summarise(settings.exam, _scored_rows(sheet, settings, results))
+    whole = ("exam", "chance", "n_truncated", "n_unscorable")
+    letter = {name: summary["modes"]["letter"][name] for name in ("accuracy", "ci95", "n")}
+    return {**{name: summary[name] for name in whole}, **letter}
 
 
 def run(
@@ -367,20 +301,21 @@ def _compute(
         chunks = [able[start : start + size] for start in range(0, len(able), size)]
         keys = [[generate.unit_key(mode, question) for question in chunk] for chunk in chunks]
         tokens = settings.new_tokens(mode, backend.limit)
+        draw = partial(
+            generate.draw,
+            backend,
+            mode,
+            seed=settings.seed,
+            samples=settings.samples,
+            tokens=tokens,
+            budget=min(settings.thinking_budget, tokens // 2),
+            stop=stop,
+        )
+        work_off(mode, keys, partial(_of_chunk, draw, chunks))
 
-        def draw(index: int, mode: str = mode, chunks: Any = chunks, tokens: int = tokens) -> Any:
-            return generate.draw(
-                backend,
-                mode,
-                chunks[index],
-                seed=settings.seed,
-                samples=settings.samples,
-                tokens=tokens,
-                budget=min(settings.thinking_budget, tokens // 2),
-                stop=stop,
-            )
 
-        work_off(mode, keys, draw)
+def _of_chunk(draw: Callable[[Any], dict[str, Any]], chunks: Any, index: int) -> dict[str, Any]:
+    return draw(chunks[index])
 
 
 def _score(backend: Backend, batches: Batches, index: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -72,7 +73,7 @@ class HttpBackend:
         self.chat = chat
         self.thinking = thinking
         if chat:
-            self.tokenizer = _Framed()
+            self.tokenizer = SERVED
         self.together = WORKERS * len(self.urls)
         self.client = client or _client(self.urls)
         self.policy = policy
@@ -312,18 +313,13 @@ def _text(value: Any) -> str:
     return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else ""
 
 
-class _Framed:
-    """Stands for the chat template of a server, which frames the user's text itself."""
-
-    chat_template = "{{ messages[0]['content'] }}"
-
-    def get_chat_template(self) -> str:
-        """The template's text."""
-        return self.chat_template
-
-    def apply_chat_template(self, conversation: list[dict[str, str]], **_: Any) -> str:
-        """The user's text."""
-        return conversation[0]["content"] + "\n\n"
+_USERS_TEXT = "{{ messages[0]['content'] }}\n\n"
+SERVED = SimpleNamespace(
+    chat_template=_USERS_TEXT,
+    get_chat_template=lambda: _USERS_TEXT,
+    apply_chat_template=lambda turns, **_: f"{turns[0]['content']}\n\n",
+)
+"""Stands for the chat template of a server, which frames the user's text itself."""
 
 
 def _said(message: dict[str, Any]) -> str:

@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 
-from evaluation import run as runs
 from evaluation.backend import Batches
 from evaluation.journal import Journal
 from evaluation.modes import parse_modes
 from evaluation.questions import Framing, ask, fit
-from evaluation.run import Settings, evaluate, letter_accuracy, run
+from evaluation.run import Settings, letter_accuracy, run
 from evaluation.trie import Score
 from meadow.atomic import locked
 from meadow.corpus.shards import read_parquet
@@ -77,7 +76,7 @@ def test_the_files_of_a_run(whole: Path, items: list[ExamItem]) -> None:
     document = json.loads((whole / "run.json").read_text())
     assert document["work"]["scorer"] == ["trie"]
     assert document["model"]["weights"]
-    assert document["settings"]["prompt_sha256"]
+    assert document["prompts_sha256"]
     assert read_parquet(whole / "items.parquet").num_rows == len(items)
 
 
@@ -158,12 +157,12 @@ def test_process_groups_give_the_same_predictions(
 
 
 def test_another_run_in_the_folder_and_a_folder_in_use_are_refused(
-    whole: Path, random_model: tuple[Any, Any], items: list[ExamItem]
+    whole: Path, local: Any, items: list[ExamItem]
 ) -> None:
     with pytest.raises(UsageError, match="another run"):
-        evaluate(*random_model, items, "letter", whole)
+        run(local(), items, settings("letter"), whole)
     with locked(whole), pytest.raises(LockedError):
-        evaluate(*random_model, items, "letter", whole)
+        run(local(), items, settings("letter"), whole)
 
 
 def test_a_broken_line_in_the_middle_is_an_error(tmp_path: Path) -> None:
@@ -175,13 +174,13 @@ def test_a_broken_line_in_the_middle_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_callback_score_is_the_runs(
-    tmp_path: Path, random_model: tuple[Any, Any], items: list[ExamItem]
+    tmp_path: Path, random_model: tuple[Any, Any], local: Any, items: list[ExamItem]
 ) -> None:
     model, tokenizer = random_model
     model.train()
     light = letter_accuracy(model, tokenizer, items)
     assert model.training
-    summary = evaluate(model, tokenizer, items, ["letter"], tmp_path, name="callback")
+    summary = run(local(), items, settings("letter"), tmp_path)
     assert model.training
     model.eval()
     cell = summary["modes"]["letter"]
@@ -298,7 +297,6 @@ def test_the_runs_key_holds_what_matters(items: list[ExamItem]) -> None:
     made = [settings("letter"), settings("option"), settings("letter", template="short"),
             settings("letter", cut="left"), settings("letter", shots=(items[0],))]  # fmt: skip
     assert len({json.dumps(one.to_json()) for one in made}) == len(made)
-    assert runs.prompt_hash(Framing()) != runs.prompt_hash(Framing(template="short"))
 
 
 def test_scores_stand_with_and_without_errata(

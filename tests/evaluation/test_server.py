@@ -14,6 +14,7 @@ from werkzeug import Request, Response
 
 from evaluation import server as http
 from evaluation.modes import parse_modes
+from evaluation.questions import REASON, Framing
 from evaluation.run import Settings, run
 from evaluation.server import HttpBackend
 from meadow.corpus.shards import read_parquet
@@ -180,3 +181,51 @@ def test_a_server_that_stays_down_is_an_error_with_a_way_on(serve: Any) -> None:
         free = probe.getsockname()[1]
     with pytest.raises(NetworkError, match="ConnectError"):
         HttpBackend([f"http://127.0.0.1:{free}"], "random", policy=SOON).probe(["letter"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "pred", "status"),
+    [
+        ({"chat": True}, {"content": "### Answer\nB"}, "B", "parsed"),
+        ({"chat": True}, {"content": "C", "reasoning_content": "It is B."}, "C", "parsed"),
+        ({"chat": True}, {"content": None, "reasoning": "The answer is B."}, None, "truncated"),
+        ({"chat": True, "thinking": False}, {"content": "A"}, "A", "parsed"),
+    ],
+)
+def test_a_chat_route_gets_the_users_text_alone(
+    httpserver: HTTPServer, sample_items: list[ExamItem], tmp_path: Path, options: dict[str, Any],
+    message: dict[str, Any], pred: str | None, status: str,
+) -> None:  # fmt: skip
+    seen = []
+
+    def answer(request: Request) -> Response:
+        seen.append(request.get_json())
+        return Response(json.dumps({"choices": [{"message": message, "finish_reason": "length"}]}))
+
+    httpserver.expect_request("/v1/chat/completions").respond_with_handler(answer)
+    backend = HttpBackend([httpserver.url_for("/v1")], "m", policy=SOON, **options)
+    settings = Settings("sample", parse_modes("cot"), Framing(template="chat"))
+    run(backend, sample_items[:1], settings, tmp_path)
+    (body,) = seen
+    (turn,) = body["messages"]
+    assert "stop" not in body
+    assert body.get("chat_template_kwargs") == (
+        {"enable_thinking": False} if "thinking" in options else None
+    )
+    assert "###" not in turn["content"]
+    assert turn["content"].endswith(REASON)
+    (row,) = read_parquet(tmp_path / "predictions.parquet").to_pylist()
+    assert (row["pred"], row["status"], row["prompt"].strip()) == (pred, status, turn["content"])
+
+
+def test_alpacas_frame_brings_its_stops(
+    serve: Any, sample_items: list[ExamItem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = serve("silent")
+    seen = []
+    post = backend._post
+    monkeypatch.setattr(
+        backend, "_post", lambda u, p, body: (seen.append(body), post(u, p, body))[1]
+    )
+    scored(backend, sample_items[:1], tmp_path, "generate")
+    assert "\n###" in seen[0]["stop"]
