@@ -100,7 +100,8 @@ class RawTexts:
             have. An item is what the format gives: a row of a table, a JSON value, an XML element
             (its attributes where it holds nothing else).
         key: `source_id` of a row -> its key.
-        html: Whether the texts are HTML.
+        markup: What the texts are written in; of a page in wikitext each section is a row, whose
+            anchor follows the key behind "#".
         columns: The names of the columns of a table without a header.
         element: The XML element that is an item; "" for the whole document.
         member: The member of an archive that holds the rows; "" for all.
@@ -114,7 +115,7 @@ class RawTexts:
 
     texts: Callable[[Any, str], Iterable[tuple[str | None, Mapping[str, str]]]]
     key: Callable[[str], str] = str
-    html: bool = False
+    markup: Literal["", "html", "wikitext"] = ""
     columns: tuple[str, ...] = ()
     element: str = ""
     member: str = ""

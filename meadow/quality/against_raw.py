@@ -24,7 +24,7 @@ from meadow.atomic import sha256_file
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import SourceEntry
 from meadow.quality.check import Finding
-from meadow.quality.raw_words import html_words, read_items, tokens
+from meadow.quality.raw_words import html_words, read_items, tokens, wiki_sections
 from meadow.schema import Style
 from meadow.source import OriginName, RawTexts
 from meadow.sources import SOURCES
@@ -125,7 +125,7 @@ def _compare_source(
         rows = [
             _Row(
                 row["id"],
-                {column: tokens(row[column] or "", marked=told.html) for column in TEXTS},
+                {column: tokens(row[column] or "", marked=bool(told.markup)) for column in TEXTS},
                 tuple(json.loads(row["meta"]).get("repairs", ())),
                 told.key(row["source_id"]) if row["source_id"] is not None else None,
             )
@@ -175,9 +175,9 @@ def _trace(rows: Sequence[_Row], files: Iterable[Path], told: RawTexts) -> None:
         for place, key, texts in _raw_texts(path, told, by_key):
             raw: dict[str, list[str]] = {}
             if key is None or key in by_key:
-                reading = html_words if told.html else str
+                reading = html_words if told.markup else str
                 raw = {
-                    column: tokens(reading(text), marked=told.html)
+                    column: tokens(reading(text), marked=bool(told.markup))
                     for column, text in texts.items()
                 }
             if key is not None:
@@ -221,10 +221,28 @@ def _raw_texts(
                 continue
             item = {**item, "parent": parents[item[told.parent[0]]]}
         try:
-            for key, texts in told.texts(item, name):
+            for key, texts in _sections(told.texts(item, name), told.markup):
                 yield f"{name}, item {number}" + (f", {key}" if key else ""), key, texts
         except (KeyError, TypeError, AttributeError, IndexError):
             continue  # no row can come of it; one that did would not be traced
+
+
+def _sections(
+    rows: Iterable[tuple[str | None, Mapping[str, str]]], markup: str
+) -> Iterator[tuple[str | None, Mapping[str, str]]]:
+    """The rows, and of those in wikitext each section as HTML under the key that its anchor makes."""
+    if markup != "wikitext":
+        yield from rows
+        return
+    for key, texts in rows:
+        for column, text in texts.items():
+            seen: Counter[str] = Counter()
+            for heading, html in wiki_sections(text):
+                anchor = heading.replace(" ", "_")
+                seen[anchor.casefold()] += 1
+                count = seen[anchor.casefold()]
+                anchor += f"_{count}" if heading and count > 1 else ""
+                yield f"{key}#{anchor}" if anchor else key, {column: html}
 
 
 def _judge(row: _Row, told: RawTexts, found: Comparison) -> None:

@@ -332,3 +332,51 @@ def tokens(text: str, *, marked: bool = False) -> list[str]:
 
 def _plain(run: str) -> str:
     return unicodedata.normalize("NFKC", run).translate(_DASHES)
+
+
+UNREAD = "\ufffc"
+"""What stands for a template or a formula, whose words this reader does not know."""
+_WIKI = (
+    (r"(?is)<!--.*?(?:-->|\Z)|<(ref|gallery|timeline)\b(?:[^<>]*/>|.*?</\1\s*>)", ""),
+    (r"(?is)<(math|chem|score|graph)\b.*?</\1\s*>", UNREAD),
+    (r"\{\{(?:[^{}]|\{(?!\{)|\}(?!\}))*\}\}", UNREAD),
+    (r"\[(?:https?:|ftp:)?//[^][\s]+ ?([^][]*)\]", r" \1 "),
+    (r"(?i)\[\[ *:?(?:file|image|category|media|[a-z]{2,3}) *:[^][]*\]\]|__[A-Z]+__", ""),
+    (r"\[\[(?! *(?:[Ff]ile|[Ii]mage) *:)(?:[^][|]*\|)*([^][|]*)\]\]", r"\1"),
+)
+"""Innermost first, again until nothing is left."""
+_WIKI_LINES = (
+    (r"'{2,}", ""),
+    (r"(?m)^[ \t:]*\{\|.*|^[ \t]*\|[-}].*", ""),
+    (r"(?m)^[ \t]*(?:\|\+|[|!])(?:[^][|\n]*=[^][|\n]*\|(?!\|))?", " "),
+    (r"(?:\|\||!!)(?:[^][|\n]*=[^][|\n]*\|(?!\|))?", " "),
+)
+_HEADING = re.compile(r"^(={1,6})[ \t]*(.+?)[ \t]*\1[ \t]*$", re.MULTILINE)
+
+
+def wiki_sections(text: str) -> Iterator[tuple[str, str]]:
+    """The sections of a page in wikitext as (heading, HTML); the lead has no heading."""
+    before = ""
+    while before != text:
+        before = text
+        for pattern, replacement in _WIKI:
+            text = re.sub(pattern, replacement, text)
+    first, *rest = _HEADING.split(text)
+    yield "", _wiki_html(first)
+    for heading, body in zip(rest[1::3], rest[2::3], strict=True):
+        yield re.sub(r"'{2,}|<[^<>]*>", "", heading).strip(), _wiki_html(body)
+
+
+def _wiki_html(text: str) -> str:
+    for pattern, replacement in _WIKI_LINES:
+        text = re.sub(pattern, replacement, text)
+    lines, numbers = [], [0] * 20
+    for line in text.split("\n"):
+        marks = re.match(r"[*#:;]{0,20}", line)
+        depth = marks.end() if marks else 0
+        numbers[depth:] = [0] * (20 - depth)
+        if depth and line[depth - 1] == "#":
+            numbers[depth - 1] += 1
+            line = f"{numbers[depth - 1]}. {line[depth:]}"
+        lines.append(line if line.startswith(" ") else line[depth:] if line[:1] in "*:;" else line)
+    return "<br>".join(lines)

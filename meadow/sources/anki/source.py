@@ -395,7 +395,7 @@ SOURCE = Source(
         raw_texts=RawTexts(
             raw_texts,
             key=_guid,
-            html=True,
+            markup="html",
             repairs={TEMPLATE: r"\w+: \|? → .*", FRONT: r"output: \|.* → "},
         ),
     ),

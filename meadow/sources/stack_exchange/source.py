@@ -262,7 +262,7 @@ SOURCE = Source(
         raw_texts=RawTexts(
             raw_texts,
             key=lambda source_id: source_id.rpartition("/")[2],
-            html=True,
+            markup="html",
             element="row",
             member="Posts.xml",
             parent=("ParentId", "Id"),

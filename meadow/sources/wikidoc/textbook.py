@@ -8,12 +8,23 @@ model. The answer is the section's own text, never a model's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from meadow.schema import Author, Fact, Raw, Reason, Record, Reject, Style, Task, make_record
-from meadow.source import Count2023, File, Options, Origin, Provenance, Rewrite, Source, Wanted
+from meadow.source import (
+    Count2023,
+    File,
+    Options,
+    Origin,
+    Provenance,
+    RawTexts,
+    Rewrite,
+    Source,
+    Wanted,
+)
 from meadow.sources.published import (
     PAPER,
     PAPER_ARXIV,
@@ -114,6 +125,19 @@ def _reject(raw: Raw, reason: Reason, detail: str) -> Reject:
     return Reject(str(raw["_where"]), reason, f"{title} / {heading}: {detail}", str(raw["text"]))
 
 
+def raw_texts(page: Any, _: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The text of an exported page, for `check --against-raw`."""
+    space = page.tag.removesuffix("page")
+    text = page.findtext(f"{space}revision/{space}text")
+    yield page.findtext(f"{space}title"), {"output": text}
+
+
+RAW_TEXTS = RawTexts(
+    raw_texts,
+    markup="wikitext",
+    element="page",
+    rules={"template_or_formula": r"output: [^\w]*\ufffc[^\w]* → .*"},
+)
 PAGE_FILES = (
     File("pages.jsonl", optional=True, by_hand="`meadow fetch wikidoc` crawls it, politely"),
     File("*.html", optional=True, by_hand="pages saved in a browser"),
@@ -138,7 +162,7 @@ SOURCE = Source(
     license_note=(
         "WikiDoc states CC BY-SA; the version was not verified, so rows carry the key without one."
     ),
-    upstream=Origin(files=PAGE_FILES, read=mediawiki.read, convert=convert),
+    upstream=Origin(files=PAGE_FILES, read=mediawiki.read, convert=convert, raw_texts=RAW_TEXTS),
     published=published_origin(
         "medical_meadow_wikidoc",
         "medical_meadow_wikidoc.json",
