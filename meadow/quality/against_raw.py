@@ -230,7 +230,7 @@ def _raw_texts(
 def _sections(
     rows: Iterable[tuple[str | None, Mapping[str, str]]], markup: str
 ) -> Iterator[tuple[str | None, Mapping[str, str]]]:
-    """The rows, and of those in wikitext each section as HTML under the key that its anchor makes."""
+    """The rows; of those in wikitext each section as HTML, under the key that its anchor makes."""
     if markup != "wikitext":
         yield from rows
         return

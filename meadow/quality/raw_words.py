@@ -208,9 +208,9 @@ _APART = frozenset({"code", "kbd", "samp", "tt", "td", "th"})
 _UNSEEN = frozenset({"head", "script", "style", "template", "title", "noscript", "iframe"})
 _SPACES = re.compile(r"\s+")
 _AS_IT_IS = re.compile(
-    r"\s*(?:st|nd|rd|th|tm|sm|[™®©°º′″'’]|\[[^][]*\]|[⁰¹²³⁴-ⁿ₀-₎]+)\s*", re.IGNORECASE
+    r"st|nd|rd|th|tm|sm|[™®©°º′″'’]|\[[^][]*\]|[⁰¹²³⁴-ⁿ₀-₎]+|\ue002[^\ue002]*\ue002", re.IGNORECASE
 )
-"""Raised text that is no exponent: ordinals, signs, marks of citations."""
+"""Raised text that is no exponent: ordinals, signs, marks of citations, links."""
 
 
 class _Words(HTMLParser):
@@ -233,7 +233,7 @@ class _Words(HTMLParser):
         given = dict(attrs)
         self.verbatim += tag == "pre"
         if tag == "a":
-            self.links.append(" " if (given.get("href") or "#")[0] != "#" else "")
+            self.links.append("\ue002" if (given.get("href") or "#")[0] != "#" else "")
             self.parts.append(self.links[-1])
         if tag in _UNSEEN:
             self.unseen += 1
@@ -262,9 +262,9 @@ class _Words(HTMLParser):
         elif tag in ("sup", "sub") and self.marks:
             mark, start = self.marks.pop()
             inner = "".join(self.parts[start:])
-            if inner.strip() and not _AS_IT_IS.fullmatch(inner):
+            if inner.strip() and not _AS_IT_IS.fullmatch(inner.strip()):
                 del self.parts[start:]
-                self.parts.append(f"{'^' if mark == 'sup' else '_'}({inner.strip()})")
+                self.parts.append(f"\ue000{'^' if mark == 'sup' else '_'}({inner.strip()})\ue001")
         elif tag in ("ol", "ul") and self.lists:
             self.lists.pop()
         self.parts.append("\n" if tag in _BLOCKS else " " if tag in _APART else "")
@@ -280,7 +280,23 @@ def html_words(html: str) -> str:
     walker = _Words()
     walker.feed(html)
     walker.close()
-    return "".join(walker.parts)
+    text, before = "".join(walker.parts), ""
+    while before != text:
+        before, text = text, _SHIFTED.sub(_unless_small_print, text)
+    return text.replace("\ue002", " ")
+
+
+_SHIFTED = re.compile(r"\ue000([\^_]\(([^\ue000\ue001]*)\))\ue001")
+
+
+def _unless_small_print(found: re.Match[str]) -> str:
+    """What is raised or lowered, but without its mark where words stand so beside nothing."""
+    before, after = found.string[: found.start()], found.string[found.end() :]
+    alone = before.rstrip(" ")[-1:] in ("", "\n") and after.lstrip(" ")[:1] in ("", "\n")
+    remark = re.match(r"""["'(\[]*[^\W\d_].* """, found[2], re.DOTALL) and (
+        before[-1:].strip() == after[:1].strip() == ""
+    )
+    return found[2] if re.search(r"[^\W\d_]{2}", found[2]) and (alone or remark) else found[1]
 
 
 _TARGET = re.compile(r"\]\( ?(?:https?|ftp)://[^()\s]*(?:\([^()\s]*\)[^()\s]*)* ?\)")
@@ -288,8 +304,9 @@ _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-
 _RAISED = re.compile("[⁰¹²³⁴-ⁿⁱ]+")
 _LOWERED = re.compile("[₀-₎]+")
 _LINE_START = re.compile(r"^[ \t]*(?:(?:>|[-*+|•]|#{1,6})(?:[ \t]+|$)|>)+", re.MULTILINE)
-_EMPHASIS = re.compile(r"(?<=[\w/])(?:\*{1,3}|~~)(?=\w)")
-_SCHEME = re.compile(r"\b(?:https?|ftp)://|(?<=\w)/(?!\w)")
+_EMPHASIS = re.compile(r"(?<=\w)(?:\*{1,3}|~~)(?=\w)")
+_SCHEME = re.compile(r"\b(?:https?|ftp)://|/(?!\w)|(?<!\w)/|(?<=\w{5})/(?!\d)|(?<!\d)/(?=\w{5})")
+"""What browsers leave out of an address; the stroke of mg/kg and 1/2 counts."""
 _TOKEN = re.compile(
     r"(?P<mark>[\^_]\()|(?P<open>\()|(?P<close>\))|(?P<next>\^(?=[-+\w]))"
     r"|(?P<number>(?:(?<![\w)\]}.])[-+])?\d+(?:[.,]\d+)*)|(?P<word>[^\W\d_]+)|(?P<sign>[^\w\s])"
@@ -311,7 +328,7 @@ def tokens(text: str, *, marked: bool = False) -> list[str]:
         text = _EMPHASIS.sub("", _LINE_START.sub("", _TARGET.sub("]", text)))
     for run, mark in ((_RAISED, "^"), (_LOWERED, "_")):
         text = run.sub(lambda found, mark=mark: f"{mark}({_plain(found[0])})", text)  # type: ignore[misc]
-    text = _SCHEME.sub("", text)
+    text = _SCHEME.sub(" ", text)
     found: list[str] = []
     stack: list[str] = []
     once = ""
@@ -338,6 +355,7 @@ UNREAD = "\ufffc"
 """What stands for a template or a formula, whose words this reader does not know."""
 _WIKI = (
     (r"(?is)<!--.*?(?:-->|\Z)|<(ref|gallery|timeline)\b(?:[^<>]*/>|.*?</\1\s*>)", ""),
+    (r"(?is)<includeonly>.*?</includeonly>|</?(?:nowiki|onlyinclude|noinclude|poem)\b[^<>]*>", ""),
     (r"(?is)<(math|chem|score|graph)\b.*?</\1\s*>", UNREAD),
     (r"\{\{(?:[^{}]|\{(?!\{)|\}(?!\}))*\}\}", UNREAD),
     (r"\[(?:https?:|ftp:)?//[^][\s]+ ?([^][]*)\]", r" \1 "),
