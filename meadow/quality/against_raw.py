@@ -28,14 +28,12 @@ from meadow.quality.raw_words import html_words, read_items, tokens, wiki_sectio
 from meadow.schema import Style
 from meadow.source import OriginName, RawTexts
 from meadow.sources import SOURCES
-from meadow.text.greetings import FORMS
 
 TEXTS = ("instruction", "input", "output")
 _RAREST = 8
 """Tokens by which a row without an upstream id is looked for."""
 _PLACEHOLDERS = r"(?:(?:\d|[A-Z])+ ?)+"
 CLEANING = {
-    "courtesies": r"\w+: \|.* → (?:\w+)?|.* → \|",
     "removed_markup": r"\w+: [^→]*[<>][^→]* → ",
     "scrubbed": rf".* → {_PLACEHOLDERS}",
 }
@@ -69,7 +67,7 @@ class _Row:
 
     id: str
     texts: dict[str, list[str]]
-    repairs: tuple[str, ...]
+    meta: dict[str, Any]
     key: str | None
     place: str = ""
     raw: dict[str, list[str]] = field(default_factory=dict)
@@ -126,7 +124,7 @@ def _compare_source(
             _Row(
                 row["id"],
                 {column: tokens(row[column] or "", marked=bool(told.markup)) for column in TEXTS},
-                tuple(json.loads(row["meta"]).get("repairs", ())),
+                json.loads(row["meta"]),
                 told.key(row["source_id"]) if row["source_id"] is not None else None,
             )
             for row in table.to_pylist()
@@ -258,12 +256,22 @@ def _judge(row: _Row, told: RawTexts, found: Comparison) -> None:
         for missing, added, where in _differences(raw, row.texts[column]):
             change = f"{where[0]}{' '.join(missing)} → {' '.join(added)}{where[1]}"
             shape = f"{column}: {change}"
-            if name := _explanation(shape, row.repairs, told):
+            name = _explanation(shape, row.meta.get("repairs", ()), told)
+            if not name and any(where[:2]) and _is_courtesy(missing, added, row.meta):
+                name = "removed_courtesy"
+            if name:
                 found.explained[name] += 1
                 continue
             detail = f"{row.place}: {column}: missing {' '.join(missing)[:200]!r}, added "
             detail += f"{' '.join(added)[:200]!r}, {where[2]}"
             found.findings.append(Finding("not_as_raw", row.id, detail))
+
+
+def _is_courtesy(missing: list[str], added: list[str], meta: Mapping[str, Any]) -> bool:
+    """Whether all that is missing is noted as a courtesy, but for how the next word is written."""
+    noted = [text for texts in meta.get("removed", {}).values() for text in texts]
+    left = Counter(missing) - Counter(tokens(" ".join(noted)))
+    return bool(noted) and [*map(str.casefold, left.elements())] == [*map(str.casefold, added)]
 
 
 def _differences(
@@ -295,7 +303,6 @@ def _explanation(shape: str, repairs: Sequence[str], told: RawTexts) -> str:
     """The repair or rule that a difference is the work of; "" for none."""
     for repair in repairs:
         general = "scrubbed" if repair.startswith("scrubbed_") else repair
-        general = "courtesies" if repair.removeprefix("removed_") in FORMS else general
         pattern = told.repairs.get(repair) or CLEANING.get(general)
         if pattern and _matches(pattern, shape):
             return repair

@@ -358,6 +358,7 @@ _WIKI = (
     (r"(?is)<includeonly>.*?</includeonly>|</?(?:nowiki|onlyinclude|noinclude|poem)\b[^<>]*>", ""),
     (r"(?is)<(math|chem|score|graph)\b.*?</\1\s*>", UNREAD),
     (r"\{\{(?:[^{}]|\{(?!\{)|\}(?!\}))*\}\}", UNREAD),
+    (r"(?is)\{\|[^\n]*\binfobox\b.*?\n\|\}", UNREAD),
     (r"\[(?:https?:|ftp:)?//[^][\s]+ ?([^][]*)\]", r" \1 "),
     (r"(?i)\[\[ *:?(?:file|image|category|media|[a-z]{2,3}) *:[^][]*\]\]|__[A-Z]+__", ""),
     (r"\[\[(?! *(?:[Ff]ile|[Ii]mage) *:)(?:[^][|]*\|)*([^][|]*)\]\]", r"\1"),

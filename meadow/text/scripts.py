@@ -20,7 +20,7 @@ _LOWERED = str.maketrans("0123456789+−=()", "₀₁₂₃₄₅₆₇₈₉₊
 _MINUS = re.compile(r"(?<!\d)[-‐‑‒–]|[-‐‑‒–](?!\d)|(?<=\d)-(?=\d)")
 _STAYS = re.compile(
     r"(?:st|nd|rd|th|tm|sm|[™®©°º′″'’])\Z"  # ordinals, and what is raised as it is
-    r"|\[[^][]*\](?:\(\S*\))?\Z"  # a citation mark
+    r"|(?:\[[^][]*\]|\[\[[^][]*\]\])(?:\(\S*\))?\Z"  # a citation mark
     r"|[⁰¹²³⁴-⁹⁺-ⁿ₀-₎]+\Z",  # raised or lowered already
     re.IGNORECASE,
 )
@@ -29,8 +29,8 @@ _STAYS = re.compile(
 def raised(text: str) -> str:
     """A raised text: 6 as ⁶, 5.5 as ^(5.5); white space at its ends stays outside.
 
-    >>> raised("-3"), raised("5.5"), raised("kt"), raised("th"), raised("[1]")
-    ('⁻³', '^(5.5)', '^(kt)', 'th', '[1]')
+    >>> raised("-3"), raised("5.5"), raised("kt"), raised("th"), raised("[1]"), raised("[[1]](http://x.org)")
+    ('⁻³', '^(5.5)', '^(kt)', 'th', '[1]', '[[1]](http://x.org)')
     """
     return _shifted(text, "^", _RAISED)
 

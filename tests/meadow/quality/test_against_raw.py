@@ -17,9 +17,9 @@ from meadow.corpus.folder import Corpus
 from meadow.quality.against_raw import Comparison, compare_with_raw
 from meadow.quality.raw_words import html_words, tokens
 
-ANSWER = """<p>Give 10<sup>5</sup> units of drug A (&lt; 5 mg/kg) at &minus;20&nbsp;°C, then see
+ANSWER = """<p>Give 10<sup>5.5</sup> units of drug A (&lt; 5 mg/kg) at &minus;20&nbsp;°C, then see
 <a href="https://example.org/a_b">the label</a>.</p>
-<ol><li>first, <b>2.5 mg</b></li><li>then H<sub>2</sub>O &plusmn; 3 %</li></ol>
+<ol><li>first, <b>2.5 mg</b></li><li>then C<sub>max</sub> &plusmn; 3 %</li></ol>
 <table><tr><th>Route</th><th>Dose</th></tr><tr><td>oral</td><td>20 mg</td></tr></table>
 <pre><code>dose = weight * 0.5  # not 0.7
 </code></pre>
@@ -76,9 +76,9 @@ def test_a_clean_post_and_a_clean_question_have_no_finding(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("old", "new", "missing", "added"),
     [
-        ("10<sup>5</sup>", "105", "105", "10 ^5"),
+        ("10<sup>5.5</sup>", "105.5", "105.5", "10 ^5.5"),
         ("2.5 mg", "25 mg", "25", "2.5"),
-        ("H<sub>2</sub>O", "H<sup>2</sup>O", "^2", "_2"),
+        ("C<sub>max</sub>", "C<sup>max</sup>", "^max", "_max"),
         ("&minus;20", "20", "20", "-20"),
         ("&lt; 5", "&gt; 5", ">", "<"),
         ("usual", "usual", "", ""),
@@ -135,6 +135,50 @@ def test_what_a_counted_repair_did_is_explained_and_counted(tmp_path: Path) -> N
     assert (dict(found.explained), found.findings) == ({"scrubbed_email": 1}, [])
 
 
+COURTESY = "Hello. Thanks for your question on Health Care Magic. {} Take 5 mg of it twice a day."
+
+
+def chat(answer: str) -> str:
+    row = {"instruction": "", "input": "What is the dose of drug A in adults?", "output": answer}
+    return json.dumps([row])
+
+
+def test_a_courtesy_is_explained_by_what_is_noted_of_it_and_no_more(tmp_path: Path) -> None:
+    content = chat(COURTESY.format(""))
+    corpus = built(tmp_path, "chatdoctor", "chatdoctor5k.json", content)
+    found = compare_with_raw(corpus, tmp_path)["chatdoctor"]
+    assert (dict(found.explained), found.findings) == ({"removed_courtesy": 1}, [])
+    content = chat(COURTESY.format("Call 911 now."))
+    found = planted(corpus, tmp_path / "chatdoctor5k.json", content)["chatdoctor"]
+    assert "911" in found.findings[0].detail
+
+
+WIKI = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/"><siteinfo><sitename>W</sitename>
+<base>https://www.example.org/wiki/Main</base></siteinfo><page><title>Asthma</title><ns>0</ns>
+<id>1</id><revision><id>2</id><timestamp>2020-01-02T00:00:00Z</timestamp><text>Lead text.
+
+== Treatment ==
+Give [[Drug A|drug A]], '''20''' mg/kg{{Citation needed}}, or
+10&lt;sup&gt;5.5&lt;/sup&gt; units.&lt;ref&gt;A paper&lt;/ref&gt;
+# first a dose of 5 mg
+# then a dose of 10 mg
+{| class="wikitable"
+! Route !! Dose
+|-
+| oral || 20 mg
+|}
+</text></revision></page></mediawiki>
+"""
+
+
+@pytest.mark.parametrize(("old", "new"), [("", ""), ("20 mg", "2 mg"), ("drug A]]", "drug B]]")])
+def test_a_section_is_held_to_its_wikitext(tmp_path: Path, old: str, new: str) -> None:
+    corpus = built(tmp_path, "wikidoc", "pages.xml", WIKI)
+    found = planted(corpus, tmp_path / "pages.xml", WIKI.replace(old, new) if old else WIKI)
+    assert found["wikidoc"].compared == 1
+    assert len(found["wikidoc"].findings) == bool(old)
+
+
 def test_the_command_names_what_it_did_and_what_it_could_not_do(tmp_path: Path) -> None:
     built(tmp_path, "medqa", "train.jsonl", medqa(QUESTION))
     arguments = [str(tmp_path / "corpus"), "--against-raw", str(tmp_path), "--json"]
@@ -158,6 +202,15 @@ def test_tokens_tell_raised_from_plain_and_signs_from_dashes() -> None:
 
 
 REAL = {
+    "stack_exchange:coffee": "stack_exchange/Yoav-Shafir_Posts.xml",
+    "stack_exchange:ai": "stack_exchange/sasiddiqui_Posts.xml",
+    "stack_exchange:alcohol": "stack_exchange/kevswanberg_Posts.xml",
+    "stack_exchange:matheducators": "stack_exchange/jrfoster_Posts.xml",
+    "stack_exchange:quantumcomputing": "stack_exchange/Jean-Low_Posts.xml",
+    "stack_exchange:mattly.meta": "stack_exchange/mattly_Posts.xml",
+    "stack_exchange:stevenrskelton.meta": "stack_exchange/stevenrskelton_Posts.xml",
+    "wikidoc:pages": "mediawiki/xml/enwiki-latest*.bz2",
+    "wikidoc:tables": "mediawiki/xml/enwiki-table-markup.xml.bz2",
     "anki": "anki/mcat_exports/notes_html_True.txt",
     "anki:deck": "anki/MCAT_High_Yield.apkg",
     "wikidoc_patient_information": "wikidoc/medical_meadow_wikidoc_patient_info.json",
@@ -174,15 +227,14 @@ REAL = {
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize("most", [40, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [25, pytest.param(None, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", REAL)
 def test_real_rows_say_what_stands_upstream(
     tmp_path: Path, upstream: Path, name: str, most: int | None
 ) -> None:
-    corpus = meadow.build(out=tmp_path / "corpus", files={name: upstream / REAL[name]})
-    ((_, found),) = compare_with_raw(
-        corpus, upstream / REAL[name].partition("/")[0], most=most
-    ).items()
+    (file,) = upstream.glob(REAL[name])
+    corpus = meadow.build(out=tmp_path / "corpus", files={name: file})
+    ((_, found),) = compare_with_raw(corpus, file.parent, most=most).items()
     assert [finding.detail for finding in found.findings] == []
     assert found.not_checked == ""
     assert found.compared == found.rows > 0
