@@ -366,6 +366,7 @@ _EXPANSIONS: dict[str, Expansion] = {
     "su": _raised_and_lowered,
     "chem2": lambda left: chemical_formula(left.pop("1", "")), "nihongo": _foreign, "sic": _sic,
     "sub": _joined("", "<sub>", "</sub>"), "sup": _joined("", "<sup>", "</sup>"),
+    **dict.fromkeys(("strike", "strikethrough", "del"), _joined("", "<s>", "</s>")),
     "angbr": _joined("", "⟨", "⟩"), "pmid": _joined("", "PMID "), "isbn": _joined("", "ISBN "),
     "doi": _joined("", "doi:"), "bracket": _joined("", "[", "]"), "e": _power,
 }  # fmt: skip

@@ -260,6 +260,8 @@ class _Reader:
                 arguments[str(count := count + 1)] = value
         if key in {"pagename", "fullpagename"} and not arguments:
             return self._hold(entities.escape(self.title, quote=False))
+        if not arguments and re.fullmatch(r"(?=\D+\d)(?:[A-Z][a-z]?\d*)+", bare := name.strip()):
+            return self._tags(chemical_formula(bare) or self._unread(key))
         if is_mark(key):
             self.facts["templates_dropped", key] += 1
             return ""

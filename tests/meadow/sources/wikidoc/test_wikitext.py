@@ -45,6 +45,7 @@ def holes(markup: str) -> tuple[str, ...]:
         ("{{lang|la|os}} ({{lang-la|os}}) {{color|blue|only}} {{abbr|q.d.|daily}}",
          "os (Latin: os) only q.d."),
         ("{{gaps|1|234|567}}", "1234567"),
+        ("{{H2O}} {{C6H12O6}} {{strike|5}}", "H₂O C₆H₁₂O₆ ~~5~~"),
         ("x {{sic|doze}} y {{circa|1900}}", "x doze [sic] y c. 1900"),
         ("one{{cn|date=May}} two<ref>{{cite web|a}}</ref>", "one two"),
         ("{{nowrap|[[a|b]] {{nowrap|[[c]]}}}}", "b c"),
@@ -313,7 +314,9 @@ def seen(page: Page) -> list[list[str]]:
     """The words of each section without the marks of Markdown."""
     found = []
     for section in page.sections:
-        text = re.sub(r"(?m)^\s*(?:(?:[-*>]|\d+\.)\s+)+|^```$|^\|(?: --- \|)+$", " ", section.text)
+        text = re.sub(
+            r"(?m)^\s*(?:(?:[-*>]|\d+[.)])\s+)+|^```$|^\|(?: --- \|)+$", " ", section.text
+        )
         found.append([word for word in text.split() if word not in {"|", "*"}])
     return found
 
