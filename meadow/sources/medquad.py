@@ -25,6 +25,7 @@ COMPILERS = "Asma Ben Abacha and Dina Demner-Fushman (MedQuAD)"
 
 _BULLETS = re.compile(r"(?:^|(?<=\S)[ \t]{2,}|(?<=[:.;])[ \t])- +(?=\S)", re.MULTILINE)
 _WEAK_BULLET = re.compile(r"(?<=[\w)]) - (?=[A-Z])")
+_SENTENCE = re.compile(r"[.:](?: [A-Z]|\s*\Z)")
 _FIRST_BULLET = re.compile(r"(?<=[a-z]) - (?=\S)")
 _INDENTATION = re.compile(r"^[ \t]+|(?<![ \t])[ \t]+$", re.MULTILINE)
 _RUNS = re.compile(r"[ \t]{2,}")
@@ -153,8 +154,10 @@ def _split_bullets(line: str) -> str:
         return line
     text = _WEAK_BULLET.sub("\n- ", _BULLETS.sub("\n- ", line))
     first, *items = text.lstrip("\n").split("\n")
-    if not first.startswith("- "):
-        # "include - one  - two": the first item stands behind a single space
+    lead = _FIRST_BULLET.search(first)
+    if lead and not first.startswith("- ") and not _SENTENCE.search(first, lead.end()):
+        # "include - one  - two": the first item stands behind a single space; a dash with whole
+        # sentences or a colon behind it is the author's
         first = _FIRST_BULLET.sub("\n- ", first, count=1)
     return "\n".join(item.rstrip() for item in (first, *items))
 

@@ -348,6 +348,7 @@ def test_the_real_rows(upstream: Path) -> None:
     assert len(items) == 627
     assert len(records) == 587
     assert Counter(item.reason for item in items if isinstance(item, Reject)) == {
-        Reason.EMPTY_INPUT: 39
+        Reason.EMPTY_INPUT: 39,
+        Reason.LANGUAGE: 1,
     }
     assert all(record.url and record.authors for record in records if record.license == "cc-by")
