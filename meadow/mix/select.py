@@ -321,6 +321,8 @@ def _drop_contaminated(
 
     if not exams and recipe.drop != "none":
         warnings.append("no exam was given: nothing was decontaminated (--exam NAME=PATH)")
+    if not exams and recipe.semantic:
+        warnings.append("no exam was given: no rewording was looked for (--exam NAME=PATH)")
     items = [item for own in exams.values() for item in own]
     found = find_contamination(kept.current(), items)
     if recipe.semantic and items:
