@@ -40,26 +40,6 @@ def seed_of(seed: int, item_id: str, mode: str, draw: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
 
-def new_tokens(
-    mode: str,
-    limit: int | None,
-    asked: int | None = None,
-    *,
-    chat: bool = False,
-    thinking: bool | None = None,
-    budget: int = 0,
-) -> int:
-    """The limit of a response, thinking included.
-
-    At most a quarter of the context, which the prompt needs; half of it where a model is to reason,
-    and three quarters where the limit was asked for.
-    """
-    reasons = budget or (chat and (thinking or (mode == "cot" and thinking is None)))
-    wanted = (asked or (CHAT_TOKENS if reasons and not budget else NEW_TOKENS[mode])) + budget
-    share = 3 if asked else 2 if reasons else 1
-    return min(wanted, max(1, limit * share // 4)) if limit else wanted
-
-
 def draw(
     backend: Backend,
     mode: str,

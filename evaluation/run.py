@@ -71,15 +71,19 @@ class Settings:
     thinking_budget: int = 0
 
     def new_tokens(self, mode: str, limit: int | None) -> int:
-        """The limit of a response in a generating mode."""
-        return generate.new_tokens(
-            mode,
-            limit,
-            self.max_new_tokens,
-            chat=self.framing.template == "chat",
-            thinking=self.framing.thinking,
-            budget=self.thinking_budget,
+        """The limit of a response, thinking included.
+
+        At most a quarter of the context, which the prompt needs; half of it where a model is to
+        reason, and three quarters where the limit was asked for.
+        """
+        thinking, budget, asked = self.framing.thinking, self.thinking_budget, self.max_new_tokens
+        reasons = budget or (
+            self.framing.template == "chat" and (thinking or (mode == "cot" and thinking is None))
         )
+        own = generate.CHAT_TOKENS if reasons and not budget else generate.NEW_TOKENS[mode]
+        wanted = (asked or own) + budget
+        share = 3 if asked else 2 if reasons else 1
+        return min(wanted, max(1, limit * share // 4)) if limit else wanted
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in run.json and in the run's key."""

@@ -145,22 +145,24 @@ def test_thinking_beyond_its_budget_is_closed_and_the_answer_follows(opened: str
 
 
 @pytest.mark.parametrize(
-    ("mode", "limit", "asked", "options", "tokens"),
+    ("mode", "limit", "asked", "framing", "budget", "tokens"),
     [
-        ("generate", None, None, {}, 128),
-        ("generate", 200, None, {}, 50),
-        ("generate", 200, 180, {}, 150),
-        ("cot", 1024, None, {}, 256),
-        ("cot", None, None, {"chat": True}, 2048),
-        ("cot", 1024, None, {"chat": True}, 512),
-        ("generate", None, None, {"chat": True, "thinking": True}, 2048),
-        ("generate", None, None, {"chat": True, "thinking": True, "budget": 300}, 428),
+        ("generate", None, None, Framing(), 0, 128),
+        ("generate", 200, None, Framing(), 0, 50),
+        ("generate", 200, 180, Framing(), 0, 150),
+        ("cot", 1024, None, Framing(), 0, 256),
+        ("cot", None, None, CHAT, 0, 2048),
+        ("cot", 1024, None, CHAT, 0, 512),
+        ("cot", None, None, Framing(template="chat", thinking=False), 0, 512),
+        ("generate", None, None, Framing(template="chat", thinking=True), 0, 2048),
+        ("generate", None, None, Framing(template="chat", thinking=True), 300, 428),
     ],
 )
 def test_limits_of_a_response(
-    mode: str, limit: int | None, asked: int | None, options: dict[str, Any], tokens: int
+    mode: str, limit: int | None, asked: int | None, framing: Framing, budget: int, tokens: int
 ) -> None:
-    assert generate.new_tokens(mode, limit, asked, **options) == tokens
+    settings = Settings("x", (mode,), framing, max_new_tokens=asked, thinking_budget=budget)
+    assert settings.new_tokens(mode, limit) == tokens
 
 
 def test_a_run_of_another_template_is_another_run(
