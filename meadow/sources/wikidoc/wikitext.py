@@ -396,12 +396,13 @@ class _Reader:
     def _without_box(self, line: str) -> str:
         """The line without a box that stands right before the bold name that opens an article."""
         while (match := _TOKEN.match(line)) and (name := self._names.get(match[0])):
-            rest = line[match.end() :].lstrip()
-            tall = match[0] in self._tall and (rest[:1].isupper() or _TOKEN.match(rest))
+            rest = line[match.end() :]
+            tall = match[0] in self._tall and (rest.lstrip()[:1].isupper() or _TOKEN.match(rest))
+            # beside the bold name that opens an article, or taller than a sentence
             if not tall and not rest.startswith("'''"):
                 break
             self.facts["templates_dropped", name] += 1
-            line = rest
+            line = rest.lstrip()
         return line
 
     def _has_block(self, line: str) -> bool:
