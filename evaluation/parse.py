@@ -63,12 +63,12 @@ class Parsed:
 _TAGS = r"think(?:ing)?|thoughts?|reason(?:ing)?|analysis|scratchpad|reflection|seed:think"
 _CLOSED = re.compile(
     rf"</(?:{_TAGS})>|\[/THINK\]|\u25c1/think\u25b7|<\|END_THINKING\|>|<\|end_of_thought\|>"
-    r"|<channel\|>|<\|channel\|>\s*final\b.*?<\|message\|>|^analysis.*assistantfinal",
+    r"|<channel\|>|<\|channel\|>\s*final\b[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>|^analysis.*assistantfinal",
     re.IGNORECASE | re.DOTALL,
 )
 """Where thinking ends: tags, and channels with their marks or as what is left without them."""
 _OPENED = re.compile(
-    rf"^\s*<(?:{_TAGS})>|\[THINK\]|\u25c1think\u25b7|<\|START_THINKING\|>|<\|begin_of_thought\|>"
+    rf"^[^\S\n]*<(?:{_TAGS})>|\[THINK\]|\u25c1think\u25b7|<\|START_THINKING\|>|<\|begin_of_thought\|>"
     r"|<\|?channel\|?>|\Aanalysis(?=[A-Z])",
     re.IGNORECASE | re.MULTILINE,
 )

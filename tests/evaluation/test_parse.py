@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import string
+import time
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,19 @@ def test_of_a_response_that_was_cut_only_a_statement_is_read() -> None:
     assert parse(text, OPTIONS).letter == "B"
     assert parse(text, OPTIONS, at_limit=True) == Parsed(None, "", "", Status.TRUNCATED)
     assert parse("<think>it is B", OPTIONS).status is Status.TRUNCATED
+
+
+@pytest.mark.parametrize(
+    "part", ["<|channel|>final ", "\n", "<think>", "\\boxed{", "A. ", " ", "(A) "]
+)
+def test_a_long_response_costs_what_its_length_says(part: str) -> None:
+    def seconds(times: int) -> float:
+        start = time.process_time()
+        parse(part * times + "x", OPTIONS)
+        return time.process_time() - start
+
+    # twenty times the text; a square would cost four hundred times as much
+    assert seconds(20_000) < 100 * max(seconds(1_000), 0.002)
 
 
 @given(text=st.text(alphabet="<>/|{}\\\"':ABCD think(answer)boxed\n.", max_size=120))
