@@ -23,6 +23,7 @@ from typing import Any
 from meadow.atomic import sha256_file
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import SourceEntry
+from meadow.errors import UsageError
 from meadow.quality.check import Finding
 from meadow.quality.raw_words import html_words, read_items, tokens, wiki_sections
 from meadow.schema import Style
@@ -32,12 +33,8 @@ from meadow.sources import SOURCES
 TEXTS = ("instruction", "input", "output")
 _RAREST = 8
 """Tokens by which a row without an upstream id is looked for."""
-_PLACEHOLDERS = r"(?:(?:\d|[A-Z])+ ?)+"
-CLEANING = {
-    "removed_markup": r"\w+: [^→]*[<>][^→]* → ",
-    "scrubbed": rf".* → {_PLACEHOLDERS}",
-}
-"""What the cleaner's repairs do to the words, whatever the source."""
+_MARKUP = r"\w+: [^→]*[<>][^→]* → "
+"""What the cleaner's `removed_markup` does, whatever the source."""
 
 
 @dataclass(slots=True)
@@ -93,7 +90,16 @@ def compare_with_raw(
         corpus: A built corpus.
         folder: Where the raw files lie; they are known by their hashes, whatever their names.
         most: Rows of each source, the smallest by a hash of their ids; None for all.
+
+    Raises:
+        UsageError: The folder is no build.
     """
+    if corpus.manifest.stage != "build":
+        raise UsageError(
+            f"a folder of stage {corpus.manifest.stage} has no raw files of its own",
+            where=str(corpus.folder),
+            fix="give the build that it was made of",
+        )
     return {
         name: _compare_source(corpus, name, entry, folder, most)
         for name, entry in corpus.manifest.sources.items()
@@ -104,7 +110,9 @@ def _compare_source(
     corpus: Corpus, name: str, entry: SourceEntry, folder: Path, most: int | None
 ) -> Comparison:
     found = Comparison(rows=entry.rows_out)
-    told = SOURCES[name].origin(OriginName(entry.origin)).raw_texts
+    told: RawTexts | str = "the source is not known here"
+    if name in SOURCES:
+        told = SOURCES[name].origin(OriginName(entry.origin)).raw_texts
     if corpus.manifest.settings.get("options", {}).get("style") != Style.MEADOW:
         told = "rows of style 2023 keep the strings of 2023"
     if isinstance(told, str):
@@ -160,15 +168,15 @@ def _raw_file(folder: Path, source: str, label: str, size: int, sha256: str) -> 
 def _trace(rows: Sequence[_Row], files: Iterable[Path], told: RawTexts) -> None:
     """Offer every raw text to the rows that may be made of it."""
     by_key: dict[str, list[_Row]] = {}
-    by_token: dict[str, list[_Row]] = {}
+    by_token: dict[str, list[int]] = {}
     common = Counter(token for row in rows for words in row.texts.values() for token in set(words))
-    for row in rows:
+    for number, row in enumerate(rows):
         if row.key is not None:
             by_key.setdefault(row.key, []).append(row)
             continue
         words = dict.fromkeys(token for words in row.texts.values() for token in words)
         for token in sorted(words, key=lambda each: (common[each], each))[:_RAREST]:
-            by_token.setdefault(token, []).append(row)
+            by_token.setdefault(token, []).append(number)
     for path in files:
         for place, key, texts in _raw_texts(path, told, by_key):
             raw: dict[str, list[str]] = {}
@@ -182,22 +190,12 @@ def _trace(rows: Sequence[_Row], files: Iterable[Path], told: RawTexts) -> None:
                 for row in by_key.get(key, ()):
                     row.offer(place, raw)
                 continue
-            votes = Counter(
-                index
-                for token in {token for words in raw.values() for token in words}
-                for index in map(id, by_token.get(token, ()))
-            )
-            if votes:
-                most = max(votes.values())
-                near = {
-                    id(row): row
-                    for words in raw.values()
-                    for token in words
-                    for row in by_token.get(token, ())
-                    if votes[id(row)] >= min(most, _RAREST - 2)
-                }
-                for row in near.values():
-                    row.offer(place, raw)
+            shared = {token for words in raw.values() for token in words}
+            votes = Counter(number for token in shared for number in by_token.get(token, ()))
+            enough = min(max(votes.values(), default=0), _RAREST - 2)
+            for number, count in votes.items():
+                if count >= enough:
+                    rows[number].offer(place, raw)
 
 
 def _raw_texts(
@@ -302,8 +300,10 @@ def _differences(
 def _explanation(shape: str, repairs: Sequence[str], told: RawTexts) -> str:
     """The repair or rule that a difference is the work of; "" for none."""
     for repair in repairs:
-        general = "scrubbed" if repair.startswith("scrubbed_") else repair
-        pattern = told.repairs.get(repair) or CLEANING.get(general)
+        pattern = told.repairs.get(repair, _MARKUP if repair == "removed_markup" else "")
+        if repair.startswith("scrubbed_"):
+            kinds = [each.removeprefix("scrubbed_").replace("_", " ").upper() for each in repairs]
+            pattern = rf"\w+: (?:\S* ){{1,41}}→ (?:(?:{'|'.join(kinds)}) ?)+"
         if pattern and _matches(pattern, shape):
             return repair
     for rule, pattern in told.rules.items():

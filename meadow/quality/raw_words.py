@@ -16,11 +16,12 @@ import sqlite3
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from html.parser import HTMLParser
-from io import StringIO
-from itertools import takewhile
+from io import BufferedReader, StringIO
+from itertools import chain, takewhile
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from lxml.html.defs import tags
 
@@ -58,23 +59,24 @@ def read_items(path: Path, told: RawTexts) -> Iterator[tuple[str, Any]]:
             yield from ((name, item) for item in _items(document, name, path, told))
 
 
-def _items(file: IO[bytes], name: str, path: Path, told: RawTexts) -> Iterator[Any]:
-    peeked = file.read(4096)
+def _items(file: Any, name: str, path: Path, told: RawTexts) -> Iterator[Any]:
+    file = file if hasattr(file, "peek") else BufferedReader(file)
+    peeked = file.peek(4096)
     start = peeked.lstrip(b"\xef\xbb\xbf \t\r\n")
     if peeked.startswith(b"PAR1"):
         import polars as pl
 
         yield from pl.read_parquet(path).iter_rows(named=True)
     elif peeked.startswith((b"SQLite format 3", _ZSTD)):
-        yield from _notes(peeked + file.read())
+        yield from _notes(file.read())
     elif start.startswith(b"<"):
-        yield from _elements(peeked, file, told.element)
+        yield from _elements(file, told.element)
     elif start.startswith((b"{", b"[")):
-        yield from _json(peeked + file.read())
+        yield from _json(file.read())
     elif name.endswith(".csv"):
-        yield from _table(peeked, file, told.columns)
+        yield from _table(file, told.columns)
     elif name.endswith(".txt"):
-        yield from _export(peeked + file.read())
+        yield from _export(file.read())
     elif not is_archive(path):
         raise NotImplementedError(f"{name}: no second reader of this form")
 
@@ -116,26 +118,11 @@ def _notes(data: bytes) -> Iterator[dict[str, Any]]:
             yield {"guid": guid, "fields": fields.split("\x1f")}
 
 
-class _Rest:
-    """A file again from its beginning, after its first bytes were looked at."""
-
-    def __init__(self, peeked: bytes, file: IO[bytes]) -> None:
-        self._peeked, self._file = peeked, file
-
-    def read(self, size: int = -1) -> bytes:
-        given, self._peeked = self._peeked, b""
-        return given + (self._file.read(size) if size < 0 or not given else b"")
-
-    def __iter__(self) -> Iterator[bytes]:
-        while block := self.read(1 << 20):
-            yield block
-
-
-def _table(peeked: bytes, file: IO[bytes], columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+def _table(file: Any, columns: tuple[str, ...]) -> Iterator[dict[Any, Any]]:
     import pandas as pd
 
     chunks = pd.read_csv(
-        _Rest(peeked, file),  # type: ignore[call-overload]
+        file,
         dtype=str,
         keep_default_na=False,
         na_filter=False,
@@ -169,14 +156,14 @@ def _json_value(data: bytes) -> Any:
         return json.loads(data)  # half of a surrogate pair, which jiter refuses
 
 
-def _elements(peeked: bytes, file: IO[bytes], wanted: str) -> Iterator[Any]:
+def _elements(file: Any, wanted: str) -> Iterator[Any]:
     from xml.etree import ElementTree
 
     parser: Any = ElementTree.XMLPullParser(("start", "end"))
     root: Any = None
     held = b""
     try:
-        for block in (*_Rest(peeked, file), b""):
+        for block in chain(iter(partial(file.read, 1 << 20), b""), [b""]):
             whole, mark, held = (held + block).rpartition(b">") if block else (held, b"", b"")
             parser.feed(_REFERENCE.sub(_written, whole + mark))
             for event, element in parser.read_events():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 import meadow
 from meadow.cli.corpus import check
 from meadow.corpus.folder import Corpus
+from meadow.errors import UsageError
 from meadow.quality.against_raw import Comparison, compare_with_raw
 from meadow.quality.raw_words import html_words, tokens
 
@@ -238,3 +240,10 @@ def test_real_rows_say_what_stands_upstream(
     assert [finding.detail for finding in found.findings] == []
     assert found.not_checked == ""
     assert found.compared == found.rows > 0
+
+
+def test_a_folder_without_raw_files_of_its_own_is_refused(tmp_path: Path) -> None:
+    corpus = built(tmp_path, "medqa", "train.jsonl", medqa(QUESTION))
+    mixed = Corpus(corpus.folder, replace(corpus.manifest, stage="mix"))
+    with pytest.raises(UsageError, match="no raw files of its own"):
+        compare_with_raw(mixed, tmp_path)
