@@ -101,7 +101,6 @@ class Page:
     sections: tuple[Section, ...]
     url: str = ""
     revision: str = ""
-    generator: str = ""
     namespace: int = 0
     facts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -134,19 +133,17 @@ def read_page(html: str, *, title: str = "", url: str = "") -> Page:
     namespace = _namespace(soup, html)
     if not holds_articles(namespace):
         raise NotAnArticleError(f"namespace {namespace} holds no articles")
-    generator = _attribute(soup, 'meta[name="generator"]', "content")
     found_title = _title(soup) or title
     if not found_title:
         raise NotAnArticleError("the page has no title")
-    canonical = _attribute(soup, 'link[rel="canonical"]', "href") or url
+    canonical = soup.select_one('link[rel="canonical"]')
     revision = re.search(r'"wgRevisionId"\s*:\s*(\d+)', html)
     sections, facts = _split(soup, content)
     return Page(
         title=found_title,
         sections=sections,
-        url=canonical,
+        url=str(canonical.get("href") or url) if canonical is not None else url,
         revision=revision[1] if revision else "",
-        generator=generator,
         namespace=namespace,
         facts=facts,
     )
@@ -230,11 +227,6 @@ def _title(soup: BeautifulSoup) -> str:
     if heading is not None:
         return " ".join(heading.get_text().split())
     return ""
-
-
-def _attribute(soup: BeautifulSoup, selector: str, name: str) -> str:
-    found = soup.select_one(selector)
-    return str(found.get(name) or "") if found is not None else ""
 
 
 def _clean(soup: BeautifulSoup, content: Tag) -> Counter[tuple[str, str]]:

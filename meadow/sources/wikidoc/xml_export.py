@@ -42,6 +42,7 @@ _NAMESPACES = {
     "mediawiki": 8, "mediawiki talk": 9, "template": 10, "template talk": 11, "help": 12,
     "help talk": 13, "category": 14, "category talk": 15, "module": 828, "module talk": 829,
 }  # fmt: skip
+_NUMBER = re.compile(r"-?[0-9]{1,9}")
 _REDIRECT = re.compile(
     r"\s*#(?:redirect(?:ion|ecci[oó]n)?|weiterleitung|doorverwijzing|rinvia|redirecionamento"
     r"|omdirigering|patrz|перенаправление|重定向|転送)\s*:?\s*\[\[([^\[\]|]*)",
@@ -81,9 +82,10 @@ def read_pages(file: IO[bytes], label: str) -> Iterator[ExportedPage]:
             name = etree.QName(element).localname
             if name == "sitename":
                 site = element.text or ""
-                namespaces |= {site.lower(): 4, f"{site.lower()} talk": 5}
-            elif name == "namespace" and re.fullmatch(r"-?[0-9]{1,9}", element.get("key") or ""):
-                namespaces[(element.text or "").lower()] = int(element.get("key") or 0)
+                if site:
+                    namespaces |= {site.lower(): 4, f"{site.lower()} talk": 5}
+            elif name == "namespace" and element.text and _NUMBER.fullmatch(element.get("key", "")):
+                namespaces[element.text.lower()] = int(element.get("key", ""))
             elif name == "base":
                 base = element.text or ""
             elif name == "page":
@@ -110,9 +112,7 @@ def _page(element: _Element, site: str, base: str, namespaces: Mapping[str, int]
     prefix = title.partition(":")[0].replace("_", " ").strip().lower() if ":" in title else ""
     return ExportedPage(
         title=title,
-        namespace=int(namespace)
-        if re.fullmatch(r"-?[0-9]{1,9}", namespace)
-        else namespaces.get(prefix, 0),
+        namespace=int(namespace) if _NUMBER.fullmatch(namespace) else namespaces.get(prefix, 0),
         page_id=text("id"),
         revision=text("id", latest) if latest is not None else "",
         timestamp=text("timestamp", latest) if latest is not None else "",

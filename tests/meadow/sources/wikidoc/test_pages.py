@@ -480,6 +480,12 @@ def test_pages_of_an_export_that_are_no_articles(
         assert [getattr(row, "reason", None) for row in rows] == [reason]
 
 
+def test_a_page_of_a_wiki_without_a_name_is_an_article(tmp_path: Path) -> None:
+    path = tmp_path / "export.xml"
+    path.write_bytes(exported(one("A", ">Text.")).replace(b"<sitename>S<", b"<sitename><"))
+    assert len(sections_of(path)) == 1
+
+
 def test_a_saved_redirect_is_refused_as_an_exported_one() -> None:
     html = (
         '<div class="mw-parser-output"><div class="redirectMsg">Redirect to: <a>B</a></div></div>'
