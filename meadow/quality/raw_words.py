@@ -69,7 +69,7 @@ def _items(file: Any, name: str, path: Path, told: RawTexts) -> Iterator[Any]:
         yield from pl.read_parquet(path).iter_rows(named=True)
     elif peeked.startswith((b"SQLite format 3", _ZSTD)):
         yield from _notes(file.read())
-    elif start.startswith(b"<"):
+    elif start.startswith(b"<") and b"<html" not in start.lower():
         yield from _elements(file, told.element)
     elif start.startswith((b"{", b"[")):
         yield from _json(file.read())

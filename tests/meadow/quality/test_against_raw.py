@@ -247,3 +247,15 @@ def test_a_folder_without_raw_files_of_its_own_is_refused(tmp_path: Path) -> Non
     mixed = Corpus(corpus.folder, replace(corpus.manifest, stage="mix"))
     with pytest.raises(UsageError, match="no raw files of its own"):
         compare_with_raw(mixed, tmp_path)
+
+
+def test_what_has_no_second_reader_is_named_and_is_no_finding(tmp_path: Path) -> None:
+    page = (
+        '<div class="mw-parser-output"><h2 id="Treatment">Treatment'
+        f"</h2><p>{'Give 5 mg of drug A once a day, with food. ' * 3}</p></div>"
+    )
+    store = json.dumps({"title": "Asthma", "html": page, "url": "https://example.org/Asthma"})
+    corpus = built(tmp_path, "wikidoc", "pages.jsonl", store)
+    found = compare_with_raw(corpus, tmp_path)["wikidoc"]
+    assert (found.rows, found.compared, found.findings) == (1, 0, [])
+    assert "no second reader" in found.not_checked
