@@ -240,10 +240,16 @@ def _refuse(traits: Traits, texts: list[str]) -> tuple[Reason, str] | None:
     if not traits.markup and _MARKUP.search(answer):
         return Reason.HTML_RESIDUE, "markup is left after the repair"
     if traits.mixed_languages:
-        for text in (question[:1000], answer[:1000], f"{question[:1000]}\n{answer[:1000]}"):
-            if is_foreign(text):
-                return Reason.LANGUAGE, "not English"
+        parts = [question[:1000], answer[:1000]]
+        if min(map(len, parts)) < _TELLS_ITS_LANGUAGE:
+            parts.append("\n".join(parts))  # too short by itself, but not together
+        if any(map(is_foreign, parts)):
+            return Reason.LANGUAGE, "not English"
     return None
+
+
+_TELLS_ITS_LANGUAGE = 200
+"""Characters from which on a text has letters enough to tell its language by itself."""
 
 
 def _join_surrogates(text: str) -> str:
