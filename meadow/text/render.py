@@ -1,9 +1,10 @@
 """Text in, text out: HTML to readable Markdown-like text, and one normal form for plain text.
 
 Everything here is pure. HTML is parsed by turbohtml, whose tree and texts agree with
-beautifulsoup4 on every real body of the test files (tests/meadow/test_text.py holds it to that) at
-a fraction of the time; size and depth are capped before the parser sees a byte, since no parser is
-linear on every input.
+beautifulsoup4 on every real body of the test files (tests/meadow/text/test_render.py) at a fraction
+of the time; size and depth are capped before the parser sees a byte, since no parser is linear on
+every input. What its renderer would write as raw tags or run together is put right in the tree
+first (`prepare`), and only for elements that a body holds.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def render_html(html: str, *, base_url: str = "") -> Rendered:
     import turbohtml
 
     fragment = turbohtml.parse_fragment(html, positions=False)
-    found = frozenset(map(str.lower, _NAME.findall(html)))
+    found = frozenset(map(str.lower, set(_NAME.findall(html))))
     if "vertical-align" in html:
         _shift_by_style(fragment)
         found |= {"sup", "sub"}
@@ -235,7 +236,8 @@ def _space_out(match: re.Match[str]) -> str:
     return found.replace("<", "< ").replace(">", " >") if found.startswith("<") else found
 
 
-_NAME = re.compile("<([a-zA-Z]+)")
+# Names of tags; of those that begin with p, the most frequent, none needs anything.
+_NAME = re.compile("<([a-oq-zA-OQ-Z][a-zA-Z]*)")
 _MARKS = frozenset({"strong", "b", "em", "i", "s", "strike", "del", "a", "sup", "sub"})
 _INLINE = (*sorted(_MARKS), "span", "u", "font", "small", "big", "ins", "mark")
 # Blocks that the renderer takes for running text: 5<form>6</form> would be 56.
@@ -265,7 +267,8 @@ def prepare(root: Element, found: frozenset[str]) -> int:
     images = _drop_images(root) if "img" in found else 0
     if "li" in found:
         _list_loose_items(root)
-    if found & {"sup", "sub"}:
+    shifted = "sup" in found or "sub" in found
+    if shifted:
         for element in root.find_all(["sup", "sub"]):
             if _is_small_print(element):
                 element.tag = "span"
@@ -281,7 +284,7 @@ def prepare(root: Element, found: frozenset[str]) -> int:
     if "table" in found:
         for table in reversed(root.find_all("table")):
             _mend_table(table)
-    if found & {"sup", "sub"}:
+    if shifted:
         for element in reversed(root.find_all(["sup", "sub"])):
             if element.closest("pre, code, kbd, samp") is not None:
                 _spell_in_code(element)
@@ -640,8 +643,8 @@ _BLOCK_TAGS = "p, div, ul, ol, li, pre, blockquote, table, h1, h2, h3, h4, h5, h
 
 def _holds_blocks(element: Element, inner: str) -> bool:
     """Whether blocks stand in a mark; a dash that the author wrote is none."""
-    odd = "\n\n" in inner or _BLOCK.match(inner) is not None
-    return odd and element.select_one(_BLOCK_TAGS) is not None
+    odd = "\n\n" in inner or (not inner[0].isalpha() and _BLOCK.match(inner))
+    return bool(odd) and element.select_one(_BLOCK_TAGS) is not None
 
 
 def _wrapped(mark: str, *tags: str) -> tuple[tuple[str, _Converter], ...]:
@@ -702,16 +705,18 @@ def _link(element: Element, text: str, base_url: str) -> str:
             return text
         if not target.lower().startswith(_SCHEMES):
             return text
-    target = "%20".join(target.split()).replace("<", "%3C").replace(">", "%3E")
-    if target.count("(") != target.count(")"):
-        target = target.replace("(", "%28").replace(")", "%29")
-    if _bare(label) == _bare(target):
+    if not _PLAIN_ADDRESS.fullmatch(target):
+        target = "%20".join(target.split()).replace("<", "%3C").replace(">", "%3E")
+        if target.count("(") != target.count(")"):
+            target = target.replace("(", "%28").replace(")", "%29")
+    if " " not in label and _bare(label) == _bare(target):
         return text.replace(label, target)
     if _holds_blocks(element, label):
         return f"\n\n{label}\n\n{target}\n\n"
     return text.replace(label, f"[{label}]({target})")
 
 
+_PLAIN_ADDRESS = re.compile(r"[^\s<>()]+")
 _SCHEMES = ("http://", "https://", "ftp://")
 
 

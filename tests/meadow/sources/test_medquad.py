@@ -88,6 +88,11 @@ def test_questions_as_english_has_them(question: str, repaired: str) -> None:
         ("Signs include - pain  - fever", "Signs include\n- pain\n- fever", ("inline_list",)),
         ("You can: - Rest - Drink", "You can:\n- Rest\n- Drink", ("inline_list",)),
         ("- a     - b", "- a\n- b", ("inline_list",)),
+        (
+            "It comes each day - you know it. Ask this: - Who     - When",
+            "It comes each day - you know it. Ask this:\n- Who\n- When",
+            ("inline_list",),
+        ),
         ("A range of 5 - 10 mg", "A range of 5 - 10 mg", ()),
         ("Well - known and long - lived", "Well - known and long - lived", ()),
         ("Two  spaces", "Two spaces", ("double_space",)),

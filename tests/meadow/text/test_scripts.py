@@ -29,6 +29,7 @@ from meadow.text.scripts import MathError, formula, lowered, raised
         ("nd", "nd", "nd"),
         ("°", "°", "°"),
         ("[12]", "[12]", "[12]"),
+        ("[[3]](https://a.b/)", "[[3]](https://a.b/)", "[[3]](https://a.b/)"),
         ("²", "²", "²"),
         (" 2\n", " ²\n", " ₂\n"),
         ("a\n b", "^(a b)", "_(a b)"),
