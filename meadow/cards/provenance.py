@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from meadow.cards.header import Locate
 from meadow.corpus.manifest import Manifest
+from meadow.corpus.shards import check_rows
 from meadow.licenses import LICENSES
 from meadow.source import OriginName, Provenance
 from meadow.text.language import language_of
@@ -127,13 +128,9 @@ def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
 
 def _languages(shard: Path) -> Counter[tuple[str, str]]:
     """(source, language) -> rows, of rows that stand evenly in a shard."""
-    import polars as pl
-
-    frame = pl.read_parquet(shard, columns=["source", "input", "output"])
-    looked_at = frame.gather_every(max(1, frame.height // LOOKED_AT))
     counts: Counter[tuple[str, str]] = Counter()
     short: dict[str, list[str]] = {}
-    for source, given, answer in looked_at.iter_rows():
+    for source, given, answer in _evenly(shard, ["source", "input", "output"]):
         text = f"{answer[:1000]}\n{given[:1000]}"
         if language := language_of(text):
             counts[source, language] += 1
@@ -146,6 +143,21 @@ def _languages(shard: Path) -> Counter[tuple[str, str]]:
         ):
             counts[source, language] = len(texts)
     return counts
+
+
+def _evenly(shard: Path, columns: list[str]) -> Iterator[tuple[str, ...]]:
+    """About `LOOKED_AT` rows that stand evenly in a shard, batch by batch."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(shard, page_checksum_verification=True) as file:
+        step = max(1, file.metadata.num_rows // LOOKED_AT)
+        row = 0
+        for batch in file.iter_batches(batch_size=4096, columns=columns):
+            check_rows(pa.Table.from_batches([batch]), shard, columns)
+            chosen = batch.take(pa.array(range(-row % step, batch.num_rows, step), pa.int64()))
+            yield from zip(*(chosen[name].to_pylist() for name in columns), strict=True)
+            row += batch.num_rows
 
 
 def languages(sources: Iterable[SourceRows]) -> list[str]:

@@ -9,8 +9,11 @@ English: a wrong reject costs more than a foreign line.
 from __future__ import annotations
 
 import re
+import tempfile
 from functools import lru_cache
 from typing import Any
+
+from meadow.errors import FileError
 
 MIN_LETTERS = 100
 FIRST_LOOK = 400
@@ -76,4 +79,11 @@ def _looks_english(words: list[str]) -> bool:
 def _identifier() -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    try:
+        return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    except OSError as error:  # it unpacks its model into a temporary file
+        raise FileError(
+            f"the model of languages cannot be unpacked: {error.strerror or error}",
+            where=tempfile.gettempdir(),
+            fix="make room there, or name another folder with TMPDIR",
+        ) from error

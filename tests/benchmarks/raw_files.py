@@ -223,6 +223,7 @@ class _Chunk:
         median = np.select([self.kind == 1, self.kind == 2], [540, 930], 250)
         length = draw.lognormal(np.log(median), 0.85)
         self.blocks = np.maximum(np.rint(length / mean), 1).astype(np.int64)
+        self.openings = openings
         self.picks = draw.integers(0, _BLOCKS, self.blocks.sum())
         self.picks[np.cumsum(self.blocks) - self.blocks] %= openings
         self.users = draw.integers(1, max(50, first // 8 + 50), size)
@@ -239,7 +240,10 @@ class _Chunk:
             *(column.tolist() for column in (*columns, *self.small, *self.chance)), strict=True
         )
         for number, kind, parent, score, blocks, user, one, two, who, edit, free, rare in rows:
-            body = "&#xA;&#xA;".join(map(take, picks[start : start + blocks]))
+            chosen = picks[start : start + blocks]
+            if kind == 1:  # a question that shows an image is no row, and a peer would take it
+                chosen = [n % self.openings if "&lt;img " in pool[n] else n for n in chosen]
+            body = "&#xA;&#xA;".join(map(take, chosen))
             start += blocks
             date = f"{2010 + number // 400_000 % 14}-{one % 12 + 1:02}-{two % 28 + 1:02}"
             created = f"{date}T{two % 24:02}:{one:02}:{two:02}.{number % 1000:03}"

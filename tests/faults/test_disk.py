@@ -16,7 +16,7 @@ from support.budget import note
 from support.fault_shim import snapshot
 from support.hub.corpora import invented_questions, write_medqa
 
-SMALL = 8192
+SMALL = 2048
 """The limit of a file in bytes: below a shard of the samples."""
 
 
