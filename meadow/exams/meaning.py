@@ -271,11 +271,11 @@ def _answers(rows: list[_Row], path: Path, answer_is: AnswerIs | None) -> list[s
 def _agreeing(
     rows: list[_Row], found: Mapping[AnswerIs, list[str | None]], standing: list[AnswerIs]
 ) -> list[AnswerIs]:
-    """The readings that agree best with the answers' texts, where the file gives these too."""
+    """The readings that agree best with the answers as text or label, where these are given too."""
 
     def agreement(name: AnswerIs) -> int:
         return sum(
-            bool(text) and dict(options).get(label or "") == text
+            bool(text) and text in {dict(options).get(label or ""), (label or "").upper()}
             for (_, options, _, text), label in zip(rows, found[name], strict=True)
         )
 

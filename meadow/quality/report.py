@@ -305,6 +305,9 @@ def _ledger(corpus: Corpus, frame: pl.DataFrame, origin: Corpus | None) -> tuple
         "Removed by the mix, from its ledger duplicates.parquet. Down: the source of the row that "
         "was kept; across: of the row that was dropped."
     )
+    if "question_jaccard" in pairs.columns and len(pairs):
+        other = int((pairs["question_jaccard"] < 1).sum())
+        basis += f" Of the {len(pairs):,} dropped rows {other:,} had a question in other words."
     if (pairs["dropped"] == NOT_AT_HAND).any():
         basis += " The sources of dropped rows are read with --corpus DIR."
     return pairs, basis

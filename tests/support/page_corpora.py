@@ -189,7 +189,13 @@ def write_mix(
             "duplicates.parquet",
             duplicates,
             pa.schema(
-                [("kept_id", text), ("dropped_id", text), ("jaccard", number), ("kind", text)]
+                [
+                    ("kept_id", text),
+                    ("dropped_id", text),
+                    ("jaccard", number),
+                    ("kind", text),
+                    ("question_jaccard", number),
+                ]
             ),
         ),
     ):

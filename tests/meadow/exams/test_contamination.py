@@ -270,3 +270,34 @@ def test_planted_medqa_items_are_found_at_the_right_level(upstream: Path) -> Non
     assert sum(right) >= 0.97 * len(right)
     for _, row_id in mine:
         assert int(row_id.removeprefix("row")) < len(planted), "an ordinary row was flagged"
+
+
+@pytest.mark.realdata
+def test_a_case_in_a_column_of_its_own_drops_what_the_whole_question_drops(
+    upstream: Path, tmp_path: Path
+) -> None:
+    """mediQ's form (sentences in `context`, the question beside them) against MedQA's."""
+    lines = (upstream / "medqa" / "phrases_no_exclude_test.jsonl").read_text().splitlines()
+    given = [json.loads(line) for line in lines]
+    apart = []
+    for number, row in enumerate(given):
+        *context, question = re.split(r"(?<=[.?!])\s+", row["question"])
+        apart.append({"id": number, "context": context, "question": question,
+                      "options": row["options"], "answer": row["answer"],
+                      "answer_idx": row["answer_idx"]})  # fmt: skip
+    path = tmp_path / "apart.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in apart))
+    whole = load_exam("medqa", [upstream / "medqa" / "phrases_no_exclude_test.jsonl"])
+    split = load_exam("own", [path])
+    assert len(split) == len(whole)
+    chatter = json.loads((upstream / "chatdoctor" / "chatdoctor5k.json").read_text())
+    draw = random.Random(3)
+    texts = [("Answer.", row["question"], row["answer"]) for row in draw.sample(given, 60)]
+    texts += [(row["instruction"], row["input"], row["output"]) for row in chatter]
+    frame = rows(*texts)
+    dropped = [
+        set(rows_to_drop(find_contamination(frame, items), "stem").to_list())
+        for items in (whole, split)
+    ]
+    assert dropped[0] == dropped[1]
+    assert dropped[0] == {f"row{number}" for number in range(60)}

@@ -133,6 +133,7 @@ def one(
         ([one(1, ["1", "2", "3"]), one(0, ["3", "1", "2"])], ["2", "3"]),
         ([one("gamma", answer_idx=2), one("beta", answer_idx=1)], ["gamma", "beta"]),
         ([one(["beta"])], ["beta"]),
+        ([one("B", answer_index=1)], ["beta"]),
         ([one("B", {"text": ["x", "y"], "label": ["A", "B"]})], ["y"]),
         ([one("B", [{"key": "A", "value": "x"}, {"key": "B", "value": "y"}])], ["y"]),
         ([{"sent1": f"{word} ray?", "sent2": "", "ending0": "x", "ending1": "y", "label": label}

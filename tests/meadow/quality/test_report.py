@@ -175,11 +175,23 @@ def mix(folder: Path) -> tuple[Path, Path]:
     }
     write_build(corpus, entries)
     dropped = [
-        {"kept_id": wikidoc[0].id, "dropped_id": medqa[index].id, "jaccard": 0.9, "kind": "near"}
+        {
+            "kept_id": wikidoc[0].id,
+            "dropped_id": medqa[index].id,
+            "jaccard": 0.9,
+            "kind": "near",
+            "question_jaccard": 0.5 + index / 2,
+        }
         for index in range(2)
     ]
     dropped.append(
-        {"kept_id": wikidoc[1].id, "dropped_id": wikidoc[2].id, "jaccard": 1.0, "kind": "exact"}
+        {
+            "kept_id": wikidoc[1].id,
+            "dropped_id": wikidoc[2].id,
+            "jaccard": 1.0,
+            "kind": "exact",
+            "question_jaccard": 1.0,
+        }
     )
     gone = {item["dropped_id"] for item in dropped}
     write_mix(
@@ -202,6 +214,7 @@ def test_a_mix_reports_steps_ledger_and_exams(tmp_path: Path) -> None:
     assert [stage["name"] for stage in report["flow"]] == ["corpus", "licence", "deduplicate"]
     assert report["flow"][-1]["losses"] == [["near_duplicate", 2], ["duplicate", 1]]
     assert report["flow"][-1]["rows"] == report["rows"] == 47
+    assert "Of the 3 dropped rows 1 had a question in other words." in report["duplicates"]["basis"]
     assert report["duplicates"]["sources"] == ["medqa", "wikidoc"]
     assert report["duplicates"]["matrix"] == [[0, 0], [2, 1]]
     assert report["contamination"]["exams"][0]["rows"] == {"stem": 2, "stem+answer": 1}
