@@ -81,3 +81,20 @@ def test_a_mix_claims_what_it_did(tmp_path: Path) -> None:
         assert [words for words in said if words not in body] == []
         assert [words for words in unsaid if words in body] == []
         assert "| pubmed_causal |" in body
+
+
+def test_what_is_held_elsewhere_is_dropped_and_said(tmp_path: Path) -> None:
+    built(tmp_path, "--raw", str(FOLDER), "--only", "pubmed_causal,medquad")
+    corpus = str(tmp_path / "c")
+    run_meadow("mix", "clean", "--corpus", corpus, "--out", str(tmp_path / "old"))
+    ran = run_meadow("mix", "clean", "--corpus", corpus, "--keep-from", str(tmp_path / "old"),
+                     "--out", str(tmp_path / "new"))  # fmt: skip
+    assert ran.code == 0, ran.err
+    rows = json.loads((tmp_path / "old" / "MANIFEST.json").read_text())["details"]["rows"]
+    new = json.loads((tmp_path / "new" / "MANIFEST.json").read_text())["details"]
+    assert new["rows"]["distinct"] == 0
+    assert new["duplicates"]["held_elsewhere"] >= rows["distinct"] > 10
+    assert "--keep-from HELD" in (tmp_path / "new" / "README.md").read_text()
+    ran = run_meadow("mix", "clean", "--corpus", corpus, "--keep-from", corpus, "--deduplicate",
+                     "none", "--out", str(tmp_path / "none"))  # fmt: skip
+    assert ran.code == 2
