@@ -18,6 +18,7 @@ import json
 import math
 import os
 import sqlite3
+import time
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -84,7 +85,7 @@ class Cache:
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode = WAL")
+            self._use_wal()
             # what is committed is on disk: a power cut costs no answer either
             self._database.execute("PRAGMA synchronous = FULL")
             self._database.execute(
@@ -100,6 +101,17 @@ class Cache:
                     fix="upgrade medical-meadow, or give another --cache",
                 )
             self._database.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _use_wal(self) -> None:
+        """Write-ahead logging. The change of mode waits for nobody: two runs at once ask again."""
+        for left in range(50, -1, -1):
+            try:
+                self._database.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if not left or "locked" not in str(error):
+                    raise
+                time.sleep(0.05)
 
     def get(self, key: str) -> Answer | None:
         """The stored answer, if there is one."""
