@@ -53,14 +53,14 @@ def _build(manifest: Manifest) -> Iterator[str]:
     yield "build"
     if settings.get("recipe"):
         yield from ("--recipe", _word(settings["recipe"]))
-    elif sought:
+    if sought:  # beside a recipe too: it may have more sources than were built
         yield from ("--only", _word(",".join(settings.get("sources", ()))))
     for name in files:
         yield from ("--file", _word(name))
     if sought or not files:
         yield from ("--raw", "RAW")
     origins = set(settings.get("origins", {}).values())
-    if len(origins) == 1 and not settings.get("recipe"):
+    if len(origins) == 1:
         yield from ("--origin", _word(origins.pop()))
     yield from ("--style", _word(options.get("style", "meadow")))
     if options.get("answers", "all") != "all":

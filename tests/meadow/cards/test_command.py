@@ -51,6 +51,7 @@ def again(folder: Path, tmp_path: Path, places: dict[str, str]) -> list[str]:
         ["--only", "pubmed_causal,medquad", "--style", "2023"],
         ["--file", f"chatdoctor={FOLDER / 'chatdoctor' / 'chatdoctor5k.json'}"],
         ["--only", "medqa,pubmed_causal", "--file", "medqa=MEDQA"],
+        ["--recipe", "full", "--only", "pubmed_causal", "--style", "2023", "--origin", "upstream"],
     ],
 )
 def test_a_build_is_made_again_by_its_card(given: list[str], tmp_path: Path) -> None:
