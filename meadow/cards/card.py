@@ -30,7 +30,7 @@ from meadow.corpus.manifest import Manifest, SourceEntry, Step
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.licenses import LICENSES
 from meadow.source import OriginName, Source
-from meadow.text.markdown import Markdown, plain_cell
+from meadow.text.markdown import Markdown, fenced, plain_cell
 
 if TYPE_CHECKING:
     import jinja2
@@ -283,7 +283,7 @@ def _example(manifest: Manifest, locate: Locate) -> str:
             table = read_parquet(locate(shard.path), first=1)
             check_rows(table, locate(shard.path))
             row = table.to_pylist()[0]
-            return f"A row as it is:\n\n{_fenced(_shortened(row), 'json')}"
+            return f"A row as it is:\n\n{fenced(_shortened(row), 'json')}"
     return "There are no rows."
 
 
@@ -295,17 +295,11 @@ def _shortened(row: dict[str, Any], length: int = 400) -> str:
     return json.dumps(cut, ensure_ascii=False, indent=2)
 
 
-def _fenced(text: str, language: str = "") -> str:
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text}\n{fence}"
-
-
 def _command(manifest: Manifest) -> str:
     versions = ", ".join(
         plain_cell(f"{name} {version}") for name, version in manifest.versions.items()
     )
-    first = f"Regenerate it, byte for byte, with {versions}:\n\n{_fenced(regenerate(manifest))}"
+    first = f"Regenerate it, byte for byte, with {versions}:\n\n{fenced(regenerate(manifest))}"
     return "\n\n".join([first, *conditions(manifest)])
 
 

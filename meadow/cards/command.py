@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from meadow.corpus.manifest import Manifest
+from meadow.text.markdown import fenced, plain_cell
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+"""A key of TOML that needs no quotes."""
 
 
 def regenerate(manifest: Manifest) -> str:
@@ -24,22 +29,22 @@ def conditions(manifest: Manifest) -> list[str]:
         found.append(
             f"Rows taken down were left out: {settings.get('excluded', 'some')} ids in "
             "`exclude_ids.txt` beside `meadow.toml`, a list with the SHA-256 "
-            f"`{settings['excluded_ids']}`."
+            f"{plain_cell(settings['excluded_ids'])}."
         )
-    if own := dict(settings.get("errata", {})).get("own"):
+    if own := dict(settings.get("errata") or {}).get("own"):
         found.append(f"ERRATA stands for errata of the maker's own ({len(own)} faults).")
     if model := settings.get("semantic"):
         found.append(
-            f"MODEL stands for the embedding model `{model['model']}`, whose weights have the "
-            f"SHA-256 `{model['sha256']}`."
+            f"MODEL stands for the embedding model {plain_cell(model['model'])}, whose weights "
+            f"have the SHA-256 {plain_cell(model['sha256'])}."
         )
     if settings.get("held"):
         count = len(settings["held"])
         found.append(f"HELD stands for what was held already ({count} folders), in their order.")
     if settings.get("own_recipe"):
         found.append(
-            f"`{_recipe(settings)}` is the maker's own recipe:\n\n"
-            f"```toml\n{_toml(settings.get('mix', {}))}\n```"
+            f"{plain_cell(_recipe(settings))} is the maker's own recipe:\n\n"
+            + fenced(_toml(settings.get("mix", {})), "toml")
         )
     return found
 
@@ -112,11 +117,19 @@ def _word(text: Any) -> str:
 def _toml(recipe: Mapping[str, Any]) -> str:
     """A mix recipe as the TOML that it was read from says it; defaults stand in it too."""
     lines = ["[mix]"]
-    lines += [f"{key} = {_value(value)}" for key, value in recipe.items() if key != "parts"]
+    lines += _pairs({key: value for key, value in recipe.items() if key != "parts"})
     for part in recipe.get("parts", ()):
         lines += ["", "[[mix.parts]]"]
-        lines += [f"{key} = {_value(value)}" for key, value in part.items() if value is not None]
+        lines += _pairs(part)
     return "\n".join(lines)
+
+
+def _pairs(values: Mapping[str, Any]) -> Iterator[str]:
+    """Keys and values, a line each; TOML has no null, and what is not set is not said."""
+    for key, value in values.items():
+        if value is not None:
+            name = key if _BARE.fullmatch(key) else json.dumps(key)
+            yield f"{name} = {_value(value)}"
 
 
 def _value(value: Any) -> str:

@@ -287,6 +287,7 @@ class _ExamFile(_Open):
     rows: Count
     items: Count
     left_out: Counts
+    answer_is: Text | None = None
 
 
 class _Trial(_Open):
@@ -314,6 +315,7 @@ class _MixPart(_Open):
 
 class _Details(_Open):
     contact: Text = ""
+    files: list[Text] = []
     warnings: Text | list[Text] = ""
     arithmetic: Text | list[Text] = ""
     parts: list[_MixPart] = []
@@ -324,12 +326,39 @@ class _Details(_Open):
 
 class _Options(_Open):
     style: Text = ""
+    answers: Text = ""
+    images: Text = ""
+
+
+class _Errata(_Open):
+    own: list[Text]
+
+
+class _Embedding(_Open):
+    model: Text
+    sha256: Text
+    threshold: float
+
+
+class _Mix(_Open):
+    parts: list[dict[Text, Any]] = []
 
 
 class _Settings(_Open):
     recipe: Text | None = None
     sources: list[Text] = []
+    origins: dict[Text, Text] = {}
     options: _Options = _Options()
+    limit: Count | None = None
+    excluded_ids: Text | None = None
+    excluded: Count = 0
+    errata: _Errata | None = None
+    semantic: _Embedding | None = None
+    held: list[Any] = []
+    exams: list[Text] = []
+    accepted_licences: list[Text] = []
+    own_recipe: bool = False
+    mix: _Mix = _Mix()
 
 
 class _Version(_Open):

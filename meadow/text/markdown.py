@@ -20,6 +20,13 @@ def escape_cell(text: str) -> str:
     return re.sub(r"([\\|<>\[\]*_{}#!`~&])", r"\\\1", flat)
 
 
+def fenced(text: str, language: str = "") -> str:
+    """Text as a block of code: no run of backticks in it ends the block."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
 def plain_cell(text: str) -> str:
     """As `escape_cell`, but names stay as they are: an underscore inside one marks nothing."""
     if isinstance(text, Markdown) or _PLAIN.fullmatch(text):

@@ -3,12 +3,15 @@
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 from support.command import run_meadow
 
-from meadow.corpus.manifest import read_manifest
+from meadow.cards.command import conditions, regenerate
+from meadow.corpus.manifest import parse_manifest, read_manifest
+from meadow.errors import FileError
 from meadow.samples import FOLDER
 
 ROW = {"question": "Which reed whistles at noon?", "options": {"A": "thin", "B": "thick"},
@@ -111,3 +114,47 @@ def test_what_was_taken_down_is_said(tmp_path: Path) -> None:
     card = (tmp_path / "d" / "README.md").read_text()
     assert "2 ids in `exclude_ids.txt`" in card
     assert read_manifest(tmp_path / "d").settings["excluded_ids"] in card
+
+
+HOSTILE = [None, 5, "x", [1], {"a": 1}, {"own": 5}, {"parts": 3}, {"model": "m"}]
+READ = ["recipe", "sources", "origins", "options", "limit", "excluded_ids", "excluded", "errata",
+        "semantic", "held", "exams", "accepted_licences", "own_recipe", "mix"]  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", ["build", "mix"])
+def test_settings_of_any_type_are_refused_or_written(stage: str, tmp_path: Path) -> None:
+    run_meadow("build", "--only", "pubmed_causal", "--raw", str(FOLDER), "--out", str(tmp_path))
+    whole = json.loads((tmp_path / "MANIFEST.json").read_text())
+    places = [("settings", name) for name in READ] + [("details", "files")]
+    refused = 0
+    for part, name in places:
+        for value in HOSTILE:
+            changed = {**whole, "stage": stage, part: {**whole[part], name: value}}
+            try:
+                manifest = parse_manifest(json.dumps(changed).encode(), "somewhere")
+            except FileError as error:
+                assert name in str(error)  # noqa: PT017
+                refused += 1
+                continue
+            assert regenerate(manifest).startswith("meadow ")
+            conditions(manifest)
+    assert refused > len(places)
+
+
+def test_a_recipe_of_anybody_stays_in_its_block(tmp_path: Path) -> None:
+    run_meadow("build", "--only", "pubmed_causal", "--raw", str(FOLDER), "--out", str(tmp_path))
+    whole = json.loads((tmp_path / "MANIFEST.json").read_text())
+    whole["stage"] = "mix"
+    whole["settings"] |= {
+        "own_recipe": True,
+        "recipe": "<img src=x>",
+        "excluded_ids": "`<b>`",
+        "mix": {"a\n```\n# out": "x\n```\n<script>", "unset": None, "parts": []},
+    }
+    manifest = parse_manifest(json.dumps(whole).encode(), "somewhere")
+    said = "\n".join(conditions(manifest))
+    block = re.search(r"^(`{3,})toml\n(.*?)\n\1$", said, re.DOTALL | re.MULTILINE)
+    assert block
+    assert tomllib.loads(block[2])["mix"]["a\n```\n# out"] == "x\n```\n<script>"
+    outside = said.replace(block[0], "").replace("`exclude_ids.txt` beside `meadow.toml`", "")
+    assert re.search(r"(?<!\\)[<`]", outside) is None
