@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from meadow.sources import SOURCES
 TEXTS = ("instruction", "input", "output")
 _RAREST = 8
 """Tokens by which a row without an upstream id is looked for."""
+_A_NAME = r"(?:[^\W\d_]+ ){1,6}"
+"""A doctor's name as tokens, title and all."""
 _MARKUP = r"\w+: [^→]*[<>][^→]* → "
 """What the cleaner's `removed_markup` does, whatever the source."""
 
@@ -118,14 +121,14 @@ def _compare_source(
     if isinstance(told, str):
         found.not_checked = told
         return found
-    files: list[Path] = []
+    files: list[tuple[Path, str]] = []
     for item in entry.inputs:
         path = _raw_file(folder, name, item.path, item.bytes, item.sha256)
         if path is None:
             found.not_checked = f"no raw file {item.path} of {item.sha256[:12]} below {folder}"
             found.findings.append(Finding("raw_missing", name, found.not_checked))
             return found
-        files.append(path)
+        files.append((path, item.path))
     chosen = _smallest(corpus, name, most) if most is not None else None
     for table in corpus.iter_tables(name, columns=["id", *TEXTS, "source_id", "meta"]):
         rows = [
@@ -165,7 +168,7 @@ def _raw_file(folder: Path, source: str, label: str, size: int, sha256: str) -> 
     return None
 
 
-def _trace(rows: Sequence[_Row], files: Iterable[Path], told: RawTexts) -> None:
+def _trace(rows: Sequence[_Row], files: Iterable[tuple[Path, str]], told: RawTexts) -> None:
     """Offer every raw text to the rows that may be made of it."""
     by_key: dict[str, list[_Row]] = {}
     by_token: dict[str, list[int]] = {}
@@ -177,8 +180,8 @@ def _trace(rows: Sequence[_Row], files: Iterable[Path], told: RawTexts) -> None:
         words = dict.fromkeys(token for words in row.texts.values() for token in words)
         for token in sorted(words, key=lambda each: (common[each], each))[:_RAREST]:
             by_token.setdefault(token, []).append(number)
-    for path in files:
-        for place, key, texts in _raw_texts(path, told, by_key):
+    for path, label in files:
+        for place, key, texts in _raw_texts(path, label, told, by_key):
             raw: dict[str, list[str]] = {}
             if key is None or key in by_key:
                 reading = html_words if told.markup else str
@@ -199,7 +202,7 @@ def _trace(rows: Sequence[_Row], files: Iterable[Path], told: RawTexts) -> None:
 
 
 def _raw_texts(
-    path: Path, told: RawTexts, wanted: Mapping[str, Any]
+    path: Path, label: str, told: RawTexts, wanted: Mapping[str, Any]
 ) -> Iterator[tuple[str, str | None, Mapping[str, str]]]:
     """The place, the key and the texts of every row that a raw file may become."""
     parents: dict[str, Any] = {}
@@ -207,11 +210,13 @@ def _raw_texts(
         child, own = told.parent
         needed = {
             item[child]
-            for _, item in read_items(path, told)
+            for _, item in read_items(path, label, told)
             if item.get(child) and item.get(own) in wanted
         }
-        parents = {item[own]: item for _, item in read_items(path, told) if item.get(own) in needed}
-    for number, (name, item) in enumerate(read_items(path, told), 1):
+        parents = {
+            item[own]: item for _, item in read_items(path, label, told) if item.get(own) in needed
+        }
+    for number, (name, item) in enumerate(read_items(path, label, told), 1):
         if told.parent:
             if item.get(told.parent[0]) not in parents:
                 continue
@@ -266,9 +271,17 @@ def _judge(row: _Row, told: RawTexts, found: Comparison) -> None:
 
 
 def _is_courtesy(missing: list[str], added: list[str], meta: Mapping[str, Any]) -> bool:
-    """Whether all that is missing is noted as a courtesy, but for how the next word is written."""
-    noted = [text for texts in meta.get("removed", {}).values() for text in texts]
-    left = Counter(missing) - Counter(tokens(" ".join(noted)))
+    """Whether all that is missing is noted as a courtesy, but for how the next word is written.
+
+    A name stands as a placeholder in its note: letters in that very place are the name.
+    """
+    noted = [tokens(text) for texts in meta.get("removed", {}).values() for text in texts]
+    said = " ".join(missing) + " "
+    for words in noted:
+        if "NAME" in words:
+            written = (_A_NAME if word == "NAME" else re.escape(word) + " " for word in words)
+            said = re.sub(rf"(?<!\S){''.join(written)}", "", said, count=1)
+    left = Counter(said.split()) - Counter(chain(*noted))
     return bool(noted) and [*map(str.casefold, left.elements())] == [*map(str.casefold, added)]
 
 

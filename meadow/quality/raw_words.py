@@ -34,8 +34,13 @@ _PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open}
 _REFERENCE = re.compile(rb"&#(?:x([0-9A-Fa-f]{1,8})|(\d{1,9}));")
 
 
-def read_items(path: Path, told: RawTexts) -> Iterator[tuple[str, Any]]:
+def read_items(path: Path, label: str, told: RawTexts) -> Iterator[tuple[str, Any]]:
     """The items of a raw file, by its content: (name of the document, item).
+
+    Args:
+        path: The file.
+        label: Its name in the manifest, with the folders that tell parts of a source apart.
+        told: What the source says of its raw texts.
 
     An item is a row of a table or of Parquet, a JSON value (each of an array or of lines), or an
     XML element: its attributes where it holds nothing else.
@@ -54,7 +59,7 @@ def read_items(path: Path, told: RawTexts) -> Iterator[tuple[str, Any]]:
             documents = members(path, suffix=told.member)
         else:
             opener: Any = _PACKED.get(head[:2], open)
-            documents = [(path.name, stack.enter_context(opener(path, "rb")))]
+            documents = [(label, stack.enter_context(opener(path, "rb")))]
         for name, document in documents:
             yield from ((name, item) for item in _items(document, name, path, told))
 
@@ -157,23 +162,32 @@ def _json_value(data: bytes) -> Any:
 
 
 def _elements(file: Any, wanted: str) -> Iterator[Any]:
+    """The elements of that name; "" for the whole document.
+
+    Where a line is not well-formed the reading goes on behind it: rows may come of what follows,
+    and one that came of the line itself cannot be traced and says so.
+    """
     from xml.etree import ElementTree
 
     parser: Any = ElementTree.XMLPullParser(("start", "end"))
     root: Any = None
     held = b""
-    try:
-        for block in chain(iter(partial(file.read, 1 << 20), b""), [b""]):
-            whole, mark, held = (held + block).rpartition(b">") if block else (held, b"", b"")
+    for block in chain(iter(partial(file.readline, 1 << 20), b""), [b""]):
+        whole, mark, held = (held + block).rpartition(b">") if block else (held, b"", b"")
+        try:
             parser.feed(_REFERENCE.sub(_written, whole + mark))
+            if not block:
+                parser.close()
             for event, element in parser.read_events():
                 root = element if root is None else root
                 if event == "end" and wanted and element.tag.rpartition("}")[2] == wanted:
                     yield element if len(element) else dict(element.attrib)
                     root.clear()
-        parser.close()
-    except ElementTree.ParseError as error:
-        raise ValueError(f"not well-formed: {error}") from error
+        except ElementTree.ParseError as error:
+            if not wanted:
+                raise ValueError(f"not well-formed: {error}") from error
+            parser, root = ElementTree.XMLPullParser(("start", "end")), None
+            parser.feed(b"<behind>")
     if not wanted:
         yield root
 
@@ -186,9 +200,12 @@ def _written(match: re.Match[bytes]) -> bytes:
 
 
 _BLOCKS = frozenset(
-    "address article aside blockquote br caption center dd details div dl dt figure figcaption "  # noqa: SIM905
-    "footer form h1 h2 h3 h4 h5 h6 header hr li main nav ol p pre section summary table tbody "
-    "tfoot thead tr ul".split()
+    re.findall(
+        r"\w+",
+        "address article aside blockquote br caption center dd details div dl dt figure figcaption "
+        "footer form h1 h2 h3 h4 h5 h6 header hr li main nav ol p pre section summary table tbody "
+        "tfoot thead tr ul",
+    )
 )
 _APART = frozenset({"code", "kbd", "samp", "tt", "td", "th"})
 """What begins a new word in a line: it is marked off by backticks or bars."""
@@ -313,8 +330,8 @@ def tokens(text: str, *, marked: bool = False) -> list[str]:
     text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cf", "Cc"))
     if marked:
         text = _EMPHASIS.sub("", _LINE_START.sub("", _TARGET.sub("]", text)))
-    for run, mark in ((_RAISED, "^"), (_LOWERED, "_")):
-        text = run.sub(lambda found, mark=mark: f"{mark}({_plain(found[0])})", text)  # type: ignore[misc]
+    text = _RAISED.sub(lambda run: f"^({_plain(run[0])})", text)
+    text = _LOWERED.sub(lambda run: f"_({_plain(run[0])})", text)
     text = _SCHEME.sub(" ", text)
     found: list[str] = []
     stack: list[str] = []

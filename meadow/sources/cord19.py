@@ -241,7 +241,7 @@ SOURCE = Source(
         raw_texts=RawTexts(
             raw_texts,
             member="metadata.csv",
-            repairs={"abstract_heading": r"input: \|(?i:abstract) → "},
+            repairs={"abstract_heading": r"input: \|(?i:abstract)(\w*) → \1"},
         ),
     ),
     published=published_origin(

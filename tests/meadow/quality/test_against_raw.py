@@ -155,6 +155,42 @@ def test_a_courtesy_is_explained_by_what_is_noted_of_it_and_no_more(tmp_path: Pa
     assert "911" in found.findings[0].detail
 
 
+SIGNED = "Take 5 mg of it twice a day, with food. Hope this helps. Regards, Dr. {}"
+
+
+def test_a_name_is_gone_only_from_the_place_that_its_courtesy_notes(tmp_path: Path) -> None:
+    corpus = built(tmp_path, "chatdoctor", "chatdoctor5k.json", chat(SIGNED.format("Anna O'Neil")))
+    found = compare_with_raw(corpus, tmp_path)["chatdoctor"]
+    assert (dict(found.explained), found.findings) == ({"removed_courtesy": 1}, [])
+    for other in (SIGNED.format("911"), SIGNED.format("Anna").replace("Hope", "Stop it. Hope")):
+        found = planted(corpus, tmp_path / "chatdoctor5k.json", chat(other))["chatdoctor"]
+        assert len(found.findings) == 1, other
+
+
+def test_rows_behind_a_damaged_line_are_still_compared(tmp_path: Path) -> None:
+    damaged = '<row Id="7" PostTypeId="2" Body="cut short &lt;p />\n<row Id=8 />\n'
+    content = dump(ANSWER).replace("<posts>\n", f"<posts>\n{damaged}")
+    corpus = built(tmp_path, "stack_exchange:biology", "Posts.xml", content)
+    found = compare_with_raw(corpus, tmp_path)["stack_exchange"]
+    assert (found.rows, found.compared, found.findings) == (1, 1, [])
+    changed = planted(corpus, tmp_path / "Posts.xml", content.replace("2.5 mg", "25 mg"))
+    assert "missing '25', added '2.5'" in changed["stack_exchange"].findings[0].detail
+
+
+def test_the_documents_of_a_folder_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    for place, dose in (("1_A_QA", "5 mg"), ("2_B_QA", "7 mg")):
+        (tmp_path / "raw" / place).mkdir(parents=True)
+        (tmp_path / "raw" / place / "0000001.xml").write_text(
+            f'<Document id="0000001" source="S" url="https://example.org/{place}"><Focus>Drug A'
+            f'</Focus><QAPairs><QAPair pid="1"><Question qid="0000001-1" qtype="usage">'
+            f"What is the dose in {place}?</Question><Answer>Take {dose} of it twice a day, with "
+            "some food.</Answer></QAPair></QAPairs></Document>"
+        )
+    corpus = meadow.build(out=tmp_path / "corpus", files={"medquad": tmp_path / "raw"})
+    found = compare_with_raw(corpus, tmp_path / "raw")["medquad"]
+    assert (found.rows, found.compared, found.findings) == (2, 2, [])
+
+
 WIKI = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/"><siteinfo><sitename>W</sitename>
 <base>https://www.example.org/wiki/Main</base></siteinfo><page><title>Asthma</title><ns>0</ns>
 <id>1</id><revision><id>2</id><timestamp>2020-01-02T00:00:00Z</timestamp><text>Lead text.
