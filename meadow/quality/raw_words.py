@@ -174,20 +174,23 @@ def _elements(file: Any, wanted: str) -> Iterator[Any]:
     held = b""
     for block in chain(iter(partial(file.readline, 1 << 20), b""), [b""]):
         whole, mark, held = (held + block).rpartition(b">") if block else (held, b"", b"")
-        try:
-            parser.feed(_REFERENCE.sub(_written, whole + mark))
-            if not block:
-                parser.close()
-            for event, element in parser.read_events():
-                root = element if root is None else root
-                if event == "end" and wanted and element.tag.rpartition("}")[2] == wanted:
-                    yield element if len(element) else dict(element.attrib)
-                    root.clear()
-        except ElementTree.ParseError as error:
-            if not wanted:
-                raise ValueError(f"not well-formed: {error}") from error
-            parser, root = ElementTree.XMLPullParser(("start", "end")), None
-            parser.feed(b"<behind>")
+        # what an unfinished line broke may begin with this one
+        for text in (whole + mark, block[: block.rfind(b">") + 1].lstrip()):
+            try:
+                parser.feed(_REFERENCE.sub(_written, text))
+                if not block:
+                    parser.close()
+                for event, element in parser.read_events():
+                    root = element if root is None else root
+                    if event == "end" and wanted and element.tag.rpartition("}")[2] == wanted:
+                        yield element if len(element) else dict(element.attrib)
+                        root.clear()
+                break
+            except ElementTree.ParseError as error:
+                if not wanted:
+                    raise ValueError(f"not well-formed: {error}") from error
+                parser, root = ElementTree.XMLPullParser(("start", "end")), None
+                parser.feed(b"<behind>")
     if not wanted:
         yield root
 

@@ -15,7 +15,6 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -340,15 +339,29 @@ def _reject(raw: Raw, reason: Reason, detail: str) -> Reject:
     return Reject(str(raw["_where"]), reason, detail, " | ".join(raw["fields"][:2]))
 
 
-_GAP = re.compile(r"\{\{c(\d+)::(.*?)(?:::(.*?))?\}\}", re.DOTALL)
+_GAP = re.compile(r"\{\{c([\d,]+)::((?:(?!\{\{c\d|\}\}).)*)\}\}", re.DOTALL)
+"""One that no other lies in."""
+_HIDDEN = re.compile("\0([^\0-\2]*)\1([^\0-\2]*)\2")
+_FORMULA = re.compile(r"\[/?\${1,2}\]")
 
 
 def _guid(source_id: str) -> str:
     return re.sub(r"#c?\d+\Z", "", source_id)
 
 
-def _gap(number: str, gap: re.Match[str]) -> str:
-    return (gap[3] or "") if gap[1] == number else gap[2]
+def _gaps(number: str, text: str) -> tuple[str, str]:
+    """The text with a number's gaps empty but for their hints, and what they hide."""
+
+    def shown(gap: re.Match[str]) -> str:
+        answer, _, hint = gap[2].partition("::")
+        answer = _HIDDEN.sub(r"\1", answer)
+        return f"\0{answer}\1{hint}\2" if number in gap[1].split(",") else gap[2].split("::")[0]
+
+    before = ""
+    while before != text:  # from the inside out
+        before, text = text, _GAP.sub(shown, text)
+    told = dict.fromkeys(hidden[1] for hidden in _HIDDEN.finditer(text))
+    return _HIDDEN.sub(r"\2", text), "; ".join(told)
 
 
 def raw_texts(note: Any, _: str) -> Iterator[tuple[str, Mapping[str, str]]]:
@@ -356,15 +369,16 @@ def raw_texts(note: Any, _: str) -> Iterator[tuple[str, Mapping[str, str]]]:
 
     Which of them it shows is the template's to say, so that the nearest one counts.
     """
-    for asked, field in enumerate(note["fields"]):
-        gaps = _GAP.findall(field)
-        for number in {number for number, *_ in gaps}:
-            shown = _GAP.sub(partial(_gap, number), field)
-            told = dict.fromkeys(answer for each, answer, _ in gaps if each == number)
-            yield note["guid"], {"input": shown, "output": "; ".join(told)}
-        for told_by in range(len(note["fields"])):
+    fields = [_FORMULA.sub(" ", field) for field in note["fields"]]
+    for asked, field in enumerate(fields):
+        for number in {
+            each for gap in re.findall(r"\{\{c([\d,]+)::", field) for each in gap.split(",")
+        }:
+            shown, told = _gaps(number, field)
+            yield note["guid"], {"input": shown, "output": told}
+        for told_by, answer in enumerate(fields):
             if told_by != asked:
-                yield note["guid"], {"input": field, "output": note["fields"][told_by]}
+                yield note["guid"], {"input": field, "output": answer}
 
 
 SOURCE = Source(

@@ -31,6 +31,8 @@ CHANGES = (
 LICENSE_SINCE = (("2018-05-02", "cc-by-sa-4.0"), ("2011-04-08", "cc-by-sa-3.0"))
 """First day -> licence of posts made from then on; older ones are under 2.5. Upstream's own
 ContentLicense follows the date of creation too, also where a post was edited later."""
+DUPLICATE_NOTICE = "removed_duplicate_notice"
+"""Repair: the banner of a question that was asked before."""
 _LEAST_LETTERS = 25
 """What must be left of an answer that lost its images."""
 _LETTER = re.compile(r"[^\W\d_]")
@@ -62,7 +64,7 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject | Fact]:
     body, told_text = asked.text, told.text
     if shortened := drop_duplicate_notice(body):
         body = shortened[0]
-        repairs.append("removed_duplicate_notice")
+        repairs.append(DUPLICATE_NOTICE)
     title = normalise(question.get("Title", ""))
     text = "\n\n".join(part for part in (title, body) if part)
     if told.images and len(_LETTER.findall(told_text)) < _LEAST_LETTERS:
@@ -266,6 +268,7 @@ SOURCE = Source(
             element="row",
             member="Posts.xml",
             parent=("ParentId", "Id"),
+            repairs={DUPLICATE_NOTICE: r"input: (?i:possible duplicates?) .* → "},
         ),
         detect=is_dump,
     ),

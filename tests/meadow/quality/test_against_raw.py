@@ -18,6 +18,7 @@ from meadow.corpus.folder import Corpus
 from meadow.errors import UsageError
 from meadow.quality.against_raw import Comparison, compare_with_raw
 from meadow.quality.raw_words import html_words, tokens
+from meadow.samples import FOLDER
 
 ANSWER = """<p>Give 10<sup>5.5</sup> units of drug A (&lt; 5 mg/kg) at &minus;20&nbsp;°C, then see
 <a href="https://example.org/a_b">the label</a>.</p>
@@ -175,6 +176,41 @@ def test_rows_behind_a_damaged_line_are_still_compared(tmp_path: Path) -> None:
     assert (found.rows, found.compared, found.findings) == (1, 1, [])
     changed = planted(corpus, tmp_path / "Posts.xml", content.replace("2.5 mg", "25 mg"))
     assert "missing '25', added '2.5'" in changed["stack_exchange"].findings[0].detail
+
+
+def test_a_row_that_begins_where_another_broke_off_is_compared(tmp_path: Path) -> None:
+    content = dump(ANSWER).replace("<row", '<row Id="7" PostTypeId="2" Body="cut sh\n<row', 1)
+    corpus = built(tmp_path, "stack_exchange:biology", "Posts.xml", content)
+    found = compare_with_raw(corpus, tmp_path)["stack_exchange"]
+    assert (found.rows, found.compared, found.findings) == (1, 1, [])
+
+
+NOTE = "The {{c1::kidney makes {{c2::epo}} of 165 parts}} when {{c1,3::oxygen::gas}} is low."
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rows"), [("", "", 0), ("165", "156", 3), ("oxygen", "nitrogen", 3)]
+)
+def test_the_gaps_of_a_note_are_read_from_the_inside_out(
+    tmp_path: Path, old: str, new: str, rows: int
+) -> None:
+    head = "#separator:tab\n#html:true\n#guid column:1\n#notetype column:2\n"
+    content = f"{head}a1\tCloze\t{NOTE}\t\n"
+    corpus = built(tmp_path, "anki", "notes.txt", content)
+    found = compare_with_raw(corpus, tmp_path)["anki"]
+    assert (found.compared, found.findings) == (3, [])
+    changed = planted(corpus, tmp_path / "notes.txt", content.replace(old, new) if old else content)
+    assert len({finding.where for finding in changed["anki"].findings}) == rows
+
+
+def test_the_samples_say_what_stands_upstream(tmp_path: Path) -> None:
+    corpus = meadow.build(out=tmp_path / "corpus", raw=FOLDER)
+    compared = compare_with_raw(corpus, FOLDER)
+    assert {name: found.findings for name, found in compared.items() if found.findings} == {}
+    for name, found in compared.items():
+        assert found.compared == (0 if found.not_checked else found.rows), name
+    told = {name for name, found in compared.items() if found.not_checked}
+    assert told == {"wikidoc", "wikidoc_patient_information"}  # pages as HTML
 
 
 def test_the_documents_of_a_folder_are_told_apart_by_their_folders(tmp_path: Path) -> None:
