@@ -90,6 +90,10 @@ Converter = Callable[[Raw, Options], Iterator[Record | Reject | Fact]]
 Detector = Callable[[Path], bool]
 
 
+class NoSecondReader(Exception):
+    """A form of raw files that is read only once: what stands there is not checked."""
+
+
 @dataclass(frozen=True, slots=True)
 class RawTexts:
     """Where raw files hold the words of a row, for a reading that shares no code with the source's.

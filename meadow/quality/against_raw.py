@@ -24,11 +24,12 @@ from typing import Any
 from meadow.atomic import sha256_file
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import SourceEntry
-from meadow.errors import UsageError
+from meadow.errors import FileError, UsageError
 from meadow.quality.check import Finding
 from meadow.quality.raw_words import html_words, read_items, tokens, wiki_sections
+from meadow.readers.archives import damage_is_an_error
 from meadow.schema import Style
-from meadow.source import OriginName, RawTexts
+from meadow.source import NoSecondReader, OriginName, RawTexts
 from meadow.sources import SOURCES
 
 TEXTS = ("instruction", "input", "output")
@@ -142,10 +143,11 @@ def _compare_source(
             if chosen is None or row["id"] in chosen
         ]
         try:
-            _trace(rows, files, told)
-        except NotImplementedError as error:
+            with damage_is_an_error(folder, f"a raw file of {name}"):
+                _trace(rows, files, told)
+        except NoSecondReader as error:
             found.not_checked = str(error)
-        except (ValueError, OSError, sqlite3.Error) as error:
+        except (ValueError, FileError, sqlite3.Error) as error:
             found.findings.append(Finding("raw_unreadable", name, str(error)))
         for row in rows:
             _judge(row, told, found)

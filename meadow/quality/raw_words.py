@@ -26,7 +26,7 @@ from typing import Any
 from lxml.html.defs import tags
 
 from meadow.readers.archives import is_archive, members, open_7z_member
-from meadow.source import RawTexts
+from meadow.source import NoSecondReader, RawTexts
 
 CHUNK_ROWS = 20_000
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -47,7 +47,7 @@ def read_items(path: Path, label: str, told: RawTexts) -> Iterator[tuple[str, An
 
     Raises:
         ValueError: The content is damaged; the message says how.
-        NotImplementedError: No second reader is there for it.
+        NoSecondReader: None is there for it.
     """
     with ExitStack() as stack:
         with path.open("rb") as file:
@@ -83,7 +83,7 @@ def _items(file: Any, name: str, path: Path, told: RawTexts) -> Iterator[Any]:
     elif name.endswith(".txt"):
         yield from _export(file.read())
     elif not is_archive(path):
-        raise NotImplementedError(f"{name}: no second reader of this form")
+        raise NoSecondReader(f"{name}: no second reader of this form")
 
 
 def _export(data: bytes) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ from meadow.schema import Author, Fact, Raw, Reason, Record, Reject, Style, Task
 from meadow.source import (
     Count2023,
     File,
+    NoSecondReader,
     Options,
     Origin,
     Provenance,
@@ -128,7 +129,7 @@ def _reject(raw: Raw, reason: Reason, detail: str) -> Reject:
 def raw_texts(page: Any, _: str) -> Iterator[tuple[str, Mapping[str, str]]]:
     """The text of an exported page, for `check --against-raw`."""
     if isinstance(page, dict):
-        raise NotImplementedError("pages as HTML have no second reader")
+        raise NoSecondReader("pages as HTML have no second reader")
     space = page.tag.removesuffix("page")
     text = page.findtext(f"{space}revision/{space}text")
     yield page.findtext(f"{space}title"), {"output": text}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from dataclasses import replace
@@ -54,9 +55,9 @@ def built(folder: Path, name: str, file: str, content: str) -> Corpus:
     return meadow.build(out=folder / "corpus", files={name: folder / file})
 
 
-def planted(corpus: Corpus, file: Path, content: str) -> dict[str, Comparison]:
+def planted(corpus: Corpus, file: Path, content: str | bytes) -> dict[str, Comparison]:
     """What is found where the raw file says something else than the rows that were made of it."""
-    data = content.encode()
+    data = content.encode() if isinstance(content, str) else content
     file.write_bytes(data)
     path = corpus.folder / "MANIFEST.json"
     manifest: dict[str, Any] = json.loads(path.read_text())
@@ -122,6 +123,17 @@ def test_a_row_without_an_upstream_id_is_told_by_its_words(
     assert [f"missing {missing!r}, added {added!r}" in each.detail for each in found.findings] == [
         True
     ]
+
+
+def test_a_damaged_raw_file_is_a_finding(tmp_path: Path) -> None:
+    file = tmp_path / "train.jsonl.gz"
+    packed = gzip.compress(medqa(QUESTION).encode())
+    file.write_bytes(packed)
+    corpus = meadow.build(out=tmp_path / "corpus", files={"medqa": file})
+    assert compare_with_raw(corpus, tmp_path)["medqa"].findings == []
+    found = planted(corpus, file, packed[:-20])["medqa"]
+    assert "truncated or damaged" in found.findings[0].detail
+    assert {finding.kind for finding in found.findings} == {"raw_unreadable", "untraced_row"}
 
 
 def test_a_row_that_no_raw_text_is_like_is_a_finding(tmp_path: Path) -> None:
