@@ -40,6 +40,7 @@ class BuildSettings:
         exclude: Ids taken down.
         errata: Faults that no row may have: question keys and rules.
         recipe: The name of the recipe, where one was used.
+        own_recipe: Whether that is none of the project's.
         files: The raw files that were named, as `SOURCE[:SUBSET[:ROLE]]=NAME`: no part of the
             identity, since a file of another name may hold the same.
     """
@@ -51,12 +52,14 @@ class BuildSettings:
     exclude: frozenset[str] = frozenset()
     errata: frozenset[str] = frozenset()
     recipe: str | None = None
+    own_recipe: bool = False
     files: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the manifest."""
         return {
             "recipe": self.recipe,
+            **({"own_recipe": True} if self.own_recipe else {}),
             "sources": sorted(self.sources),
             "origins": {name: str(self.origins[name]) for name in sorted(self.origins)},
             "options": asdict(self.options),

@@ -37,6 +37,10 @@ class Outline(Protocol):
         """The recipe's name."""
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is no recipe of the project."""
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """The sources' names."""
 
@@ -179,6 +183,7 @@ def plan_build(
         exclude=config.excluded_ids(),
         errata=frozenset(row_faults(read_errata(errata))),
         recipe=outline.name if outline else None,
+        own_recipe=bool(outline and outline.is_own),
         files=tuple(
             ":".join([source, subset, role][: 3 if role != "data" else 2 if subset else 1])
             + f"={Path(str(place)).name}"

@@ -44,7 +44,7 @@ def conditions(manifest: Manifest) -> list[str]:
     if settings.get("own_recipe"):
         found.append(
             f"{plain_cell(_recipe(settings))} is the maker's own recipe:\n\n"
-            + fenced(_toml(settings.get("mix", {})), "toml")
+            + fenced(_toml(settings, manifest.stage), "toml")
         )
     return found
 
@@ -57,7 +57,7 @@ def _build(manifest: Manifest) -> Iterator[str]:
     sought = [name for name in settings.get("sources", ()) if name not in named]
     yield "build"
     if settings.get("recipe"):
-        yield from ("--recipe", _word(settings["recipe"]))
+        yield from ("--recipe", _word(_recipe(settings)))
     if sought:  # beside a recipe too: it may have more sources than were built
         yield from ("--only", _word(",".join(settings.get("sources", ()))))
     for name in files:
@@ -114,8 +114,14 @@ def _word(text: Any) -> str:
     return shlex.quote(" ".join(str(text).split()))
 
 
-def _toml(recipe: Mapping[str, Any]) -> str:
-    """A mix recipe as the TOML that it was read from says it; defaults stand in it too."""
+def _toml(settings: Mapping[str, Any], stage: str) -> str:
+    """A recipe as the TOML that it was read from says it; defaults stand in it too."""
+    if stage != "mix":
+        options = dict(settings.get("options", {}))
+        told = {key: settings[key] for key in ("sources", "origins") if key in settings}
+        told |= {key: options[key] for key in ("style", "answers", "note_types") if key in options}
+        return "\n".join(["[build]", *_pairs(told)])
+    recipe = settings.get("mix", {})
     lines = ["[mix]"]
     lines += _pairs({key: value for key, value in recipe.items() if key != "parts"})
     for part in recipe.get("parts", ()):

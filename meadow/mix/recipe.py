@@ -44,7 +44,23 @@ class Expectation(Settings):
         return abs(found - self.rows) <= self.tolerance * self.rows
 
 
-class BuildRecipe(Settings):
+class _Named(Settings):
+    """A table of a recipe file, which knows the file."""
+
+    _file: Path = PrivateAttr(default=Path())
+
+    @property
+    def name(self) -> str:
+        """The recipe's name: that of its file, and the config of a mix."""
+        return self._file.stem
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is no recipe of the project, of whatever name."""
+        return self._file.parent != RECIPES
+
+
+class BuildRecipe(_Named):
     """What `meadow build --recipe` builds.
 
     Args:
@@ -64,12 +80,6 @@ class BuildRecipe(Settings):
     answers: Literal["all", "top", "accepted"] = "all"
     note_types: dict[str, tuple[str, ...]] = Field(default={})
     expectations: dict[str, Expectation] = Field(default={})
-    _name: str = PrivateAttr(default="")
-
-    @property
-    def name(self) -> str:
-        """The recipe's name: that of its file."""
-        return self._name
 
     @property
     def wishes(self) -> dict[str, tuple[int, float]]:
@@ -128,7 +138,7 @@ class Part(Settings):
         return Expectation(rows=self.expected, tolerance=self.tolerance).met(found)
 
 
-class MixRecipe(Settings):
+class MixRecipe(_Named):
     """What `meadow mix` makes of a corpus.
 
     Args:
@@ -162,13 +172,6 @@ class MixRecipe(Settings):
     exam_sources: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     arithmetic: tuple[str, ...] = ()
-    _name: str = PrivateAttr(default="")
-
-    @property
-    def name(self) -> str:
-        """The recipe's name: that of its file, and the config of the mix."""
-        return self._name
-
     @model_validator(mode="after")
     def _parts_once(self) -> MixRecipe:
         titles = [part.title for part in self.parts]
@@ -201,7 +204,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     recipe = read_settings(path, Recipe)
     for table in (recipe.build, recipe.mix):
         if table is not None:
-            table._name = path.stem
+            table._file = path
     return recipe
 
 
@@ -259,5 +262,5 @@ def changed(recipe: MixRecipe, **values: Any) -> MixRecipe:
     """
     given = {name: value for name, value in values.items() if value is not None}
     result = parse_settings(recipe.model_dump() | given, MixRecipe, where="", fix="mend the option")
-    result._name = recipe.name
+    result._file = recipe._file
     return result

@@ -23,7 +23,7 @@ from meadow.exams.contamination import FILE_NAME as CONTAMINATION
 from meadow.exams.errata import described, read_errata, row_faults
 from meadow.exams.items import ExamItem
 from meadow.exams.semantic import fingerprint
-from meadow.mix.recipe import MixRecipe, recipe_names
+from meadow.mix.recipe import MixRecipe
 from meadow.mix.select import Selection, select_rows
 from meadow.schema import arrow_schema
 
@@ -48,7 +48,7 @@ def mix_settings(
         "mix": recipe.model_dump(mode="json", exclude={"errata", "semantic", "semantic_threshold"}),
         "exams": sorted(exams),
         "accepted_licences": sorted(set(accepted)),
-        **({} if recipe.name in recipe_names() else {"own_recipe": True}),
+        **({"own_recipe": True} if recipe.is_own else {}),
         **(
             {"held": [[[s.path, s.sha256] for s in one.manifest.shards()] for one in held]}
             if held

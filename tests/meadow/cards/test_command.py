@@ -66,6 +66,32 @@ def test_a_build_is_made_again_by_its_card(given: list[str], tmp_path: Path) -> 
     assert [word for word in given if word.startswith("--") and word not in words] == []
 
 
+OWN = """[build]
+sources = ["medquad", "anki", "pubmed_causal"]
+style = "2023"
+
+[build.origins]
+anki = "upstream"
+
+[build.note_types]
+"Basic #1 (of ours)" = ["Front", "Back"]
+"""
+
+
+def test_a_build_by_an_own_recipe_is_made_again_by_what_the_card_prints(tmp_path: Path) -> None:
+    own = tmp_path / "full.toml"  # a name that one of the project's has too
+    own.write_text(OWN)
+    run_meadow("build", "--recipe", str(own), "--raw", str(FOLDER), "--out", str(tmp_path / "a"))
+    printed = re.search(r"```toml\n(.*?)\n```", (tmp_path / "a/README.md").read_text(), re.DOTALL)
+    assert printed
+    (tmp_path / "printed").mkdir()
+    (tmp_path / "printed" / "full.toml").write_text(printed[1])
+    places = {"RAW": str(FOLDER), "full.toml": str(tmp_path / "printed" / "full.toml")}
+    again(tmp_path / "a", tmp_path, places)
+    settings = [read_manifest(tmp_path / name).settings for name in ("a", "a-again")]
+    assert settings[0] == settings[1]
+
+
 def test_named_files_keep_subset_and_role_and_answers(tmp_path: Path) -> None:
     (posts,) = sorted(POSTS.rglob("*Posts.xml"))[:1]
     run_meadow("build", "--file", f"stack_exchange:coffee={posts}", "--answers", "top",

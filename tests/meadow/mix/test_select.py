@@ -57,7 +57,7 @@ def recipe(name: str = "test", **values: Any) -> MixRecipe:
 
 
 def named(value: MixRecipe, name: str) -> MixRecipe:
-    value._name = name
+    value._file = Path(name)
     return value
 
 
