@@ -172,6 +172,7 @@ class MixRecipe(_Named):
     exam_sources: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     arithmetic: tuple[str, ...] = ()
+
     @model_validator(mode="after")
     def _parts_once(self) -> MixRecipe:
         titles = [part.title for part in self.parts]
