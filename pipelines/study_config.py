@@ -91,7 +91,7 @@ class StudyMix(Settings):
         if self.inline is None:
             return load_mix_recipe(self.recipe)
         named = self.inline.model_copy()
-        named._name = name
+        named._file = Path(f"{name}.toml")
         return named
 
 
