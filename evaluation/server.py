@@ -25,11 +25,11 @@ from evaluation.backend import Batches, Response, Sampling
 from evaluation.modes import GENERATED, kinds_of
 from evaluation.questions import Part, Unit
 from evaluation.trie import Score
+from meadow.chat.client import KEY_VARIABLES
 from meadow.errors import NetworkError, RefusedError, UsageError
 from meadow.net.http import is_loopback, plain_address
 from meadow.net.redaction import redact, without_values
 from meadow.net.retry import RETRY_STATUS, RetryPolicy, TryAgain, broken, parse_retry_after
-from meadow.rephrase.client import KEY_VARIABLES
 
 PROBE = "The answer to the question is: A"
 TOP = 20

@@ -70,7 +70,7 @@ def demo_corpus(folder: Path, workers: int) -> int:
 def demo_rephrase(out: Path) -> int:
     """Rewrite the sample's flashcards by an in-process script; how many."""
     from meadow import api
-    from meadow.rephrase.scripted_chat import MODEL, scripted_chat
+    from meadow.chat.scripted import MODEL, scripted_chat
 
     with scripted_chat() as server:
         done = api.rephrase(

@@ -11,8 +11,8 @@ import click
 from meadow.cli.app import Finish, dry_run_option, grouped, json_option, log
 
 if TYPE_CHECKING:
+    from meadow.chat.client import Meter
     from meadow.corpus.folder import Corpus
-    from meadow.rephrase.client import Meter
 
 
 @click.command()
@@ -91,10 +91,8 @@ def rephrase(source: str, folder: Path, dry_run: bool, as_json: bool, **given: A
 
 def _tell(done: int, total: int, meter: Meter) -> None:
     """A line now and then on a terminal; the running total of tokens and money."""
-    from meadow.rephrase.run import spent
-
     if sys.stderr.isatty() and (done % 20 == 0 or done == total):
-        click.echo(f"\r{done:,} of {total:,}; {spent(meter)} ", err=True, nl=done == total)
+        click.echo(f"\r{done:,} of {total:,}; {meter} ", err=True, nl=done == total)
 
 
 def _review(

@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from meadow.rephrase.prompts import refusal_phrases
+from meadow.chat.client import FaultError
+from meadow.chat.prompts import refusal_phrases
 
 MAX_QUESTION = 400
 MIN_QUESTION = 8
@@ -44,14 +45,6 @@ class Rewrite:
 
     question: str
     answer: str | None
-
-
-class FaultError(ValueError):
-    """A rewrite that is not used; `fault` says why, and never a text."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.value)
-        self.fault = fault
 
 
 _WORD = re.compile(r"[^\W\d_](?:[^\W_]|['’-](?=[^\W_]))*")

@@ -7,43 +7,33 @@ that one that was killed and continued ends with the same bytes as one that was 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from meadow.corpus.folder import Corpus
-from meadow.errors import UsageError
-from meadow.rephrase.checks import (
-    FaultError,
-    Rewrite,
-    check_flashcard,
-    check_heading,
-    parse_rewrite,
-)
-from meadow.rephrase.client import (
+from meadow.chat.client import (
     DEFAULT_URL,
     Answer,
-    BadAnswerError,
     Cache,
-    Client,
     Endpoint,
-    LimitReached,
     Meter,
-    estimate_tokens,
+    announced,
+    ask_all,
+    estimate,
     make_endpoint,
-    read_price,
-    request_key,
+    make_meter,
 )
+from meadow.chat.prompts import Prompt, latest_prompt, read_prompt
+from meadow.corpus.folder import Corpus
+from meadow.errors import UsageError
+from meadow.rephrase.checks import Rewrite, check_flashcard, check_heading, parse_rewrite
 from meadow.rephrase.items import Item, collect_items, rewriting
-from meadow.rephrase.prompts import Prompt, latest_prompt, read_prompt
 from meadow.rephrase.write import Job, Outcome, fault_counts, write_rephrased
 from meadow.source import Input
 
 DEFAULT_CACHE = Path("~/.cache/medical-meadow/rephrase.sqlite")
-ATTEMPTS = 2
 
 
 def rephrase_corpus(
@@ -106,26 +96,20 @@ def rephrase_corpus(
         timeout=timeout,
         concurrency=concurrency,
     )
-    price = read_price(model, prices)
-    if budget_usd is not None and price is None and not endpoint.is_local:
-        raise UsageError(
-            f"no price is known for {model}: it cannot be held to a budget",
-            fix="--prices FILE with its price, or --max-requests",
-        )
+    meter = make_meter(endpoint, max_requests=max_requests, budget_usd=budget_usd, prices=prices)
     chosen = read_prompt(prompt) if prompt else latest_prompt(kind)
     if chosen.kind != kind:
         raise UsageError(f"the prompt is for a {chosen.kind}, {source} needs one for a {kind}")
     items = collect_items(corpus, source, inputs)[:limit]
     out = out or corpus.folder.with_name(corpus.folder.name + "-rephrased")
-    meter = Meter(price, max_requests, budget_usd)
     with closing(Cache(Path(cache or DEFAULT_CACHE).expanduser())) as answers:
-        planned = estimate(items, chosen, model, answers)
-        cost = price.of(planned["prompt_tokens"], planned["completion_tokens"]) if price else None
-        for line in _announced(endpoint, planned, cost, corpus, source):
-            progress(line)
+        planned = estimate([chosen.request(model, item.values) for item in items], answers)
+        progress(announced(f"{source}: {len(items):,} rows", endpoint, planned, meter))
+        if not endpoint.is_local:
+            progress(_leaving(endpoint, planned, corpus, source))
         document: dict[str, Any] = {
             "items": len(items),
-            "estimate": {**planned, "usd": cost},
+            "estimate": {**planned, "usd": meter.cost(planned)},
             "out": str(out),
         }
         if dry_run:
@@ -141,7 +125,7 @@ def rephrase_corpus(
     write_rephrased(corpus, Job(source, model, chosen.id, chosen.sha256), outcomes, out)
     faults = fault_counts(outcomes)
     done = len(items) - sum(faults.values())
-    progress(f"{done:,} of {len(items):,} rewritten; {spent(meter)}")
+    progress(f"{done:,} of {len(items):,} rewritten; {meter}")
     for fault, count in faults.items():
         progress(f"  {count:,} kept their text: {fault}")
     return document | {
@@ -154,46 +138,13 @@ def rephrase_corpus(
     }
 
 
-def estimate(items: Sequence[Item], prompt: Prompt, model: str, cache: Cache) -> dict[str, int]:
-    """The requests and tokens of a run that meets no fault, before it sends anything."""
-    known = cache.keys()
-    asked = [(item, prompt.request(model, item.values)) for item in items]
-    asked = [(item, request) for item, request in asked if request_key(request) not in known]
-    tokens = [estimate_tokens(request) for _, request in asked]
-    return {
-        "items": len(items),
-        "cached": len(items) - len(asked),
-        "requests": len(asked),
-        "characters": sum(len(value) for item, _ in asked for value in item.values.values()),
-        "prompt_tokens": sum(prompt_tokens for prompt_tokens, _ in tokens),
-        "completion_tokens": sum(completion for _, completion in tokens),
-    }
-
-
-def _announced(
-    endpoint: Endpoint, planned: dict[str, int], cost: float | None, corpus: Corpus, source: str
-) -> Iterator[str]:
-    """What would be sent, and what leaves the machine."""
-    money = f"at most {cost:.2f} USD" if cost is not None else "no price known"
-    yield (
-        "{source}: {items:,} rows, {cached:,} answered already, {requests:,} to ask {model} at "
-        "{address} (about {prompt_tokens:,} + {completion_tokens:,} tokens, {money})"
-    ).format(source=source, model=endpoint.model, address=endpoint.address, money=money, **planned)
-    if not endpoint.is_local:
-        facts = corpus.manifest.sources[source].facts.get("licenses", {})
-        yield (
-            f"leaving this machine for {endpoint.address}: {planned['characters']:,} characters of "
-            f"{planned['requests']:,} rows (licences: {', '.join(facts) or 'none'}); no names, ids "
-            "or addresses of authors"
-        )
-
-
-def spent(meter: Meter) -> str:
-    """What was sent so far, and its price where one is known."""
-    money = f", {meter.spent:.4f} USD" if meter.price else ""
+def _leaving(endpoint: Endpoint, planned: dict[str, int], corpus: Corpus, source: str) -> str:
+    """What leaves the machine."""
+    facts = corpus.manifest.sources[source].facts.get("licenses", {})
     return (
-        f"{meter.sent:,} requests, {meter.prompt_tokens:,} + {meter.completion_tokens:,} tokens"
-        f"{money}"
+        f"leaving this machine for {endpoint.address}: {planned['characters']:,} characters of "
+        f"{planned['requests']:,} rows and the prompts around them (licences: "
+        f"{', '.join(facts) or 'none'}); no names, ids or addresses of authors"
     )
 
 
@@ -213,7 +164,19 @@ def rephrase_items(
     Raises:
         NetworkError: The server is gone; every answer so far is in the cache.
     """
-    outcomes = asyncio.run(_ask_all(items, prompt, Client(endpoint, cache, meter), progress))
+    asked = ask_all(
+        items,
+        lambda item, attempt: prompt.request(endpoint.model, item.values, attempt),
+        lambda item, answer, request: _checked(prompt.kind, item, answer, request),
+        endpoint,
+        cache,
+        meter,
+        progress=progress,
+    )
+    outcomes = [
+        Outcome(item, found.value, found.fault, found.key, found.answer)
+        for item, found in zip(items, asked, strict=True)
+    ]
     seen: set[tuple[str, str]] = set()
     for number, outcome in enumerate(outcomes):
         if (rewrite := outcome.rewrite) is not None:
@@ -222,47 +185,6 @@ def rephrase_items(
                 outcomes[number] = replace(outcome, rewrite=None, fault="duplicate")
             seen.add(text)
     return outcomes
-
-
-async def _ask_all(
-    items: Sequence[Item], prompt: Prompt, client: Client, progress: Callable[[int], None]
-) -> list[Outcome]:
-    outcomes: dict[int, Outcome] = {}
-    numbered = iter(enumerate(items))
-
-    async def work() -> None:
-        for number, item in numbered:  # shared: each worker takes the next one
-            outcomes[number] = await _rewrite(client, prompt, item)
-            progress(len(outcomes))
-
-    async with client:
-        try:
-            async with asyncio.TaskGroup() as workers:
-                for _ in range(client.endpoint.concurrency):
-                    workers.create_task(work())
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None  # one server: what stops one worker stops all
-    return [outcomes[number] for number in range(len(items))]
-
-
-async def _rewrite(client: Client, prompt: Prompt, item: Item) -> Outcome:
-    outcome = Outcome(item)
-    for attempt in range(ATTEMPTS):
-        request = prompt.request(client.endpoint.model, item.values, attempt)
-        key = request_key(request)
-        try:
-            answer = await client.ask(key, request)
-            rewrite = _checked(prompt.kind, item, answer, request)
-        except LimitReached as limit:
-            # a second try that may not be sent leaves the fault of the first
-            return outcome if outcome.fault else Outcome(item, fault=str(limit))
-        except BadAnswerError:
-            return Outcome(item, fault="refused_by_server", key=key)
-        except FaultError as error:
-            outcome = Outcome(item, fault=error.fault.value, key=key, answer=answer)
-        else:
-            return Outcome(item, rewrite, key=key, answer=answer)
-    return outcome
 
 
 def _checked(kind: str, item: Item, answer: Answer, request: Mapping[str, Any]) -> Rewrite:

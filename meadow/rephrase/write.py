@@ -18,13 +18,13 @@ import pyarrow as pa
 
 from meadow.atomic import locked, replacing
 from meadow.cards.documents import render_documents
+from meadow.chat.client import Answer
 from meadow.corpus.commit import claim, commit_folder, open_staging
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Manifest, NamedFile, hash_json, library_versions
 from meadow.corpus.shards import read_parquet, write_shards
 from meadow.errors import UsageError
 from meadow.rephrase.checks import Rewrite
-from meadow.rephrase.client import Answer
 from meadow.rephrase.items import Item, rewriting
 from meadow.schema import (
     Reason,

@@ -14,8 +14,8 @@ from support.fault_stage import Stage
 from support.faulty_server import faulty_server
 from support.hub.server import running
 
+from meadow.chat.scripted import scripted_chat
 from meadow.corpus.manifest import read_manifest
-from meadow.rephrase.scripted_chat import scripted_chat
 from meadow.samples import FOLDER
 
 TALLY = "faults"

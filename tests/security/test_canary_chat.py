@@ -14,7 +14,7 @@ from support.budget import note
 from support.canary import KEY, PASSWORD, OtherHost, Watch, other_host
 from support.hub.corpora import build
 
-from meadow.rephrase.scripted_chat import MODEL, Reply, Script, scripted_chat
+from meadow.chat.scripted import MODEL, Reply, Script, scripted_chat
 
 SAID = json.dumps({"error": {"message": f"no: {KEY}", "code": KEY, "type": KEY}}).encode()
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from meadow.chat.scripted import Reply, Script, scripted_rewrite
 from meadow.rephrase.items import Item, flashcard_item
-from meadow.rephrase.scripted_chat import Reply, Script, scripted_rewrite
 from meadow.schema import Task, make_record
 
 

@@ -23,10 +23,10 @@ from support.hub.corpora import build
 from support.hub.server import LoopbackHub
 from support.hub.session import Session
 
+from meadow.chat.scripted import MODEL, ScriptedChat
 from meadow.corpus.manifest import read_manifest
 from meadow.fetch.lockfile import NAME as LOCK
 from meadow.fetch.lockfile import read_lock
-from meadow.rephrase.scripted_chat import MODEL, ScriptedChat
 
 MODULES = ("httpx", "httpx2", "huggingface_hub.hf_api")
 CARDS = 6

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.stopwatch import Stopwatch
 
+from meadow.chat.prompts import refusal_phrases
 from meadow.rephrase.checks import (
     Fault,
     FaultError,
@@ -22,7 +23,6 @@ from meadow.rephrase.checks import (
     refuses,
     terms,
 )
-from meadow.rephrase.prompts import refusal_phrases
 
 FRONT = "Metoprolol dose in stable angina, not in asthma"
 BACK = "Start with 50 mg twice daily; do not exceed 400 mg/day. Avoid with verapamil (AV block)."

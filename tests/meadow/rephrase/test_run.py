@@ -16,18 +16,18 @@ from click.testing import CliRunner
 from meadow.api import open_corpus
 from meadow.build.build import BuildSettings, build_corpus
 from meadow.build.plan import find_inputs
-from meadow.cli.app import cli
-from meadow.quality.check import check_corpus
-from meadow.rephrase.client import Cache, request_key
-from meadow.rephrase.prompts import latest_prompt
-from meadow.rephrase.review import mark_pairs, sample_pairs
-from meadow.rephrase.scripted_chat import (
+from meadow.chat.client import Cache, request_key
+from meadow.chat.prompts import latest_prompt
+from meadow.chat.scripted import (
     MODEL,
     Reply,
     ScriptedChat,
     scripted_chat,
     scripted_rewrite,
 )
+from meadow.cli.app import cli
+from meadow.quality.check import check_corpus
+from meadow.rephrase.review import mark_pairs, sample_pairs
 from meadow.samples import FOLDER
 from meadow.source import OriginName
 from meadow.sources import SOURCES

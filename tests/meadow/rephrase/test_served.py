@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from support.chat_server import cards
 
+from meadow.chat.client import Cache, Endpoint, Meter
+from meadow.chat.prompts import latest_prompt
 from meadow.net.retry import RetryPolicy
-from meadow.rephrase.client import Cache, Endpoint, Meter
 from meadow.rephrase.items import Item
-from meadow.rephrase.prompts import latest_prompt
 from meadow.rephrase.run import rephrase_items
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -21,10 +21,11 @@ import sqlite3
 import time
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -42,6 +43,11 @@ PRICES = Path(__file__).parent / "prices.toml"
 CHARACTERS_PER_TOKEN = 3.0
 """Low on purpose: an estimate that is too high stops too early, not too late."""
 FRAME_TOKENS = 16
+ATTEMPTS = 2
+"""Times that a model is asked where its answer is of no use."""
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
 
 
 class LimitReached(Exception):
@@ -50,6 +56,14 @@ class LimitReached(Exception):
 
 class BadAnswerError(Exception):
     """The server refuses this request and will again: too long, or not to its liking."""
+
+
+class FaultError(ValueError):
+    """An answer that is of no use; `fault` says why in one word, and never a text."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(fault)
+        self.fault = fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,23 @@ class Answer:
     model: str
     prompt_tokens: int
     completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Generic[Value]):
+    """What became of a question.
+
+    Args:
+        value: What was read out of the answer; None where nothing could be.
+        fault: Else why not: a `FaultError`'s word, "max_requests", "budget", "refused_by_server".
+        key: The hash of the request whose answer counted.
+        answer: That answer.
+    """
+
+    value: Value | None = None
+    fault: str = ""
+    key: str = ""
+    answer: Answer | None = None
 
 
 def request_key(request: Mapping[str, Any]) -> str:
@@ -246,6 +277,21 @@ def read_price(model: str, path: Path | None = None) -> Price | None:
         raise UsageError(f"the price table cannot be read: {error}", where=str(path)) from error
 
 
+def estimate(requests: Sequence[Mapping[str, Any]], cache: Cache) -> dict[str, int]:
+    """What a run that meets no fault would send, before it sends anything."""
+    known = cache.keys()
+    left = [request for request in requests if request_key(request) not in known]
+    tokens = [estimate_tokens(request) for request in left]
+    return {
+        "items": len(requests),
+        "cached": len(requests) - len(left),
+        "requests": len(left),
+        "characters": sum(len(m["content"]) for request in left for m in request["messages"]),
+        "prompt_tokens": sum(prompt_tokens for prompt_tokens, _ in tokens),
+        "completion_tokens": sum(completion for _, completion in tokens),
+    }
+
+
 def estimate_tokens(request: Mapping[str, Any]) -> tuple[int, int]:
     """Prompt and completion tokens at most, from the number of characters."""
     characters = sum(len(message["content"]) for message in request["messages"])
@@ -270,6 +316,20 @@ class Meter:
     reserved: float = 0.0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+
+    def __str__(self) -> str:
+        """What was sent so far, and its price where one is known."""
+        money = f", {self.spent:.4f} USD" if self.price else ""
+        return (
+            f"{self.sent:,} requests, {self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
+            f"{money}"
+        )
+
+    def cost(self, planned: Mapping[str, int]) -> float | None:
+        """US dollars that an `estimate` comes to; None where no price is known."""
+        if self.price is None:
+            return None
+        return self.price.of(planned["prompt_tokens"], planned["completion_tokens"])
 
     def reserve(self, request: Mapping[str, Any]) -> float:
         """Set aside what a request can cost at most, or say that it is too much.
@@ -296,6 +356,37 @@ class Meter:
         self.completion_tokens += answer.completion_tokens
         if self.price is not None:
             self.spent += self.price.of(answer.prompt_tokens, answer.completion_tokens)
+
+
+def make_meter(
+    endpoint: Endpoint,
+    *,
+    max_requests: int | None = None,
+    budget_usd: float | None = None,
+    prices: Path | None = None,
+) -> Meter:
+    """The meter of a run, with the model's price where one is known.
+
+    Raises:
+        UsageError: A budget for a model whose price nobody knows.
+    """
+    price = read_price(endpoint.model, prices)
+    if budget_usd is not None and price is None and not endpoint.is_local:
+        raise UsageError(
+            f"no price is known for {endpoint.model}: it cannot be held to a budget",
+            fix="--prices FILE with its price, or --max-requests",
+        )
+    return Meter(price, max_requests, budget_usd)
+
+
+def announced(what: str, endpoint: Endpoint, planned: Mapping[str, int], meter: Meter) -> str:
+    """One line before anything is sent: how much to ask whom, and what that costs."""
+    cost = meter.cost(planned)
+    money = f"at most {cost:.2f} USD" if cost is not None else "no price known"
+    return (
+        "{what}, {cached:,} answered already, {requests:,} to ask {model} at {address} (about "
+        "{prompt_tokens:,} + {completion_tokens:,} tokens, {money})"
+    ).format(what=what, model=endpoint.model, address=endpoint.address, money=money, **planned)
 
 
 class Client:
@@ -344,6 +435,59 @@ class Client:
                 fix="run the same command again later; every answer so far is kept",
             )
             return self.cache.put(key, request, answer)
+
+    async def ask_for(
+        self,
+        make: Callable[[int], Mapping[str, Any]],
+        read: Callable[[Answer, Mapping[str, Any]], Value],
+    ) -> Asked[Value]:
+        """Ask until an answer is of use, or `ATTEMPTS` are used up.
+
+        Args:
+            make: The request of an attempt, counted from 0.
+            read: What is wanted, out of an answer and its request; raises `FaultError` where
+                there is nothing in it.
+        """
+        found: Asked[Value] = Asked()
+        for attempt in range(ATTEMPTS):
+            request = make(attempt)
+            key = request_key(request)
+            try:
+                answer = await self.ask(key, request)
+                return Asked(read(answer, request), "", key, answer)
+            except LimitReached as limit:
+                # a second try that may not be sent leaves the fault of the first
+                return found if found.fault else Asked(fault=str(limit))
+            except BadAnswerError:
+                return Asked(fault="refused_by_server", key=key)
+            except FaultError as error:
+                found = Asked(None, str(error.fault), key, answer)
+        return found
+
+    async def ask_each(
+        self,
+        items: Sequence[Item],
+        make: Callable[[Item, int], Mapping[str, Any]],
+        read: Callable[[Item, Answer, Mapping[str, Any]], Value],
+        progress: Callable[[int], None],
+    ) -> list[Asked[Value]]:
+        """`ask_for` every item, as many at a time as the endpoint takes; in their order."""
+        found: dict[int, Asked[Value]] = {}
+        numbered = iter(enumerate(items))
+
+        async def work() -> None:
+            for number, item in numbered:  # shared: each worker takes the next one
+                found[number] = await self.ask_for(partial(make, item), partial(read, item))
+                progress(len(found))
+
+        async with self:
+            try:
+                async with asyncio.TaskGroup() as workers:
+                    for _ in range(self.endpoint.concurrency):
+                        workers.create_task(work())
+            except ExceptionGroup as failed:
+                raise failed.exceptions[0] from None  # one server: what stops one stops all
+        return [found[number] for number in range(len(items))]
 
     async def _try(self, request: Mapping[str, Any]) -> Answer:
         """One request.
@@ -420,3 +564,31 @@ class Client:
         key = self.endpoint.api_key
         cleaned = text.replace(key, "[key]") if key else text
         return cleaned.encode("utf-8", "replace").decode("utf-8")
+
+
+def ask_all(
+    items: Sequence[Item],
+    make: Callable[[Item, int], Mapping[str, Any]],
+    read: Callable[[Item, Answer, Mapping[str, Any]], Value],
+    endpoint: Endpoint,
+    cache: Cache,
+    meter: Meter,
+    *,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[Asked[Value]]:
+    """Ask a model for something about every item.
+
+    Args:
+        items: What is asked about.
+        make: The request for an item at an attempt, counted from 0.
+        read: What is wanted, out of an answer; raises `FaultError` where it is not in it.
+        endpoint: Who is asked.
+        cache: Of answers.
+        meter: Counts, and stops.
+        progress: Told how many are done.
+
+    Raises:
+        NetworkError: The server is gone; every answer so far is in the cache.
+    """
+    client = Client(endpoint, cache, meter)
+    return asyncio.run(client.ask_each(items, make, read, progress))

@@ -11,10 +11,7 @@ from typing import Any
 import pytest
 from support.chat_server import always, card_where, cards, first_then, says
 
-from meadow.errors import FileError, NetworkError, RefusedError, UsageError
-from meadow.net.retry import RetryPolicy
-from meadow.rephrase.checks import refuses
-from meadow.rephrase.client import (
+from meadow.chat.client import (
     Answer,
     Cache,
     Endpoint,
@@ -24,16 +21,19 @@ from meadow.rephrase.client import (
     read_price,
     request_key,
 )
-from meadow.rephrase.items import Item
-from meadow.rephrase.prompts import latest_prompt
-from meadow.rephrase.run import rephrase_items
-from meadow.rephrase.scripted_chat import (
+from meadow.chat.prompts import latest_prompt
+from meadow.chat.scripted import (
     MODEL,
     Reply,
     ScriptedChat,
     scripted_chat,
     scripted_rewrite,
 )
+from meadow.errors import FileError, NetworkError, RefusedError, UsageError
+from meadow.net.retry import RetryPolicy
+from meadow.rephrase.checks import refuses
+from meadow.rephrase.items import Item
+from meadow.rephrase.run import rephrase_items
 
 QUICK = RetryPolicy(tries=2, first_wait=0.001, longest_wait=0.002, longest_retry_after=5)
 GOOD, COUNT = 3, 6
