@@ -109,7 +109,9 @@ def parse(response: str, options: Options, *, at_limit: bool = False) -> Parsed:
     text = re.sub(r"[*`]+|(?<![^\W_])_+|_+(?![^\W_])|(?m:^[ \t]*[#>]+[ \t]*)", "", text).strip()
     if not text:
         return Parsed(None, "", "", Status.TRUNCATED if at_limit else Status.EMPTY)
-    if at_limit and "\n" in text:
+    if not at_limit:
+        text = _raised(text, options)
+    elif "\n" in text:
         text += "\u2026"  # the last line of a text that was cut is no conclusion
     for rule in STRICT if at_limit else (*STRICT, *WEIGHED):
         found = rule(text, options)
@@ -121,6 +123,22 @@ def parse(response: str, options: Options, *, at_limit: bool = False) -> Parsed:
 def _labels(options: Options) -> str:
     """A pattern for the item's own labels, and nothing else."""
     return "(?:" + "|".join(re.escape(label) for label, _ in options) + ")"
+
+
+def _raised(text: str, options: Options) -> str:
+    """The text with labels in lower case raised where they can be nothing else: "(d)", "option d".
+
+    A letter in a sentence stays: "answer is a", cut short, may go on with a noun.
+    """
+    low = "[" + "".join(label.lower() for label, _ in options if len(label) == 1) + "]"
+    marked = (
+        rf"\A\W*{low}(?=\W*\Z)|(?<=[(\[\"']){low}(?=[)\]\"'])|(?m:^\s*{low}(?=[).:]\s))"
+        rf"|(?i:\b(?:option|choice|letter)\s+){low}(?=[.,:;)]|\s*$|\s+(?:is|was|would|seems)\b)"
+        rf"|(?i:\b(?:answer|option|choice)\s*[:=]\s*){low}(?=[.,;)]|\s*$)"
+    )
+    if low == "[]":
+        return text
+    return re.sub(marked, lambda mark: mark[0][:-1] + mark[0][-1].upper(), text)
 
 
 def _key(text: str) -> str:
@@ -185,7 +203,8 @@ def _listed(text: str, options: Options) -> list[re.Match[str]]:
     marks = re.finditer(
         rf"(?:^|(?<=[\n.;!?])\s*)(?:[-•]\s*)?[(\[]?({own})(?:[)\].:]+(?=\s|$)|\s+[-–—]\s)"
         rf"|(?i:\b(?:option|choice|answer)\s+)[(\[]?({own})(?![\w'-])[)\].:]*|\(({own})\)"
-        rf"|(?:^|(?<=[\n.;!?,]\s){before})({own})(?=\s+(?:is|isn't|seems|fits|would\s+be)\b)",
+        rf"|(?:^|(?<=[\n.;!?,]\s){before})({own})"
+        r"(?=\s+(?:is|isn't|was|does|seems|fits|matches|remains|would|can|cannot|must|should)\b)",
         text,
     )
     return [m for m in marks if not (m[0][0] in "aA" and m[2] and _is_article(m, text))]
@@ -230,7 +249,7 @@ def _checked(rule: str, letter: str, rest: str, span: str, options: Options) -> 
 
 def _lone_letter(text: str, options: Options) -> Parsed | None:
     """A letter and nothing else, as the whole text, its first line or its last one."""
-    lone = rf"(?i:option|answer|choice)?:?\s*[(\[]?({_labels(options)})[)\].:,]*"
+    lone = rf"(?i:option|answer|choice|letter)?:?\s*[(\[{{\"']*({_labels(options)})[)\]}}.:,\"']*"
     lines = [line for line in text.splitlines() if line.strip()]
     places = [text, lines[0], lines[-1]]
     if len({line for line in lines if re.fullmatch(lone, line.strip())}) > 1:
@@ -249,16 +268,26 @@ def _stated(text: str, options: Options) -> Parsed | None:
     statement = (
         r"(?i:\b(?:(?:final|correct|right|best|my)\s+)*(?:answer|option|choice|response)\b"
         r"(?:\s+to\s+(?:the|this)\s+question)?"
-        rf"[^\S\n]*(?:(?:is|would\s+be|should\s+be|must\s+be)\b\s*{sure}|[:=–—-]+>?|(?=[(\[]))"
+        r"[^\S\n]*(?:here\s+|,?\s*(?:therefore|then|thus),?\s+|(?:among|of)\s[^.,:;\n]{1,40}?\s)?"
+        rf"(?:(?:is|(?:(?:would|should|must|will)\s+)?(?:have\s+to\s+)?be|has\s+to\s+be)\b\s*{sure}"
+        r"|[:=–—-]+>?|(?=[(\[]))"
         r"|(?m:^)(?:(?:final|correct|right|best|my)\s+)*(?:answer|option|choice|response)\s*:?\s*\n"
-        r"|\bi\s*(?:would|'d|will|'ll)?\s+(?:choose|pick|select|go\s+with|opt\s+for)\b"
+        r"|(?m:^)(?:correct|right|best)\s*:|(?:^|(?<=[.:\n]\s))(?:choose|pick|select)\b"
+        r"|\bnot\s[^.;\n]{1,80},\s*but(?:\s+rather)?\b"
+        r"|\b(?:i|we|you)\s*(?:would|should|must|will|'d|'ll)?\s+"
+        r"(?:choose|pick|select|go\s+with|opt\s+for|settle\s+on|say)\b(?:\s+that\b)?"
+        r"|\b(?:leaves|leaving|left\s+with|(?<!not\s)only|points?\s+to(?:wards?)?)\s+"
+        r"(?:us\s+with\s+|only\s+|just\s+)*"
         r"|\b(?:it\s+is|it's|it\s+(?:must|should)\s+be|go(?:ing)?\s+with|is\s+therefore"
         r"|therefore|thus|hence|so)\b,?)"
-        rf"\s*:?\s*(?i:(?:option|choice)\s+|letter\s+)?[(\[]?({own})(?![\w'-])[)\].:]*"
+        rf"\s*:?\s*(?i:(?:option|choice|letter)\s+)?[(\[\"']*({own})(?:[\"'](?!\w)|(?![\w'-]))"
+        r"[)\].:]*"
     )
     # "is A" before a noun is the article: it is followed by a word in lower case
     found = [m for m in re.finditer(statement, text) if not _is_article(m, text)]
-    found = [m for m in found if text[m.end() : m.end() + 1] != "?"]
+    found = [
+        m for m in found if text[m.end() : m.end() + 1] != "?" and not _put_aside(m, text, own)
+    ]
     if not found:
         return None
     last, rest = found[-1], text[found[-1].end() :]
@@ -280,20 +309,34 @@ def _is_article(match: re.Match[str], text: str) -> bool:
     return re.match(goes_on, text[match.end() :]) is not None
 
 
+def _put_aside(mark: re.Match[str], text: str, own: str) -> bool:
+    """Whether the words behind a label deny it ("so D is out"), or what points to it is outdone."""
+    rest = text[mark.end() :]
+    clause = re.match(r"\s+(?:is|was|are|can|could|does|would|seems|isn't)\b[^.,;\n]*", rest)
+    if clause and _verdict(clause[0]) is False:
+        return True
+    but = rf"[^.\n]*\b(?:but|however|whereas|while)\b[^.\n]*\b{own}\b"
+    return bool(re.match(r"(?i)points?\b|only\b", mark[0]) and re.match(but, rest))
+
+
 _TAKEN_BACK = re.compile(
     r"(?i)\b(?:wait|hold\s+on|hmm|reconsider|on\s+second\s+thoughts?|actually,?\s+no|"
     r"let\s+me\s+(?:re|double|check|think))"
 )
 _DENIED = (
     r"\bnot\b|n't\b|\b(?:incorrect|wrong|false|inappropriate|unlikely|less|excluded|contraindicated|"
-    r"never|no|cannot|neither|rather\s+than|instead\s+of|rule[sd]?\s+out|too|only\s+(?:if|after))\b"
+    r"never|no|cannot|neither|rather\s+than|instead\s+of|rule[sd]?\s+out|is\s+out|eliminated|too|"
+    r"only\s+(?:if|after))\b|[\u274c\u2717\u2718]"
     r"|\b(?:would|could|might|may)\s+(?:also\s+)?be\b[^.;\n]*\b(?:if|but|unless|were)\b"
 )
 _AFFIRMED = (
     r"\b(?:correct|right|true|best|preferred|(?:most|more)\s+"
     r"(?:appropriate|likely|suitable|accurate|probable|consistent)|answer|"
-    r"first[-\s]line|of\s+choice|fits)\b"
+    r"first[-\s]line|of\s+choice|fits|(?:my|the)\s+(?:pick|choice|one)|yes|what(?:'s|\s+is)\s+left|"
+    r"remains(?=\s*(?:[.!]|$)))\b|[\u2705\u2713\u2714]"
 )
+_WEAKLY = r"\b(?:consistent\s+with|match(?:es)?|explains|compatible\s+with)\b"
+"""Praise that only says something where every option has its remark."""
 
 
 def _verdict(text: str) -> bool | None:
@@ -302,8 +345,8 @@ def _verdict(text: str) -> bool | None:
     return None if found is None else found["denied"] is None
 
 
-def _remarks(text: str, options: Options) -> list[tuple[re.Match[str], bool | None]]:
-    """Every named option with what is said of it, up to the next one."""
+def _remarks(text: str, options: Options) -> list[tuple[re.Match[str], bool | None, bool]]:
+    """Every named option with what is said of it, up to the next one; and whether it is praised."""
     marks = _listed(text, options)
     found = []
     for place, mark in enumerate(marks):
@@ -312,13 +355,18 @@ def _remarks(text: str, options: Options) -> list[tuple[re.Match[str], bool | No
             # "Right coronary artery" is no praise
             remark = re.sub(re.escape(option), " ", remark, flags=re.IGNORECASE)
         remark = re.sub(rf"(?i)(?:{_BEFORE})\s*$", "", remark)  # that is said of the next one
-        found.append((mark, False if _denied_before(mark, text) else _verdict(remark)))
+        said = False if _denied_before(mark, text) else _verdict(remark)
+        found.append((mark, said, re.search(rf"(?i){_WEAKLY}", remark) is not None))
     return found
 
 
 def _judged(text: str, options: Options) -> Parsed | None:
     """Remarks on options, each under its label: the one that is called right, if it is one."""
-    right = {_label(mark): mark[0].strip() for mark, said in _remarks(text, options) if said}
+    remarks = _remarks(text, options)
+    right = {_label(mark): mark[0].strip() for mark, said, _ in remarks if said}
+    if not right and len({_label(mark) for mark, _, _ in remarks}) == len(options):
+        right = {_label(mark): mark[0].strip() for mark, said, weakly in remarks
+                 if said is None and weakly}  # fmt: skip
     if len(right) > 1:
         return Parsed(None, "judged", ", ".join(right), Status.AMBIGUOUS)
     return next((Parsed(k, "judged", span, Status.PARSED) for k, span in right.items()), None)
@@ -363,7 +411,9 @@ def _option_text(text: str, options: Options) -> Parsed | None:
 
 def _text_inside(text: str, options: Options) -> Parsed | None:
     """The text of one option in what is said, where no other's is."""
-    said = f" {_key(text)} "
+    aside = r"more\s+\w+\s+than|rather\s+than|instead\s+of|unlike|as\s+opposed\s+to"
+    own_words = re.sub(rf"(?i)\b(?:{aside})\b[^.,;\n]*", " ", text)
+    said = f" {_key(own_words)} "
     keys = {label: key for label, option in options if len(key := _key(option)) >= 4}
     inside = {label: key for label, key in keys.items() if f" {key} " in said}
     # an option's text inside another's ("sodium", "sodium and potassium") is that other's
@@ -381,7 +431,7 @@ def _mentioned(text: str, options: Options) -> Parsed | None:
     own = _labels(options)
     weak = re.finditer(rf"(?:^|[\s(\[,/])({own})(?=[):.\],/]|\s+(?:or|and)\s|$)", text)
     kept = {mark[1] for mark in weak if not _denied_before(mark, text)}
-    remarks = [(m, said) for m, said in _remarks(text, options) if not m[4] or said is False]
+    remarks = [(m, said) for m, said, _ in _remarks(text, options) if not m[4] or said is False]
     kept |= {_label(mark) for mark, _ in remarks}
     kept -= {_label(mark) for mark, said in remarks if said is False}
     if len(kept) > 1:

@@ -56,7 +56,7 @@ TABLE = [
     ("A: Asprin", "A", True, "A"),
     ("The answer is A. No, the answer is D.", "D", False, "D"),
     ("Answer: B", "B", False, "B"),
-    ("e", "E", False, None),
+    ("e", "E", False, "E"),
     ("F: Something else", "A", False, None),
     ("I would choose option D because it is safe.", "D", False, "D"),
 ]
@@ -68,8 +68,12 @@ def test_thirty_responses(response: str, gold: str, as_2023: bool, careful: str 
     assert parse(response, OPTIONS).letter == careful
 
 
-def test_three_hundred_labelled_responses(root: Path) -> None:
-    """Twelve families of invented responses with the letter that a careful reader takes."""
+def test_labelled_responses(root: Path) -> None:
+    """Twelve families of invented responses with the letter that a careful reader takes.
+
+    The last 138 were written and labelled before a rule was touched: 48 of the first 60 were read
+    as labelled, then 40 of 48, then 23 of 30; every miss but one had no letter.
+    """
     lines = (
         (root / "tests" / "fixtures" / "answers" / "labelled.jsonl")
         .read_text(encoding="utf-8")
@@ -88,7 +92,7 @@ def test_three_hundred_labelled_responses(root: Path) -> None:
         print(f"{family}: {sum(values)} of {len(values)}")
     share = sum(map(sum, agreed.values())) / len(cases)
     print(f"agreement {share:.3f}")
-    assert (len(agreed), len(cases)) == (12, 300)
+    assert (len(agreed), len(cases)) == (12, 438)
     assert share >= 0.99
 
 
@@ -151,7 +155,7 @@ def test_the_summary_tells_the_two_readings_apart() -> None:
         rows += generate.rows("medalpaca_legacy", question, value)
     cell = summarise("table", rows)["modes"]["medalpaca_legacy"]
     assert cell["correct"] == 17
-    assert cell["strict_reading"] == {"correct": 19, "legacy_only": 6, "strict_only": 8, "n": 30}
+    assert cell["strict_reading"] == {"correct": 20, "legacy_only": 6, "strict_only": 9, "n": 30}
 
 
 def test_what_the_2023_format_check_accepts() -> None:
