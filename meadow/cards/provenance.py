@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from meadow.cards.header import Locate
 from meadow.corpus.manifest import Manifest
-from meadow.corpus.shards import check_rows
+from meadow.corpus.shards import read_rows
 from meadow.licenses import LICENSES
 from meadow.source import OriginName, Provenance
 from meadow.text.language import language_of
@@ -93,7 +93,7 @@ def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
             continue
         for shards in splits.values():
             for shard in shards:
-                frame = pl.read_parquet(locate(shard.path), columns=[*columns, "meta"])
+                frame = read_rows(locate(shard.path), [*columns, "meta"])
                 for *key, rows in frame.group_by(columns).len().iter_rows():
                     counts[tuple(key)] += rows
                 noted = frame.select("source", named).explode("meta").drop_nulls()
@@ -127,10 +127,12 @@ def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
 
 
 def _languages(shard: Path) -> Counter[tuple[str, str]]:
-    """(source, language) -> rows, of rows that stand evenly in a shard."""
+    """(source, language) -> rows, of about `LOOKED_AT` rows that stand evenly in a shard."""
     counts: Counter[tuple[str, str]] = Counter()
     short: dict[str, list[str]] = {}
-    for source, given, answer in _evenly(shard, ["source", "input", "output"]):
+    rows = read_rows(shard, ["source", "input", "output"])
+    step = max(1, rows.height // LOOKED_AT)
+    for source, given, answer in rows.gather_every(step).iter_rows():
         text = f"{answer[:1000]}\n{given[:1000]}"
         if language := language_of(text):
             counts[source, language] += 1
@@ -143,23 +145,6 @@ def _languages(shard: Path) -> Counter[tuple[str, str]]:
         ):
             counts[source, language] = len(texts)
     return counts
-
-
-def _evenly(shard: Path, columns: list[str]) -> Iterator[tuple[str, ...]]:
-    """About `LOOKED_AT` rows that stand evenly in a shard, batch by batch."""
-    import polars as pl
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(shard, page_checksum_verification=True) as file:
-        step = max(1, file.metadata.num_rows // LOOKED_AT)
-        row = 0
-        for batch in file.iter_batches(batch_size=4096, columns=columns):
-            table = pa.Table.from_batches([batch])
-            check_rows(table, shard, columns)
-            # through polars: pyarrow would import pandas to take rows by number
-            yield from pl.DataFrame(table).select(columns).gather_every(step, -row % step).rows()
-            row += batch.num_rows
 
 
 def languages(sources: Iterable[SourceRows]) -> list[str]:

@@ -18,6 +18,7 @@ from meadow.errors import CheckError, FileError
 from meadow.schema import COLUMNS, arrow_schema
 
 if TYPE_CHECKING:
+    import polars as pl
     import pyarrow as pa
 
 SHARD_BYTES = 100_000_000
@@ -108,6 +109,20 @@ def read_parquet(
             where=str(path),
             fix="build or pull it again",
         ) from error
+
+
+def read_rows(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
+    """The rows of a shard as polars' frame: read, checksums and schema verified.
+
+    Raises:
+        FileError: It cannot be read.
+        CheckError: Its rows are not those of a corpus.
+    """
+    import polars as pl
+
+    table = read_parquet(path, columns)
+    check_rows(table, path, columns)
+    return pl.DataFrame(table)
 
 
 def cut_shards(tables: Iterable[pa.Table], shard_bytes: int = SHARD_BYTES) -> Iterator[pa.Table]:

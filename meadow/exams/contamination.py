@@ -147,13 +147,14 @@ def remaining(folder: Path) -> pl.DataFrame:
     import polars as pl
 
     from meadow.corpus.folder import Corpus
+    from meadow.corpus.shards import read_parquet
 
     ids = {
         value
         for table in Corpus.open(folder).iter_tables(columns=["id"])
         for value in table["id"].to_pylist()
     }
-    table = pl.read_parquet(folder / FILE_NAME)
+    table = pl.DataFrame(read_parquet(folder / FILE_NAME))
     return table.filter(pl.col("row_id").is_in(list(ids)))
 
 

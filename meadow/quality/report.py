@@ -21,6 +21,7 @@ from meadow.atomic import write_bytes
 from meadow.corpus.commit import commit_folder
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Manifest, hash_json
+from meadow.corpus.shards import read_parquet
 from meadow.licenses import LICENSES
 from meadow.mix.duplicates import THRESHOLD, find_duplicates
 from meadow.quality.flags import FLAGS, TEXTS
@@ -289,7 +290,7 @@ def _with_sources(pairs: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
 
 def _ledger(corpus: Corpus, frame: pl.DataFrame, origin: Corpus | None) -> tuple[pl.DataFrame, str]:
     """The pairs that a mix dropped."""
-    pairs = pl.read_parquet(corpus.folder / DUPLICATES)
+    pairs = pl.DataFrame(read_parquet(corpus.folder / DUPLICATES))
     known = [frame.select("id", "source")]
     if origin is not None:
         known.append(origin.to_polars(columns=["id", "source"]))

@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from meadow.corpus.folder import Corpus
+from meadow.corpus.shards import read_parquet
 from meadow.errors import UsageError
 
 TEXTS = ("instruction", "input", "output")
@@ -128,5 +129,5 @@ class Search:
         if CONTAMINATION not in self.corpus.manifest.named():
             return pl.DataFrame(schema={"row_id": pl.String, "level": pl.String})
         path = self.corpus.folder / CONTAMINATION
-        found = pl.read_parquet(path, columns=["row_id", "level"])
+        found = pl.DataFrame(read_parquet(path, ["row_id", "level"]))
         return found.filter(pl.col("level") != "none")
