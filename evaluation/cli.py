@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from evaluation.images import EXAM, audit, lines
-from meadow.cli.app import Finish, dry_run_option, errata_option, json_option, log
+from meadow.cli.app import Finish, dry_run_option, errata_option, json_option, list_option, log
 from meadow.errors import UsageError
 from meadow.exams.errata import corrections, read_errata
 from meadow.exams.items import ALIASES, EXAMS, ExamItem, eligible, load_exam
@@ -25,22 +26,15 @@ if TYPE_CHECKING:
 SAMPLE = "sample"
 
 
-def _paths(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> list[Path]:
-    return [Path(item) for item in value]
-
-
-files_option = click.option(
-    "--file", "files", multiple=True, callback=_paths, help="The exam's files or folder."
-)
+files_option = list_option("--file", "files", help="The exam's files or folder.")
 images_option = click.option(
     "--images",
     default="by_number",
     type=click.Choice(["by_number", "by_index", "readme"]),
     help="How the list of image questions is read.",
 )
-modes_option = click.option(
+modes_option = list_option(
     "--modes",
-    multiple=True,
     help="letter (the default), option, text, text_pmi, generate, generate_sc, cot, "
     "medalpaca_legacy.",
 )
@@ -90,7 +84,7 @@ def evaluate() -> None:
 @click.option("--max-length", type=click.IntRange(8), help="Context to use.")
 @click.option("--scorer", default="auto", type=click.Choice(["auto", "trie", "plain"]),
               help="How continuations are scored.")  # fmt: skip
-@click.option("--base-url", "base_urls", multiple=True, help="An OpenAI-compatible server; several "
+@list_option("--base-url", "base_urls", help="An OpenAI-compatible server; several "
               "share the work.")  # fmt: skip
 @click.option("--chat", is_flag=True, help="Generate over chat completions.")
 @click.option("--preview", type=click.IntRange(1), help="Print the prompts of N items as they "
@@ -159,8 +153,9 @@ def run_command(as_json: bool, dry_run: bool, out: Path | None, **options: Any) 
     finish(summary, rows_in=len(items), rows_out=summary["n"], rejected=rejected)
 
 
-def exam_files(exam: str, files: list[Path]) -> tuple[str, list[Path]]:
+def exam_files(exam: str, given: Sequence[str]) -> tuple[str, list[Path]]:
     """The exam's name with the files given, those of the embedded sample, or those of the Hub."""
+    files = [Path(path) for path in given]
     if exam == SAMPLE:
         return EXAM, files or [FOLDER / "exam"]
     if files:
@@ -270,7 +265,7 @@ def report_command(
 @evaluate.command("audit-images")
 @files_option
 @json_option
-def audit_command(files: list[Path], as_json: bool) -> None:
+def audit_command(files: Sequence[str], as_json: bool) -> None:
     """Show which USMLE questions each reading of the image list leaves out, and why."""
     finish = Finish(as_json=as_json)
     document = audit(exam_files(EXAM, files)[1])
@@ -284,8 +279,8 @@ def audit_command(files: list[Path], as_json: bool) -> None:
 @evaluate.command("paper")
 @files_option
 @images_option
-@click.option("--run", "names", multiple=True, help="Rows to run (all: every one).")
-@click.option("--model", "places", multiple=True, metavar="ROW=PATH", help="Weights of a row that "
+@list_option("--run", "names", help="Rows to run (all: every one).")
+@list_option("--model", "places", metavar="ROW=PATH", help="Weights of a row that "
               "lie elsewhere.")  # fmt: skip
 @modes_option
 @limit_option
@@ -333,8 +328,8 @@ def paper_command(out: Path, dry_run: bool, as_json: bool, **options: Any) -> No
 @click.option("--dtype", default="auto", help="auto, float32, bfloat16, float16, int8 or nf4.")
 @click.option("--exam", required=True, help="The exam, as for `eval run`.")
 @files_option
-@click.option("--control", "controls", multiple=True, callback=_paths, help="Files of a set of the "
-              "same form that the model cannot have seen.")  # fmt: skip
+@list_option("--control", "controls", help="Files of a set of the same form that the model "
+             "cannot have seen.")  # fmt: skip
 @click.option("--before", default=4, type=click.IntRange(1), show_default=True,
               help="Items of the same set that stand in front of an item.")  # fmt: skip
 @limit_option
@@ -347,7 +342,7 @@ def contamination_command(as_json: bool, **options: Any) -> None:
     from evaluation.local import load
 
     exam, files = exam_files(options["exam"], options["files"])
-    named = [(exam, files), *([("control", c)] if (c := options["controls"]) else [])]
+    named = [(exam, files), *([exam_files("control", c)] if (c := options["controls"]) else [])]
     sets = [eligible(load_exam(*one))[: options["limit"]] for one in named]
     backend = load(options["model"], adapter=options["adapter"], dtype=options["dtype"])
     document = compare_sets(backend, *sets, before=options["before"], seed=options["seed"])

@@ -353,6 +353,7 @@ def report(
     from meadow.quality.report import write_report
 
     origin = _opened(corpus) if corpus is not None else None
+    Corpus.open(Path(folder))  # no lock is laid into a folder that is no corpus
     with locked(Path(folder)) if out is None else contextlib.nullcontext():
         target = Path(out) if out is not None else None
         return write_report(Corpus.open(Path(folder)), target, origin=origin, page=page)

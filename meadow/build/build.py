@@ -78,13 +78,20 @@ class BuildResult:
     reused: tuple[str, ...]
 
 
-def over_threshold(manifest: Manifest) -> list[str]:
-    """The sources in which more than 1 % of the candidates were malformed."""
-    return [
-        name
+def over_threshold(manifest: Manifest) -> dict[str, str]:
+    """The sources in which more than 1 % of the candidates were malformed -> the main reason."""
+    return {
+        name: _main_reason(entry)
         for name, entry in manifest.sources.items()
         if malformed_rows(entry) > MALFORMED_THRESHOLD * max(1, entry.rows_in)
-    ]
+    }
+
+
+def _main_reason(entry: SourceEntry) -> str:
+    """Why most candidates were rejected, malformed ones first: `bad_json 135 of 135`."""
+    found = [(Reason(name).malformed, count, name) for name, count in entry.rejected.items()]
+    _, count, name = max(found)
+    return f"{name} {count:,} of {entry.rows_in:,}"
 
 
 def malformed_rows(entry: SourceEntry) -> int:
@@ -118,7 +125,8 @@ def build_corpus(
     Raises:
         UsageError: `out` holds something else.
         LockedError: Another run holds `out`.
-        FileError, UpstreamChangedError: A raw file is not what it should be.
+        FileError, UpstreamChangedError: A raw file is not what it should be, or no row of any
+            came out.
     """
     config_hash = hash_json(settings.to_json())
     with locked(out):
@@ -160,6 +168,13 @@ def build_corpus(
             progress(
                 f"{task.source}: in {entry.rows_in:,}, out {entry.rows_out:,}, "
                 f"rejected {rejected:,}"
+            )
+        if not any(entry.rows_out for entry in done.values()):
+            reasons = [f"{n} ({_main_reason(e)})" for n, e in done.items() if e.rejected]
+            raise FileError(
+                f"no row came out of: {', '.join(reasons or done)}",
+                where=str(staging),
+                fix="look at the rejects there, then repair or replace the raw files",
             )
         for task in tasks:
             entry = done[task.source]

@@ -8,8 +8,10 @@ which ships `meadow` alone, can say in one line where they are.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -48,6 +50,20 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("meadow.cli.demo:demo", "Run the main job on the embedded samples."),
 }
 
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Data": ("sources", "fetch", "build", "rephrase"),
+    "Look": ("show", "check", "diff", "card", "report", "browse"),
+    "Mix": ("mix",),
+    "Publish": ("publish", "pull", "verify"),
+    "Train": ("train", "plan", "export"),
+    "Evaluate": ("eval", "compare", "study"),
+    "This machine": ("doctor", "demo"),
+}  # fmt: skip
+"""How `meadow --help` shows the commands."""
+
+RESUMED = ("fetch", "build", "rephrase", "publish", "pull", "train", "eval", "study")
+"""The commands that continue where a run of them was stopped; the others begin again."""
+
 APPLICATIONS = ("pipelines", "training", "evaluation")
 
 
@@ -82,9 +98,18 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table of commands, without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        """The tables of the commands that can run here, without importing any."""
+        for title, names in GROUPS.items():
+            rows = [(name, COMMANDS[name][1]) for name in names if _is_here(name)]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+def _is_here(name: str) -> bool:
+    """Whether the command's room is installed; the wheel has `meadow` alone."""
+    room = COMMANDS[name][0].partition(".")[0]
+    return importlib.util.find_spec(room) is not None
 
 
 def _missing(name: str, error: ModuleNotFoundError) -> click.Command:
@@ -130,12 +155,21 @@ def application(module: str, what: str) -> Any:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="medical-meadow", prog_name="meadow")
 @click.option("--debug", is_flag=True, help="Show tracebacks of expected faults too.")
-def cli(debug: bool) -> None:
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
     """Medical instruction data that anyone can regenerate, trust, train on and evaluate."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        ctx.color = False  # every context below inherits it; no-color.org
 
 
 class Finish:
-    """A command's end: one JSON document on stdout if asked for, in/out/rejected/time on stderr."""
+    """A command's end: one JSON document on stdout if asked for, in/out/rejected/time on stderr.
+
+    A command that counts nothing, since it only reads, ends without that line.
+    """
+
+    told = False
+    """Whether this process has put its document on stdout; there is one, also with an error."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
@@ -151,6 +185,7 @@ class Finish:
     ) -> None:
         """Print the document where it was asked for, and the closing line."""
         if self.as_json:
+            Finish.told = True
             text = json.dumps(document, ensure_ascii=False, indent=2, default=str)
             click.echo(without_values(text))
         seconds = time.monotonic() - self.started
@@ -159,12 +194,34 @@ class Finish:
             for name, value in (("in", rows_in), ("out", rows_out), ("rejected", rejected))
             if value is not None
         ]
-        click.echo(" · ".join([*counts, f"time {seconds:.1f} s"]), err=True)
+        if counts:
+            click.echo(" · ".join([*counts, f"time {seconds:.1f} s"]), err=True)
 
 
 def log(message: str) -> None:
     """One line for the person at the terminal, on stderr, without secrets."""
     click.echo(hide_secrets(message), err=True)
+
+
+def listed(_: click.Context, __: click.Parameter, value: Iterable[str]) -> tuple[str, ...]:
+    """The items of a list option: `--only a,b` and `--only a --only b` are the same.
+
+    A comma separates NAME=VALUE items only where another NAME= follows, and paths only where no
+    file has the whole for its name, so that a path may hold one.
+    """
+    items = []
+    for text in value:
+        if "=" in text:
+            items += re.split(r",(?=[\w.:+-]+=)", text)
+        else:
+            items += [text] if os.path.lexists(text) else text.split(",")
+    return tuple(stripped for item in items if (stripped := item.strip()))
+
+
+def list_option(*names: str, help: str, **settings: Any) -> Callable[[Any], Any]:
+    """An option that takes a list, in the one manner that all of them have."""
+    told = f"{help.rstrip('.')}. Takes commas and repeats."
+    return click.option(*names, multiple=True, callback=listed, help=told, **settings)
 
 
 def grouped(options: Iterable[str]) -> dict[str, list[str]]:
@@ -192,15 +249,13 @@ def dry_run_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def errata_option(default: str = "off") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The `--errata` option of what reads exams or writes training rows."""
-    return click.option(
+    return list_option(
         "--errata",
-        multiple=True,
         default=[default],
         show_default=True,
         metavar="known|off|FILE",
-        callback=lambda _, __, value: [name for one in value for name in one.split(",")],
         help="Known errors of exams and training sets; a FILE of yours is used beside the known "
-        "ones. Takes commas and repeats.",
+        "ones.",
     )
 
 
@@ -229,6 +284,21 @@ def _traceback(error: BaseException) -> str:
     return redact("".join(traceback.format_exception(error)).rstrip())
 
 
+def _fault(what: str, where: str = "", fix: str = "") -> None:
+    """An error as the one JSON document, where `--json` asked for one."""
+    if "--json" in sys.argv[1:] and not Finish.told:
+        document = {"what": what, "where": where, "fix": fix}
+        click.echo(without_values(json.dumps(document, ensure_ascii=False, indent=2)))
+
+
+def _again() -> str:
+    """What to do after Ctrl-C, which differs by command."""
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    if command in RESUMED:
+        return "run the same command again to continue"
+    return "nothing was finished; run the same command again"
+
+
 def _report_defect(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
@@ -239,6 +309,7 @@ def _report_defect(
 def main() -> NoReturn:
     """Run the command line and end with an exit code of `meadow.errors.ExitCode`."""
     _asked_to_end.clear()
+    Finish.told = False
     signal.signal(signal.SIGTERM, _terminate)
     sys.excepthook = _report_defect
     guard_logs()
@@ -248,19 +319,24 @@ def main() -> NoReturn:
     except click.exceptions.Exit as error:
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        log("interrupted: run the same command again to continue")
+        log(f"interrupted: {_again()}")
+        _fault("interrupted", fix=_again())
         status = ExitCode.INTERRUPTED
     except click.ClickException as error:
         error.show()
+        _fault(error.format_message())
         status = ExitCode.USAGE
     except MeadowError as error:
         log(_traceback(error) if debug else f"error: {error}")
+        _fault(*map(hide_secrets, (error.what, error.where, error.fix)))
         status = error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = ExitCode.FAILED
     except OSError as error:
-        log(_traceback(error) if debug else f"error: {_os_error(error)}")
+        fault = _os_error(error)
+        log(_traceback(error) if debug else f"error: {fault}")
+        _fault(*map(hide_secrets, (fault.what, fault.where, fault.fix)))
         status = ExitCode.FAILED
     except BaseException:
         # inside compiled code a signal can come out as an error of another kind

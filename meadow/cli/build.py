@@ -8,21 +8,28 @@ from typing import Any
 import click
 
 from meadow.build.engine import LOCAL, check_engine
-from meadow.cli.app import Finish, dry_run_option, errata_option, grouped, json_option, log
+from meadow.cli.app import (
+    Finish,
+    dry_run_option,
+    errata_option,
+    grouped,
+    json_option,
+    list_option,
+    log,
+)
 from meadow.errors import ExitCode
 
 
 @click.command()
 @click.option("--recipe", help="A recipe of the project by name, or a TOML file.")
-@click.option(
+@list_option(
     "--file",
     "files",
-    multiple=True,
     metavar="SOURCE[:SUBSET[:ROLE]]=PATH",
-    help="A raw file (or its address), named; repeatable; implies --only.",
+    help="A raw file (or its address), named; implies --only.",
 )
 @click.option("--raw", metavar="PATH", help="The folder of raw files, or its address.")
-@click.option("--only", metavar="S,...", help="Only these sources.")
+@list_option("--only", metavar="SOURCE", help="Only these sources.")
 @click.option(
     "--origin", type=click.Choice(["upstream", "published"]), help="Where the rows come from."
 )
@@ -70,12 +77,12 @@ def build(ctx: click.Context, /, as_json: bool, dry_run: bool, **given: Any) -> 
     finish = Finish(as_json=as_json)
     check_engine(given["engine"])
     where = {name: given.pop(name) for name in ("out", "workers", "engine")}
-    sources = [name.strip() for name in (given.pop("only") or "").split(",") if name.strip()]
+    wanted = list(given.pop("only"))
     given["files"] = grouped(given["files"])
     if dry_run:
-        finish(_planned(sources, given))
+        finish(_planned(wanted, given))
         return
-    corpus = api.build(sources, **given, **where, progress=log)
+    corpus = api.build(wanted, **given, **where, progress=log)
     entries = corpus.manifest.sources.values()
     finish(
         corpus.manifest.to_json(),
@@ -84,8 +91,9 @@ def build(ctx: click.Context, /, as_json: bool, dry_run: bool, **given: Any) -> 
         rejected=sum(sum(entry.rejected.values()) for entry in entries),
     )
     if broken := over_threshold(corpus.manifest):
+        sources = ", ".join(f"{name} ({reason})" for name, reason in broken.items())
         log(
-            f"more than 1 % of the input is malformed in: {', '.join(broken)}\n"
+            f"error: more than 1 % of the input is malformed in: {sources}\n"
             f"  fix:   look into {corpus.folder}/quarantine/ and repair or fetch them again"
         )
         ctx.exit(ExitCode.MALFORMED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections import Counter
@@ -52,7 +53,7 @@ def show(
         if not as_json:
             for each in found:
                 click.echo(f"{each['times']:>7,}  {each['form']:<13}  {_visible(each['text'])}")
-        finish({"removed": found}, rows_out=sum(each["times"] for each in found))
+        finish({"removed": found})
         return
     if record_id is not None:
         row = corpus.find(record_id)
@@ -68,7 +69,7 @@ def show(
     if not as_json:
         for row in rows:
             click.echo(_page(row))
-    finish({"rows": rows}, rows_out=len(rows))
+    finish({"rows": rows})
 
 
 def _removed(corpus: Corpus, source: str | None) -> list[dict[str, Any]]:
@@ -189,7 +190,7 @@ def check(
     document |= {"rows": rows, "findings": [asdict(finding) for finding in findings]}
     if sample is not None:
         document["privacy"] = _privacy(corpus, sample)
-    finish(document, rows_in=rows)
+    finish(document)
     if findings:
         ctx.exit(ExitCode.FAILED)
 
@@ -261,7 +262,7 @@ def diff(
     if not as_json:
         for line in describe(found):
             click.echo(line)
-    finish(found.to_json(), rows_in=one.rows(), rows_out=other.rows())
+    finish(found.to_json())
     total = found.total
     if freeze and (broken := {k: total[k] for k in ("removed", "changed", "renamed") if total[k]}):
         counts = ", ".join(f"{rows:,} {kind}" for kind, rows in broken.items())
@@ -313,7 +314,8 @@ def card(folder: Path, dry_run: bool, as_json: bool) -> None:
     from meadow.corpus.manifest import read_manifest
 
     finish = Finish(as_json=as_json)
-    with locked(folder):
+    read_manifest(folder)  # no lock is laid into a folder that is no corpus
+    with contextlib.nullcontext() if dry_run else locked(folder):
         manifest = read_manifest(folder)
         documents = render_documents(manifest, lambda path: folder / path)
         changed = changed_documents(folder, manifest, documents)
@@ -321,6 +323,8 @@ def card(folder: Path, dry_run: bool, as_json: bool) -> None:
             commit_folder(folder, manifest, {}, documents)
         for name in changed:
             log(f"{'would render' if dry_run else 'rendered'} {folder / name}")
+    if not changed:
+        log(f"unchanged: the documents in {folder} are those of its manifest")
     finish({"changed": changed})
 
 
@@ -385,7 +389,7 @@ def browse(corpus: str, port: int, no_open: bool, as_json: bool) -> None:
 
     def ready(address: str) -> None:
         log(f"{opened.rows():,} rows at {address} (Ctrl-C ends)")
-        finish({"address": address, "rows": opened.rows()}, rows_out=opened.rows())
+        finish({"address": address, "rows": opened.rows()})
         if not no_open:
             import webbrowser
 

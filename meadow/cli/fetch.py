@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, json_option, log
+from meadow.cli.app import Finish, dry_run_option, json_option, listed, log
 from meadow.errors import FileError, MeadowError, NetworkError, UpstreamChangedError
 from meadow.source import OriginName
 
@@ -23,7 +23,7 @@ Watcher = Callable[["Item"], "Progress"]
 
 
 @click.command()
-@click.argument("names", metavar="SOURCE...", nargs=-1, required=True)
+@click.argument("names", metavar="SOURCE...", nargs=-1, required=True, callback=listed)
 @click.option(
     "--raw",
     type=click.Path(file_okay=False, path_type=Path),
@@ -74,7 +74,7 @@ def fetch(
     """
     from meadow.build.plan import check_sources
     from meadow.config import read_config
-    from meadow.fetch.fetch import Fetcher, State, by_hand_notice
+    from meadow.fetch.fetch import Fetcher, State, by_hand_notices
     from meadow.fetch.lockfile import NAME
     from meadow.net.retry import RetryPolicy
     from meadow.sources import SOURCES
@@ -103,8 +103,8 @@ def fetch(
         crawled = {}
     items = [item for source in chosen for item in fetcher.plan(source, OriginName(origin))]
     if dry_run:
-        for item in items:
-            log(_planned(item))
+        for line in (*map(_planned, items), *by_hand_notices(items)):
+            log(line)
         files = [item.to_json() for item in items]
         finish({"dry_run": True, "files": files, "crawled": crawled}, rows_in=len(items))
         return
@@ -120,9 +120,9 @@ def fetch(
                 # The other files can still be fetched; the first fault gives the exit code.
                 faults.append(fault)
                 log(f"error: {fault}")
-    by_hand = [item for item in done if item.state is State.BY_HAND]
-    for item in by_hand:
-        log(by_hand_notice(item))
+    by_hand = [item for item in done if item.state in (State.BY_HAND, State.ONE_OF)]
+    for notice in by_hand_notices(by_hand):
+        log(notice)
     finish(
         {
             "files": [item.to_json() for item in done],
@@ -139,8 +139,9 @@ def fetch(
             fix=faults[0].fix,
         )
     if by_hand:
+        lacking = dict.fromkeys(item.source for item in by_hand)
         raise FileError(
-            f"{len(by_hand)} of {len(items)} files have to be downloaded by hand",
+            f"raw files have to be brought by hand for: {', '.join(lacking)}",
             where=str(by_hand[0].target),
             fix="do what is said above, then run the same command again",
         )
@@ -200,11 +201,9 @@ def _bytes(size: int | None) -> str:
 
 def _planned(item: Item) -> str:
     """One line of the plan: what, how large, from where, under which licence."""
-    from meadow.fetch.fetch import State, by_hand_notice
+    from meadow.fetch.fetch import State
 
     head = f"{item.key}: {item.state.value}"
-    if item.state is State.BY_HAND:
-        return f"{head} (licence {item.license})\n  {by_hand_notice(item)}"
     if item.state is not State.FETCH:
         return f"{head} (licence {item.license})"
     size = _bytes(item.size)

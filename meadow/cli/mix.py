@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, errata_option, grouped, json_option, log
+from meadow.cli.app import (
+    Finish,
+    dry_run_option,
+    errata_option,
+    grouped,
+    json_option,
+    list_option,
+    log,
+)
 from meadow.errors import FileError, UsageError
 
 if TYPE_CHECKING:
@@ -23,18 +31,16 @@ if TYPE_CHECKING:
 @click.option(
     "--corpus", type=click.Path(path_type=Path), required=True, help="The corpus to mix from."
 )
-@click.option(
+@list_option(
     "--exam",
     "exams",
-    multiple=True,
     metavar="NAME=PATH",
-    help="An exam that every row is compared with; repeatable. NAME is one of yours, or "
+    help="An exam that every row is compared with. NAME is one of yours, or "
     "usmle_self_assessment (usmle), medqa, mmlu_medical (mmlu), medmcqa, pubmedqa, medbullets.",
 )
-@click.option(
+@list_option(
     "--answer-is",
     "answers",
-    multiple=True,
     metavar="NAME=KIND",
     help="What an exam's answers are, where its files do not tell: label, index0, index1, text.",
 )
@@ -43,11 +49,10 @@ if TYPE_CHECKING:
     type=click.Choice(["none", "stem", "stem+answer"]),
     help="What decontamination removes; default: what the recipe says.",
 )
-@click.option(
+@list_option(
     "--accept-licence",
     "--accept-license",
     "accepted",
-    multiple=True,
     metavar="SOURCE",
     help="Take a source's rows though they may not be redistributed; recorded in the manifest.",
 )
@@ -61,11 +66,10 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1, min_open=True),
     help="The Jaccard similarity from which rows may be near duplicates.",
 )
-@click.option(
+@list_option(
     "--keep-from",
-    multiple=True,
     metavar="DIR",
-    help="A corpus or mix that you have already: rows that it holds are dropped; repeatable.",
+    help="A corpus or mix that you have already: rows that it holds are dropped.",
 )
 @errata_option()
 @click.option(
@@ -100,7 +104,7 @@ def mix(
     deduplicate: str | None,
     threshold: float | None,
     keep_from: tuple[str, ...],
-    errata: list[str],
+    errata: tuple[str, ...],
     semantic: str | None,
     semantic_threshold: float | None,
     seed: int | None,
@@ -122,7 +126,7 @@ def mix(
         "drop": drop, "deduplicate": deduplicate, "threshold": threshold, "seed": seed,
         "validation": validation, "format": row_format, "semantic": semantic,
         "semantic_threshold": semantic_threshold,
-        "errata": None if errata == ["off"] else errata,
+        "errata": None if errata == ("off",) else list(errata),
     }  # fmt: skip
     items = api.load_exams(exam_files(exams), answer_kinds(answers))
     held = [api.open_corpus(place) for place in keep_from]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, grouped, json_option, log
+from meadow.cli.app import Finish, dry_run_option, grouped, json_option, list_option, log
 
 if TYPE_CHECKING:
     from meadow.chat.client import Meter
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     help="Default: ~/.cache/medical-meadow/rephrase.sqlite.",
 )
 @click.option("--raw", type=click.Path(path_type=Path), help="Raw files, for wiki sections.")
-@click.option("--file", "files", multiple=True, metavar="SOURCE=PATH", help="A raw file, named.")
+@list_option("--file", "files", metavar="SOURCE=PATH", help="A raw file, named.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many rows.")
 @click.option("--review", type=click.IntRange(min=1), help="Judge so many rewrites by hand.")
 @click.option("--marked", type=click.Path(path_type=Path), help="Take in a marked review (CSV).")

@@ -384,6 +384,10 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return parse_manifest(path.read_bytes(), str(path))
     except FileNotFoundError as error:
+        if not folder.is_dir():
+            raise FileError(
+                "there is no such folder", where=str(folder), fix="check the name"
+            ) from error
         raise FileError("no MANIFEST.json: not a finished folder", where=str(folder), fix=_FIX) \
             from error  # fmt: skip
     except OSError as error:

@@ -48,6 +48,8 @@ class State(StrEnum):
     FETCHED = "fetched"
     BY_HAND = "by hand"
     """It is not there, and only the user can get it."""
+    ONE_OF = "one of these by hand"
+    """Nothing of the source is there, any of its files would do, and only the user can get them."""
     ABSENT = "absent"
     """Optional, not there, and not to be had by an address."""
 
@@ -109,8 +111,14 @@ class Fetcher:
     lock: Path
     policy: RetryPolicy = field(default_factory=RetryPolicy)
 
-    def plan(self, source: Source, origin: OriginName = OriginName.UPSTREAM) -> Iterator[Item]:
+    def plan(self, source: Source, origin: OriginName = OriginName.UPSTREAM) -> list[Item]:
         """What is to be done for each file of a source; nothing is sent, nothing is written."""
+        items = list(self._items(source, origin))
+        if all(item.state is State.ABSENT for item in items):
+            return [replace(item, state=State.ONE_OF) for item in items]
+        return items
+
+    def _items(self, source: Source, origin: OriginName) -> Iterator[Item]:
         entries = read_lock(self.lock)
         for file in source.origin(origin).files:
             key = f"{source.name}/{file.name}"
@@ -244,9 +252,18 @@ def verify_at_hand(item: Item) -> Item:
     return replace(item, sha256=found.sha256, size=found.size)
 
 
-def by_hand_notice(item: Item) -> str:
-    """What the user has to do to get a file."""
-    return f"{item.source}: {item.file.by_hand or 'get this file'}\n    put it at {item.target}"
+def by_hand_notices(items: Iterable[Item]) -> list[str]:
+    """What the user has to do to get the files that no address gives, one text for each way."""
+    places: dict[tuple[str, str, State], list[str]] = {}
+    for item in items:
+        if item.state in (State.BY_HAND, State.ONE_OF):
+            way = item.source, item.file.by_hand or "get this file", item.state
+            places.setdefault(way, []).append(str(item.target))
+    return [
+        f"{source}: {what}\n    put it at "
+        + (", or at " if state is State.ONE_OF else " and at ").join(targets)
+        for (source, what, state), targets in places.items()
+    ]
 
 
 def _same_place(entry: LockEntry, file: File) -> bool:

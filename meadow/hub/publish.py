@@ -132,6 +132,7 @@ class Publisher:
             NetworkError: The Hub does not answer as it should.
             LockedError: Another run holds the folder.
         """
+        read_manifest(folder)  # no lock is laid into a folder that is no corpus
         with locked(folder):
             release = self._gate(folder, repository, tag)
             plan = self._plan(release)

@@ -73,7 +73,7 @@ class HubClient:
                     raise explain(error, where) from error
                 raise TryAgain(redact(passing), retry_after=_asked_wait(error)) from error
 
-        return self.policy.call(where, attempt)
+        return self.policy.call(f"{where} ({self.endpoint})", attempt)
 
     def call_once(
         self, where: str, action: Callable[[], Result], settled: Callable[[], bool]

@@ -7,6 +7,7 @@ values of the policy, so that a test of six tries takes no time.
 from __future__ import annotations
 
 import random
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that another try may turn into a good one."""
 PROGRESS_BYTES = 64 * 1024
 """New bytes that count as progress: a server that gives less before each cut wears out."""
+UNRESOLVED_TRIES = 2
+"""Tries of a host whose name has no address: a slip of the resolver, but no outage, passes."""
 AGAIN_LATER = "run the same command again later; what has arrived is kept"
 
 
@@ -42,6 +45,18 @@ class TryAgain(Exception):
 def broken(error: Exception) -> TryAgain:
     """Another try for a connection that broke, with what its library calls it."""
     return TryAgain(f"{type(error).__name__}: {error}".rstrip(": "))
+
+
+def is_unresolved(error: BaseException) -> bool:
+    """Whether an error, or one behind it, says that a host's name has no address."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        if isinstance(link, socket.gaierror):
+            return True
+        seen.add(id(link))
+        link = link.__cause__ or link.__context__
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +168,12 @@ class Retries:
         """Count a failure: the seconds to wait for, or a `NetworkError` when no try is left."""
         self.failures += 1
         policy = self.policy
+        if is_unresolved(again) and self.failures >= UNRESOLVED_TRIES:
+            raise NetworkError(
+                f"the host's name cannot be resolved ({again.why})",
+                where=self.where,
+                fix="look at the network and at the address, then run the same command again",
+            )
         if self.failures >= policy.tries:
             raise NetworkError(
                 f"{again.why}; given up after {self.failures} tries",

@@ -1,8 +1,13 @@
 """The command line keeps its own laws: help, names, exit codes."""
 
+import importlib.util
+import json
 import os
+import pty
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,7 +15,9 @@ import click
 import pytest
 from support.command import run_meadow
 
-from meadow.cli.app import COMMANDS, cli
+from meadow.api import open_corpus
+from meadow.cli.app import APPLICATIONS, COMMANDS, GROUPS, cli
+from meadow.samples import FOLDER
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
@@ -51,6 +58,155 @@ def test_an_unknown_option_is_a_usage_error() -> None:
 def test_version_and_help() -> None:
     assert run_meadow("--help").out.count("\n") > len(COMMANDS)
     assert "0.1.0" in run_meadow("--version").out
+
+
+def test_the_help_groups_every_command_once() -> None:
+    placed = [name for names in GROUPS.values() for name in names]
+    assert sorted(placed) == sorted(COMMANDS)
+    told = run_meadow("--help").out
+    assert all(f"\n{title}:" in told for title in GROUPS)
+
+
+def test_the_help_of_a_wheel_lists_only_what_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wheel has `meadow` alone; nothing of the applications is imported to find that out."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in APPLICATIONS else find(name)
+    )
+    told = run_meadow("--help").out
+    listed = set(re.findall(r"^  ([a-z]+)  ", told, re.MULTILINE))
+    here = {name for name, (where, _) in COMMANDS.items() if where.startswith("meadow.")}
+    assert listed == here
+    assert "Train:" not in told
+
+
+def built(folder: Path, *names: str) -> Path:
+    """A corpus of the samples, which hold broken rows on purpose: the command ends with 3."""
+    given = [word for name in names for word in ("--only", name)]
+    ran = run_meadow("build", *given, "--raw", FOLDER, "--out", folder)
+    assert ran.code == 3, ran.err
+    assert re.search(r"error: more than 1 % .* \(\w+ \d+ of \d+\)", ran.err)
+    return folder
+
+
+def test_a_list_takes_commas_and_repeats(tmp_path: Path) -> None:
+    once = built(tmp_path / "once", "medqa,mmmlu")
+    twice = built(tmp_path / "twice", "medqa", "mmmlu")
+    shards = [{s.sha256 for s in open_corpus(one).manifest.shards()} for one in (once, twice)]
+    assert shards[0] == shards[1]
+    assert open_corpus(twice).configs == ["medqa", "mmmlu"]
+    ways = {"a": ["medqa,mmmlu"], "b": ["medqa", "mmmlu"]}
+    for name, given in ways.items():
+        accepted = [word for one in given for word in ("--accept-licence", one)]
+        ran = run_meadow("mix", "full", "--corpus", once, *accepted, "--out", tmp_path / name)
+        assert ran.code == 0, ran.err
+    files = [(tmp_path / name / "MANIFEST.json").read_bytes() for name in ways]
+    assert files[0] == files[1]
+    strange = ("--accept-licence", "medqa,nobody", "--out", tmp_path / "c")
+    assert run_meadow("mix", "full", "--corpus", once, *strange).code == 2
+
+
+def test_every_list_option_takes_both_manners() -> None:
+    """NAME=VALUE items part where another NAME= follows; `--set` is no list but assignments."""
+    commands = [cli.get_command(click.Context(cli), name) for name in COMMANDS]
+    for command in commands:
+        assert command is not None
+        kinds = [command, *getattr(command, "commands", {}).values()]
+        options = [o for kind in kinds for o in kind.params if isinstance(o, click.Option)]
+        for option in options:
+            if option.multiple and "--set" not in option.opts:
+                given = option.callback(None, option, ("a=1,2,b=3", "c=4"))  # type: ignore[misc]
+                assert given == ("a=1,2", "b=3", "c=4"), option.opts
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["card NONE", "card NONE --dry-run", "publish NONE a/b", "publish NONE a/b --dry-run",
+     "report NONE", "report NONE --dry-run", "check NONE", "show NONE", "diff NONE NONE",
+     "mix clean --corpus NONE --out MADE", "rephrase anki --corpus NONE --model m"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["absent", "other"])
+def test_what_is_no_corpus_stays_as_it_was(words: str, kind: str, tmp_path: Path) -> None:
+    folder = tmp_path / "corpsu"
+    if kind == "other":
+        folder.mkdir()
+    given = words.replace("NONE", str(folder)).replace("MADE", str(tmp_path / "made"))
+    ran = run_meadow(*given.split())
+    assert ran.code == 1
+    assert ("there is no such folder" if kind == "absent" else "no MANIFEST.json") in ran.err
+    assert list(tmp_path.rglob("*")) == ([folder] if kind == "other" else [])
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "what"),
+    [
+        ("build --file medqa=none.jsonl --out x", 1, "does not exist"),
+        ("mix clean --corpus corpsu --out x", 1, "no such folder"),
+        ("sources pubmed_casual", 2, "unknown source"),
+        ("show corpsu -n 0", 2, "not in the range"),
+        ("biuld", 2, "No such command"),
+    ],
+)
+def test_an_error_is_the_one_document_too(
+    words: str, code: int, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = run_meadow(*words.split(), "--json")
+    assert ran.code == code
+    document = json.loads(ran.out)
+    assert sorted(document) == ["fix", "what", "where"]
+    assert what in document["what"]
+
+
+def test_a_finding_is_told_in_the_commands_own_document(tmp_path: Path) -> None:
+    built(tmp_path / "c", "medqa")
+    (tmp_path / "c" / "README.md").write_text("edited\n")
+    ran = run_meadow("check", tmp_path / "c", "--json")
+    assert ran.code == 1
+    assert json.loads(ran.out)["findings"]
+
+
+@pytest.mark.parametrize("setting", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {}])
+def test_colours_stay_where_they_are_wanted(setting: dict[str, str], tmp_path: Path) -> None:
+    parent, child = pty.openpty()
+    words = [sys.executable, "-m", "meadow", "show", str(built(tmp_path / "c", "medqa")), "-n", "1"]
+    environment = {**os.environ, "TERM": "xterm", **setting}
+    with subprocess.Popen(words, stdout=child, stderr=child, env=environment) as shown:
+        os.close(child)
+        said = b""
+        while True:
+            try:
+                part = os.read(parent, 65536)
+            except OSError:  # the terminal of a process that has ended
+                break
+            said += part
+    os.close(parent)
+    assert shown.returncode == 0
+    assert b"medqa" in said
+    assert (b"\x1b[" in said) is not bool(setting)
+    assert b"time " not in said
+
+
+def test_after_ctrl_c_only_what_continues_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", stopped)
+    for words, said in (
+        (("build", "--out", "x"), "to continue"),
+        (("mix", "clean"), "nothing was"),
+    ):
+        ran = run_meadow(*words)
+        assert ran.code == 130
+        assert said in ran.err
+
+
+def test_a_corpus_of_no_rows_is_a_failure_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text("{\nnot json\n")
+    ran = run_meadow("build", "--file", f"medqa={tmp_path}/bad.jsonl", "--out", tmp_path / "c")
+    assert ran.code == 1
+    assert "medqa (bad_json 2 of 2)" in ran.err
+    assert not (tmp_path / "c" / "MANIFEST.json").exists()
 
 
 def test_sources_and_doctor_never_fail_and_print_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
