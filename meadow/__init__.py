@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from meadow.api import (
         build,
         check,
+        convert,
         diff,
         mix,
         open_corpus,
@@ -45,6 +46,7 @@ __all__ = [
     "Task",
     "build",
     "check",
+    "convert",
     "diff",
     "find_contamination",
     "find_duplicates",

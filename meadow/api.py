@@ -16,11 +16,13 @@ from meadow.corpus.folder import Corpus
 
 if TYPE_CHECKING:
     from meadow.build.plan import Answers, BuildPlan, Images
+    from meadow.corpus.manifest import NamedFile
     from meadow.exams.items import ExamItem
     from meadow.exams.meaning import AnswerIs
     from meadow.hub.publish import Gate, Publication
     from meadow.hub.pull import Pulled
     from meadow.hub.verify import Verification
+    from meadow.mix.convert import Form
     from meadow.mix.recipe import MixRecipe
     from meadow.quality.check import Finding
     from meadow.quality.diff import Difference
@@ -226,7 +228,7 @@ def mix(
         keep_from: Corpora or mixes that are at hand already: what they hold is dropped.
         answer_is: Exam -> what its answers are, where its files do not tell.
         progress: Told one line at a time.
-        changes: drop, deduplicate, threshold, seed, validation, format, errata, semantic,
+        changes: drop, deduplicate, threshold, seed, validation, format, order, errata, semantic,
             semantic_threshold: other values than the recipe's.
 
     Raises:
@@ -245,6 +247,25 @@ def mix(
     opened = _opened(corpus)
     manifest = mix_corpus(wanted, opened, Path(out), items, accept, held, progress=progress)
     return Corpus(Path(out), manifest)
+
+
+def convert(mix: Place | Corpus, *, to: Form, out: Place, split: str = "train") -> NamedFile:
+    """Write a split of a mix as lines of JSON, for trainers that read no Parquet.
+
+    >>> mixed = meadow.mix("demo", corpus="corpus", out="mix", seed=7)
+    >>> file = meadow.convert("mix", to="openai", out="train.jsonl")
+    >>> file.path, file.bytes > 0
+    ('train.jsonl', True)
+
+    Args:
+        mix: A mix or a build.
+        to: jsonl (instruction, input, output and where a row is from), sharegpt or openai (turns).
+        out: The file, new or of the same lines.
+        split: train or validation.
+    """
+    from meadow.mix.convert import write_lines
+
+    return write_lines(_opened(mix), to, split, Path(out))
 
 
 def load_exams(

@@ -380,6 +380,54 @@ def order_key(text: str) -> bytes:
     return b"".join(found)
 
 
+# A conversation: the turns before the last message stand flattened in `input`, and `meta` says
+# under "turns" how long each is. To look for "Assistant:" would cut a turn that quotes one.
+
+SPEAKERS = ("User", "Assistant")
+_BETWEEN = "\n\n"
+
+
+def join_turns(turns: Sequence[str]) -> str:
+    """Turns of user and assistant, the user's first, as one text."""
+    named = (f"{SPEAKERS[number % 2]}: {text}" for number, text in enumerate(turns))
+    return _BETWEEN.join(named)
+
+
+def split_turns(text: str, meta: str) -> list[str]:
+    """The turns that `join_turns` joined; none where `meta` tells of none, or of other ones."""
+    if '"turns":' not in meta:
+        return []
+    turns: list[str] = []
+    start = 0
+    try:
+        for length in json.loads(meta)["turns"]:
+            begin = start + len(SPEAKERS[len(turns) % 2]) + len(": ")
+            turns.append(text[begin : begin + length])
+            start = begin + length + len(_BETWEEN)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return []  # a corpus can come from anybody
+    return turns if len(turns) % 2 == 0 and join_turns(turns) == text else []
+
+
+def messages_of(instruction: str, text: str, output: str, meta: str) -> list[dict[str, str]]:
+    """A row as chat messages: turns alternate, the user's is the first, the assistant's the last.
+
+    A row of one exchange is the instruction and, after a blank line, the input; then the output.
+
+    Args:
+        instruction: Of the row: of a conversation the last message.
+        text: The row's input: of a conversation the turns before.
+        output: The answer.
+        meta: The row's further facts, as JSON.
+    """
+    earlier = split_turns(text, meta)
+    asked = f"{instruction}{_BETWEEN}{text}" if text and not earlier else instruction
+    return [
+        {"role": "assistant" if number % 2 else "user", "content": content}
+        for number, content in enumerate([*earlier, asked, output])
+    ]
+
+
 def arrow_schema() -> pa.Schema:
     """The Arrow schema of every shard (pyarrow is imported here, so that help stays fast)."""
     import pyarrow as pa

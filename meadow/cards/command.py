@@ -104,7 +104,7 @@ def _mix(manifest: Manifest) -> Iterator[str]:
     if model := settings.get("semantic"):
         yield from ("--semantic", "MODEL", "--semantic-threshold", str(model["threshold"]))
     asked = settings.get("mix", {})
-    for key in ("drop", "deduplicate", "threshold", "seed", "validation", "format"):
+    for key in ("drop", "deduplicate", "threshold", "seed", "validation", "format", "order"):
         if key in asked:
             yield from (f"--{key}", _word(str(asked[key])))
 

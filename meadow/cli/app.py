@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("meadow.cli.build:build", "Build verified shards from raw files."),
     "rephrase": ("meadow.cli.rephrase:rephrase", "Rewrite rows with a language model."),
     "mix": ("meadow.cli.mix:mix", "Mix a corpus into a training set."),
+    "convert": ("meadow.cli.mix:convert", "Write a mix as lines of JSON for other trainers."),
     "check": ("meadow.cli.corpus:check", "Verify a corpus folder."),
     "show": ("meadow.cli.corpus:show", "Show rows of a corpus."),
     "diff": ("meadow.cli.corpus:diff", "Compare two corpora row by row."),

@@ -1,4 +1,4 @@
-"""`meadow mix`."""
+"""`meadow mix`, and `meadow convert`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from meadow.corpus.manifest import Step
     from meadow.exams.items import ExamItem
     from meadow.exams.meaning import AnswerIs
+    from meadow.mix.convert import Form
 
 
 @click.command()
@@ -91,6 +92,12 @@ if TYPE_CHECKING:
     type=click.Choice(["instruction", "messages"]),
     help="Rows of instruction, input, output, or with chat messages beside them.",
 )
+@click.option(
+    "--order",
+    type=click.Choice(["shuffled", "source"]),
+    help="How rows stand: shuffled by the seed (the default), or source by source as in the "
+    "corpus.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
 @dry_run_option
 @json_option
@@ -110,6 +117,7 @@ def mix(
     seed: int | None,
     validation: float | None,
     row_format: str | None,
+    order: str | None,
     out: Path,
     dry_run: bool,
     as_json: bool,
@@ -126,6 +134,7 @@ def mix(
         "drop": drop, "deduplicate": deduplicate, "threshold": threshold, "seed": seed,
         "validation": validation, "format": row_format, "semantic": semantic,
         "semantic_threshold": semantic_threshold,
+        "order": order,
         "errata": None if errata == ("off",) else list(errata),
     }  # fmt: skip
     items = api.load_exams(exam_files(exams), answer_kinds(answers))
@@ -140,6 +149,46 @@ def mix(
     show(mixed.details, mixed.steps)
     rows_in, rows_out = mixed.steps[0].rows_in, mixed.steps[-1].rows_out
     finish(mixed.to_json(), rows_in=rows_in, rows_out=rows_out, rejected=rows_in - rows_out)
+
+
+@click.command()
+@click.argument("folder", metavar="MIX")
+@click.option(
+    "--to",
+    "form",
+    type=click.Choice(["jsonl", "sharegpt", "openai"]),
+    required=True,
+    help="A line's form: instruction, input, output with the row's source, licence, address and "
+    "authors (jsonl); the same facts and the turns (sharegpt); the turns alone (openai).",
+)
+@click.option("--split", default="train", show_default=True, help="train or validation.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="NAME.jsonl."
+)
+@dry_run_option
+@json_option
+def convert(folder: str, form: Form, split: str, out: Path, dry_run: bool, as_json: bool) -> None:
+    """Write a mix as lines of JSON for other trainers.
+
+    MIX is a mix or a build: a folder, or OWNER/NAME@REVISION. The rows stand in the order of the
+    mix. Trainers that read Parquet need no conversion: docs/train-elsewhere.md has a line for each.
+    """
+    from meadow import api
+    from meadow.mix.convert import lines
+
+    finish = Finish(as_json=as_json)
+    corpus = api.open_corpus(folder)
+    rows = corpus.rows(split=split)
+    told = {"form": form, "split": split, "rows": rows, "out": str(out)}
+    if dry_run:
+        log(f"would write {rows:,} lines to {out}")
+        finish(told | {"would_write": next(lines(corpus, form, split), None)}, rows_in=rows)
+        return
+    file = api.convert(corpus, to=form, out=out, split=split)
+    log(f"wrote {out} ({file.bytes:,} bytes)")
+    if form == "openai":
+        log("licences and authors stand in the mix alone: keep it beside the file")
+    finish(told | {"bytes": file.bytes, "sha256": file.sha256}, rows_in=rows, rows_out=rows)
 
 
 def _planned(

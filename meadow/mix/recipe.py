@@ -24,6 +24,8 @@ RECIPES = Path(__file__).parent / "recipes"
 DropLevel = Literal["none", "stem", "stem+answer"]
 """What decontamination removes: nothing, rows with an exam's stem, or only with its answer too."""
 Format = Literal["instruction", "messages"]
+Order = Literal["shuffled", "source"]
+"""How rows stand in a split: by a hash of seed and id, or as in the corpus, source by source."""
 Deduplication = Literal["none", "exact", "near"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
@@ -147,6 +149,7 @@ class MixRecipe(_Named):
         seed: The seed of every draw.
         validation: The share of rows that goes to the split validation, cluster by cluster.
         format: Rows of instruction, input and output, or with chat `messages` beside them.
+        order: Rows shuffled by a hash of seed and id, or source by source as in the corpus.
         deduplicate: Nothing, equal rows, or near duplicates too.
         threshold: The Jaccard similarity from which two rows are near duplicates.
         drop: What decontamination removes; the report comes in any case.
@@ -163,6 +166,7 @@ class MixRecipe(_Named):
     seed: int = 2023
     validation: float = Field(default=0.01, ge=0, lt=1)
     format: Format = "instruction"
+    order: Order = "shuffled"
     deduplicate: Deduplication = "near"
     threshold: float = Field(default=0.7, gt=0, le=1)
     drop: DropLevel = "none"

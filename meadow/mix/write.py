@@ -1,19 +1,21 @@
 """Write a mix: its shards, its ledgers, its card, and last of all its manifest.
 
-Rows are streamed from the corpus in their order there, so that an addition upstream stays local.
-A run that was killed is simply run again, and gives the same bytes; a folder that already holds
-exactly this mix is left alone.
+Rows stand shuffled, by a hash of seed and id, so that the first thousand of them are of all sources
+and a trainer that reads in order sees no runs of one; or, with order "source", as in the corpus.
+They are streamed either way. A run that was killed is simply run again, and gives the same bytes; a
+folder that already holds exactly this mix is left alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meadow.atomic import locked
+from meadow.atomic import locked, naming
 from meadow.cards.documents import render_documents
 from meadow.corpus.commit import claim, clear_staging, commit_folder, holds, open_staging
 from meadow.corpus.folder import Corpus
@@ -24,13 +26,15 @@ from meadow.exams.errata import described, read_errata, row_faults
 from meadow.exams.items import ExamItem
 from meadow.exams.semantic import fingerprint
 from meadow.mix.recipe import MixRecipe
-from meadow.mix.select import Selection, select_rows
-from meadow.schema import arrow_schema
+from meadow.mix.select import Integers, Selection, draw, select_rows
+from meadow.schema import arrow_schema, messages_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SLICE_ROWS = 8192
+SHUFFLED_ROWS = 32_768
+"""About how many rows are held at once to be shuffled."""
 DUPLICATES = "duplicates.parquet"
 CLUSTERS = "clusters.parquet"
 SPLITS = ("train", "validation")
@@ -163,7 +167,7 @@ def write_mix(
         staging = open_staging(out, hash_json(settings))
         shards = {
             split: write_shards(
-                _rows(corpus, selection, split, recipe),
+                _rows(corpus, selection, split, recipe, staging),
                 staging,
                 recipe.name,
                 split,
@@ -211,32 +215,78 @@ def mix_schema(recipe: MixRecipe) -> pa.Schema:
 
 
 def _rows(
-    corpus: Corpus, selection: Selection, split: str, recipe: MixRecipe
+    corpus: Corpus, selection: Selection, split: str, recipe: MixRecipe, staging: Path
 ) -> Iterator[pa.Table]:
-    """The rows of one split, slice by slice, in the order of the corpus."""
+    """The rows of one split, slice by slice, in the order that the recipe asks for."""
     wanted = np.where(selection.validation == (split == "validation"), selection.copies, 0)
+    rows = _selected(corpus, wanted)
+    if recipe.order == "shuffled":
+        rows = _shuffled(rows, int(wanted.sum()), recipe.seed, staging / "shuffled")
+    for table, _ in rows:
+        yield with_messages(table) if recipe.format == "messages" else table
+
+
+def _selected(corpus: Corpus, wanted: Integers) -> Iterator[tuple[pa.Table, Integers]]:
+    """Slices of rows in the order of the corpus, repeats together; each row's number of copy."""
     start = 0
     for table in corpus.iter_tables():
         copies = wanted[start : start + table.num_rows]
         start += table.num_rows
         rows = np.repeat(np.arange(table.num_rows), copies)
+        numbers = np.arange(len(rows)) - np.repeat(np.cumsum(copies) - copies, copies)
         for begin in range(0, len(rows), SLICE_ROWS):
-            part = table.take(rows[begin : begin + SLICE_ROWS]).select(arrow_schema().names)
-            yield with_messages(part) if recipe.format == "messages" else part
+            part = slice(begin, begin + SLICE_ROWS)
+            yield table.take(rows[part]).select(arrow_schema().names), numbers[part]
+
+
+def _shuffled(
+    slices: Iterable[tuple[pa.Table, Integers]], count: int, seed: int, folder: Path
+) -> Iterator[tuple[pa.Table, Integers]]:
+    """The rows in the order of a hash of (seed, id, number of copy).
+
+    They are dealt to files, each for a stretch of the hash's range, and a file is then sorted in
+    memory: rows of any number are read and written once more, from beginning to end.
+
+    Args:
+        slices: Rows and their numbers of copy.
+        count: How many there are.
+        seed: The recipe's.
+        folder: For the files; empty again after the last slice.
+    """
+    import pyarrow as pa
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{n}.arrow" for n in range(max(1, -(-count // SHUFFLED_ROWS)))]
+    with naming(folder), ExitStack() as files:
+        schema = arrow_schema().append(pa.field("_place", pa.float64()))
+        sinks = [files.enter_context(pa.OSFile(str(path), "wb")) for path in paths]
+        writers = [files.enter_context(pa.ipc.new_file(sink, schema)) for sink in sinks]
+        for table, numbers in slices:
+            ids = table["id"].to_pylist()
+            places = np.array(
+                [draw(seed, "order", f"{i}/{n}") for i, n in zip(ids, numbers, strict=True)]
+            )
+            dealt = table.append_column("_place", pa.array(places))
+            owners = (places * len(paths)).astype(np.int64)
+            for owner in np.unique(owners):
+                writers[owner].write_table(dealt.filter(pa.array(owners == owner)))
+    for path in paths:
+        with naming(path), pa.OSFile(str(path), "rb") as file:
+            table = pa.ipc.open_file(file).read_all().combine_chunks()
+        path.unlink()
+        order = np.argsort(table["_place"].to_numpy(), kind="stable")
+        rows = table.drop_columns("_place")
+        for begin in range(0, len(order), SLICE_ROWS):
+            part = order[begin : begin + SLICE_ROWS]
+            yield rows.take(part), part
 
 
 def with_messages(table: pa.Table) -> pa.Table:
-    """Add the chat form: the instruction and, after a blank line, the input; then the output."""
+    """Add the chat form of every row, as `meadow.schema.messages_of` makes it."""
     import pyarrow as pa
 
-    columns = [table[name].to_pylist() for name in ("instruction", "input", "output")]
-    messages = [
-        [
-            {"role": "user", "content": f"{instruction}\n\n{text}" if text else instruction},
-            {"role": "assistant", "content": output},
-        ]
-        for instruction, text, output in zip(*columns, strict=True)
-    ]
+    columns = [table[name].to_pylist() for name in ("instruction", "input", "output", "meta")]
+    messages = [messages_of(*row) for row in zip(*columns, strict=True)]
     return table.append_column("messages", pa.array(messages, _messages_type()))
 
 

@@ -16,7 +16,18 @@ from typing import Any
 
 from meadow.readers import json_rows
 from meadow.readers.parquet import is_parquet, read_rows
-from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
+from meadow.schema import (
+    SPEAKERS,
+    Author,
+    Raw,
+    Reason,
+    Record,
+    Reject,
+    Style,
+    Task,
+    join_turns,
+    make_record,
+)
 from meadow.source import Count2023, File, Input, Options, Origin, Provenance, RawTexts, Source
 
 REQUIRED = ("message_id", "parent_id", "text", "role")
@@ -128,7 +139,6 @@ def _fault(message: Mapping[str, Any]) -> str:
 NAME = "openassistant"
 HOMEPAGE = "https://huggingface.co/datasets/OpenAssistant/oasst1"
 LANGUAGES = frozenset({"en"})
-_SPEAKERS = {PROMPTER: "User", ASSISTANT: "Assistant"}
 _UNRANKED = 1_000_000
 
 
@@ -167,12 +177,18 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
         yield Reject(where, Reason.LANGUAGE, f"the reply's language {reply.get('lang')}", text)
         return
     old = options.style is Style.PUBLISHED_2023
-    turns = [f"{_SPEAKERS.get(turn['role'], 'User')}: {turn['text']}" for turn in raw["history"]]
+    turns = [turn["text"].strip() for turn in raw["history"]]
+    roles = [turn["role"] for turn in raw["history"]]
+    if alternate := roles == [PROMPTER, ASSISTANT] * (len(turns) // 2):
+        earlier = join_turns(turns)
+    else:  # a thread whose upper part is not in the file: no turns that a chat could have
+        named = zip(roles, turns, strict=True)
+        earlier = "\n\n".join(f"{SPEAKERS[role == ASSISTANT]}: {turn}" for role, turn in named)
     yield make_record(
         source=NAME,
         source_id=message["message_id"],
         instruction=text if old else text.strip(),
-        input="" if old else "\n\n".join(turns),
+        input="" if old else earlier,
         output=reply["text"] if old else reply["text"].strip(),
         task=Task.DIALOGUE,
         license="apache-2.0",
@@ -182,6 +198,7 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
             "reply_id": reply.get("message_id"),
             "rank": _rank(reply) if _rank(reply) < _UNRANKED else None,
             "turn": len(raw["history"]) // 2 + 1,
+            **({"turns": [len(turn) for turn in turns]} if turns and alternate and not old else {}),
             "tree": message.get("message_tree_id"),
         },
     )
@@ -258,4 +275,5 @@ SOURCE = Source(
         "Not medical; English only.",
         "A candidate is a prompter message with at least one reply.",
     ),
+    version=2,
 )

@@ -18,7 +18,17 @@ from functools import lru_cache, partial
 from html.entities import html5
 from typing import Any, Protocol
 
-from meadow.schema import Reason, Record, Reject, Style, dump_meta, has_lone_surrogate, printable
+from meadow.schema import (
+    Reason,
+    Record,
+    Reject,
+    Style,
+    dump_meta,
+    has_lone_surrogate,
+    join_turns,
+    printable,
+    split_turns,
+)
 from meadow.text.greetings import strip_greetings
 from meadow.text.language import is_foreign
 from meadow.text.privacy import scrub, suspects
@@ -146,7 +156,9 @@ class _Draft:
     def __init__(self, record: Record, traits: Traits) -> None:
         self.record = record
         self.traits = traits
-        self.texts = [record.instruction, record.input, record.output]
+        # of a conversation each turn is a text of its own, and the input is made of them again
+        turns = split_turns(record.input, record.meta)
+        self.texts = [record.instruction, "" if turns else record.input, record.output, *turns]
         self.repairs: list[str] = []
         self.flags: list[str] = []
         self.removed: dict[str, list[str]] = {}
@@ -187,7 +199,9 @@ class _Draft:
 
     def decide(self, touched: bool) -> Record | Reject:
         """The record with its new texts, or why it cannot be used."""
-        record, texts = self.record, self.texts
+        record, texts, turns = self.record, self.texts[:3], self.texts[3:]
+        if turns:
+            texts[1] = join_turns(turns)
         if not self.writable:
             return _reject(record, Reason.LONE_SURROGATE, "half of a surrogate pair")
         if touched and (refused := _refuse(self.traits, texts)):
@@ -203,7 +217,11 @@ class _Draft:
             cleaned = record.with_text(
                 instruction=texts[0], input=texts[1], output=texts[2], repairs=self.repairs
             )
-        noted = {"removed": self.removed, "flags": self.flags}
+        noted = {
+            "removed": self.removed,
+            "flags": self.flags,
+            "turns": [len(turn) for turn in turns],
+        }
         return _note(cleaned, noted) if any(noted.values()) else cleaned
 
 
