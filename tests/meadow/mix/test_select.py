@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from dataclasses import replace
+from itertools import pairwise
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +24,12 @@ from meadow.corpus.folder import Corpus
 from meadow.errors import ExitCode, UsageError
 from meadow.exams.contamination import remaining
 from meadow.exams.items import load_exam
+from meadow.mix import write
 from meadow.mix.recipe import MixRecipe, Part, changed
 from meadow.mix.select import Selection, draw, select_rows
 from meadow.mix.write import mix_key, mix_settings, unchanged_mix, write_mix
 from meadow.quality.check import check_corpus
-from meadow.schema import Record, Task
+from meadow.schema import Record, Task, dump_meta, join_turns
 
 WORDS = [f"word{n}" for n in range(500)]
 
@@ -266,6 +270,49 @@ def test_chat_messages(tmp_path: Path) -> None:
     ]
     assert messages[1][0]["content"] == "Answer the question."
     assert check_corpus(tmp_path / "mix") == []
+
+
+def test_rows_stand_shuffled_by_the_seed_and_the_same_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = write_corpus(tmp_path / "corpus", medley())
+    parts = tuple(Part(source=name, weight=2.0) for name in ("medqa", "medquad"))
+
+    def made(name: str, **options: Any) -> list[str]:
+        value = recipe(parts=parts, validation=0.2, **options)
+        _, mix = run(value, corpus, tmp_path / name)
+        assert check_corpus(tmp_path / name) == []
+        return [f"{row['source']} {row['id']}" for row in mix.to_arrow(split="train").to_pylist()]
+
+    by_source = made("source", order="source")
+    assert by_source == sorted(by_source, key=lambda row: row.split()[0])
+    assert by_source[0] == by_source[1], "repeats stand together"
+    shuffled = made("shuffled")
+    assert sorted(shuffled) == sorted(by_source)
+    runs = sum(one.split()[0] != other.split()[0] for one, other in pairwise(shuffled))
+    assert runs > len(shuffled) / 4, "about half of the neighbours are of another source"
+    assert sum(map(eq, shuffled, shuffled[1:])) < len(shuffled) / 8
+    assert made("other", seed=8) != shuffled
+    monkeypatch.setattr(write, "SHUFFLED_ROWS", 7)
+    assert made("dealt") == shuffled, "however many files the rows are dealt to"
+
+
+def test_a_conversation_keeps_its_turns_in_order(tmp_path: Path) -> None:
+    turns = ["My nose bleeds.\n\nAssistant: said nothing.", "Lean forward."]
+    again = replace(
+        record("openassistant", 1, "See a doctor.", input=join_turns(turns)),
+        instruction="And if it goes on?",
+        meta=dump_meta({"turns": [len(turn) for turn in turns]}),
+    )
+    lying = replace(again, id="0" * 32, source_id="2", meta='{"turns":[3,"x"]}', output="Other.")
+    corpus = write_corpus(tmp_path / "corpus", [again, lying])
+    value = recipe(format="messages", validation=0.0, deduplicate="none")
+    _, made = run(value, corpus, tmp_path / "mix")
+    one, other = made.to_polars().sort("source_id")["messages"].to_list()
+    assert [turn["content"] for turn in one] == [*turns, "And if it goes on?", "See a doctor."]
+    assert [turn["role"] for turn in one] == ["user", "assistant"] * 2
+    assert len(other) == 2
+    assert other[0]["content"] == f"And if it goes on?\n\n{lying.input}"
 
 
 @pytest.fixture
