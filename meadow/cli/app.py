@@ -54,7 +54,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 GROUPS: dict[str, tuple[str, ...]] = {
     "Data": ("sources", "fetch", "build", "rephrase"),
     "Look": ("show", "check", "diff", "card", "report", "browse"),
-    "Mix": ("mix",),
+    "Mix": ("mix", "convert"),
     "Publish": ("publish", "pull", "verify"),
     "Train": ("train", "plan", "export"),
     "Evaluate": ("eval", "compare", "study"),
