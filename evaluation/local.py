@@ -15,10 +15,11 @@ from evaluation.backend import Batches, Response, Sampling
 from evaluation.parse import THOUGHT_TOKENS
 from evaluation.questions import Unit
 from evaluation.scorer import Scorer, choose, window_of
-from evaluation.trie import Group, Score, cut_left, encode, tokenize
+from evaluation.trie import Group, Score, cut_left, encode
 from meadow.atomic import sha256_file
 from meadow.corpus.manifest import hash_json
 from meadow.errors import FileError
+from meadow.models.frames import tokenize
 from meadow.models.loading import (
     Checkpoint,
     choose_precision,

@@ -31,12 +31,13 @@ from evaluation.results import (
     predictions_table,
 )
 from evaluation.summary import read_contamination, summarise
-from evaluation.trie import Score, tokenize
+from evaluation.trie import Score
 from meadow.atomic import locked, write_json
 from meadow.corpus.manifest import hash_json
 from meadow.corpus.shards import write_parquet
 from meadow.errors import FileError, UsageError
 from meadow.exams.items import ExamItem, eligible
+from meadow.models.frames import tokenize
 from meadow.models.machine import ProcessGroup, hardware, versions
 from meadow.net.redaction import hide_secrets
 from meadow.prompt import stop_texts

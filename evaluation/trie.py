@@ -19,11 +19,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from meadow.models.frames import tokenize
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +57,6 @@ class Score:
     loglik: float
     greedy: bool
     tokens: int
-
-
-@lru_cache(maxsize=8)
-def _special_tokens(tokenizer: Any) -> tuple[str, ...]:
-    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-    begin = getattr(tokenizer, "bos_token", None)
-    return tuple(token.content for token in added if token.special) + ((begin,) if begin else ())
-
-
-def tokenize(tokenizer: Any, texts: Many[str]) -> list[list[int]]:
-    """Token ids of each text, for scoring, counting and generation alike.
-
-    A text that begins with a special token brings its frame along, BOS included, as chat templates
-    do; any other gets what the tokenizer adds by itself. So no prompt has two BOS.
-    """
-    framed = _special_tokens(tokenizer)
-    if not any(text.startswith(framed) for text in texts):
-        ids: list[list[int]] = tokenizer(list(texts))["input_ids"] if texts else []
-        return ids
-    return [
-        tokenizer(text, add_special_tokens=not text.startswith(framed))["input_ids"]
-        for text in texts
-    ]
 
 
 def encode(tokenizer: Any, contexts: Many[str], continuations: Many[Many[str]]) -> list[Group]:

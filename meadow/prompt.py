@@ -1,9 +1,10 @@
 """The prompt templates: training and evaluation must send a model the same bytes.
 
 `medalpaca` is the template of the 2023 project (always with an input block); `alpaca` is Stanford
-Alpaca's, with and without an input; `short` and `bare` spend few tokens, for tiny models; `chat`
-leaves the frame to the tokenizer's own chat template, rendered once, with its date pinned: a prompt
-is the same text on every day. What ends a response belongs to the frame as well.
+Alpaca's to the byte, with and without an input, and `alpaca-lora` the one of that project, which
+ends in a line break; `short` and `bare` spend few tokens, for tiny models; `chat` leaves the frame
+to the tokenizer's own chat template, rendered once, with its date pinned: a prompt is the same text
+on every day. What ends a response belongs to the frame as well.
 """
 
 from __future__ import annotations
@@ -55,13 +56,18 @@ def medalpaca(instruction: str, input: str = "") -> str:
 
 
 def alpaca(instruction: str, input: str = "") -> str:
-    """Stanford Alpaca's frame: another primer and no input block where there is no input."""
-    if not input:
-        return f"{_WITHOUT_INPUT}\n\n### Instruction:\n{instruction}\n\n### Response:\n"
-    return (
-        f"{_WITH_INPUT}\n\n### Instruction:\n{instruction}\n\n### Input:\n{input}"
-        "\n\n### Response:\n"
-    )
+    """Stanford Alpaca's frame: another primer and no input block where there is no input.
+
+    The response follows the colon at once (PROMPT_DICT of tatsu-lab/stanford_alpaca, train.py).
+    """
+    return alpaca_lora(instruction, input).rstrip("\n")
+
+
+def alpaca_lora(instruction: str, input: str = "") -> str:
+    """The same with a line break before the response (tloen/alpaca-lora, templates/alpaca.json)."""
+    if input:
+        return medalpaca(instruction, input)
+    return f"{_WITHOUT_INPUT}\n\n### Instruction:\n{instruction}\n\n### Response:\n"
 
 
 def short(instruction: str, input: str = "") -> str:
@@ -77,12 +83,13 @@ def bare(instruction: str, input: str = "") -> str:
 TEMPLATES: dict[str, Callable[[str, str], str]] = {
     "medalpaca": medalpaca,
     "alpaca": alpaca,
+    "alpaca-lora": alpaca_lora,
     "short": short,
     "bare": bare,
 }
 TEMPLATE_NAMES = (*TEMPLATES, "chat")
 _NEXT_TASK = ("\n###", "\n\nBelow is an instruction")
-STOPS = {"medalpaca": _NEXT_TASK, "alpaca": _NEXT_TASK}
+STOPS = dict.fromkeys(("medalpaca", "alpaca", "alpaca-lora"), _NEXT_TASK)
 """Where a model that was trained in a frame goes on with a task of its own."""
 TODAY = date(2024, 7, 26)
 """What a chat template is told that asks for the date: the day that Llama 3's falls back on."""
@@ -125,6 +132,14 @@ def render(
 _NOW = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
 
 
+def pinned(template: str, today: date = TODAY) -> str:
+    """A chat template that takes `today` for the date, whenever it is rendered."""
+    dated = _NOW.sub(lambda m: f"'{today.strftime(m[2])}'", template)
+    if "strftime_now(" in dated:  # with a form that is not written in its place
+        dated = f"{{%- macro strftime_now(form) -%}}{today}{{%- endmacro -%}}{dated}"
+    return dated
+
+
 def render_chat(
     tokenizer: ChatTokenizer | None,
     conversation: list[dict[str, str]],
@@ -151,9 +166,7 @@ def render_chat(
         )
     # the templates' names for it: Qwen's, and DeepSeek's and Granite's
     told = {} if thinking is None else {"enable_thinking": thinking, "thinking": thinking}
-    dated = _NOW.sub(lambda m: f"'{TODAY.strftime(m[2])}'", tokenizer.get_chat_template())
-    if "strftime_now(" in dated:  # with a form that is not written in its place
-        dated = f"{{%- macro strftime_now(form) -%}}{TODAY}{{%- endmacro -%}}{dated}"
+    dated = pinned(tokenizer.get_chat_template())
     text = str(
         tokenizer.apply_chat_template(
             conversation, tokenize=False, add_generation_prompt=prompt, chat_template=dated, **told
@@ -195,10 +208,11 @@ def complete(prompt: str, response: str) -> str:
     """Prompt and response as one text.
 
     A space stands between them where the prompt ends in a visible character ("Answer:"), so that
-    the response's first token is a word's beginning, in training as in scoring.
+    the response's first token is a word's beginning, in training as in scoring; but none in
+    Stanford's frame, which has none.
     """
-    joint = " " if prompt and not prompt[-1].isspace() else ""
-    return prompt + joint + response
+    ends = not prompt or prompt[-1].isspace() or prompt.endswith("### Response:")
+    return prompt + ("" if ends else " ") + response
 
 
 EXAM_INSTRUCTION = "Answer this multiple choice question."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from meadow.cli.app import Finish, dry_run_option, json_option, log
+from meadow.errors import UsageError
 
 if TYPE_CHECKING:
     from training.config import Dtype, Recipe
@@ -39,12 +40,17 @@ def _load(recipe: str, overrides: tuple[str, ...]) -> Recipe:
 @click.option("--mix", required=True, metavar="DIR|REPO@REV", help="The mix or corpus.")
 @click.option(
     "--out",
-    required=True,
     type=click.Path(path_type=Path, file_okay=False),
     help="The run folder; a run that was stopped there is continued.",
 )
 @_BASE
 @_SET
+@click.option(
+    "--preview",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Show N examples as tokens, with what is learned, and stop.",
+)
 @click.option(
     "--allow-contaminated", is_flag=True, help="Train although exam items are in the mix."
 )
@@ -54,9 +60,10 @@ def _load(recipe: str, overrides: tuple[str, ...]) -> Recipe:
 def train(
     recipe: str,
     mix: str,
-    out: Path,
+    out: Path | None,
     base: str | None,
     overrides: tuple[str, ...],
+    preview: int | None,
     allow_contaminated: bool,
     ignore_memory: bool,
     dry_run: bool,
@@ -74,6 +81,16 @@ def train(
 
         _finish_plan(finish, plan_run(found, mix=mix, base=base))
         return
+    if preview:
+        from training.plan import preview_run
+
+        shown = preview_run(found, mix, base, preview)
+        for example in () if as_json else shown:
+            click.echo(f"{example['id']}\n{example_line(example)}\n")
+        finish(shown, rows_in=preview, rows_out=len(shown))
+        return
+    if out is None:
+        raise UsageError("no folder for the run", fix="--out DIR, or --preview N to see examples")
     from training.loop import train as run
 
     first = os.environ.get("RANK", "0") == "0"
@@ -101,6 +118,15 @@ def train(
         rows_out=data["rows_out"],
         rejected=sum(data["rejected"].values()),
     )
+
+
+def example_line(example: dict[str, Any]) -> str:
+    """An example's tokens, what is learned in green; where there is no colour, in brackets."""
+    pieces: list[str] = []
+    for token, learned in zip(example["tokens"], example["learned"], strict=True):
+        text = f"\u27e6{token}\u27e7" if learned else token
+        pieces.append(click.style(text, fg="green", bold=True) if learned else text)
+    return " ".join(pieces)
 
 
 @click.command()

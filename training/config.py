@@ -7,6 +7,7 @@ bugs of 2023 are options with names, so that a faithful run can switch each of t
 
 from __future__ import annotations
 
+import datetime as dt
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import Field, model_validator
 from meadow.config import Settings, did_you_mean, parse_settings, read_toml
 from meadow.corpus.manifest import hash_json
 from meadow.errors import UsageError
+from meadow.prompt import TODAY
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -79,9 +81,11 @@ class Data(Settings):
     Args:
         template: A name of `meadow.prompt.TEMPLATE_NAMES`, or a text with {instruction} and
             {input}.
-        length: The most tokens of one example.
-        bos: Whether the example starts with the tokenizer's BOS token (2023: no).
-        eos: "always", or "when_shorter": only below the length limit (2023).
+        system: For `chat`: what a conversation without a system turn begins with.
+        date: What a chat template that prints the date prints.
+        turns: Which answers of a conversation are learned: "all", or the "last".
+        length: The most tokens of one example; an answer that is cut has no end.
+        bos: Whether the BOS that the tokenizer puts in front by itself stays there (2023: no).
         loss_on: "completion", or "all": the prompt is learned too (2023).
         truncation: "cut_end" cuts the answer's end (2023), "cut_prompt" takes tokens out of the
             prompt's end and keeps the answer whole, "reject" drops the row and counts it.
@@ -90,13 +94,21 @@ class Data(Settings):
     """
 
     template: str = "alpaca"
+    system: str = ""
+    date: dt.date = TODAY
+    turns: Literal["all", "last"] = "all"
     length: int = Field(default=1024, ge=8)
     bos: bool = True
-    eos: Literal["always", "when_shorter"] = "always"
     loss_on: Literal["completion", "all"] = "completion"
     truncation: Literal["cut_end", "cut_prompt", "reject"] = "cut_prompt"
     pad_token_id: int | None = Field(default=None, ge=0)
     padding_side: Literal["left", "right"] = "right"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Data:
+        if self.system and self.template != "chat":
+            raise ValueError('a system prompt needs data.template = "chat"')
+        return self
 
 
 class Batch(Settings):

@@ -8,6 +8,7 @@ by reason: a loss over no token is not a number.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,13 +26,17 @@ from meadow.corpus.manifest import NAME
 from meadow.errors import RefusedError, UsageError
 from meadow.exams.contamination import FILE_NAME, remaining
 from meadow.exams.overlap import FOUND
+from meadow.models.frames import Learned, bind, common_prefix, control_tokens, learned_turns
+from meadow.models.frames import tokenize as text_tokens
 from meadow.net.hub import SCHEME
 from meadow.prompt import complete, render
 from training.config import Data, Recipe
 
-COLUMNS = ("id", "instruction", "input", "output", "source")
+COLUMNS = ("id", "instruction", "input", "output", "source", "messages")
+"""The last one where a mix has it: a row's turns."""
 NO_TARGET = "no_target_tokens"
 TOO_LONG = "too_long"
+CONTROL_TOKEN = "control_token_in_text"  # noqa: S105 - a reason, no secret
 IGNORED = -100
 """The label of a position that is not learned."""
 PROMPT_TAIL = 32
@@ -63,7 +68,7 @@ def open_mix(location: str | Path) -> Corpus:
 
 def read_rows(
     corpus: Corpus, split: str, repeat: Mapping[str, int] | None = None
-) -> Iterator[dict[str, str]]:
+) -> Iterator[dict[str, Any]]:
     """The rows of a split, each source as often as `repeat` says.
 
     Raises:
@@ -171,15 +176,6 @@ def mix_facts(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRow:
-    """One example: its tokens, and the first position whose token is learned."""
-
-    tokens: list[int]
-    target_from: int
-    cut: bool = False
-
-
 @dataclass(slots=True)
 class TokenRows:
     """All examples of a split, flat.
@@ -187,8 +183,8 @@ class TokenRows:
     Args:
         tokens: All tokens, example after example, int32.
         starts: Where each example begins, with one closing entry; shape (rows + 1).
-        target_from: First learned position of each example, at least 1: the first token has no
-            prediction.
+        learned: Whether a token is learned, bool, as long as `tokens`; never an example's first:
+            nothing predicts it.
         source: Index into `sources` for each example.
         ids: Record ids.
         copies: 0, 1, ... for each appearance of the same record id.
@@ -199,7 +195,7 @@ class TokenRows:
 
     tokens: Ints
     starts: npt.NDArray[np.int64]
-    target_from: Ints
+    learned: npt.NDArray[np.bool_]
     source: Ints
     ids: list[str]
     copies: list[int]
@@ -218,7 +214,8 @@ class TokenRows:
     @property
     def targets(self) -> npt.NDArray[np.int64]:
         """Learned tokens of each example."""
-        return self.lengths - self.target_from
+        until = np.concatenate([[0], np.cumsum(self.learned, dtype=np.int64)])
+        return np.diff(until[self.starts])
 
     def row(self, index: int) -> Ints:
         """The tokens of one example."""
@@ -229,9 +226,12 @@ class TokenRows:
 
         The first label is always ignored, so that nothing predicts across a packed border.
         """
-        labels = self.row(index).copy()
-        labels[: self.target_from[index]] = IGNORED
-        return labels
+        where = self.learned[self.starts[index] : self.starts[index + 1]]
+        return np.where(where, self.row(index), IGNORED).astype(np.int32)
+
+    def digest(self) -> str:
+        """Identifies every token, and whether it is learned."""
+        return hashlib.sha256(self.tokens.tobytes() + self.learned.tobytes()).hexdigest()
 
     def facts(self) -> dict[str, Any]:
         """Counts for the run manifest. Conservation: rows_in == rows_out + sum of rejected."""
@@ -248,27 +248,23 @@ class TokenRows:
         }
 
 
-def check_tokenizer(tokenizer: Any, recipe: Recipe) -> None:
-    """Hold a tokenizer to what the recipe needs of it.
+def frame_tokenizer(tokenizer: Any, recipe: Recipe) -> None:
+    """Let a tokenizer carry the recipe's frame, and hold it to what the recipe needs of it.
 
     Raises:
-        UsageError: No EOS token, no BOS token where the recipe wants one, no chat template for
-            `chat`, no pad token for a padded layout, or a template without a needed field.
+        UsageError: No EOS token, no chat template for `chat` or one that contradicts itself, no pad
+            token for a padded layout, or a template without a needed field.
     """
-    where = str(getattr(tokenizer, "name_or_path", "") or recipe.base.repository)
     if tokenizer.eos_token_id is None:
         raise UsageError(
             "the tokenizer has no EOS token: the model would never learn to stop",
-            where=where,
+            where=str(getattr(tokenizer, "name_or_path", "") or recipe.base.repository),
             fix="set eos_token in its tokenizer_config.json",
         )
-    if recipe.data.bos and tokenizer.bos_token_id is None and recipe.data.template != "chat":
-        raise UsageError(
-            "the tokenizer has no BOS token", where=where, fix="set data.bos = false in the recipe"
-        )
-    render(recipe.data.template, "instruction", "input", tokenizer=tokenizer)
+    data = recipe.data
+    bind(tokenizer, data.template, bos=data.bos, system=data.system, today=data.date)
     if recipe.batch.layout != "packed":
-        pad_token(tokenizer, recipe.data)
+        pad_token(tokenizer, data)
 
 
 def pad_token(tokenizer: Any, data: Data) -> int:
@@ -288,110 +284,121 @@ def pad_token(tokenizer: Any, data: Data) -> int:
 
 
 def tokenize(
-    rows: Iterable[Mapping[str, str]], tokenizer: Any, data: Data, *, batch: int = 512
+    rows: Iterable[Mapping[str, Any]], tokenizer: Any, data: Data, *, batch: int = 512
 ) -> TokenRows:
-    """Turn rows into tokens with their loss masks.
+    """Turn rows into tokens, and say which are learned.
 
     Args:
-        rows: With the columns id, instruction, input, output, source.
-        tokenizer: Of the base model.
+        rows: With the columns id, instruction, input, output, source, and messages where they are
+            conversations.
+        tokenizer: Of the base, bound to the frame.
         data: The recipe's `[data]`.
         batch: Rows per call of the tokenizer; no result depends on it.
     """
-    tokens: list[Ints] = []
-    kept: list[tuple[str, str, int]] = []
+    tokens, learned = [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=np.bool_)]
+    kept: list[tuple[str, str]] = []
     rejected: list[tuple[str, str]] = []
     cut = 0
     iterator = iter(rows)
+    encode = _conversations if data.template == "chat" else _framed
     while group := list(islice(iterator, batch)):
-        for row, made in zip(group, _token_rows(group, tokenizer, data), strict=True):
-            if isinstance(made, str):
-                rejected.append((row["id"], made))
+        for row, made in zip(group, encode(group, tokenizer, data), strict=True):
+            fitted = fit_row(made, data) if isinstance(made, Learned) else made
+            if isinstance(fitted, str):
+                rejected.append((row["id"], fitted))
                 continue
-            tokens.append(np.asarray(made.tokens, dtype=np.int32))
-            kept.append((row["id"], row["source"], max(1, made.target_from)))
-            cut += made.cut
-    sources = list(dict.fromkeys(source for _, source, _ in kept))
+            tokens.append(fitted[0])
+            learned.append(fitted[1])
+            kept.append((row["id"], row["source"]))
+            cut += isinstance(made, Learned) and len(made.tokens) > data.length
+    sources = list(dict.fromkeys(source for _, source in kept))
     place = {source: index for index, source in enumerate(sources)}
     appearances: defaultdict[str, Iterator[int]] = defaultdict(count)
-    lengths = [len(piece) for piece in tokens]
     return TokenRows(
-        tokens=np.concatenate([np.zeros(0, dtype=np.int32), *tokens]),
-        starts=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
-        target_from=np.array([first for _, _, first in kept], dtype=np.int32),
-        source=np.array([place[source] for _, source, _ in kept], dtype=np.int32),
-        ids=[name for name, _, _ in kept],
-        copies=[next(appearances[name]) for name, _, _ in kept],
+        tokens=np.concatenate(tokens),
+        starts=np.cumsum([len(piece) for piece in tokens], dtype=np.int64),
+        learned=np.concatenate(learned),
+        source=np.array([place[source] for _, source in kept], dtype=np.int32),
+        ids=[name for name, _ in kept],
+        copies=[next(appearances[name]) for name, _ in kept],
         sources=sources,
         rejected=rejected,
         cut=cut,
     )
 
 
-def _token_rows(
-    rows: Sequence[Mapping[str, str]], tokenizer: Any, data: Data
-) -> Iterator[TokenRow | str]:
-    prompts = [
-        render(data.template, row["instruction"], row["input"] or "", tokenizer=tokenizer)
-        for row in rows
-    ]
+def _framed(
+    rows: Sequence[Mapping[str, Any]], tokenizer: Any, data: Data
+) -> Iterator[Learned | str]:
+    """Rows in a plain frame. A control token in a row's text stays text."""
+    prompts = [render(data.template, row["instruction"], row["input"] or "") for row in rows]
     texts = [complete(p, row["output"]) for p, row in zip(prompts, rows, strict=True)]
-    full = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    alone = tokenizer(prompts, add_special_tokens=False)["input_ids"]
-    first = tokenizer.bos_token_id if data.bos else None
-    for tokens, prompt in zip(full, alone, strict=True):
-        border = common_prefix(tokens, prompt)
-        head = [first] if first is not None and tokens[:1] != [first] else []
-        yield fit_row(
-            [*head, *tokens[:border]], list(tokens[border:]), tokenizer.eos_token_id, data
-        )
+    full, alone = text_tokens(tokenizer, texts), text_tokens(tokenizer, prompts)
+    control, eos = control_tokens(tokenizer), tokenizer.eos_token_id
+    for text, prompt, tokens, head in zip(texts, prompts, full, alone, strict=True):
+        if control.search(text):
+            both = tokenizer([text, prompt], split_special_tokens=True)
+            tokens, head = both["input_ids"]
+        tokens = [*tokens, eos] if tokens[-1:] != [eos] else tokens
+        yield Learned(tokens, [(common_prefix(tokens, head), len(tokens))])
 
 
-def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    """How many tokens two texts share at their beginning.
+def _conversations(
+    rows: Sequence[Mapping[str, Any]], tokenizer: Any, data: Data
+) -> Iterator[Learned | str]:
+    """Rows in the tokenizer's own chat template, through their last answer."""
+    turns: list[list[Mapping[str, str]]] = []
+    for row in rows:
+        asked = f"{row['instruction']}\n\n{row['input']}" if row["input"] else row["instruction"]
+        made = row.get("messages") or [
+            {"role": "user", "content": asked},
+            {"role": "assistant", "content": row["output"]},
+        ]
+        answers = [i for i, turn in enumerate(made) if turn["role"] == "assistant"]
+        last = max(answers) if all(turn["content"] for turn in made) and answers else -1
+        turns.append(made[: last + 1])
+    found = iter(
+        learned_turns(tokenizer, list(filter(None, turns)), last_only=data.turns == "last")
+    )
+    for conversation in turns:
+        yield (next(found) or CONTROL_TOKEN) if conversation else NO_TARGET
 
-    The prompt is tokenised alone and together with its response; a token that spans the border
-    belongs to the response.
-    """
-    shorter = min(len(left), len(right))
-    return next((index for index in range(shorter) if left[index] != right[index]), shorter)
 
-
-def fit_row(prompt: list[int], response: list[int], eos: int, data: Data) -> TokenRow | str:
+def fit_row(made: Learned, data: Data) -> tuple[Ints, npt.NDArray[np.bool_]] | str:
     """Fit one example into the length by the recipe's rule.
 
-    Args:
-        prompt: Its tokens, with BOS where the recipe wants it.
-        response: Its tokens, without EOS.
-        eos: The end token.
-        data: The recipe's `[data]`.
-
     Returns:
-        The row, or the reason why there is none.
+        Its tokens and which are learned, or the reason why there is none.
     """
-    length = data.length
-    if data.eos == "always":
-        ending = [eos]
-    else:
-        ending = [eos] if len(prompt) + len(response) < length else []
-    size = len(prompt) + len(response) + len(ending)
-    cut = size > length
-    if cut and data.truncation == "reject":
+    length, tokens = data.length, np.asarray(made.tokens, dtype=np.int32)
+    learned = np.full(len(tokens), data.loss_on == "all")
+    for first, end in made.spans:
+        learned[first:end] = True
+    if len(tokens) > length and data.truncation == "reject":
         return TOO_LONG
-    if cut and data.truncation == "cut_prompt":
-        keep = max(length - len(response) - len(ending), min(len(prompt), length // 4))
-        if keep < len(prompt):
+    if len(tokens) > length and data.truncation == "cut_prompt":
+        prompt = made.spans[0][0]
+        keep = max(length - (len(tokens) - prompt), min(prompt, length // 4))
+        if keep < prompt:
             tail = min(PROMPT_TAIL, keep // 2)
-            prompt = prompt[: keep - tail] + prompt[len(prompt) - tail :]
-    border = min(len(prompt), length)
-    tokens = prompt + response + ending
-    if len(tokens) > length:
-        tokens = (
-            tokens[: length - len(ending)] + ending if data.eos == "always" else tokens[:length]
-        )
-    target_from = border if data.loss_on == "completion" else 0
-    # An EOS alone, after a prompt that fills the length, would teach to answer nothing.
-    learned = len(tokens) - max(1, target_from)
-    if learned <= 0 or (data.loss_on == "completion" and len(prompt) + len(ending) >= length):
-        return NO_TARGET
-    return TokenRow(tokens, target_from, cut)
+            chosen = np.r_[: keep - tail, prompt - tail : len(tokens)]
+            tokens, learned = tokens[chosen], learned[chosen]
+    tokens, learned = tokens[:length], learned[:length]
+    learned[:1] = False
+    return (tokens, learned) if learned.any() else NO_TARGET
+
+
+def preview(
+    rows: Iterable[Mapping[str, Any]], tokenizer: Any, data: Data, number: int
+) -> list[dict[str, Any]]:
+    """The first examples as tokens: {"id", "tokens", "token_ids", "learned"} each."""
+    made = tokenize(islice(rows, number), tokenizer, data)
+    return [
+        {
+            "id": name,
+            "tokens": tokenizer.convert_ids_to_tokens(made.row(index).tolist()),
+            "token_ids": made.row(index).tolist(),
+            "learned": (made.labels(index) != IGNORED).tolist(),
+        }
+        for index, name in enumerate(made.ids)
+    ]

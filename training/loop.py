@@ -42,7 +42,7 @@ from training.config import Recipe
 from training.data import (
     TokenRows,
     check_contamination,
-    check_tokenizer,
+    frame_tokenizer,
     has_split,
     mix_facts,
     open_mix,
@@ -130,7 +130,7 @@ def prepare(
             fix=f"--set data.length={longest}",
         )
     tokenizer = load_tokenizer(checkpoint)
-    check_tokenizer(tokenizer, recipe)
+    frame_tokenizer(tokenizer, recipe)
     rows = tokenize(read_rows(corpus, "train", recipe.mix.repeat), tokenizer, recipe.data)
     plan = plan_recipe(rows, recipe, devices=group.size)
     validation = None

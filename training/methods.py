@@ -125,6 +125,7 @@ def make_tokenizer(texts: Iterable[str], vocabulary: int, longest: int) -> Any:
         bos_token=BOS,
         eos_token=EOS,
         pad_token=PAD,
+        add_bos_token=True,
         model_max_length=longest,
     )
 

@@ -64,11 +64,10 @@ class Plan:
     fill: float
 
     def hash(self, rows: TokenRows) -> str:
-        """Identifies which rows are seen in which step."""
+        """Identifies which tokens are seen and which are learned in which step."""
         names = [f"{identity}/{copy}" for identity, copy in zip(rows.ids, rows.copies, strict=True)]
-        return hash_json(
-            [self.layout, [[[names[i] for i in m] for m in s.micro_batches] for s in self.steps]]
-        )
+        steps = [[[names[i] for i in m] for m in s.micro_batches] for s in self.steps]
+        return hash_json([self.layout, steps, rows.digest()])
 
 
 def order_examples(

@@ -37,8 +37,9 @@ from training.data import (
     CHARACTERS_PER_TOKEN,
     TokenRows,
     check_contamination,
-    check_tokenizer,
+    frame_tokenizer,
     open_mix,
+    preview,
     read_rows,
     texts_of,
     tokenize,
@@ -201,13 +202,14 @@ def estimate_rows(rows: Any, recipe: Recipe) -> TokenRows:
     ids: list[str] = []
     for row in rows:
         characters = sum(len(row[name] or "") for name in ("instruction", "input", "output"))
-        frame = 60 if recipe.data.template in ("alpaca", "medalpaca") else 10
+        frame = 60 if "alpaca" in recipe.data.template else 10
         tokens = round(characters / CHARACTERS_PER_TOKEN) + frame
         lengths.append(max(2, min(recipe.data.length, tokens)))
         ids.append(row["id"])
     starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
     none = np.zeros(len(ids), dtype=np.int32)
-    return TokenRows(np.zeros(int(starts[-1]), np.int32), starts, none + 1, none, ids,
+    learned = ~np.isin(np.arange(starts[-1]), starts)
+    return TokenRows(np.zeros(len(learned), np.int32), starts, learned, none, ids,
                      [0] * len(ids), ["unknown"])  # fmt: skip
 
 
@@ -222,6 +224,24 @@ def find_tokenizer(recipe: Recipe, base: str | Path | None, rows: Any) -> Any:
         return load_tokenizer(base_checkpoint(recipe, base), local_only=True)
     except FileError:
         return None
+
+
+def preview_run(
+    recipe: Recipe, mix: str | Path, base: str | Path | None, number: int
+) -> list[dict[str, Any]]:
+    """The first examples of a run as tokens with what is learned; only a tokenizer is loaded.
+
+    Raises:
+        UsageError: The mix, the tokenizer and the recipe do not go together.
+        FileError: There is no tokenizer.
+    """
+    quiet()
+    corpus = open_mix(mix)
+    tokenizer = find_tokenizer(recipe, base, lambda: read_rows(corpus, "train"))
+    if tokenizer is None:
+        tokenizer = load_tokenizer(base_checkpoint(recipe, base))
+    frame_tokenizer(tokenizer, recipe)
+    return preview(read_rows(corpus, "train"), tokenizer, recipe.data, number)
 
 
 def hours(recipe: Recipe, sizes: Sizes, tokens: int, gpus: int, tflops: float) -> float:
@@ -301,7 +321,7 @@ def _plan_mix(
     if tokenizer is None:
         rows = estimate_rows(texts(), recipe)
     else:
-        check_tokenizer(tokenizer, recipe)
+        frame_tokenizer(tokenizer, recipe)
         rows = tokenize(texts(), tokenizer, recipe.data)
     found = {"tokens_estimated": tokenizer is None, "contamination": contamination}
     if recipe.method == "none":

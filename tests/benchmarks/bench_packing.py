@@ -51,7 +51,7 @@ def make_rows(count: int) -> TokenRows:
     return TokenRows(
         tokens=draw.integers(3, VOCABULARY, int(starts[-1])).astype(np.int32),
         starts=starts,
-        target_from=np.ones(count, dtype=np.int32),
+        learned=~np.isin(np.arange(starts[-1]), starts),
         source=np.zeros(count, dtype=np.int32),
         ids=[f"row-{i}" for i in range(count)],
         copies=[0] * count,

@@ -13,10 +13,10 @@ from evaluation.backend import Response, Sampling
 from evaluation.modes import parse_modes
 from evaluation.questions import REASON, Framing, ask
 from evaluation.run import Settings, preview, run
-from evaluation.trie import tokenize
 from meadow.corpus.shards import read_parquet
 from meadow.errors import UsageError
 from meadow.exams.items import ExamItem
+from meadow.models.frames import tokenize
 from meadow.prompt import EXAM_CUE, TODAY, exam_prompt, render, stop_texts
 
 CHAT = Framing(template="chat")

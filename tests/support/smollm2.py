@@ -9,7 +9,6 @@ the Hub, 540 MB, which stays out of git. It needs `gguf`, which the extra dev br
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -47,7 +46,7 @@ def convert(source: Path, out: Path) -> Path:
     staging = out.with_name(f".{out.name}.part")
     model.save_pretrained(staging)
     tokenizer.save_pretrained(staging)
-    os.replace(staging, out)
+    staging.replace(out)
     return out
 
 

@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from support.bases import FORMATS, make_tokenizer
 
 from meadow.errors import MeadowError
 from training import cli
+from training.data import open_mix, read_rows
 
 TINY = ("--set", "schedule.epochs=1")
 
@@ -100,3 +103,42 @@ def test_a_contaminated_mix_is_refused_unless_told(
     assert manifest["contamination"]["allowed"] is True
     assert manifest["contamination"]["rows"] == {"medqa": {"stem": 2, "stem+answer": 1}}
     assert "yes, by override" in (tmp_path / "out" / "model" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("family", [name for name, how in FORMATS.items() if how.template])
+def test_a_preview_shows_what_apply_chat_template_says(
+    family: str, mix: Path, tmp_path: Path
+) -> None:
+    tokenizer = make_tokenizer(family)
+    tokenizer.save_pretrained(tmp_path / "base")
+    chat = ("--set", "data.template=chat", "--mix", str(mix), "--base", str(tmp_path / "base"))
+    done = call("train", "tiny", *chat, "--preview", "4", "--json")
+    assert done.exit_code == 0, done.output
+    shown = json.loads(done.stdout)
+    rows = list(islice(read_rows(open_mix(mix), "train"), 4))
+    assert [example["id"] for example in shown] == [row["id"] for row in rows]
+    for example, row in zip(shown, rows, strict=True):
+        asked = [{"role": "user", "content": f"{row['instruction']}\n\n{row['input']}"}]
+        said = [*asked, {"role": "assistant", "content": row["output"]}]
+        prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+        whole = tokenizer.apply_chat_template(said, return_dict=False)
+        assert example["token_ids"] == whole
+        assert example["tokens"] == tokenizer.convert_ids_to_tokens(whole)
+        learned = [i for i, kept in zip(whole, example["learned"], strict=True) if kept]
+        assert learned == whole[len(prompt) :]
+        assert whole.count(tokenizer.bos_token_id) <= 1 or tokenizer.bos_token_id is None
+    text = call("train", "tiny", *chat, "--preview", "1").stdout
+    assert "\u27e6" in text
+    assert not (tmp_path / "base" / "config.json").exists()
+
+
+def test_a_run_without_a_folder_and_a_preview_of_a_wrong_template_are_usage(
+    mix: Path, tmp_path: Path
+) -> None:
+    make_tokenizer("gpt2").save_pretrained(tmp_path)
+    base = ("--mix", str(mix), "--base", str(tmp_path))
+    for options in ((), ("--set", "data.template=chat", "--preview", "1")):
+        done = call("train", "tiny", *base, *options)
+        assert isinstance(done.exception, MeadowError)
+        assert done.exception.exit_code == 2
+        assert done.exception.fix

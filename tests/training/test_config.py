@@ -34,7 +34,7 @@ def test_every_row_has_a_faithful_and_a_fixed_recipe() -> None:
 def test_the_faithful_rows_say_what_was_run_in_2023() -> None:
     full = load_recipe("medalpaca-7b")
     assert (full.batch.examples, full.data.length, full.optimizer.learning_rate) == (256, 256, 2e-5)
-    assert (full.data.bos, full.data.eos, full.data.loss_on) == (False, "when_shorter", "all")
+    assert (full.data.bos, full.data.loss_on) == (False, "all")
     assert load_recipe("medalpaca-13b-lora-8bit").lora.dropout == 0.05
     assert load_recipe("alpaca-13b-naive").schedule.epochs == 5
     assert load_recipe("alpaca-7b-lora").batch.layout == "length_grouped"

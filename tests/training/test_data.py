@@ -10,20 +10,21 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.bases import make_tokenizer
 
 from meadow.corpus.manifest import Manifest, Shard
 from meadow.corpus.shards import write_parquet
 from meadow.errors import CheckError, FileError, RefusedError, UsageError
+from meadow.models.frames import Learned, bind
 from meadow.prompt import complete, render
-from training.config import Data
+from training.config import Batch, Data
 from training.data import (
     IGNORED,
     NO_TARGET,
     TOO_LONG,
-    TokenRow,
     check_contamination,
-    check_tokenizer,
     fit_row,
+    frame_tokenizer,
     open_mix,
     read_rows,
     texts_of,
@@ -41,10 +42,10 @@ ROW = {
 
 @pytest.fixture
 def tokenizer() -> Any:
-    from training.methods import make_tokenizer
+    from training.methods import make_tokenizer as learn
 
     rows = [ROW | {"input": f"pain after surgery in {word}"} for word in ("adults", "children")]
-    return make_tokenizer(texts_of(rows), 300, 512)
+    return learn(texts_of(rows), 300, 512)
 
 
 def decoded_targets(rows: Any, index: int, tokenizer: Any) -> str:
@@ -69,10 +70,8 @@ def test_whole_sequence_loss_learns_all_but_the_first_token(tokenizer: Any) -> N
 
 
 def test_2023_has_no_bos_and_an_end_only_below_the_limit(tokenizer: Any) -> None:
-    data = Data(
-        template="medalpaca", length=64, bos=False, eos="when_shorter", loss_on="all",
-        truncation="cut_end",
-    )  # fmt: skip
+    data = Data(template="medalpaca", length=64, bos=False, loss_on="all", truncation="cut_end")
+    bind(tokenizer, "medalpaca", bos=False)
     rows = tokenize([ROW], tokenizer, data)
     text = tokenizer(
         complete(render("medalpaca", ROW["instruction"], ROW["input"]), "yes"),
@@ -112,29 +111,79 @@ def test_rows_without_a_target_are_counted_with_their_reason(tokenizer: Any) -> 
     prompt=st.integers(0, 80),
     response=st.integers(0, 80),
     length=st.integers(8, 64),
-    eos=st.sampled_from(["always", "when_shorter"]),
     loss_on=st.sampled_from(["completion", "all"]),
     truncation=st.sampled_from(["cut_end", "cut_prompt", "reject"]),
 )
 def test_a_fitted_row_is_short_enough_and_learns_something(
-    prompt: int, response: int, length: int, eos: str, loss_on: str, truncation: str
+    prompt: int, response: int, length: int, loss_on: str, truncation: str
 ) -> None:
-    data = Data.model_validate(
-        {"length": length, "eos": eos, "loss_on": loss_on, "truncation": truncation}
-    )
-    made = fit_row([1] * prompt, [2] * response, 9, data)
-    if isinstance(made, TokenRow):
-        assert len(made.tokens) <= length
-        assert len(made.tokens) - max(1, made.target_from) >= 1
-        if eos == "always":
-            assert made.tokens[-1] == 9
-        if loss_on == "completion":
-            assert set(made.tokens[made.target_from :]) <= {2, 9}
-            assert 1 in made.tokens[: made.target_from] or prompt == 0
-        if truncation == "cut_prompt" and response + 1 + min(prompt, length // 4) <= length:
-            assert made.tokens.count(2) == response
-    else:
+    data = Data.model_validate({"length": length, "loss_on": loss_on, "truncation": truncation})
+    whole = [1] * prompt + [2] * response + [9]
+    made = fit_row(Learned(whole, [(prompt, len(whole))]), data)
+    if isinstance(made, str):
         assert made in (NO_TARGET, TOO_LONG)
+        return
+    tokens, learned = made[0].tolist(), made[1].tolist()
+    assert len(tokens) == len(learned) <= length
+    assert any(learned)
+    assert not learned[0]
+    if loss_on == "completion":
+        assert {token for token, kept in zip(tokens, learned, strict=True) if kept} <= {2, 9}
+        assert 1 in tokens or prompt == 0
+    if truncation == "cut_prompt" and response + 1 + min(prompt, length // 4) <= length:
+        assert tokens.count(2) == response
+    # an answer that was cut has no end: a model would learn to stop in the middle
+    assert (9 in tokens) == (tokens.count(2) == response)
+
+
+def test_the_end_goes_with_the_cut_end_of_an_answer(tokenizer: Any) -> None:
+    row = ROW | {"output": "yes in adults " * 60}
+    for template in ("short", "medalpaca"):
+        rows = tokenize([row], tokenizer, Data(template=template, length=64))
+        assert rows.cut == 1
+        assert tokenizer.eos_token_id not in rows.row(0)
+
+
+def test_a_control_token_in_a_row_stays_text(tokenizer: Any) -> None:
+    row = ROW | {"input": "struck <s>out</s> here", "output": "no </s> end"}
+    rows = tokenize([row], tokenizer, Data(template="short", length=200))
+    ids = rows.row(0).tolist()
+    assert ids.count(tokenizer.eos_token_id) == 1
+    assert ids.count(tokenizer.bos_token_id) == 1
+    assert "struck <s>out</s> here" in tokenizer.decode(ids)
+
+
+def test_turns_are_read_where_a_mix_has_them() -> None:
+    chat = make_tokenizer("llama3")
+    turns = [
+        {"role": "user", "content": "pain?"}, {"role": "assistant", "content": "rest"},
+        {"role": "user", "content": "and then?"}, {"role": "assistant", "content": "sleep"},
+        {"role": "user", "content": "thanks"},
+    ]  # fmt: skip
+    data = Data(template="chat", length=400)
+    rows = tokenize([ROW | {"messages": turns}, ROW | {"messages": None}], chat, data)
+    assert decoded_targets(rows, 0, chat) == "rest<|eot_id|>sleep<|eot_id|>"
+    assert decoded_targets(rows, 1, chat) == "yes<|eot_id|>"
+    assert "thanks" not in chat.decode(rows.row(0).tolist())
+    last = tokenize([ROW | {"messages": turns}], chat, data.model_copy(update={"turns": "last"}))
+    assert decoded_targets(last, 0, chat) == "sleep<|eot_id|>"
+    odd = [
+        ROW | {"messages": turns[:1]},
+        ROW | {"messages": [{"role": "assistant", "content": None}]},
+    ]
+    assert [reason for _, reason in tokenize(odd, chat, data).rejected] == [NO_TARGET] * 2
+
+
+def test_the_plan_is_another_where_a_token_is_another(tokenizer: Any) -> None:
+    from training.packing import make_plan
+
+    def made(row: dict[str, str], **data: Any) -> str:
+        rows = tokenize([row], tokenizer, Data(template="short", length=64, **data))
+        return make_plan(rows, Batch(examples=1), epochs=1, seed=0, row_tokens=64).hash(rows)
+
+    assert made(ROW) == made(dict(ROW))
+    assert made(ROW) != made(ROW | {"output": "no"})
+    assert made(ROW) != made(ROW, loss_on="all")
 
 
 def test_batching_the_tokenizer_changes_nothing(tokenizer: Any) -> None:
@@ -142,7 +191,7 @@ def test_batching_the_tokenizer_changes_nothing(tokenizer: Any) -> None:
     one = tokenize(rows, tokenizer, Data(length=128), batch=1)
     many = tokenize(rows, tokenizer, Data(length=128), batch=7)
     assert one.tokens.tolist() == many.tokens.tolist()
-    assert one.target_from.tolist() == many.target_from.tolist()
+    assert one.learned.tolist() == many.learned.tolist()
 
 
 def test_repeat_shows_a_source_more_often(mix: Path, tokenizer: Any) -> None:
@@ -223,7 +272,6 @@ def test_a_damaged_shard_says_which(mix: Path) -> None:
     ("change", "overrides", "message"),
     [
         ({"eos_token": None}, (), "no EOS token"),
-        ({"bos_token": None}, (), "no BOS token"),
         ({}, ("data.template=chat",), "chat template"),
         ({}, ("data.template='### {input}'",), r"lacks \{instruction\}"),
         ({}, ("data.template=alpacca",), "unknown prompt template"),
@@ -236,6 +284,6 @@ def test_a_tokenizer_that_lacks_something_is_named(
     for name, value in change.items():
         setattr(tokenizer, name, value)
     with pytest.raises(UsageError, match=message) as caught:
-        check_tokenizer(tokenizer, tiny(*overrides))
+        frame_tokenizer(tokenizer, tiny(*overrides))
     assert caught.value.exit_code == 2
     assert caught.value.fix

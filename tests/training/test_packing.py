@@ -21,7 +21,7 @@ def rows_of(lengths: list[int], ids: list[str] | None = None) -> TokenRows:
     return TokenRows(
         tokens=np.arange(int(starts[-1]), dtype=np.int32) % 100,
         starts=starts,
-        target_from=np.ones(count, dtype=np.int32),
+        learned=~np.isin(np.arange(starts[-1]), starts),
         source=np.zeros(count, dtype=np.int32),
         ids=ids or [f"row-{i}" for i in range(count)],
         copies=[0] * count,
