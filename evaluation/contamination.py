@@ -22,7 +22,7 @@ import numpy as np
 
 from evaluation.backend import Backend
 from evaluation.questions import Part, Unit
-from evaluation.stats import ALPHA, RESAMPLES
+from evaluation.stats import ALPHA, RESAMPLES, resampled_means
 from meadow.errors import UsageError
 from meadow.exams.items import ExamItem
 from meadow.prompt import exam_input
@@ -146,9 +146,7 @@ def describe(found: Sequence[Shift], items: int, seed: int = 0) -> dict[str, Any
 
 
 def _means(values: Any, seed: int) -> Any:
-    """The means of bootstrap samples."""
-    rows = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES // 5, len(values)))
-    return values[rows].mean(axis=1)
+    return resampled_means(values, resamples=RESAMPLES // 5, seed=seed)
 
 
 def _figure(value: float, means: Any) -> dict[str, Any]:

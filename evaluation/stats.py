@@ -19,6 +19,8 @@ from meadow.charts import CONFIDENCE
 
 ALPHA = 0.05
 RESAMPLES = 10_000
+DRAWN_AT_ONCE = 10_000_000
+"""Numbers in memory while a bootstrap draws."""
 
 Interval = tuple[float, float]
 
@@ -76,34 +78,46 @@ def tost(only_a: int, only_b: int, n: int, margin: float) -> float:
     return float(t.sf((margin - abs(mean)) / error, n - 1))
 
 
-def paired_bootstrap(
-    a: Sequence[float],
-    b: Sequence[float],
+def resampled_means(values: Sequence[float], *, resamples: int, seed: int) -> Any:
+    """Means of values drawn with replacement; float64 (resamples,)."""
+    # drawing counts of the distinct values is drawing questions, in far fewer numbers than
+    # scipy.stats.bootstrap, which holds a matrix of draws by questions
+    distinct, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
+    generator = np.random.default_rng(seed)
+    size, n = max(1, DRAWN_AT_ONCE // len(distinct)), int(counts.sum())
+    return np.concatenate(
+        [
+            generator.multinomial(n, counts / n, size=min(size, resamples - start)) @ distinct / n
+            for start in range(0, resamples, size)
+        ]
+    )
+
+
+def bootstrap(
+    values: Sequence[float],
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> Interval:
-    """Percentile interval of mean(a) - mean(b) over questions drawn with replacement.
+    """Percentile interval of a mean over questions drawn with replacement.
 
     Args:
-        a: Score of each question (0 or 1, or a mean over repeats).
-        b: The same questions, in the same order.
+        values: One per question.
         resamples: How many draws.
         seed: Of the draws.
         confidence: Of the interval.
     """
-    difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
-    if difference.size == 0:
+    if not len(values):
         return 0.0, 0.0
-    # drawing counts of the distinct differences is drawing questions, in far fewer numbers than
-    # scipy.stats.bootstrap, which holds a matrix of draws by questions
-    distinct, counts = np.unique(difference, return_counts=True)
-    generator = np.random.default_rng(seed)
-    draws = generator.multinomial(difference.size, counts / difference.size, size=resamples)
-    means = draws @ distinct / difference.size
+    means = resampled_means(values, resamples=resamples, seed=seed)
     low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return float(low), float(high)
+
+
+def paired_bootstrap(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> Interval:
+    """Interval of mean(a) - mean(b), a score of each question in both, in the same order."""
+    return bootstrap([x - y for x, y in zip(a, b, strict=True)], seed=seed)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -277,6 +277,21 @@ def read_price(model: str, path: Path | None = None) -> Price | None:
         raise UsageError(f"the price table cannot be read: {error}", where=str(path)) from error
 
 
+def json_in(text: str) -> Any:
+    """The JSON value that an answer is, bare or as one block of code.
+
+    Raises:
+        FaultError: It is none ("not_json").
+    """
+    bare = text.strip()
+    if bare.startswith("```") and bare.endswith("```"):
+        bare = bare.strip("`").removeprefix("json").strip()
+    try:
+        return json.loads(bare)
+    except (ValueError, RecursionError):
+        raise FaultError("not_json") from None
+
+
 def estimate(requests: Sequence[Mapping[str, Any]], cache: Cache) -> dict[str, int]:
     """What a run that meets no fault would send, before it sends anything."""
     known = cache.keys()

@@ -19,7 +19,11 @@ from meadow.config import Settings
 from meadow.errors import UsageError
 
 FOLDER = Path(__file__).parent / "prompt_texts"
-FIELDS = {"flashcard": ("front", "back"), "heading": ("topic", "heading", "sentence")}
+FIELDS = {
+    "flashcard": ("front", "back"),
+    "heading": ("topic", "heading", "sentence"),
+    "verdict": ("conversation", "answer", "criterion"),
+}
 
 
 class Prompt(Settings):
@@ -36,7 +40,7 @@ class Prompt(Settings):
     """
 
     id: str
-    kind: Literal["flashcard", "heading"]
+    kind: Literal["flashcard", "heading", "verdict"]
     system: str
     user: str
     max_tokens: int
@@ -94,6 +98,20 @@ def latest_prompt(kind: str) -> Prompt:
     """The newest of our own prompts of a kind."""
     paths = FOLDER.glob(f"{kind}-*.toml")
     return read_prompt(max(paths, key=lambda path: int(path.stem.rpartition("-")[2])))
+
+
+def chosen_prompt(kind: str, path: Path | None) -> Prompt:
+    """A prompt of one's own, or the newest of ours.
+
+    Raises:
+        UsageError: It cannot be read, or is of another kind.
+    """
+    prompt = read_prompt(path) if path else latest_prompt(kind)
+    if prompt.kind != kind:
+        raise UsageError(
+            f"the prompt is for a {prompt.kind}, and one for a {kind} is needed", where=str(path)
+        )
+    return prompt
 
 
 @cache

@@ -99,17 +99,13 @@ def _review(
     corpus: Corpus, source: str, *, dry_run: bool, as_json: bool, **given: Any
 ) -> dict[str, Any]:
     """Write a sample to be marked, mark it at the terminal, or take marks in."""
-    from meadow.rephrase.review import (
-        mark_pairs,
-        read_marks,
-        record_review,
-        sample_pairs,
-        side_by_side,
-        write_review,
-    )
+    from dataclasses import astuple
+
+    from meadow.chat.review import mark_each, read_marks, write_sheet
+    from meadow.rephrase.review import COLUMNS, MARKS, record_review, sample_pairs, side_by_side
 
     if given["marked"]:
-        marks = read_marks(given["marked"])
+        marks = read_marks(given["marked"], MARKS)
         if dry_run:
             return {"marked": len(marks), "bad": sum(not good for good in marks.values())}
         manifest = record_review(corpus, source, marks)
@@ -122,13 +118,14 @@ def _review(
         return review
     pairs = sample_pairs(corpus, source, given["review"], given["seed"])
     path = given["out"] or corpus.folder.with_name(f"{corpus.folder.name}-review.csv")
+    shown = {pair.id: side_by_side(pair) for pair in pairs}
     chosen: dict[str, str] = {}
     if sys.stdin.isatty() and sys.stderr.isatty() and not as_json:
-        chosen = mark_pairs(pairs, lambda text: str(click.prompt(text, err=True)))
+        chosen = mark_each(shown, MARKS, lambda text: str(click.prompt(text, err=True)))
     else:
-        for pair in pairs:
-            log(side_by_side(pair))
+        for text in shown.values():
+            log(text)
     if not dry_run:
-        write_review(path, pairs, chosen)
+        write_sheet(path, COLUMNS, map(astuple, pairs), chosen)
         log(f"wrote {path}: mark good or bad, then `meadow rephrase {source} --marked {path}`")
     return {"review": str(path), "rows": len(pairs), "marked": len(chosen)}

@@ -6,12 +6,11 @@ card told it to. Each of these has a name here, so that it is counted, and the r
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from meadow.chat.client import FaultError
+from meadow.chat.client import FaultError, json_in
 from meadow.chat.prompts import refusal_phrases
 
 MAX_QUESTION = 400
@@ -105,11 +104,9 @@ def parse_rewrite(kind: str, text: str, finish_reason: str, sent: str) -> Rewrit
         (Fault.TRUNCATED, finish_reason != "stop"),
         (Fault.ECHO, bare == sent.strip() or "<card>" in bare or "<section>" in bare),
     )
-    if bare.startswith("```") and bare.endswith("```"):
-        bare = bare.strip("`").removeprefix("json").strip()
     try:
-        found = json.loads(bare)
-    except (ValueError, RecursionError):
+        found = json_in(bare)
+    except FaultError:
         raise FaultError(Fault.REFUSAL if refuses(bare, "") else Fault.NOT_JSON) from None
     wanted = {"question", "answer"} if kind == "flashcard" else {"question"}
     if (

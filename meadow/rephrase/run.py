@@ -25,7 +25,7 @@ from meadow.chat.client import (
     make_endpoint,
     make_meter,
 )
-from meadow.chat.prompts import Prompt, latest_prompt, read_prompt
+from meadow.chat.prompts import Prompt, chosen_prompt
 from meadow.corpus.folder import Corpus
 from meadow.errors import UsageError
 from meadow.rephrase.checks import Rewrite, check_flashcard, check_heading, parse_rewrite
@@ -97,9 +97,7 @@ def rephrase_corpus(
         concurrency=concurrency,
     )
     meter = make_meter(endpoint, max_requests=max_requests, budget_usd=budget_usd, prices=prices)
-    chosen = read_prompt(prompt) if prompt else latest_prompt(kind)
-    if chosen.kind != kind:
-        raise UsageError(f"the prompt is for a {chosen.kind}, {source} needs one for a {kind}")
+    chosen = chosen_prompt(kind, prompt)
     items = collect_items(corpus, source, inputs)[:limit]
     out = out or corpus.folder.with_name(corpus.folder.name + "-rephrased")
     with closing(Cache(Path(cache or DEFAULT_CACHE).expanduser())) as answers:

@@ -18,6 +18,7 @@ from meadow.build.build import BuildSettings, build_corpus
 from meadow.build.plan import find_inputs
 from meadow.chat.client import Cache, request_key
 from meadow.chat.prompts import latest_prompt
+from meadow.chat.review import mark_each
 from meadow.chat.scripted import (
     MODEL,
     Reply,
@@ -27,7 +28,7 @@ from meadow.chat.scripted import (
 )
 from meadow.cli.app import cli
 from meadow.quality.check import check_corpus
-from meadow.rephrase.review import mark_pairs, sample_pairs
+from meadow.rephrase.review import MARKS, sample_pairs, side_by_side
 from meadow.samples import FOLDER
 from meadow.source import OriginName
 from meadow.sources import SOURCES
@@ -108,7 +109,7 @@ OWN = 'id = "x"\nkind = "heading"\nmax_tokens = 5\ntemperature = 0\nsystem = "s"
     [
         ('id = "x"\nkind = "flashcard"\n', "keys"),
         (f'{OWN}"{{topic}} {{heading}}"', "does not use sentence"),
-        (f'{OWN}"{{topic}} {{heading}} {{sentence}}"', "needs one for a flashcard"),
+        (f'{OWN}"{{topic}} {{heading}} {{sentence}}"', "one for a flashcard is needed"),
         ("no toml", "cannot be read"),
     ],
 )
@@ -186,7 +187,8 @@ def test_review_gives_an_error_rate_with_an_interval(corpus: Path, tmp_path: Pat
     assert check_corpus(tmp_path / "out") == []
     pairs = sample_pairs(open_corpus(tmp_path / "out"), "anki", 4)
     typed = iter(["x", "g", "s", "b", "q"])
-    assert list(mark_pairs(pairs, lambda text: next(typed)).values()) == ["good", "bad"]
+    marked = mark_each({p.id: side_by_side(p) for p in pairs}, MARKS, lambda text: next(typed))
+    assert list(marked.values()) == ["good", "bad"]
 
 
 def test_killed_at_any_moment_the_rows_are_those_of_a_whole_run(tmp_path: Path) -> None:
