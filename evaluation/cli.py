@@ -13,6 +13,7 @@ import click
 
 from evaluation.images import EXAM, audit, lines
 from meadow.cli.app import Finish, dry_run_option, errata_option, json_option, list_option, log
+from meadow.cli.rephrase import asking_options
 from meadow.errors import UsageError
 from meadow.exams.errata import corrections, read_errata
 from meadow.exams.items import ALIASES, EXAMS, ExamItem, eligible, load_exam
@@ -237,6 +238,152 @@ def _progress() -> Progress:
     return report
 
 
+@evaluate.command("rubric")
+@files_option
+@click.option("--exam", help="Its name, for the report; without --file one with a download.")
+@click.option("--model", help="Who answers: a checkpoint folder, a Hub repository, or the name of "
+              "a served model.")  # fmt: skip
+@click.option("--adapter", help="A PEFT adapter for the model.")
+@click.option("--revision", help="Revision of the Hub repository.")
+@click.option("--dtype", default="auto", help="auto, float32, bfloat16, float16, int8 or nf4.")
+@click.option("--base-url", help="The OpenAI-compatible server of the model that answers.")
+@click.option("--responses", type=click.Path(path_type=Path),
+              help="Answers that are there already: rows of prompt_id and response.")  # fmt: skip
+@click.option("--max-new-tokens", type=click.IntRange(1), default=2048, show_default=True,
+              help="Limit of an answer.")  # fmt: skip
+@click.option("--judge", help="The model that marks, as its server names it.")
+@click.option("--judge-url", help="Its OpenAI-compatible server; default: this machine, port 8000.")
+@asking_options("judge")
+@limit_option
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The run's folder.")
+@click.option("--review", type=click.IntRange(1), help="Write a sheet of N verdicts to be marked "
+              "by hand, without what the judge said.")  # fmt: skip
+@click.option("--marked", type=click.Path(path_type=Path), help="Take in a marked sheet (CSV).")
+@click.option("--seed", default=0, show_default=True, help="For the sheet's sample.")
+@dry_run_option
+@json_option
+def rubric_command(as_json: bool, dry_run: bool, out: Path, **options: Any) -> None:
+    """Let a model answer prompts, and a judge mark the answers against a rubric.
+
+    Answers and verdicts are cached, so that the same command continues a run that was stopped. The
+    limits are the judge's. The key of a remote server comes from MEADOW_API_KEY or OPENAI_API_KEY.
+    With --review or --marked, --out is a finished run.
+    """
+    finish = Finish(as_json=as_json)
+    from evaluation import rubric
+    from evaluation.rubric_report import write_rubric_report
+
+    if options["review"] or options["marked"]:
+        finish(_rubric_review(out, dry_run=dry_run, as_json=as_json, **options))
+        return
+    if not options["judge"]:
+        raise UsageError("no judge", fix="--judge NAME, as its server at --judge-url names it")
+    if not options["model"] and not options["responses"]:
+        raise UsageError("nobody answers", fix="--model, or --responses FILE")
+    if not options["files"] and not options["exam"]:
+        raise UsageError("no exam", fix="--file, or --exam with a name that has a download")
+    exam, files = rubric_files(options["exam"], options["files"])
+    cases = rubric.read_cases(files)
+    chosen = cases[: options["limit"]]
+    criteria = sum(len(case.rubrics) for case in chosen)
+    if dry_run:
+        planned = {"prompts": len(chosen), "criteria": criteria, "out": str(out)}
+        finish(planned, rows_in=len(cases), rows_out=len(chosen))
+        return
+    document = _rubric_run(cases, chosen, exam, out, options)
+    document |= write_rubric_report(out, out)
+    log(document["verdict"])
+    log(f"wrote {document['html']} and {document['markdown']}")
+    undecided = document["undecided"]
+    finish(document, rows_in=criteria, rows_out=criteria - undecided, rejected=undecided)
+
+
+def rubric_files(exam: str | None, files: list[Path]) -> tuple[str, list[Path]]:
+    """The exam's name with the files given, those of the embedded sample, or those of the Hub."""
+    if exam == SAMPLE:
+        return "demo_rubric", files or [FOLDER / "rubric" / "prompts.jsonl"]
+    return (exam or files[0].stem, files) if files else exam_files(str(exam), files)
+
+
+def _rubric_run(
+    whole: list[Any], cases: list[Any], exam: str, out: Path, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Answers, verdicts and the run's folder."""
+    from contextlib import closing
+
+    from evaluation import rubric
+    from evaluation.journal import Journal
+    from meadow.chat.client import DEFAULT_URL, Cache, Meter, make_endpoint, make_meter
+    from meadow.chat.prompts import chosen_prompt
+
+    shared = {name: options[name] for name in ("allow_remote", "timeout", "concurrency")}
+    endpoint = make_endpoint(options["judge_url"] or DEFAULT_URL, options["judge"], **shared)
+    limits = {name: options[name] for name in ("max_requests", "budget_usd", "prices")}
+    prompt, meter = chosen_prompt("verdict", options["prompt"]), make_meter(endpoint, **limits)
+    tokens, name, progress = options["max_new_tokens"], options["model"], _progress()
+    path = options["cache"] or Path("~/.cache/medical-meadow/judge.sqlite").expanduser()
+    model: dict[str, Any] = {"name": name or options["responses"].stem}
+    with closing(Cache(path)) as cache:
+        answer: Any
+        if options["responses"]:
+            given = rubric.read_answers(options["responses"], whole)[: len(cases)]
+            model["responses_sha256"] = rubric.answers_hash(given)
+
+            def answer(key: str) -> Any:
+                return given
+
+        elif options["base_url"]:
+            own = make_endpoint(options["base_url"], name, **shared)
+
+            def answer(key: str) -> Any:
+                return rubric.served_answers(cases, own, cache, Meter(), tokens, progress)
+
+        else:
+            from evaluation.local import load
+
+            where = {name: options[name] for name in ("adapter", "dtype", "revision")}
+            backend = load(name, **where)
+            model = backend.describe()
+
+            def answer(key: str) -> Any:
+                return rubric.local_answers(
+                    cases, backend, Journal(out, key[:16]), tokens, progress
+                )
+
+        about = {"exam": exam, "model": model, "max_new_tokens": tokens}
+        judge = rubric.Judge(endpoint, prompt, cache, meter)
+        return rubric.run(cases, answer, judge, about, out, command=["meadow", *sys.argv[1:]],
+                          tell=log, progress=progress)  # fmt: skip
+
+
+def _rubric_review(out: Path, *, dry_run: bool, as_json: bool, **options: Any) -> dict[str, Any]:
+    """Write a sheet to be marked, mark it at the terminal, or take marks in."""
+    from evaluation import rubric
+    from evaluation.rubric_report import review_sentence, write_rubric_report
+    from meadow.atomic import write_json
+    from meadow.chat.review import mark_each, read_marks, visible, write_sheet
+
+    run = rubric.read_rubric_run(out)
+    if options["marked"]:
+        marks = read_marks(options["marked"], rubric.MARKS)
+        found = rubric.agreement(run.verdicts, marks)
+        log(review_sentence(found))
+        if not dry_run:
+            write_json(out / rubric.REVIEW, found)
+            write_rubric_report(out, out)
+        return found
+    rows = rubric.review_rows(run.answers, run.verdicts, options["review"], options["seed"])
+    path = out / "review.csv"
+    chosen: dict[str, str] = {}
+    if sys.stdin.isatty() and sys.stderr.isatty() and not as_json:
+        shown = {row[0]: visible("\n---\n".join(row[1:])) for row in rows}
+        chosen = mark_each(shown, rubric.MARKS, lambda text: str(click.prompt(text, err=True)))
+    if not dry_run:
+        write_sheet(path, rubric.COLUMNS, rows, chosen)
+        log(f"wrote {path}: mark `met` or `not met`, then --marked {path} with the same --out")
+    return {"review": str(path), "rows": len(rows), "marked": len(chosen)}
+
+
 @evaluate.command("report")
 @runs_argument
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; by default the first run's.")
@@ -250,8 +397,15 @@ def report_command(
     finish = Finish(as_json=as_json)
     from evaluation.report import write_report
     from evaluation.results import read_runs
+    from evaluation.rubric import is_rubric_run
+    from evaluation.rubric_report import write_rubric_report
 
     folder = out or runs[0]
+    if is_rubric_run(runs[0]) and len(runs) == 1 and not dry_run:
+        written = write_rubric_report(runs[0], folder, with_text=not without_text)
+        log(written["verdict"])
+        finish(written, rows_in=1, rows_out=2)
+        return
     if dry_run:
         names = [run.name for run in read_runs(list(runs))]
         finish({"runs": names, "html": str(folder / "report.html")}, rows_in=len(runs))

@@ -59,18 +59,18 @@ def draw(
         for question in questions:
             seeds = [seed_of(seed, question.item.item_id, mode, index) for index in range(samples)]
             samplings = [Sampling(tokens, SC_TEMPERATURE, seed=one, stop=stop) for one in seeds]
-            drawn.append(_respond(backend, [question.context] * samples, samplings, budget))
+            drawn.append(respond(backend, [question.context] * samples, samplings, budget))
     else:
         prompts = [question.context for question in questions]
         greedy = [Sampling(tokens, stop=stop)] * len(prompts)
-        drawn = [[response] for response in _respond(backend, prompts, greedy, budget)]
+        drawn = [[response] for response in respond(backend, prompts, greedy, budget)]
     return {
         unit_key(mode, question): [asdict(response) for response in responses]
         for question, responses in zip(questions, drawn, strict=True)
     }
 
 
-def _respond(
+def respond(
     backend: Backend, prompts: Sequence[str], samplings: Sequence[Sampling], budget: int
 ) -> list[Response]:
     """Responses, with the mark in front that says that the prompt opened the thinking."""

@@ -45,7 +45,7 @@ def write_report(folders: Sequence[Path], out: Path, *, with_text: bool = True) 
     facts = gather(runs)
     page = render_page(facts, browser(runs) if with_text else None)
     write_text(out / "report.html", page)
-    write_text(out / "report.md", _template("report.md.j2").render(**facts))
+    write_text(out / "report.md", template("report.md.j2").render(**facts))
     return {
         "html": str(out / "report.html"),
         "markdown": str(out / "report.md"),
@@ -207,21 +207,23 @@ def render_page(facts: dict[str, Any], data: dict[str, Any] | None) -> str:
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
     embedded = json.dumps(data, ensure_ascii=True).replace("<", "\\u003c") if data else ""
-    page: str = _template("report.html.j2").render(
+    page: str = template("report.html.j2").render(
         **facts, style=style, script=script, policy=policy, data=embedded
     )
     return page
 
 
-def _hash(text: str) -> str:
+def digest(text: str) -> str:
+    """A text as a content security policy names it."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _template(name: str) -> Any:
+def template(name: str) -> Any:
+    """A template of ours; what is put into HTML is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
     environment = Environment(

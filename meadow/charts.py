@@ -180,12 +180,14 @@ def histogram(edges: Sequence[int], counts: Sequence[int], label: str) -> Markup
     return svg(width, height + 18, label, body)
 
 
-def intervals(rows: Sequence[tuple[str, float, float, float]], chance: float, label: str) -> Markup:
+def intervals(
+    rows: Sequence[tuple[str, float, float, float]], chance: float | None, label: str
+) -> Markup:
     """Shares with their intervals on an axis from 0 to 1, and a line at chance level.
 
     Args:
         rows: (name, share, low, high).
-        chance: Where guessing stands.
+        chance: Where guessing stands; None where nobody can guess.
         label: What the chart shows.
     """
     width, step = 640.0, 26
@@ -195,7 +197,8 @@ def intervals(rows: Sequence[tuple[str, float, float, float]], chance: float, la
     for value in (0, 0.25, 0.5, 0.75, 1):
         body.append(line(x(value), 4, x(value), foot, "axis"))
         body.append(text(x(value), foot + 16, f"{value:.0%}", "tick", "middle"))
-    body.append(line(x(chance), 4, x(chance), foot, "chance", f"chance {chance:.1%}"))
+    if chance is not None:
+        body.append(line(x(chance), 4, x(chance), foot, "chance", f"chance {chance:.1%}"))
     for index, (name, value, low, high) in enumerate(rows):
         y = step * index + 18
         body.append(text(x.start - 10, y + 4, _short(name, 30), "name", "end"))

@@ -1,8 +1,10 @@
 """An OpenAI-compatible server on loopback that answers by script: for the demo and for tests.
 
-It is no model. `scripted_rewrite` turns a card into a question by a fixed phrase, so that the whole
-path can be seen at work (request, answer, checks, provenance) where there is no model at all; rows
-that went through it say so in `rephrased_by`.
+It is no model. `scripted_rewrite` turns a card into a question by a fixed phrase, and
+`scripted_verdict` calls a criterion met where the answer holds what stands in its quotation marks,
+so that the whole path can be seen at work (request, answer, checks, provenance) where there is no
+model at all; rows and verdicts that went through it say so. It serves with
+`python -m meadow.chat.scripted PORT`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import json
 import re
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -63,13 +66,26 @@ def scripted_rewrite(request: dict[str, Any], count: int = 0) -> Reply:
     return Reply(json.dumps({"question": asked.replace("?", "") + "?"}, ensure_ascii=False))
 
 
+def scripted_verdict(request: dict[str, Any], count: int = 0) -> Reply:
+    """A verdict by the words that a criterion quotes; anything else is a rewrite."""
+    text = str(request["messages"][-1]["content"])
+    frame = r"<answer>\n(.*)\n</answer>\n<criterion>\n(.*)\n</criterion>"
+    if not (found := re.search(frame, text, re.DOTALL)):
+        return scripted_rewrite(request, count)
+    wanted = re.findall(r'"([^"]+)"', found[2])
+    lacking = [word for word in wanted if word.lower() not in found[1].lower()]
+    said = f"{lacking[0]!r} is not in the answer" if lacking else "all that is quoted is there"
+    verdict = {"explanation": said, "criteria_met": bool(wanted) and not lacking}
+    return Reply(json.dumps(verdict, ensure_ascii=False))
+
+
 class ScriptedChat(ThreadingHTTPServer):
     """The server; `requests` lists what it was asked, `keys` the bearer tokens that came along."""
 
     daemon_threads = True
 
-    def __init__(self, script: Script) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, script: Script, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.script = script
         self.requests: list[dict[str, Any]] = []
         self.keys: set[str] = set()
@@ -154,3 +170,7 @@ def scripted_chat(script: Script = scripted_rewrite) -> Iterator[ScriptedChat]:
         yield server
     finally:
         server.close()
+
+
+if __name__ == "__main__":
+    ScriptedChat(scripted_verdict, int(sys.argv[1])).serve_forever()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,48 @@ if TYPE_CHECKING:
     from meadow.corpus.folder import Corpus
 
 
+def asking_options(cache: str) -> Callable[[Any], Any]:
+    """The options of a command that asks a language model: what may be sent, spent and kept.
+
+    Args:
+        cache: Name of the default cache.
+    """
+    path = click.Path(path_type=Path)
+    options = (
+        click.option("--allow-remote", is_flag=True, help="Texts may leave this machine."),
+        click.option("--max-requests", type=click.IntRange(min=0), help="Send at most so many."),
+        click.option(
+            "--budget-usd", type=click.FloatRange(min=0), help="Stop before spending more."
+        ),
+        click.option("--prices", type=path, help="A price table of your own."),
+        click.option(
+            "--concurrency",
+            type=click.IntRange(1, 256),
+            default=4,
+            show_default=True,
+            help="Requests at a time.",
+        ),
+        click.option(
+            "--timeout",
+            type=click.FloatRange(min=0.1),
+            default=120.0,
+            show_default=True,
+            help="Seconds that one request may take.",
+        ),
+        click.option("--prompt", type=path, help="A prompt file of your own."),
+        click.option(
+            "--cache", type=path, help=f"Default: ~/.cache/medical-meadow/{cache}.sqlite."
+        ),
+    )
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
 @click.command()
 @click.argument("source")
 @click.option(
@@ -23,30 +66,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), help="Default: CORPUS-rephrased.")
 @click.option("--model", help="As the server names it.")
 @click.option("--base-url", help="An OpenAI-compatible endpoint; default: this machine, port 8000.")
-@click.option("--allow-remote", is_flag=True, help="Texts may leave this machine.")
-@click.option("--max-requests", type=click.IntRange(min=0), help="Send at most so many.")
-@click.option("--budget-usd", type=click.FloatRange(min=0), help="Stop before spending more.")
-@click.option("--prices", type=click.Path(path_type=Path), help="A price table of your own.")
-@click.option(
-    "--concurrency",
-    type=click.IntRange(1, 256),
-    default=4,
-    show_default=True,
-    help="Requests at a time.",
-)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0.1),
-    default=120.0,
-    show_default=True,
-    help="Seconds that one request may take.",
-)
-@click.option("--prompt", type=click.Path(path_type=Path), help="A prompt file of your own.")
-@click.option(
-    "--cache",
-    type=click.Path(path_type=Path),
-    help="Default: ~/.cache/medical-meadow/rephrase.sqlite.",
-)
+@asking_options("rephrase")
 @click.option("--raw", type=click.Path(path_type=Path), help="Raw files, for wiki sections.")
 @list_option("--file", "files", metavar="SOURCE=PATH", help="A raw file, named.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many rows.")

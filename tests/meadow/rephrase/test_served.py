@@ -4,18 +4,11 @@ The model tells stories: what it writes never passes the checks, and that is the
 real usage, real sockets, and every card keeps its text.
 """
 
-import contextlib
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 from support.chat_server import cards
+from support.served_model import transformers_serve
 
 from meadow.chat.client import Cache, Endpoint, Meter
 from meadow.chat.prompts import latest_prompt
@@ -25,45 +18,13 @@ from meadow.rephrase.run import rephrase_items
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 QUICK = RetryPolicy(tries=3, first_wait=0.05, longest_wait=0.1)
-TEMPLATE = (
-    "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
-    "{% if add_generation_prompt %}Once upon a time{% endif %}"
-)
 
 
 @pytest.fixture(scope="module")
 def served(upstream: Path, tmp_path_factory: pytest.TempPathFactory):
-    """The address and the model of a running `transformers serve`."""
-    folder = tmp_path_factory.mktemp("served") / "model"
-    shutil.copytree(upstream / "tiny_llama" / "stories260K-hf", folder)
-    (folder / "chat_template.jinja").write_text(TEMPLATE)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    log = (folder.parent / "log").open("w")
-    process = subprocess.Popen(
-        [
-            sys.executable, "-c", "from transformers.cli.transformers import main; main()",
-            "serve", "--host", "127.0.0.1", "--port", str(port), str(folder),
-        ],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        stdout=log, stderr=log,
-    )  # fmt: skip
-    try:
-        _wait(f"http://127.0.0.1:{port}/health", process, folder.parent / "log")
-        yield f"http://127.0.0.1:{port}/v1", str(folder)
-    finally:
-        process.terminate()
-        process.wait(20)
-        log.close()
-
-
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
-            return
-        time.sleep(0.5)
-    pytest.fail(f"transformers serve did not come up: {log.read_text()[-2000:]}")
+    folder = tmp_path_factory.mktemp("served")
+    with transformers_serve(upstream / "tiny_llama" / "stories260K-hf", folder) as found:
+        yield found
 
 
 def run(base_url: str, model: str, items: list[Item], folder: Path):
