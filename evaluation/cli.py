@@ -298,11 +298,11 @@ def rubric_command(as_json: bool, dry_run: bool, out: Path, **options: Any) -> N
     finish(document, rows_in=criteria, rows_out=criteria - undecided, rejected=undecided)
 
 
-def rubric_files(exam: str | None, files: list[Path]) -> tuple[str, list[Path]]:
+def rubric_files(exam: str, given: Sequence[str]) -> tuple[str, list[Path]]:
     """The exam's name with the files given, those of the embedded sample, or those of the Hub."""
     if exam == SAMPLE:
-        return "demo_rubric", files or [FOLDER / "rubric" / "prompts.jsonl"]
-    return (exam or files[0].stem, files) if files else exam_files(str(exam), files)
+        return "demo_rubric", [FOLDER / "rubric" / "prompts.jsonl"]
+    return exam_files(exam or Path(given[0]).stem, given)
 
 
 def _rubric_run(
