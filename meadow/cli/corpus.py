@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections import Counter
 from dataclasses import asdict
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, json_option, log
+from meadow.cli.app import Finish, dry_run_option, json_option, list_option, log
 from meadow.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +29,10 @@ if TYPE_CHECKING:
 @click.option(
     "--removed", is_flag=True, help="What was removed as a greeting or farewell, counted."
 )
+@click.option(
+    "--why", is_flag=True, help="With --id: where the row comes from, and what became of it."
+)
+@list_option("--mix", "mixes", metavar="DIR", help="With --why: mixes to look into, too.")
 @json_option
 def show(
     folder: str,
@@ -38,6 +41,8 @@ def show(
     record_id: str | None,
     seed: int,
     removed: bool,
+    why: bool,
+    mixes: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Show rows of a corpus.
@@ -55,6 +60,14 @@ def show(
                 click.echo(f"{each['times']:>7,}  {each['form']:<13}  {_visible(each['text'])}")
         finish({"removed": found})
         return
+    if why:
+        if record_id is None:
+            raise UsageError("--why needs a row", fix="--id with the beginning of its id")
+        known = corpus.why(record_id, mixes=[open_corpus(place) for place in mixes])
+        if not as_json:
+            click.echo(_visible(str(known)))
+        finish(known.to_json())
+        return
     if record_id is not None:
         row = corpus.find(record_id)
         if row is None:
@@ -65,7 +78,7 @@ def show(
             )
         rows = [row]
     else:
-        rows = _draw(corpus, source, count, seed)
+        rows = corpus.sample(count, seed=seed, source=source).to_dicts()
     if not as_json:
         for row in rows:
             click.echo(_page(row))
@@ -84,32 +97,6 @@ def _removed(corpus: Corpus, source: str | None) -> list[dict[str, Any]]:
         {"form": form, "text": text, "times": times}
         for (form, text), times in sorted(found.items(), key=lambda item: (-item[1], item[0]))
     ]
-
-
-def _draw(corpus: Corpus, source: str | None, count: int, seed: int) -> list[dict[str, Any]]:
-    """`count` rows, the smallest by hash; two passes, so that only they are held as rows."""
-    import heapq
-
-    if source is not None and source not in corpus.configs:
-        known = set()
-        for table in corpus.iter_tables(columns=["source"]):
-            known |= set(table["source"].unique().to_pylist())
-        if source not in known:
-            raise UsageError(
-                f"no source {source!r} in this corpus",
-                where=str(corpus.folder),
-                fix=f"one of {', '.join(sorted(known))}",
-            )
-
-    def order(row_id: str) -> bytes:
-        return hashlib.sha256(f"{seed}:{row_id}".encode()).digest()
-
-    chosen: list[str] = []
-    for table in corpus.iter_tables(columns=["id", "source"]):
-        pairs = zip(table["id"].to_pylist(), table["source"].to_pylist(), strict=True)
-        ids = [row_id for row_id, name in pairs if source in (None, name)]
-        chosen = heapq.nsmallest(count, {*chosen, *ids}, key=order)
-    return [row for row_id in chosen if (row := corpus.find(row_id)) is not None]
 
 
 def _page(row: dict[str, Any]) -> str:

@@ -1,16 +1,20 @@
-"""A corpus folder, opened: its shards, its rows as tables, and whether it is whole."""
+"""A corpus folder, opened: its shards, its rows as tables and frames, its ledgers."""
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import html
-from collections.abc import Collection, Iterator
+import json
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
+from meadow.atomic import replacing
 from meadow.corpus.commit import holds
 from meadow.corpus.manifest import Manifest, Shard, read_manifest
-from meadow.corpus.shards import check_rows, read_parquet
+from meadow.corpus.shards import check_rows, read_parquet, read_rows
 from meadow.errors import CheckError, UsageError
 
 if TYPE_CHECKING:
@@ -19,13 +23,24 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from meadow.corpus.why import Why
+
+Names = str | Sequence[str] | None
+"""One value or several of a column; None: any."""
+REJECTS = ("source", "where", "reason", "detail", "excerpt")
+"""The columns of the frame of rejects: the source, and the fields of a `Reject`."""
+LEDGERS = {"duplicates": "duplicates.parquet", "contamination": "contamination.parquet"}
+"""The files of a mix that say which rows were dropped, or touch an exam's items."""
+
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
     """A corpus on disk; tables are read when they are asked for.
 
     >>> corpus = meadow.open_corpus("corpus")
-    >>> corpus.rows() == corpus.to_arrow(columns=["id"]).num_rows
+    >>> len(corpus) == corpus.rows() == corpus.to_arrow(columns=["id"]).num_rows
+    True
+    >>> corpus[0] == next(iter(corpus))
     True
 
     Args:
@@ -92,6 +107,140 @@ class Corpus:
         """How many rows there are, from the manifest."""
         return sum(shard.rows for shard in self.shards(config, split))
 
+    def __len__(self) -> int:
+        return self.rows()
+
+    def __bool__(self) -> bool:
+        return True  # an empty corpus is one
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Every row as a dict, in the order of the shards."""
+        for table in self.iter_tables():
+            for batch in table.to_batches(max_chunksize=1024):
+                yield from batch.to_pylist()
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> pl.DataFrame: ...
+
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | pl.DataFrame:
+        """One row as a dict, or a frame of several; only the shards that hold them are read."""
+        if isinstance(index, slice):
+            return self._at(range(len(self))[index])
+        number = range(len(self))[index]
+        return self._at(range(number, number + 1)).row(0, named=True)
+
+    def _at(self, numbers: range) -> pl.DataFrame:
+        """The rows with these numbers, in their order."""
+        import polars as pl
+
+        ordered = numbers if numbers.step > 0 else numbers[::-1]
+        parts, begin = [pl.DataFrame(self._empty())], 0
+        for shard in self.shards():
+            inside = [number - begin for number in ordered if 0 <= number - begin < shard.rows]
+            if inside:
+                parts.append(read_rows(self.folder / shard.path)[inside])
+            begin += shard.rows
+        found = pl.concat(parts, how="diagonal")
+        return found if numbers.step > 0 else found.reverse()
+
+    def head(self, rows: int = 5) -> pl.DataFrame:
+        """The first rows."""
+        return self[:rows]
+
+    def sample(self, rows: int = 5, *, seed: int = 0, source: Names = None) -> pl.DataFrame:
+        """Rows drawn by a hash of seed and id: the same ones each time.
+
+        >>> meadow.open_corpus("corpus").sample(2).height
+        2
+
+        Args:
+            rows: How many.
+            seed: Another draw.
+            source: Only of these sources.
+
+        Raises:
+            UsageError: There is no such source.
+        """
+        sources = [source] if isinstance(source, str) else source
+
+        def order(row_id: str) -> bytes:
+            return hashlib.sha256(f"{seed}:{row_id}".encode()).digest()
+
+        chosen: list[str] = []
+        seen: set[str] = set()
+        for table in self.iter_tables(columns=["id", "source"]):
+            pairs = list(zip(table["id"].to_pylist(), table["source"].to_pylist(), strict=True))
+            seen |= {name for _, name in pairs}
+            ids = [row_id for row_id, name in pairs if sources is None or name in sources]
+            chosen = heapq.nsmallest(rows, {*chosen, *ids}, key=order)
+        for name in sources or ():
+            self._check_known("source", name, sorted(seen))
+        return self.rows_of(chosen)
+
+    def rows_of(self, ids: Sequence[str]) -> pl.DataFrame:
+        """The rows with these ids, in that order; only the shards that hold them are read whole."""
+        import polars as pl
+
+        parts = [pl.DataFrame(self._empty())]
+        for path in self.files():
+            found = read_rows(path, ["id"])["id"].is_in(list(ids))
+            if found.any():
+                parts.append(read_rows(path).filter(found))
+        rows = pl.concat(parts, how="diagonal").unique("id", keep="first")
+        wanted = pl.DataFrame({"id": list(ids)}, schema={"id": pl.String})
+        return wanted.join(rows, on="id", maintain_order="left").select(rows.columns)
+
+    def filter(
+        self,
+        *,
+        source: Names = None,
+        subset: Names = None,
+        task: Names = None,
+        licence: Names = None,
+        flag: Names = None,
+        columns: list[str] | None = None,
+    ) -> pl.DataFrame:
+        """The rows for which everything holds that is asked for.
+
+        >>> corpus = meadow.open_corpus("corpus")
+        >>> corpus.filter(source="medqa", columns=["source"])["source"].unique().to_list()
+        ['medqa']
+
+        Args:
+            source: This value of the column, or one of these.
+            subset: Likewise.
+            task: Likewise.
+            licence: The key of the licence, in the column `license`.
+            flag: A quality flag that is raised (`meadow.corpus.flags`), or one of several.
+            columns: Only these.
+
+        Raises:
+            UsageError: There is no such flag or column.
+        """
+        import polars as pl
+
+        from meadow.corpus.flags import FLAGS
+        from meadow.schema import COLUMNS
+
+        known = {each.name: each for each in FLAGS}
+        flags = [flag] if isinstance(flag, str) else list(flag or ())
+        for name in flags:
+            self._check_known("flag", name, known)
+        for name in columns or ():
+            self._check_known("column", name, (*COLUMNS, "messages"))
+        asked = {"source": source, "subset": subset, "task": task, "license": licence}
+        tests = [
+            pl.col(name).is_in([value] if isinstance(value, str) else list(value))
+            for name, value in asked.items()
+            if value is not None
+        ]
+        if flags:
+            tests.append(pl.any_horizontal(known[name].raised() for name in flags))
+        rows = self.to_polars().filter(*tests)
+        return rows if columns is None else rows.select(columns)
+
     def verify(self) -> None:
         """Hold every shard to its hash.
 
@@ -133,13 +282,30 @@ class Corpus:
         """All rows as one Arrow table."""
         import pyarrow as pa
 
-        from meadow.schema import arrow_schema
-
         tables = list(self.iter_tables(config, split, columns))
         if not tables:
-            schema = arrow_schema()
-            return schema.empty_table() if columns is None else schema.empty_table().select(columns)
+            return self._empty() if columns is None else self._empty().select(columns)
         return pa.concat_tables(tables)
+
+    @staticmethod
+    def _empty() -> pa.Table:
+        from meadow.schema import arrow_schema
+
+        return arrow_schema().empty_table()
+
+    def scan(self, config: str | None = None, split: str | None = None) -> pl.LazyFrame:
+        """All rows as a lazy polars frame, which reads what a query needs and no more.
+
+        >>> corpus = meadow.open_corpus("corpus")
+        >>> corpus.scan().group_by("source").len().collect().height == len(corpus.configs)
+        True
+
+        The hashes of the pages are not compared on this way; `verify` compares the files'.
+        """
+        import polars as pl
+
+        files = self.files(config, split)
+        return pl.scan_parquet(files) if files else pl.DataFrame(self._empty()).lazy()
 
     def to_polars(
         self,
@@ -157,26 +323,140 @@ class Corpus:
         frame: pd.DataFrame = self.to_arrow(config, split).to_pandas()
         return frame
 
-    def to_datasets(self, config: str | None = None) -> datasets.DatasetDict:
-        """The splits as a `datasets.DatasetDict`, memory-mapped by datasets."""
+    @overload
+    def to_datasets(
+        self, config: str | None = None, split: None = None, *, streaming: Literal[False] = False
+    ) -> datasets.DatasetDict: ...
+    @overload
+    def to_datasets(
+        self, config: str | None = None, split: None = None, *, streaming: Literal[True]
+    ) -> datasets.IterableDatasetDict: ...
+    @overload
+    def to_datasets(
+        self, config: str | None, split: str, *, streaming: Literal[False] = False
+    ) -> datasets.Dataset: ...
+    @overload
+    def to_datasets(
+        self, config: str | None, split: str, *, streaming: Literal[True]
+    ) -> datasets.IterableDataset: ...
+
+    def to_datasets(
+        self, config: str | None = None, split: str | None = None, *, streaming: bool = False
+    ) -> Any:
+        """The splits (or one) as Hugging Face datasets, memory-mapped, or read as they stream.
+
+        Args:
+            config: None: all.
+            split: None: a dict of all.
+            streaming: Iterable data sets, which copy nothing into the cache.
+
+        Raises:
+            UsageError: There is no such config or split.
+        """
         import datasets
 
+        self.shards(config, split)  # says which there are
         splits = self.manifest.splits()
         names = dict.fromkeys(
             name for key, item in splits.items() if config in (None, key) for name in item
         )
-        files = {name: [str(path) for path in self.files(config, name)] for name in names}
-        loaded: Any = datasets.load_dataset("parquet", data_files=files)
-        return loaded
+        files = {
+            name: [str(path) for path in self.files(config, name)]
+            for name in names
+            if split in (None, name)
+        }
+        return datasets.load_dataset("parquet", data_files=files, split=split, streaming=streaming)
+
+    def to_jsonl(
+        self, path: Path | str, config: str | None = None, split: str | None = None
+    ) -> int:
+        """Write the rows as JSON lines, whole or not at all; how many.
+
+        Every column of a row; `meta` as the object that it is.
+        """
+        rows = 0
+        with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as file:
+            for table in self.iter_tables(config, split):
+                for row in table.to_pylist():
+                    row["meta"] = json.loads(row["meta"])
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    rows += 1
+        return rows
+
+    def rejects(self, source: Names = None) -> pl.DataFrame:
+        """The candidates of which no row was made: source, where, reason, detail, excerpt.
+
+        >>> rejects = meadow.open_corpus("corpus").rejects("medqa")
+        >>> rejects.row(0)[:3]
+        ('medqa', 'medqa/train.jsonl:23', 'answer_not_in_options')
+
+        A mix has none: its steps are counted in the manifest, its dropped rows in the ledgers.
+        """
+        import polars as pl
+
+        sources = [source] if isinstance(source, str) else source
+        rows = []
+        for name, entry in self.manifest.sources.items():
+            if self.manifest.stage == "build" and (sources is None or name in sources):
+                text = (self.folder / entry.quarantine.path).read_text(encoding="utf-8")
+                for line in text.splitlines():
+                    told = json.loads(line)
+                    rows.append((name, *(told.get(column, "") for column in REJECTS[1:])))
+        return pl.DataFrame(rows, schema=dict.fromkeys(REJECTS, pl.String), orient="row")
+
+    def duplicates(self) -> pl.DataFrame:
+        """The rows that a mix dropped as duplicates, each beside the row that it kept.
+
+        Raises:
+            UsageError: This is no mix.
+        """
+        return self._ledger("duplicates")
+
+    def contamination(self) -> pl.DataFrame:
+        """Which rows of a mix touch which item of an exam, at what level; what was removed, too.
+
+        Raises:
+            UsageError: This is no mix.
+        """
+        return self._ledger("contamination")
+
+    def _ledger(self, name: str) -> pl.DataFrame:
+        import polars as pl
+
+        file = LEDGERS[name]
+        if file not in self.manifest.named():
+            raise UsageError(
+                f"a {self.manifest.stage} has no ledger of {name}",
+                where=str(self.folder),
+                fix="open a mix: `meadow mix` writes it",
+            )
+        return pl.DataFrame(read_parquet(self.folder / file))
+
+    def why(self, record_id: str, *, mixes: Sequence[Corpus] = ()) -> Why:
+        """What is known of one row: where it comes from, what was done to it, and where it went.
+
+        >>> corpus = meadow.open_corpus("corpus")
+        >>> why = corpus.why(corpus[0]["id"], mixes=[meadow.open_corpus("mix")])
+        >>> why.source, why.places[0].config
+        ('medqa', 'medqa')
+
+        Args:
+            record_id: Its id, or the beginning of it; a row that a ledger calls dropped will do.
+            mixes: Mixes of this corpus (and other folders) to look into.
+
+        Raises:
+            UsageError: No folder knows the id.
+        """
+        from meadow.corpus.why import explain
+
+        return explain([self, *mixes], record_id)
 
     def find(self, record_id: str) -> dict[str, Any] | None:
-        """The row with that id (a unique prefix will do), or None."""
-        import pyarrow.compute as pc
-
-        for table in self.iter_tables():
-            hits = table.filter(pc.starts_with(table["id"], record_id))
-            if hits.num_rows:
-                row: dict[str, Any] = hits.slice(0, 1).to_pylist()[0]
+        """The row with that id (a prefix will do), or None."""
+        for path in self.files():
+            found = read_rows(path, ["id"])["id"].str.starts_with(record_id)
+            if found.any():
+                row: dict[str, Any] = read_rows(path).filter(found).row(0, named=True)
                 return row
         return None
 

@@ -19,12 +19,12 @@ import polars as pl
 
 from meadow.atomic import write_bytes
 from meadow.corpus.commit import commit_folder
+from meadow.corpus.flags import FLAGS, TEXTS
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Manifest, hash_json
 from meadow.corpus.shards import read_parquet
 from meadow.licenses import LICENSES
 from meadow.mix.duplicates import THRESHOLD, find_duplicates
-from meadow.quality.flags import FLAGS, TEXTS
 from meadow.quality.page import render_html, render_markdown
 from meadow.schema import Reason
 from meadow.sources import SOURCES

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import meadow
+from meadow.samples import FOLDER as SAMPLES
 
 HOMES = {"LICENSES": "meadow.licenses", "SOURCES": "meadow.sources"}
 """Constants have no docstring of their own: their module's holds the example."""
@@ -33,6 +34,29 @@ def test_the_example_of_every_public_name_runs(
     text = inspect.getdoc(home) or ""
     example = doctest.DocTestParser().get_doctest(text, {"meadow": meadow}, name, None, 0)
     assert example.examples
+    result = doctest.DocTestRunner(optionflags=FLAGS).run(example)
+    assert result.failed == 0, capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def medqa(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the examples of a corpus' methods run: `corpus` and a `mix` of it."""
+    folder = tmp_path_factory.mktemp("methods")
+    corpus = meadow.build(["medqa"], raw=SAMPLES, out=folder / "corpus")
+    meadow.mix("clean", corpus=corpus, out=folder / "mix")
+    return folder
+
+
+METHODS = [name for name, value in vars(meadow.Corpus).items() if ">>>" in (value.__doc__ or "")]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_example_of_every_method_of_a_corpus_runs(
+    name: str, medqa: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(medqa)
+    text = inspect.getdoc(getattr(meadow.Corpus, name)) or ""
+    example = doctest.DocTestParser().get_doctest(text, {"meadow": meadow}, name, None, 0)
     result = doctest.DocTestRunner(optionflags=FLAGS).run(example)
     assert result.failed == 0, capsys.readouterr().out
 

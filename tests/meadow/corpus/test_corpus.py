@@ -60,6 +60,117 @@ def test_a_corpus_opens_as_what_users_use(whole: Path) -> None:
         corpus.files("mmmlu", "test")
 
 
+def test_a_corpus_is_a_sequence_of_its_rows(whole: Path) -> None:
+    corpus = open_corpus(whole)
+    rows = list(corpus)
+    assert len(corpus) == len(rows) == corpus.rows()
+    assert corpus[0] == rows[0]
+    assert corpus[-1] == rows[-1]
+    assert corpus[25] == rows[25]  # in the second shard
+    assert corpus[18:26].to_dicts() == rows[18:26]
+    assert corpus[::-7].to_dicts() == rows[::-7]
+    assert corpus[5:5].columns == corpus.to_polars().columns
+    assert corpus.head(3).to_dicts() == rows[:3]
+    with pytest.raises(IndexError):
+        corpus[len(corpus)]
+
+
+def test_a_sample_does_not_depend_on_what_stands_beside_it(whole: Path) -> None:
+    corpus = open_corpus(whole)
+    drawn = corpus.sample(4, seed=3, source="mmmlu")
+    assert drawn["source"].unique().to_list() == ["mmmlu"]
+    assert drawn["id"].to_list() == corpus.sample(4, seed=3, source=["mmmlu"])["id"].to_list()
+    assert drawn["id"].to_list() != corpus.sample(4, seed=4, source="mmmlu")["id"].to_list()
+    shown = run_meadow("show", whole, "--source", "mmmlu", "-n", "4", "--seed", "3", "--json").out
+    assert [row["id"] for row in json.loads(shown)["rows"]] == drawn["id"].to_list()
+    with pytest.raises(UsageError, match="no source 'medqa'"):
+        corpus.sample(source="medqa")
+
+
+def test_a_filter_takes_columns_and_flags(whole: Path) -> None:
+    corpus = open_corpus(whole)
+    rows = list(corpus)
+    few = corpus.filter(source="mmmlu", subset="anatomy", columns=["id", "subset"])
+    assert few.columns == ["id", "subset"]
+    assert few["id"].to_list() == [r["id"] for r in rows if r["subset"] == "anatomy"]
+    both = corpus.filter(task=["classification", "multiple_choice"], licence="mit")
+    assert both.height == sum(r["license"] == "mit" for r in rows)
+    short = corpus.filter(flag="short_answer")
+    assert set(short["task"]) <= {"open_qa", "dialogue", "instruction", "summarization"}
+    for wrong in ({"flag": "shrot"}, {"columns": ["idd"]}):
+        with pytest.raises(UsageError):
+            corpus.filter(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_scan_reads_what_a_query_needs(whole: Path) -> None:
+    corpus = open_corpus(whole)
+    assert corpus.scan().select("id").collect()["id"].to_list() == [row["id"] for row in corpus]
+    assert corpus.to_polars(columns=["id", "output"]).columns == ["id", "output"]
+
+
+def test_datasets_one_split_and_streaming(whole: Path) -> None:
+    corpus = open_corpus(whole)
+    ids = corpus.to_polars("mmmlu")["id"].to_list()
+    assert corpus.to_datasets("mmmlu", "train")["id"][:] == ids
+    assert [row["id"] for row in corpus.to_datasets("mmmlu", "train", streaming=True)] == ids
+    assert list(corpus.to_datasets("mmmlu", streaming=True)) == ["train"]
+    for wrong in (("medqa", None), ("mmmlu", "test")):
+        with pytest.raises(UsageError, match="in this corpus"):
+            corpus.to_datasets(*wrong)
+
+
+def test_json_lines_hold_every_row(whole: Path, tmp_path: Path) -> None:
+    corpus = open_corpus(whole)
+    assert corpus.to_jsonl(tmp_path / "x" / "rows.jsonl", "mmmlu") == corpus.rows("mmmlu")
+    read = [json.loads(line) for line in (tmp_path / "x" / "rows.jsonl").open(encoding="utf-8")]
+    assert [row["id"] for row in read] == corpus.to_polars("mmmlu")["id"].to_list()
+    assert isinstance(read[0]["meta"], dict)
+
+
+def test_the_rejects_are_the_counted_ones(whole: Path) -> None:
+    corpus = open_corpus(whole)
+    counted = {n: sum(e.rejected.values()) for n, e in corpus.manifest.sources.items()}
+    found = corpus.rejects()
+    assert dict(found["source"].value_counts().iter_rows()) == {
+        k: v for k, v in counted.items() if v
+    }
+    assert corpus.rejects("mmmlu").height == counted["mmmlu"]
+    with pytest.raises(UsageError, match="no ledger of duplicates"):
+        corpus.duplicates()
+
+
+def test_why_a_row_is_here_and_another_is_gone(tmp_path: Path) -> None:
+    out = tmp_path / "c"
+    run_meadow("build", "--raw", FOLDER, "--only", "medquad,mediqa", "--out", out)
+    mixed = tmp_path / "m"
+    ran = run_meadow("mix", "full", "--corpus", out, "--accept-licence", "mediqa", "--out", mixed)
+    assert ran.code == 0, ran.err
+    corpus, mix = open_corpus(out), open_corpus(mixed)
+    pair = mix.duplicates().row(0, named=True)
+    gone = corpus.why(pair["dropped_id"], mixes=[mix])
+    assert [place.folder for place in gone.places] == [str(out)]
+    assert [(twin.id, twin.dropped) for twin in gone.twins] == [(pair["kept_id"], False)]
+    kept = corpus.why(pair["kept_id"][:12], mixes=[mix])
+    assert {place.folder for place in kept.places} == {str(out), str(mixed)}
+    assert pair["dropped_id"] in {twin.id for twin in kept.twins if twin.dropped}
+    row = corpus.find(pair["kept_id"])
+    assert row is not None
+    assert (kept.source, kept.license, kept.url) == (row["source"], row["license"], row["url"])
+    assert kept.repairs == tuple(json.loads(row["meta"]).get("repairs", ()))
+    assert {path for path, _ in kept.inputs} == {
+        item.path for item in corpus.manifest.sources[kept.source].inputs
+    }
+    only_known_by_the_ledger = mix.why(pair["dropped_id"])
+    assert only_known_by_the_ledger.places == ()
+    assert "went for" in str(only_known_by_the_ledger)
+    words = ("show", out, "--id", pair["kept_id"], "--why", "--mix", mixed)
+    assert "stands for" in run_meadow(*words).out
+    assert json.loads(run_meadow(*words, "--json").out)["id"] == pair["kept_id"]
+    with pytest.raises(UsageError, match="no row whose id begins with"):
+        corpus.why("nothing")
+    assert run_meadow("show", out, "--why").code == 2
+
+
 def test_a_shard_has_what_the_hub_and_a_browser_need(whole: Path) -> None:
     path = open_corpus(whole).files("mmmlu")[0]
     metadata = pq.read_metadata(path)

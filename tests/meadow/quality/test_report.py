@@ -21,9 +21,9 @@ from support.page_corpora import (
 
 from meadow.api import open_corpus
 from meadow.cli.app import cli
+from meadow.corpus.flags import FLAGS
 from meadow.corpus.manifest import Step, read_manifest
 from meadow.errors import UsageError
-from meadow.quality.flags import FLAGS
 from meadow.quality.page import render_html, render_markdown
 from meadow.quality.report import build_report, write_report
 from meadow.schema import Record, Task, make_record

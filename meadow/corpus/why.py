@@ -1,0 +1,223 @@
+"""What is known of one row: upstream, repairs, licence, duplicates, exams, and where it stands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from meadow.corpus.flags import FLAGS
+from meadow.errors import UsageError
+from meadow.licenses import LICENSES
+
+if TYPE_CHECKING:
+    from meadow.corpus.folder import Corpus
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row stands: a folder, its config, its split, and how often (a mix may repeat it)."""
+
+    folder: str
+    config: str
+    split: str
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A verified pair of duplicates in the ledger of a mix; the other row."""
+
+    folder: str
+    id: str
+    source: str
+    kind: str
+    jaccard: float
+    dropped: bool
+    """Whether the other row went, and this one stands for it; else this one went."""
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """An item of an exam that the row was judged against, in the ledger of a mix."""
+
+    folder: str
+    exam: str
+    item_id: str
+    level: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """What is known of one row.
+
+    Args:
+        id: Its id.
+        source: Its source; "" for a dropped row of which only a ledger knows.
+        subset, source_id, url: Where upstream has it.
+        license: The key of its licence, and its name.
+        redistribute: yes, no or unknown.
+        authors: Those whom the licence asks to name.
+        inputs: The raw files that its source was read from, with their SHA-256.
+        rephrased_by: The model that rewrote it, or None.
+        repairs: What was repaired in it.
+        removed: The greetings and farewells that were removed, by form.
+        flags: The quality flags that it raises.
+        places: Where it stands.
+        twins: The pairs of duplicates that it is in.
+        exams: The items of exams that it touches.
+    """
+
+    id: str
+    source: str
+    subset: str | None
+    source_id: str | None
+    url: str | None
+    license: str
+    redistribute: str
+    authors: tuple[str, ...]
+    inputs: tuple[tuple[str, str], ...]
+    rephrased_by: str | None
+    repairs: tuple[str, ...]
+    removed: dict[str, list[str]]
+    flags: tuple[str, ...]
+    places: tuple[Place, ...]
+    twins: tuple[Twin, ...]
+    exams: tuple[Touch, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON value."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [f"{self.source} {self.id}".strip()]
+
+        def tell(name: str, values: Sequence[str]) -> None:
+            lines.extend(f"{name if n == 0 else '':<12}{v}" for n, v in enumerate(values))
+
+        where = filter(None, (self.subset, self.source_id, self.url))
+        tell("upstream", [" · ".join(where) or "only a ledger knows this row"])
+        tell("raw files", [f"{path}  sha256 {sha256[:16]}…" for path, sha256 in self.inputs])
+        if self.license:
+            tell("licence", [f"{self.license} (redistribution: {self.redistribute})"])
+        tell("authors", self.authors)
+        tell("rewritten", [f"by {self.rephrased_by}"] if self.rephrased_by else [])
+        tell("repairs", [", ".join(self.repairs)] if self.repairs else [])
+        tell("removed", [f"{form}: {t}" for form, texts in self.removed.items() for t in texts])
+        tell("flags", [", ".join(self.flags)] if self.flags else [])
+        tell("stands in", [
+            f"{place.folder}: {place.config}, {place.split}"
+            + (f", {place.times} times" if place.times > 1 else "")
+            for place in self.places
+        ] or ["none of these folders"])  # fmt: skip
+        tell("duplicates", [
+            f"{'stands for' if twin.dropped else 'went for'} {twin.source} {twin.id} "
+            f"({twin.kind}, Jaccard {twin.jaccard:.2f}) in {twin.folder}"
+            for twin in self.twins
+        ])  # fmt: skip
+        tell("exams", [
+            f"{touch.exam} {touch.item_id}: {touch.level} ({touch.score:.2f}) in {touch.folder}"
+            for touch in self.exams
+        ])  # fmt: skip
+        return "\n".join(lines)
+
+
+def explain(folders: Sequence[Corpus], record_id: str) -> Why:
+    """What these folders know of a row; see `Corpus.why`."""
+    twins = [twin for corpus in folders for twin in _twins(corpus, record_id)]
+    row = next((row for corpus in folders if (row := corpus.find(record_id)) is not None), None)
+    if row is None and not twins:
+        raise UsageError(
+            f"no row whose id begins with {record_id!r}, in a shard or in a ledger of duplicates",
+            where=", ".join(str(corpus.folder) for corpus in folders),
+            fix="`meadow show DIR` shows some ids",
+        )
+    if row is None:
+        row_id, told = twins[0][0], {}
+    else:
+        row_id, told = row["id"], json.loads(row["meta"])
+    row = row or {}
+    license = LICENSES.get(row.get("license", ""))
+    return Why(
+        id=row_id,
+        source=row.get("source", ""),
+        subset=row.get("subset"),
+        source_id=row.get("source_id"),
+        url=row.get("url"),
+        license=row.get("license", ""),
+        redistribute=str(license.redistribute) if license else "unknown",
+        authors=tuple(
+            f"{each['role']}: {each['name']} {each['url'] or ''}".rstrip()
+            for each in row.get("authors") or ()
+        ),
+        inputs=next(filter(None, (_inputs(c, row.get("source", "")) for c in folders)), ()),
+        rephrased_by=row.get("rephrased_by"),
+        repairs=tuple(told.get("repairs", ())),
+        removed=told.get("removed", {}),
+        flags=_flags(row),
+        places=tuple(place for corpus in folders for place in _places(corpus, row_id)),
+        twins=tuple(twin for mine, twin in twins if mine == row_id),
+        exams=tuple(touch for corpus in folders for touch in _touches(corpus, row_id)),
+    )
+
+
+def _inputs(corpus: Corpus, source: str) -> tuple[tuple[str, str], ...]:
+    entry = corpus.manifest.sources.get(source)
+    return tuple((item.path, item.sha256) for item in entry.inputs) if entry else ()
+
+
+def _flags(row: dict[str, Any]) -> tuple[str, ...]:
+    import polars as pl
+
+    from meadow.schema import arrow_schema
+
+    if not row:
+        return ()
+    import pyarrow as pa
+
+    schema = arrow_schema()
+    frame = pl.DataFrame(pa.Table.from_pylist([{n: row[n] for n in schema.names}], schema))
+    return tuple(flag.name for flag in FLAGS if frame.select(flag.raised()).item())
+
+
+def _places(corpus: Corpus, row_id: str) -> list[Place]:
+    found = []
+    for config, splits in corpus.manifest.splits().items():
+        for split in splits:
+            times = sum(
+                table["id"].to_pylist().count(row_id)
+                for table in corpus.iter_tables(config, split, ["id"])
+            )
+            if times:
+                found.append(Place(str(corpus.folder), config, split, times))
+    return found
+
+
+def _twins(corpus: Corpus, record_id: str) -> list[tuple[str, Twin]]:
+    """(this row's id, the pair) of each pair with a row whose id begins so."""
+    import polars as pl
+
+    if corpus.manifest.stage != "mix":
+        return []
+    pairs = corpus.duplicates()
+    found = []
+    for mine, other in (("kept", "dropped"), ("dropped", "kept")):
+        for pair in pairs.filter(pl.col(f"{mine}_id").str.starts_with(record_id)).iter_rows(
+            named=True
+        ):
+            twin = Twin(str(corpus.folder), pair[f"{other}_id"], pair[f"{other}_source"],
+                        pair["kind"], pair["jaccard"], other == "dropped")  # fmt: skip
+            found.append((pair[f"{mine}_id"], twin))
+    return found
+
+
+def _touches(corpus: Corpus, row_id: str) -> list[Touch]:
+    import polars as pl
+
+    if corpus.manifest.stage != "mix":
+        return []
+    found = corpus.contamination().filter(pl.col("row_id") == row_id, pl.col("level") != "none")
+    names = ("exam", "item_id", "level", "score")
+    return [Touch(str(corpus.folder), *each) for each in found.select(names).iter_rows()]
