@@ -12,7 +12,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from json import encoder
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -189,8 +189,7 @@ class Author(NamedTuple):
     role: str = "author"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One instruction example with its provenance.
 
     >>> from meadow.schema import from_row, make_record
@@ -237,12 +236,12 @@ class Record:
         meta = json.loads(self.meta)
         if found:
             meta["repairs"] = list(found)
-        return replace(
-            self, instruction=instruction, input=input, output=output, meta=dump_meta(meta)
+        return self._replace(
+            instruction=instruction, input=input, output=output, meta=dump_meta(meta)
         )
 
 
-COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Record))
+COLUMNS: tuple[str, ...] = Record._fields
 
 
 def make_record(

@@ -21,7 +21,6 @@ from meadow.cards.card import split_warning
 from meadow.corpus.commit import STAGING, claim, commit_folder, holds, open_staging
 from meadow.corpus.manifest import Manifest, SourceEntry, hash_json, library_versions
 from meadow.errors import FileError
-from meadow.exams.errata import described
 from meadow.schema import Reason
 from meadow.source import Input, Options, OriginName
 
@@ -57,6 +56,11 @@ class BuildSettings:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the manifest."""
+        errata = {}
+        if self.errata:
+            from meadow.exams.errata import described
+
+            errata = {"errata": described(self.errata)}
         return {
             "recipe": self.recipe,
             **({"own_recipe": True} if self.own_recipe else {}),
@@ -66,7 +70,7 @@ class BuildSettings:
             "limit": self.limit,
             "excluded_ids": hash_json(sorted(self.exclude)) if self.exclude else None,
             **({"excluded": len(self.exclude)} if self.exclude else {}),
-            **({"errata": described(self.errata)} if self.errata else {}),
+            **errata,
         }
 
 

@@ -18,7 +18,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
 
-from meadow.build.ray import AUTO, RAY, run_on_ray
 from meadow.errors import ExitCode, MeadowError, UsageError
 
 Task = TypeVar("Task")
@@ -35,7 +34,7 @@ def check_engine(name: str) -> str:
         UsageError: It is none of them.
     """
     host, colon, port = name.removeprefix(RAY_PREFIX).rpartition(":")
-    if name in (LOCAL, RAY, AUTO) or (
+    if name in (LOCAL, "ray", "ray://auto") or (
         name.startswith(RAY_PREFIX) and host and colon and port.isdigit()
     ):
         return name
@@ -73,6 +72,8 @@ def run_tasks(
     """
     if check_engine(engine) != LOCAL:
         if tasks:
+            from meadow.build.ray import run_on_ray
+
             yield from run_on_ray(function, tasks, workers, engine, touches, progress)
         return
     if workers <= 1 or len(tasks) <= 1:

@@ -16,7 +16,6 @@ from meadow.build.build import BuildSettings
 from meadow.config import Config, did_you_mean
 from meadow.corpus.manifest import Manifest
 from meadow.errors import FileError, UsageError
-from meadow.exams.errata import read_errata, row_faults
 from meadow.net.stores import fetch, is_remote
 from meadow.schema import Style
 from meadow.source import File, Input, Options, Origin, OriginName, Source
@@ -175,13 +174,18 @@ def plan_build(
         images=images or "refuse",
         note_types=dict(outline.note_types) if outline else {},
     )
+    faults: Iterable[str] = ()
+    if errata:
+        from meadow.exams.errata import read_errata, row_faults
+
+        faults = row_faults(read_errata(errata))
     settings = BuildSettings(
         sources=tuple(names),
         options=options,
         origins=origins,
         limit=limit,
         exclude=config.excluded_ids(),
-        errata=frozenset(row_faults(read_errata(errata))),
+        errata=frozenset(faults),
         recipe=outline.name if outline else None,
         own_recipe=bool(outline and outline.is_own),
         files=tuple(

@@ -33,8 +33,6 @@ from meadow.errors import FileError, MeadowError, NetworkError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-RAY = "ray"
-AUTO = "ray://auto"
 RETRIES = 3
 """How often a task is begun anew after its worker was lost."""
 
@@ -139,9 +137,9 @@ def _connected(
     if ray.is_initialized():
         yield
         return
-    address = engine if engine != RAY else os.environ.get("RAY_ADDRESS") or "local"
+    address = os.environ.get("RAY_ADDRESS") or "local" if engine == "ray" else engine
     options: dict[str, Any] = {
-        "address": "auto" if engine == AUTO else address,
+        "address": "auto" if engine == "ray://auto" else address,
         "logging_level": logging.ERROR,
         "log_to_driver": False,
     }

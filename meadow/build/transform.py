@@ -15,8 +15,8 @@ from itertools import accumulate, chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from meadow.exams.errata import row_fault
 from meadow.schema import (
+    COLUMNS,
     Fact,
     Raw,
     Reason,
@@ -151,10 +151,11 @@ def _check(record: Record, where: str, rules: Rules) -> Record | Reject:
         {record.id, record.source_id, record.url, f"{record.source}:{record.source_id}"}
     ):
         return Reject(where, Reason.EXCLUDED, "named in exclude_ids.txt", record.id)
-    if rules.errata and (
-        fault := row_fault(record.input or record.instruction, record.output, rules.errata)
-    ):
-        return Reject(where, Reason.ERRATUM, f"a known error: {fault}", record.id)
+    if rules.errata:
+        from meadow.exams.errata import row_fault
+
+        if fault := row_fault(record.input or record.instruction, record.output, rules.errata):
+            return Reject(where, Reason.ERRATUM, f"a known error: {fault}", record.id)
     return record
 
 
@@ -164,19 +165,18 @@ def to_arrow(records: Sequence[Record], places: Sequence[str]) -> pa.RecordBatch
     import pyarrow as pa
 
     schema = row_schema()
-    names = [name for name in schema.names if name not in ("authors", "_where")]
-    texts = {name: list(map(attrgetter(name), records)) for name in names} | {"_where": places}
-    columns = dict(zip(texts, _text_columns(texts), strict=True))
-    # as one struct of columns: a list of dictionaries takes either library far longer
-    lists = [record.authors for record in records]
-    authors = list(chain.from_iterable(lists))
     kind = schema.field("authors").type
+    texts: dict[str, Sequence[Any]] = dict(zip(COLUMNS, zip(*records, strict=True)))  # noqa: B905
+    texts = {name: texts.get(name, ()) for name in COLUMNS} | {"_where": places}
+    # as one struct of columns: a list of dictionaries takes either library far longer
+    lists = texts.pop("authors")
+    offsets = pl.Series([0, *accumulate(map(len, lists))], dtype=pl.Int32).to_arrow()
+    authors = list(chain.from_iterable(lists))
     fields = list(kind.value_type)
     values = {field.name: list(map(attrgetter(field.name), authors)) for field in fields}
-    offsets = pl.Series([0, *accumulate(map(len, lists))], dtype=pl.Int32).to_arrow()
-    columns["authors"] = pa.ListArray.from_arrays(
-        offsets, pa.StructArray.from_arrays(_text_columns(values), fields=fields), type=kind
-    )
+    struct = pa.StructArray.from_arrays(_text_columns(values), fields=fields)
+    columns = dict(zip(texts, _text_columns(texts), strict=True))
+    columns["authors"] = pa.ListArray.from_arrays(offsets, struct, type=kind)
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 

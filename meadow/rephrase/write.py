@@ -172,8 +172,7 @@ def rewritten_record(outcome: Outcome, job: Job) -> Record:
         "request_sha256": outcome.key,
         "finish_reason": answer.finish_reason,
     }
-    return replace(
-        record,
+    return record._replace(
         # a cloze or a prompt is a question now; one that was one keeps the words of its style
         instruction=record.instruction
         if record.instruction in asked_with.values()

@@ -1,4 +1,4 @@
-"""Every source, listed: one file each, and one line here.
+"""Every source, listed: one file each, and two lines here.
 
 >>> meadow.SOURCES["medqa"].license
 'mit'
@@ -6,39 +6,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from meadow.source import Source
-from meadow.sources.alpaca import SOURCE as ALPACA
-from meadow.sources.anki.source import SOURCE as ANKI
-from meadow.sources.chatdoctor import SOURCE as CHATDOCTOR
-from meadow.sources.cord19 import SOURCE as CORD19
-from meadow.sources.health_advice import SOURCE as HEALTH_ADVICE
-from meadow.sources.mediqa import SOURCE as MEDIQA
-from meadow.sources.mediqa_qa import SOURCE as MEDIQA_QA
-from meadow.sources.medqa import SOURCE as MEDQA
-from meadow.sources.medquad import SOURCE as MEDQUAD
-from meadow.sources.mmmlu import SOURCE as MMMLU
-from meadow.sources.openassistant import SOURCE as OPENASSISTANT
-from meadow.sources.pubmed_causal import SOURCE as PUBMED_CAUSAL
-from meadow.sources.stack_exchange.source import SOURCE as STACK_EXCHANGE
-from meadow.sources.wikidoc.patients import SOURCE as WIKIDOC_PATIENT_INFORMATION
-from meadow.sources.wikidoc.textbook import SOURCE as WIKIDOC
 
-_LISTED = (
-    ALPACA,
-    ANKI,
-    CHATDOCTOR,
-    CORD19,
-    HEALTH_ADVICE,
-    MEDIQA,
-    MEDIQA_QA,
-    MEDQA,
-    MEDQUAD,
-    MMMLU,
-    OPENASSISTANT,
-    PUBMED_CAUSAL,
-    STACK_EXCHANGE,
-    WIKIDOC,
-    WIKIDOC_PATIENT_INFORMATION,
+
+class _Sources(Mapping[str, Source]):
+    """Name -> source; a source is imported when it is asked for, since a build takes but few."""
+
+    def __getitem__(self, name: str) -> Source:
+        if name == "alpaca":
+            from meadow.sources.alpaca import SOURCE
+        elif name == "anki":
+            from meadow.sources.anki.source import SOURCE
+        elif name == "chatdoctor":
+            from meadow.sources.chatdoctor import SOURCE
+        elif name == "cord19":
+            from meadow.sources.cord19 import SOURCE
+        elif name == "health_advice":
+            from meadow.sources.health_advice import SOURCE
+        elif name == "mediqa":
+            from meadow.sources.mediqa import SOURCE
+        elif name == "mediqa_qa":
+            from meadow.sources.mediqa_qa import SOURCE
+        elif name == "medqa":
+            from meadow.sources.medqa import SOURCE
+        elif name == "medquad":
+            from meadow.sources.medquad import SOURCE
+        elif name == "mmmlu":
+            from meadow.sources.mmmlu import SOURCE
+        elif name == "openassistant":
+            from meadow.sources.openassistant import SOURCE
+        elif name == "pubmed_causal":
+            from meadow.sources.pubmed_causal import SOURCE
+        elif name == "stack_exchange":
+            from meadow.sources.stack_exchange.source import SOURCE
+        elif name == "wikidoc":
+            from meadow.sources.wikidoc.textbook import SOURCE
+        elif name == "wikidoc_patient_information":
+            from meadow.sources.wikidoc.patients import SOURCE
+        else:
+            raise KeyError(name)
+        return SOURCE
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_NAMES)
+
+    def __len__(self) -> int:
+        return len(_NAMES)
+
+
+_NAMES = (
+    *("alpaca", "anki", "chatdoctor", "cord19", "health_advice", "mediqa", "mediqa_qa", "medqa"),
+    *("medquad", "mmmlu", "openassistant", "pubmed_causal", "stack_exchange", "wikidoc"),
+    "wikidoc_patient_information",
 )
-
-SOURCES: dict[str, Source] = {source.name: source for source in _LISTED}
+SOURCES: Mapping[str, Source] = _Sources()

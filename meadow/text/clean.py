@@ -13,7 +13,6 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache, partial
 from html.entities import html5
 from typing import Any, Protocol
@@ -29,7 +28,6 @@ from meadow.schema import (
     printable,
     split_turns,
 )
-from meadow.text.greetings import strip_greetings
 from meadow.text.language import is_foreign
 from meadow.text.privacy import scrub, suspects
 from meadow.text.render import normalise_characters, normalise_whitespace, tag_pattern
@@ -182,6 +180,8 @@ class _Draft:
         _repair(texts, repairs, "normalised_characters", normalise_characters)
         _repair(texts, repairs, "normalised_whitespace", normalise_whitespace)
         if self.traits.greetings:
+            from meadow.text.greetings import strip_greetings
+
             for index in (1, 2):
                 texts[index], removed = strip_greetings(texts[index])
                 for form, sentence in removed:
@@ -377,7 +377,7 @@ def _note(record: Record, found: Mapping[str, Any]) -> Record:
     meta |= {name: value for name, value in found.items() if value and name != "flags"}
     if flags := dict.fromkeys((*meta.get("flags", ()), *found["flags"])):
         meta["flags"] = list(flags)
-    return replace(record, meta=dump_meta(meta))
+    return record._replace(meta=dump_meta(meta))
 
 
 def _reject(record: Record, reason: Reason, detail: str) -> Reject:

@@ -28,14 +28,18 @@ _SHARE_OF_ENGLISH = 0.12
 _MOST_ENGLISH = 0.001
 _OTHER_SCRIPT = re.compile(r"[^\W\d_\u0000-\u024f]")
 _WORD = re.compile(r"[^\W\d_]+")
-_NO_LETTERS = "".join(chr(code) if chr(code).isalpha() else " " for code in range(128))
-"""What `_WORD` leaves out of ASCII."""
+_FUNCTION_BYTES = frozenset(map(str.encode, _FUNCTION_WORDS))
+_LOWERED = bytes(c if c > 127 or chr(c).isalpha() else 32 for c in bytes(range(256)).lower())
+"""ASCII as small letters and spaces; what is beyond stays."""
 _NOISE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|\$[^$]{1,500}\$", re.DOTALL)
 
 
 def is_foreign(text: str) -> bool:
     """Whether a text is long enough to be decided and certainly not English."""
-    words = _words(text[:FIRST_LOOK])
+    start = _without_noise(text[:FIRST_LOOK])
+    if _is_plain_english(start):
+        return False
+    words = _WORD.findall(start)
     if len(words) >= _ENOUGH_WORDS and _looks_english(words):
         return False
     words = _words(text[:MAX_CHARACTERS])
@@ -62,12 +66,26 @@ def language_of(text: str) -> str | None:
     return str(_identifier().classify(" ".join(words))[0]) if is_foreign(text) else "en"
 
 
+def _is_plain_english(text: str) -> bool:
+    """Whether a text surely has words enough and looks English; told from its bytes, for less.
+
+    A character beyond ASCII counts as a letter here. It may part two words or be none at all, so
+    that there is at most one word more, or one less, for each of them.
+    """
+    data = text.encode("utf-8", "surrogatepass")
+    words, beyond = data.translate(_LOWERED).split(), len(data) - len(text)
+    known = sum(map(_FUNCTION_BYTES.__contains__, words))
+    return len(words) - beyond >= _ENOUGH_WORDS and (
+        known >= _SHARE_OF_ENGLISH * (len(words) + beyond)
+    )
+
+
 def _words(text: str) -> list[str]:
-    if "`" in text or "$" in text or "://" in text:
-        text = _NOISE.sub(" ", text)
-    if text.isascii():
-        return text.translate(_NO_LETTERS).split()
-    return _WORD.findall(text)
+    return _WORD.findall(_without_noise(text))
+
+
+def _without_noise(text: str) -> str:
+    return _NOISE.sub(" ", text) if "`" in text or "$" in text or "://" in text else text
 
 
 def _looks_english(words: list[str]) -> bool:

@@ -106,6 +106,6 @@ def test_the_types_are_those_that_mypy_sees(tmp_path: Path, root: Path) -> None:
     assert [text for text in revealed if text] == [
         '"meadow.corpus.folder.Corpus"',
         '"meadow.corpus.folder.Corpus"',
-        '"dict[str, meadow.source.Source]"',
+        '"typing.Mapping[str, meadow.source.Source]"',
     ], ran.stdout
     assert 'Argument "corpus" to "mix" has incompatible type "int"' in ran.stdout

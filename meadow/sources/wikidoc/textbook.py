@@ -9,7 +9,6 @@ model. The answer is the section's own text, never a model's.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -111,7 +110,7 @@ def convert_published(raw: Raw, options: Options) -> Iterator[Record | Reject]:
     """A row of the 2023 release, which names no page: the wiki itself has to be the attribution."""
     for item in _published(raw, options):
         if isinstance(item, Record):
-            yield replace(item, url=HOMEPAGE, authors=(Author(CONTRIBUTORS, HOMEPAGE, "author"),))
+            yield item._replace(url=HOMEPAGE, authors=(Author(CONTRIBUTORS, HOMEPAGE, "author"),))
         elif not isinstance(item, Fact):
             yield item
 

@@ -8,7 +8,7 @@ import pytest
 from meadow.build.worker import SourceTask, task_key
 from meadow.corpus.manifest import library_versions
 from meadow.source import Options, OriginName
-from meadow.sources import SOURCES
+from meadow.sources import SOURCES, medqa
 
 
 def key(name: str) -> str:
@@ -19,7 +19,7 @@ def key(name: str) -> str:
 def test_a_new_version_of_a_source_builds_it_alone_again(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {name: key(name) for name in ("medqa", "alpaca")}
     changed = replace(SOURCES["medqa"], version=SOURCES["medqa"].version + 1)
-    monkeypatch.setitem(SOURCES, "medqa", changed)
+    monkeypatch.setattr(medqa, "SOURCE", changed)
     assert key("medqa") != before["medqa"]
     assert key("alpaca") == before["alpaca"]
 

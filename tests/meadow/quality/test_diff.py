@@ -26,8 +26,8 @@ def test_added_removed_changed_renamed(tmp_path: Path) -> None:
     after = [
         before[0],
         before[1].with_text(instruction="Other.", input=before[1].input, output="new"),
-        replace(before[2], license="cc0-1.0"),
-        replace(before[3], id="f" * 32),
+        before[2]._replace(license="cc0-1.0"),
+        before[3]._replace(id="f" * 32),
         record("medqa", 77, "an added answer"),
         *[record("medquad", n, f"more {n}") for n in range(2)],
     ]
