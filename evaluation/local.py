@@ -19,6 +19,7 @@ from evaluation.trie import Group, Score, cut_left, encode
 from meadow.atomic import sha256_file
 from meadow.corpus.manifest import hash_json
 from meadow.errors import FileError
+from meadow.models.architecture import check_tokens, longest_input
 from meadow.models.frames import tokenize
 from meadow.models.loading import (
     Checkpoint,
@@ -120,6 +121,7 @@ class LocalBackend(Prompter):
     def plan(self, units: Sequence[Unit], *, cut_left: bool) -> Batches:
         """Tokenise everything, choose the scorer, cut batches."""
         groups = _groups(self.tokenizer, units, self.limit if cut_left else None)
+        check_tokens(self.tokenizer, self.model, (t for g in groups for s in g for t in s.tokens))
         with _evaluating(self.model):
             if self.method == "auto":
                 scorer = choose(self.model, groups, budget=self.budget)
@@ -157,6 +159,7 @@ class LocalBackend(Prompter):
         ends = self._ends(sampling.stop)
         pad = self.tokenizer.pad_token_id
         pad = int(next(iter(ends), 0) if pad is None else pad)
+        check_tokens(self.tokenizer, self.model, (pad, *(token for row in ids for token in row)))
         rows = [torch.tensor(row) for row in ids]
         batch = pad_sequence(rows, True, pad, padding_side="left")
         mask = pad_sequence([torch.ones_like(row) for row in rows], True, padding_side="left")
@@ -230,11 +233,8 @@ def _groups(tokenizer: Any, units: Sequence[Unit], limit: int | None) -> list[Gr
 
 def context_length(config: Any, tokenizer: Any) -> int:
     """The longest input: from the configuration, else the tokenizer, else 2,048."""
-    config = config.get_text_config()
-    for name in ("n_positions", "max_position_embeddings", "n_ctx"):
-        value = getattr(config, name, None)
-        if isinstance(value, int) and value > 0:
-            return value
+    if found := longest_input(config):
+        return found
     value = getattr(tokenizer, "model_max_length", None)
     return value if isinstance(value, int) and value < UNLIMITED else DEFAULT_CONTEXT
 

@@ -21,7 +21,8 @@ class MicroBatchTensors(TypedDict, total=False):
     Keys:
         input_ids: int64 (rows, tokens).
         labels: int64 (rows, tokens); -100 where nothing is learned. Not shifted.
-        position_ids: Packed only: restarts at each example; the model sees the borders there.
+        position_ids: Restart at each packed example, and begin behind padding on the left, for
+            models that take them: those whose positions are absolute know neither otherwise.
         attention_mask: Padded only. A packed row must not have one: with it, the borders are lost.
         source_ids: int64 (rows, tokens): the index of the example's source.
         weight: float64 scalar: what the summed loss of this micro-batch is multiplied with, so that
@@ -82,6 +83,7 @@ def pad_rows(
         "input_ids": input_ids,
         "labels": labels,
         "attention_mask": attention_mask,
+        "position_ids": (attention_mask.cumsum(dim=1) - 1).clamp(min=0),
         "source_ids": source_ids,
     }
 
@@ -95,16 +97,25 @@ class PlannedBatches(Dataset[MicroBatchTensors]):
         batch: The recipe's `[batch]`.
         pad: The token that fills; in packed layouts only for rows without an example.
         left: Whether padding stands on the left.
+        positions: Whether the model takes position ids.
     """
 
     def __init__(
-        self, rows: TokenRows, plan: Plan, batch: Batch, *, pad: int, left: bool = False
+        self,
+        rows: TokenRows,
+        plan: Plan,
+        batch: Batch,
+        *,
+        pad: int,
+        left: bool = False,
+        positions: bool = True,
     ) -> None:
         self.rows = rows
         self.plan = plan
         self.batch = batch
         self.pad = pad
         self.left = left
+        self.positions = positions
 
     def __len__(self) -> int:
         return len(self.plan.steps) * self.plan.micro_batches
@@ -117,6 +128,8 @@ class PlannedBatches(Dataset[MicroBatchTensors]):
             made = pack_row(self.rows, examples, self.pad)
         else:
             made = pad_rows(self.rows, examples, self.pad, left=self.left)
+            if not self.positions:
+                del made["position_ids"]
         made["weight"] = torch.tensor(self.weight(step, examples), dtype=torch.float64)
         return made
 
@@ -142,6 +155,14 @@ def only_item(items: list[MicroBatchTensors]) -> MicroBatchTensors:
 
 
 # The loss of a micro-batch, token by token: one function for every launcher and every check.
+
+LOGITS = 2**27
+"""The most logits that are held at once: with float32 copy and gradient about 1.3 GB."""
+
+
+def logits_at_once(vocabulary: int) -> int:
+    """Tokens whose logits are held at once."""
+    return max(1, LOGITS // vocabulary)
 
 
 @dataclass(frozen=True, slots=True)

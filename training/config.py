@@ -29,16 +29,20 @@ ALL_LINEAR: Literal["all-linear"] = "all-linear"
 
 
 class Dimensions(Settings):
-    """The sizes of a decoder-only model, under the names of its Hugging Face configuration."""
+    """The sizes of a decoder-only model, under the names of its Hugging Face configuration.
 
-    model_type: Literal["llama", "qwen2", "qwen3", "mistral"] = "llama"
+    `other` holds what only this family has: experts, a sliding window, names of its own.
+    """
+
+    model_type: str = "llama"
     vocab_size: int = Field(gt=0)
     hidden_size: int = Field(gt=0)
-    intermediate_size: int = Field(gt=0)
+    intermediate_size: int | None = None
     num_hidden_layers: int = Field(gt=0)
     num_attention_heads: int = Field(gt=0)
-    num_key_value_heads: int = Field(gt=0)
+    num_key_value_heads: int | None = None
     head_dim: int | None = None
+    other: dict[str, Any] = Field(default_factory=dict)
     max_position_embeddings: int = Field(gt=0)
     tie_word_embeddings: bool = False
     rope_theta: float = 10000.0
@@ -186,6 +190,8 @@ class Run(Settings):
     Args:
         seed: Of the order, the dropout and the new weights.
         mixed_precision: Autocast of the forward pass.
+        attention: "auto": FlashAttention where it is installed, else sdpa, or eager for a family
+            that has no other; "flex" is torch's flex_attention, for GPUs.
         activation_checkpointing: Recompute activations in the backward pass.
         fsdp: Shard weights, gradients and optimizer over the devices (FSDP2); full fine-tuning.
         save_steps: A checkpoint every so many steps; 0: only the final model.
@@ -197,6 +203,7 @@ class Run(Settings):
 
     seed: int = 0
     mixed_precision: Literal["no", "bfloat16", "float16"] = "no"
+    attention: Literal["auto", "flash", "flex", "sdpa", "eager"] = "auto"
     activation_checkpointing: bool = False
     fsdp: bool = False
     save_steps: int = Field(default=0, ge=0)
@@ -237,6 +244,9 @@ class Recipe(Settings):
     def _consistent(self) -> Recipe:
         if self.run.fsdp and self.method != "full":
             raise ValueError(f"run.fsdp is for method full, not {self.method}")
+        if self.method == "full" and self.base.dtype == "float16":
+            raise ValueError("weights in float16 become no number within a few steps; method full "
+                             "needs base.dtype float32 or bfloat16")  # fmt: skip
         longest = self.base.dimensions.max_position_embeddings
         if self.data.length > longest:
             raise ValueError(

@@ -79,7 +79,7 @@ def merge(source: Path, recipe: Recipe, base: str | Path | None) -> tuple[Any, d
     figures: dict[str, float] = {}
     trained_on = None
     plain = load_model(where, held)
-    probe = probe_tokens(int(plain.config.vocab_size))
+    probe = probe_tokens(int(plain.config.get_text_config().vocab_size))
     if held.quantisation:
         trained_on = logits(load_adapter(plain, str(source)), probe)
         plain = load_model(where, held)

@@ -27,6 +27,13 @@ from meadow.atomic import locked, sha256_file, write_text
 from meadow.charts import curves
 from meadow.corpus.manifest import hash_json
 from meadow.errors import UsageError
+from meadow.models.architecture import (
+    check_tokens,
+    empty_model,
+    longest_input,
+    packed_weights,
+    takes_positions,
+)
 from meadow.models.loading import (
     capabilities,
     count_parameters,
@@ -59,7 +66,7 @@ from training.methods import (
     precision,
 )
 from training.packing import Plan, make_plan, plan_recipe, write_plan
-from training.plan import check_memory, device_gb
+from training.plan import check_memory, device_gb, measure
 from training.run_manifest import model_card
 from training.selfcheck import check_packing
 from training.trainer import (
@@ -87,6 +94,7 @@ class Prepared:
     Args:
         base: Where the base is: as given, or made by the run.
         config: The base's configuration.
+        attention: transformers' name of the attention that it gets.
         tokenizer: Of the base.
         batches: The micro-batches, with the examples and the plan that they come from.
         validation: Held-out micro-batches, or None.
@@ -95,6 +103,7 @@ class Prepared:
 
     base: str | Path | None
     config: Any
+    attention: str
     tokenizer: Any
     batches: PlannedBatches
     validation: PlannedBatches | None
@@ -121,8 +130,10 @@ def prepare(
         group.wait()
     checkpoint = base_checkpoint(recipe, base).pinned()
     config = load_config(checkpoint)
-    longest = getattr(config, "max_position_embeddings", recipe.data.length)
-    if recipe.data.length > longest:
+    empty = fitting_model(recipe, config)
+    attention = str(empty.config._attn_implementation)
+    longest = longest_input(config)
+    if longest and recipe.data.length > longest:
         raise UsageError(
             f"data.length {recipe.data.length} is above the model's max_position_embeddings "
             f"{longest}",
@@ -132,6 +143,8 @@ def prepare(
     tokenizer = load_tokenizer(checkpoint)
     frame_tokenizer(tokenizer, recipe)
     rows = tokenize(read_rows(corpus, "train", recipe.mix.repeat), tokenizer, recipe.data)
+    padding = [] if recipe.batch.layout == "packed" else [pad_token(tokenizer, recipe.data)]
+    check_tokens(tokenizer, empty, [int(rows.tokens.max(initial=0)), *padding])
     plan = plan_recipe(rows, recipe, devices=group.size)
     validation = None
     if has_split(corpus, "validation"):
@@ -140,7 +153,7 @@ def prepare(
             once = recipe.batch.model_copy(update={"loss_mean": "tokens", "tail": "short"})
             # every process sees the held-out rows, in the same order: no device count here
             one = make_plan(held, once, epochs=1, seed=0, row_tokens=recipe.row_tokens)
-            validation = _batches(held, one, recipe, tokenizer)
+            validation = _batches(held, one, recipe, tokenizer, empty)
     manifest = {
         "status": "started",
         "recipe": recipe.to_json(),
@@ -151,6 +164,7 @@ def prepare(
             "revision": checkpoint.revision or _weights_hash(Path(checkpoint.name)),
         },
         "precision": precision(recipe).to_json(),
+        "attention": attention,
         "mix": mix_facts(corpus),
         "contamination": contamination,
         "data": rows.facts(),
@@ -166,8 +180,8 @@ def prepare(
             "hash": hash_json(sorted(tokenizer.get_vocab().items())),
         },
     }
-    batches = _batches(rows, plan, recipe, tokenizer)
-    return Prepared(base, config, tokenizer, batches, validation, manifest)
+    batches = _batches(rows, plan, recipe, tokenizer, empty)
+    return Prepared(base, config, attention, tokenizer, batches, validation, manifest)
 
 
 def _weights_hash(folder: Path) -> str:
@@ -176,7 +190,38 @@ def _weights_hash(folder: Path) -> str:
     return "sha256:" + hash_json({path.name: sha256_file(path) for path in files})
 
 
-def _batches(rows: TokenRows, plan: Plan, recipe: Recipe, tokenizer: Any) -> PlannedBatches:
+def fitting_model(recipe: Recipe, config: Any) -> Any:
+    """The base without memory, once it is known that the recipe can train it.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    mixed = recipe.run.mixed_precision != "no"
+    empty = empty_model(
+        config,
+        dtype=recipe.base.dtype,
+        attention=recipe.run.attention,
+        half=mixed or recipe.base.dtype != "float32",
+    )
+    if (packed := packed_weights(config)) not in ("", "mxfp4"):
+        raise UsageError(
+            f"the weights of the base are quantised already ({packed}): they cannot be trained",
+            where=str(getattr(config, "name_or_path", "")),
+            fix="name the plain weights; lora_int8 and qlora_nf4 quantise them",
+        )
+    if recipe.batch.layout == "packed" and not takes_positions(empty):
+        raise UsageError(
+            f"a {config.model_type} model is not told where a token stands: examples in one row "
+            "would see each other",
+            where="batch.layout",
+            fix="--set batch.layout=padded",
+        )
+    return empty
+
+
+def _batches(
+    rows: TokenRows, plan: Plan, recipe: Recipe, tokenizer: Any, empty: Any
+) -> PlannedBatches:
     packed = plan.layout == "packed"
     return PlannedBatches(
         rows,
@@ -184,6 +229,7 @@ def _batches(rows: TokenRows, plan: Plan, recipe: Recipe, tokenizer: Any) -> Pla
         recipe.batch,
         pad=int(tokenizer.eos_token_id) if packed else pad_token(tokenizer, recipe.data),
         left=recipe.data.padding_side == "left",
+        positions=takes_positions(empty),
     )
 
 
@@ -268,9 +314,13 @@ def train(
         resumed = checkpoints.last_complete(out)
         at = resumed[0] if resumed else 0
         measured, device = device_gb(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        sizes = measure(recipe, prepared.config)
+        if precision(recipe).quantisation and sizes.fused:
+            progress(f"warning: {sizes.fused:,} weights of experts stay in {recipe.base.dtype}: "
+                     "bitsandbytes quantises linear layers only")  # fmt: skip
         memory = check_memory(
             recipe,
-            prepared.config,
+            sizes,
             devices=group.size,
             available_gb=available_gb or measured,
             device=device,
@@ -290,7 +340,9 @@ def train(
             cut_lines(out, at)
         group.wait()
         arguments = training_arguments(recipe, out, micro_batches=plan.micro_batches)
-        model = load_trainable(recipe, prepared.base, device=str(arguments.device))
+        model = load_trainable(
+            recipe, prepared.base, device=str(arguments.device), attention=prepared.attention
+        )
         total, trainable = count_parameters(model)
         document |= {
             "parameters": total,

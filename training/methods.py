@@ -11,19 +11,29 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast, set_seed
 
 from meadow.errors import UsageError
-from meadow.models.loading import Checkpoint, Precision, load_model
+from meadow.models.architecture import beside_text, packed_weights
+from meadow.models.loading import Checkpoint, Precision, load_config, load_model
 from training import checkpoints
 from training.config import ALL_LINEAR, Base, Lora, Recipe
 
 
 def dimensions_config(base: Base) -> Any:
-    """The configuration that a recipe's dimensions describe, without a download."""
-    values = base.dimensions.model_dump(exclude={"model_type", "rope_theta"}, exclude_none=True)
-    return AutoConfig.for_model(
-        base.dimensions.model_type,
-        **values,
-        rope_parameters={"rope_type": "default", "rope_theta": base.dimensions.rope_theta},
-    )
+    """The configuration that a recipe's dimensions describe, without a download.
+
+    Raises:
+        UsageError: The library knows no such type of model, or none of these sizes.
+    """
+    own = {"model_type", "rope_theta", "other"}
+    values = base.dimensions.model_dump(exclude=own, exclude_none=True)
+    values["rope_parameters"] = {"rope_type": "default", "rope_theta": base.dimensions.rope_theta}
+    try:
+        return AutoConfig.for_model(base.dimensions.model_type, **values | base.dimensions.other)
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"these dimensions are no model: {str(error).splitlines()[0][:200]}",
+            where="base.dimensions",
+            fix="take model_type and sizes from the base's config.json",
+        ) from error
 
 
 def base_checkpoint(recipe: Recipe, base: str | Path | None) -> Checkpoint:
@@ -50,21 +60,27 @@ def adapt(model: Any, lora: Lora) -> Any:
     """
     from peft import LoraConfig, get_peft_model
 
+    unreached = {name.rpartition(".")[0] for name in beside_text(model)}
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=lora.targets if lora.targets == ALL_LINEAR else list(lora.targets),
+        exclude_modules=sorted(unreached) or None,
         bias="none",
     )
     model.requires_grad_(False)
     try:
         return get_peft_model(model, config)
     except ValueError as error:
+        experts = "ParamWrapper" in str(error)
         raise UsageError(
             f"the adapters do not fit the model: {str(error).splitlines()[0][:200]}",
-            fix='name layers of the model in lora.targets, or "all-linear"',
+            fix="its experts are fused weights, whose adapters have no dropout: lora.dropout = 0, "
+            "or name the attention's layers in lora.targets"
+            if experts
+            else 'name layers of the model in lora.targets, or "all-linear"',
         ) from error
 
 
@@ -80,11 +96,29 @@ def apply_method(model: Any, recipe: Recipe) -> Any:
             fix="choose another recipe, or set a method: --set method=lora",
         )
     set_seed(recipe.run.seed)
-    return model.requires_grad_(True) if recipe.method == "full" else adapt(model, recipe.lora)
+    if recipe.method != "full":
+        return adapt(model, recipe.lora)
+    model.requires_grad_(True)
+    for name in beside_text(model):
+        # a vision tower gets no gradient from text, for which data parallelism would wait
+        model.get_parameter(name).requires_grad_(False)
+    return model
 
 
-def load_trainable(recipe: Recipe, base: str | Path | None = None, *, device: str = "cpu") -> Any:
-    """The model as it starts into training; `device` is that of a quantised base.
+def load_trainable(
+    recipe: Recipe,
+    base: str | Path | None = None,
+    *,
+    device: str = "cpu",
+    attention: str | None = None,
+) -> Any:
+    """The model as it starts into training.
+
+    Args:
+        recipe: What is trained.
+        base: Another base than the recipe's.
+        device: Of a quantised base.
+        attention: transformers' name of it; None is the library's choice.
 
     Raises:
         FileError: The base is not there.
@@ -95,7 +129,9 @@ def load_trainable(recipe: Recipe, base: str | Path | None = None, *, device: st
     held = precision(recipe)
     # Trainer moves what is not quantised: under FSDP only this device's share of it
     where = device if held.quantisation else "cpu"
-    model = load_model(base_checkpoint(recipe, base), held, device=where, attention="sdpa")
+    checkpoint = base_checkpoint(recipe, base)
+    unpacked = packed_weights(load_config(checkpoint))
+    model = load_model(checkpoint, held, device=where, attention=attention, unpacked=unpacked)
     return apply_method(model, recipe)
 
 

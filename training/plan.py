@@ -1,19 +1,20 @@
 """What a run needs, before anything is downloaded or allocated.
 
-The model is built from the recipe's dimensions on the meta device, the adapters by peft itself, so
-that parameters are counted, not guessed. Memory is arithmetic, per part, in GB (1e9 bytes):
+The model is built on the meta device, the adapters by peft itself, so that parameters are counted,
+not guessed, in every architecture. Memory is arithmetic, per part, in GB (1e9 bytes):
 
 - weights: bytes per value of the dtype; int8 1 byte and a float32 scale per output; nf4 half a
-  byte, 1 byte of scale per 64 values and 4 bytes per 256 scales; embeddings, norms and the output
-  layer are never quantised; adapters are float32.
+  byte, 1 byte of scale per 64 values and 4 bytes per 256 scales; embeddings, norms, the output
+  layer and fused experts are never quantised; adapters are float32.
 - gradients: as the trained weights. optimizer: AdamW two values per trained weight in its dtype;
-  8-bit AdamW two bytes and two float32 scales per 256 values.
+  8-bit AdamW two bytes and two float32 scales per 256 values. Under FSDP with mixed precision
+  accelerate holds all of what is trained in float32, whatever the base's dtype.
 - autocast: a half-precision copy of trained float32 weights, where mixed precision is on and the
   weights are not sharded.
-- activations of T tokens per micro-batch, b bytes each: one layer holds
-  T b (5 hidden + 2 query + 2 key + 4 intermediate); with checkpointing every layer keeps its input,
-  T b hidden, and one layer is held whole; without it, every layer is. T x T b for the mask.
-- logits: T vocabulary (b + 8): the values, their float32 copy and its gradient.
+- activations: what the layers keep for the backward pass of one micro-batch, counted by running
+  them on tensors without memory. With checkpointing every layer keeps its input, and one layer is
+  held whole; without it, every layer is. T x T values for the mask of a packed row.
+- logits: the values of `LOGITS_AT_ONCE` tokens, their float32 copy and its gradient.
 
 Fragmentation, the allocator's reserve and communication buffers are not in it.
 """
@@ -28,10 +29,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from meadow.errors import FileError, RefusedError
+from meadow.models.architecture import empty_model
 from meadow.models.loading import load_config, load_tokenizer, quiet, torch_dtype
+from training.batches import logits_at_once
 from training.config import Recipe
 from training.data import (
     CHARACTERS_PER_TOKEN,
@@ -44,32 +47,44 @@ from training.data import (
     texts_of,
     tokenize,
 )
-from training.methods import adapt, base_checkpoint, dimensions_config, make_tokenizer
+from training.methods import apply_method, base_checkpoint, dimensions_config, make_tokenizer
 from training.packing import plan_recipe
 
 GB = 1e9
 BLOCK_8BIT = 256
 BLOCK_NF4 = 64
 BLOCK_SCALES = 256
+EXPERT_DIMENSIONS = 3
+"""Of a weight that holds all experts of a layer."""
+FEW_LAYERS = 6
+"""On which activations are counted: the longest pattern of full and sliding attention, once."""
 UTILISATION = 0.4
 """Share of a device's peak arithmetic that a run is assumed to reach, for the hours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Parameter counts of a model, adapters included.
+    """Parameter counts of a model, adapters included, and what its layers keep.
 
     Args:
         parameters: Of the base.
         trainable: That are trained: the base's, or the adapters'.
         matrices: Values of each linear layer that quantisation replaces, for block counts.
         outputs: Output features of those layers, summed.
+        vocabulary: Rows of the embedding.
+        fused: Values of experts that are no linear layers.
+        layers: How many there are.
+        kept: Bytes that one layer keeps of a micro-batch, and those of its input alone.
     """
 
     parameters: int
     trainable: int
     matrices: tuple[int, ...]
     outputs: int
+    vocabulary: int
+    fused: int
+    layers: int
+    kept: tuple[float, float]
 
     @property
     def linear(self) -> int:
@@ -77,11 +92,22 @@ class Sizes:
         return sum(self.matrices)
 
 
+def micro_tokens(recipe: Recipe) -> tuple[int, int]:
+    """(tokens, longest row) of a micro-batch."""
+    if recipe.batch.layout == "packed":
+        return recipe.row_tokens, recipe.row_tokens
+    return recipe.batch.micro_batch * recipe.data.length, recipe.data.length
+
+
 def measure(recipe: Recipe, config: Any) -> Sizes:
-    """Count a recipe's parameters, on a model without memory."""
-    models: Any = AutoModelForCausalLM
-    with torch.device("meta"):
-        model = models.from_config(config)
+    """Count a recipe's parameters and activations, on a model without memory.
+
+    Raises:
+        UsageError: Its model or its adapters cannot be made.
+    """
+    # what runs faster keeps as much for the backward pass as sdpa does
+    attention = recipe.run.attention if recipe.run.attention == "eager" else "auto"
+    model = empty_model(config, dtype=recipe.base.dtype, attention=attention)
     output = model.get_output_embeddings()
     quantised = [
         module
@@ -91,11 +117,72 @@ def measure(recipe: Recipe, config: Any) -> Sizes:
     parameters = sum(p.numel() for p in model.parameters())
     matrices = tuple(module.weight.numel() for module in quantised)
     outputs = sum(module.out_features for module in quantised)
-    trainable = {"none": 0, "full": parameters}.get(recipe.method)
-    if trainable is None:
-        adapted = adapt(model, recipe.lora)
-        trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-    return Sizes(parameters, trainable, matrices, outputs)
+    language = model.get_decoder().parameters()
+    fused = sum(p.numel() for p in language if p.dim() == EXPERT_DIMENSIONS)
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    adapted = model if recipe.method == "none" else apply_method(model, recipe)
+    trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    return Sizes(
+        parameters=parameters,
+        trainable=0 if recipe.method == "none" else trainable,
+        matrices=matrices,
+        outputs=outputs,
+        vocabulary=vocabulary,
+        fused=fused,
+        layers=config.get_text_config().num_hidden_layers,
+        kept=(0, 0) if recipe.method == "none" else kept_bytes(recipe, model),
+    )
+
+
+def kept_bytes(recipe: Recipe, model: Any) -> tuple[float, float]:
+    """Bytes that a layer keeps for the backward pass of a micro-batch, and those of its input.
+
+    The first layers run on fake tensors, which have shapes and no memory; what autograd saves of
+    them is summed.
+
+    Args:
+        recipe: What is trained, in which precision.
+        model: Without memory, adapters included; it is of no use afterwards.
+    """
+    mixed = recipe.run.mixed_precision != "no"
+    # FSDP's policy casts the weights themselves; fused experts have fake kernels in bfloat16 alone
+    decoder = model.get_decoder()
+    fused = any(value.dim() == EXPERT_DIMENSIONS for value in decoder.parameters())
+    cast = fused or (mixed and recipe.run.fsdp)
+    scale = torch_dtype(recipe.base.dtype).itemsize / 2 if fused and not mixed else 1
+    tokens, longest = micro_tokens(recipe)
+    stack = next(part for part in decoder.modules() if isinstance(part, torch.nn.ModuleList))
+    del stack[FEW_LAYERS:]
+    # a number of tokens that no weight has in its shape tells activations from cast weights
+    odd = longest | 1
+    kept: dict[int, torch.Tensor] = {}
+    inputs: list[torch.Tensor] = []
+    with FakeTensorMode():
+        for module in model.modules():
+            for name, value in module._parameters.items():
+                if value is not None:
+                    dtype = torch.bfloat16 if cast else value.dtype
+                    fake = torch.empty(value.shape, dtype=dtype)
+                    module._parameters[name] = torch.nn.Parameter(fake, value.requires_grad)
+            for name, value in module._buffers.items():
+                if value is not None:
+                    module._buffers[name] = torch.empty(value.shape, dtype=value.dtype)
+
+        def keep(value: torch.Tensor) -> torch.Tensor:
+            if odd in value.shape or tokens // longest * odd in value.shape:
+                kept[value.untyped_storage()._cdata] = value
+            return value
+
+        stack[0].register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+        model.train()
+        rows = torch.zeros((tokens // longest, odd), dtype=torch.int64)
+        autocast = torch.autocast(
+            "cpu", dtype=torch_dtype(recipe.run.mixed_precision) if mixed else None, enabled=mixed
+        )
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value), autocast:
+            decoder(input_ids=rows.requires_grad_(False), use_cache=False)
+        total = sum(value.untyped_storage().nbytes() for value in kept.values())
+    return scale * total / len(stack), scale * inputs[0].untyped_storage().nbytes()
 
 
 def weight_bytes(recipe: Recipe, sizes: Sizes) -> float:
@@ -112,40 +199,33 @@ def weight_bytes(recipe: Recipe, sizes: Sizes) -> float:
     return sizes.parameters * width + adapters
 
 
-def memory(recipe: Recipe, config: Any, sizes: Sizes) -> dict[str, float]:
+def memory(recipe: Recipe, sizes: Sizes) -> dict[str, float]:
     """GB by part on one device without sharding; the module's docstring states each formula."""
-    full = recipe.method == "full"
-    width: int = torch_dtype(recipe.base.dtype).itemsize
-    trained_width = width if full else 4
-    mixed = recipe.run.mixed_precision != "no"
-    compute = 2 if mixed else width
     if recipe.method == "none":
         return {"weights": weight_bytes(recipe, sizes) / GB, "gradients": 0.0, "optimizer": 0.0}
+    full = recipe.method == "full"
+    width: int = torch_dtype(recipe.base.dtype).itemsize
+    mixed = recipe.run.mixed_precision != "no"
+    trained_width = 4 if not full or (recipe.run.fsdp and mixed) else width
+    weights = weight_bytes(recipe, sizes) + (trained_width - width) * sizes.parameters * full
     eight_bit = recipe.optimizer.name == "adamw_8bit"
     state = 2 * (1 + 4 / BLOCK_8BIT) if eight_bit else 2 * trained_width
-    if recipe.batch.layout == "packed":
-        tokens, longest = recipe.row_tokens, recipe.row_tokens
-    else:
-        tokens, longest = recipe.batch.micro_batch * recipe.data.length, recipe.data.length
-    hidden = config.hidden_size
-    head = getattr(config, "head_dim", None) or hidden // config.num_attention_heads
-    query = head * config.num_attention_heads
-    key = head * config.num_key_value_heads
-    layer = tokens * compute * (5 * hidden + 2 * query + 2 * key + 4 * config.intermediate_size)
-    layers = config.num_hidden_layers
-    if recipe.run.activation_checkpointing:
-        activations = layers * tokens * hidden * compute + layer
-    else:
-        activations = layers * layer
-    activations += tokens * longest * compute
+    compute = 2 if mixed else width
+    tokens, longest = micro_tokens(recipe)
+    layer, given = sizes.kept
+    activations = sizes.layers * (given if recipe.run.activation_checkpointing else layer)
+    activations += recipe.run.activation_checkpointing * layer + tokens * longest * compute
     autocast = sizes.trainable * 2 if full and mixed and width == 4 and not recipe.run.fsdp else 0
     return {
-        "weights": weight_bytes(recipe, sizes) / GB,
+        "weights": weights / GB,
         "gradients": sizes.trainable * trained_width / GB,
         "optimizer": sizes.trainable * state / GB,
         "autocast": autocast / GB,
         "activations": activations / GB,
-        "logits": tokens * config.vocab_size * (compute + 8) / GB,
+        "logits": min(tokens, logits_at_once(sizes.vocabulary))
+        * sizes.vocabulary
+        * (compute + 8)
+        / GB,
     }
 
 
@@ -166,7 +246,7 @@ def device_gb(local_processes: int = 1) -> tuple[float, str]:
 
 
 def check_memory(
-    recipe: Recipe, config: Any, *, devices: int, available_gb: float, device: str, ignore: bool
+    recipe: Recipe, sizes: Sizes, *, devices: int, available_gb: float, device: str, ignore: bool
 ) -> dict[str, Any]:
     """Refuse a run that cannot fit.
 
@@ -176,7 +256,7 @@ def check_memory(
     Raises:
         RefusedError: It does not fit, and `ignore` is not set.
     """
-    parts = per_device(recipe, memory(recipe, config, measure(recipe, config)), devices)
+    parts = per_device(recipe, memory(recipe, sizes), devices)
     needed = sum(parts.values())
     facts = {
         "per_device_gb": parts,
@@ -282,13 +362,14 @@ def plan_run(
     local = base is not None and Path(base).is_dir()
     config = load_config(base_checkpoint(recipe, base)) if local else dimensions_config(recipe.base)
     sizes = measure(recipe, config)
-    parts = memory(recipe, config, sizes)
+    parts = memory(recipe, sizes)
     shared = per_device(recipe, parts, gpus or 1)
     document: dict[str, Any] = {
         "recipe": recipe.name,
         "method": recipe.method,
         "parameters": sizes.parameters,
         "trainable_parameters": sizes.trainable,
+        "expert_parameters": sizes.fused,
         "memory_gb": {**parts, "total": sum(parts.values())},
         "memory_per_gpu_gb": {**shared, "total": sum(shared.values())},
         "steps": None,

@@ -47,7 +47,7 @@ def check_packing(
         CheckError: Packed examples see each other.
     """
     first, second = pick_two(rows)
-    vocabulary = int(model.config.vocab_size)
+    vocabulary = int(model.config.get_text_config().vocab_size)
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()

@@ -175,6 +175,7 @@ def load_model(
     *,
     device: str = "cpu",
     attention: str | None = None,
+    unpacked: str = "",
 ) -> Any:
     """A causal language model with its weights.
 
@@ -183,14 +184,19 @@ def load_model(
         precision: How its weights are held.
         device: Where they are put.
         attention: Attention implementation; None: the library's choice.
+        unpacked: "mxfp4" for weights that lie in that format and are to be learned on.
 
     Raises:
         FileError: The weights are not there, or cannot be read.
         RefusedError: They are in a format that can run code.
     """
+    import transformers
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     extra: dict[str, Any] = {"attn_implementation": attention} if attention else {}
+    if unpacked:
+        library: Any = transformers
+        extra["quantization_config"] = library.Mxfp4Config(dequantize=True)
     if precision.quantisation:
         make: Any = BitsAndBytesConfig
         extra |= {

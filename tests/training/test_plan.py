@@ -12,6 +12,7 @@ from meadow.errors import UsageError
 from training.config import load_recipe
 
 SEVEN, THIRTEEN = 6_738_415_616, 13_015_864_320
+EIGHT_BIT = ("base.dtype=bfloat16", "optimizer.name=adamw_8bit", "run.mixed_precision=no")
 STATE = ("weights", "gradients", "optimizer")
 
 
@@ -26,14 +27,13 @@ def plan_run() -> Callable[..., Any]:
     ("recipe", "overrides", "parameters", "trainable", "gigabytes"),
     [
         ("medalpaca-7b", (), SEVEN, SEVEN, 107.8),
-        ("medalpaca-7b", ("base.dtype=bfloat16", "optimizer.name=adamw_8bit"), SEVEN, SEVEN, 40.4),
+        ("medalpaca-7b", EIGHT_BIT, SEVEN, SEVEN, 40.4),
         ("medalpaca-7b-lora", (), SEVEN, 4_194_304, 13.5),
         ("medalpaca-7b-lora-8bit", (), SEVEN, 4_194_304, 7.0),
         ("medalpaca-7b-lora", ("method=qlora_nf4",), SEVEN, 4_194_304, 3.9),
         ("alpaca-7b-lora", (), SEVEN, 16_777_216, 7.0 + 0.27),
         ("medalpaca-13b", (), THIRTEEN, THIRTEEN, 208),
-        ("medalpaca-13b", ("base.dtype=bfloat16", "optimizer.name=adamw_8bit"), THIRTEEN, THIRTEEN,
-         78),
+        ("medalpaca-13b", EIGHT_BIT, THIRTEEN, THIRTEEN, 78),
         ("medalpaca-13b-lora", (), THIRTEEN, 6_553_600, 26),
         ("medalpaca-13b-lora-8bit", (), THIRTEEN, 6_553_600, 13.3),
         ("medalpaca-13b-lora", ("method=qlora_nf4",), THIRTEEN, 6_553_600, 7.2),
@@ -58,6 +58,14 @@ def test_counts_and_state_are_the_published_ones(
     state = sum(document["memory_gb"][part] for part in STATE)
     assert state == pytest.approx(gigabytes, rel=0.05)
     assert (document["steps"], document["tokens"], document["fits"]) == (None, None, None)
+
+
+def test_sharded_bfloat16_weights_are_held_in_float32_as_accelerate_does(plan_run: Any) -> None:
+    """Under FSDP with mixed precision it turns all that is trained into float32."""
+    half = plan_run(load_recipe("medalpaca-7b", ["base.dtype=bfloat16"]), gpus=8)
+    whole = plan_run(load_recipe("medalpaca-7b"), gpus=8)
+    for part in STATE:
+        assert half["memory_per_gpu_gb"][part] == whole["memory_per_gpu_gb"][part]
 
 
 def test_activations_are_the_page_s_three_gigabytes(plan_run: Any) -> None:
