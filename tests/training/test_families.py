@@ -62,16 +62,16 @@ def test_padded_training_is_a_plain_loop_in_every_family(
     import torch
     from transformers import AutoModelForCausalLM
 
-    from training.data import open_mix, read_rows, tokenize
-    from training.loop import load_tokenizer
-    from training.methods import base_checkpoint
+    from meadow.models.loading import Checkpoint, load_tokenizer
+    from training.data import frame_tokenizer, open_mix, read_rows, tokenize
     from training.packing import plan_recipe
 
     base = without_dropout(bases(name), tmp_path / "base")
     recipe = small("method=full", "batch.layout=padded", "data.padding_side=left")
     result = train(recipe, make_mix(rows=24, held_out=0), tmp_path / "run", base=base)
 
-    tokenizer = load_tokenizer(base_checkpoint(recipe, base))
+    tokenizer = load_tokenizer(Checkpoint(str(base)))
+    frame_tokenizer(tokenizer, recipe)
     rows = tokenize(read_rows(open_mix(tmp_path / "mix"), "train"), tokenizer, recipe.data)
     (first, *_) = plan_recipe(rows, recipe, devices=1).steps
     model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).train()
