@@ -1,8 +1,9 @@
-"""Health advice in PubMed abstracts and discussions (Li, Wang and Yu 2021): three CSV layouts.
+r"""Health advice in PubMed abstracts and discussions (Li, Wang and Yu 2021): three CSV layouts.
 
 Which file a row comes from is told by its columns, so that any file name will do. Sentences from
 discussions carry citation numbers glued to words ("infection17,18."); where upstream marks such a
-citation, the numbers are removed and the repair is counted.
+citation, the numbers are removed and the repair is counted. So are characters that upstream has as
+the numbers that a program wrote for them (`\u2009`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from meadow.readers.delimited import with_header
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record, normalise_key
 from meadow.source import Count2023, File, Options, Origin, Provenance, RawTexts, Source
 from meadow.sources.published import published_origin, published_row
+from meadow.sources.pubmed_causal import as_characters
+from meadow.text.clean import decode_escapes
 
 NAME = "health_advice"
 LABELS = {"0": "no_advice", "1": "weak_advice", "2": "strong_advice"}
@@ -55,11 +58,14 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
         yield Reject(where, Reason.EMPTY_INPUT, "no sentence")
         return
     repairs = ["normalised_whitespace"] if sentence != raw["sentence"] else []
-    text = sentence
     old = options.style is Style.PUBLISHED_2023
+    text = sentence if old else normalise_key(decode_escapes(sentence))
+    if text != sentence:
+        repairs.append("decoded_escapes")
     if not old and raw.get("citation_mentioned") == "1":
-        text = _GLUED_CITATION.sub("", sentence)
-        if text != sentence:
+        bare = _GLUED_CITATION.sub("", text)
+        if bare != text:
+            text = bare
             repairs.append("removed_glued_citation")
     meta = {"label": LABELS[label]}
     part = section(raw)
@@ -100,7 +106,7 @@ _ADDRESS = "https://raw.githubusercontent.com/junwang4/detecting-health-advice/m
 
 def raw_texts(item: Any, _: str) -> Iterator[tuple[None, Mapping[str, str]]]:
     """The words of a sentence and its label, for `check --against-raw`."""
-    yield None, {"input": item["sentence"], "output": OUTPUTS[item["label"].strip()]}
+    yield None, {"input": as_characters(item["sentence"]), "output": OUTPUTS[item["label"].strip()]}
 
 
 SOURCE = Source(
@@ -152,5 +158,6 @@ SOURCE = Source(
             mix=10_178,
         ),
     ),
+    version=2,
     notes=("The 2023 card cites another paper, and its README states 10,178 rows: MedQA's count.",),
 )

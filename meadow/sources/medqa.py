@@ -1,12 +1,14 @@
 """MedQA: USMLE-style questions with five options (Jin et al. 2021), one JSON object a line.
 
 Only the training split belongs in a corpus: dev and test are exams. About one question in seven
-holds line breaks (laboratory tables), which stay. The key order varies between files, and a later
-file adds `metamap_phrases`, which is not used.
+holds line breaks (laboratory tables), which stay; about one in ten ends in a quotation mark of the
+spreadsheet that it came through. The key order varies between files, and a later file adds
+`metamap_phrases`, which is not used.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -41,6 +43,7 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
         yield Reject(where, Reason.ANSWER_NOT_IN_OPTIONS, detail, question)
         return
     trimmed = {label: text.strip() for label, text in choices.items()}
+    key = (question, *(f"{label}\x1e{trimmed[label]}" for label in sorted(trimmed)))
     repairs = []
     if trimmed != choices:
         repairs.append("trimmed_option")
@@ -49,11 +52,16 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
         text = f"Q:{question}? \n{choices!r},"
         repairs.clear()
     else:
-        instruction, output = EXAM_INSTRUCTION, f"{letter}: {trimmed[letter]}"
-        text = exam_input(question.strip(), list(trimmed.items()))
+        shown = {label: without_stray_quotes(text) for label, text in trimmed.items()}
+        asked = without_stray_quotes(question)
+        if shown != trimmed or asked != question.strip():
+            repairs.append("stray_quotation_mark")
+        trimmed = shown
+        instruction, output = EXAM_INSTRUCTION, f"{letter}: {shown[letter]}"
+        text = exam_input(asked, list(shown.items()))
     yield make_record(
         source=NAME,
-        key=(question, *(f"{label}\x1e{trimmed[label]}" for label in sorted(trimmed))),
+        key=key,
         instruction=instruction,
         input=text,
         output=output,
@@ -62,6 +70,24 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
         meta={"options": trimmed, "answer": letter, "exam": raw.get("meta_info")},
         repairs=repairs,
     )
+
+
+_DOUBLED = re.compile(r'"{2,}')
+
+
+def without_stray_quotes(text: str) -> str:
+    """The text without what a spreadsheet's quotation left of it.
+
+    Upstream has options that go on with a line of one quotation mark, quotations in three marks,
+    and questions that end in `?"`.
+
+    >>> without_stray_quotes('Which drug?"'), without_stray_quotes('He says "no."')
+    ('Which drug?', 'He says "no."')
+    """
+    text = _DOUBLED.sub('"', text.strip()).replace('?"\n"', "?\n")
+    # quotations of upstream open with one kind and close with another
+    unpaired = (text.count('"') + text.count("”") - text.count("“")) % 2
+    return text[:-1].rstrip() if unpaired and text.endswith('"') else text
 
 
 def convert_published(raw: Raw, options: Options) -> Iterator[Record | Reject]:
@@ -131,5 +157,6 @@ SOURCE = Source(
             published=10_178,
         ),
     ),
+    version=2,
     notes=("Only train belongs in a corpus; dev and test are exam items.",),
 )

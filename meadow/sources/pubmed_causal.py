@@ -1,18 +1,21 @@
-"""Causal language in PubMed conclusions (Yu, Li and Wang 2019), one CSV: sentence, label.
+r"""Causal language in PubMed conclusions (Yu, Li and Wang 2019), one CSV: sentence, label.
 
 The 2023 release is mislabelled: its first row says "directly correlative" where upstream says "no
 relationship", and its label frequencies are upstream's shifted by one. Both styles here use the
-upstream labels, and origin `published` is refused.
+upstream labels, and origin `published` is refused. Some sentences hold characters as the numbers
+that a program wrote for them (`\xa0`); style `meadow` has the characters.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from meadow.readers.delimited import with_header
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record, normalise_key
 from meadow.source import Count2023, File, Options, Origin, Provenance, RawTexts, Source
+from meadow.text.clean import decode_escapes
 
 NAME = "pubmed_causal"
 LABELS = {
@@ -55,22 +58,42 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
         return
     old = options.style is Style.PUBLISHED_2023
     sentence = normalise_key(raw["sentence"])
+    repairs = ["normalised_whitespace"] if sentence != raw["sentence"] else []
+    text = sentence if old else normalise_key(decode_escapes(sentence))
+    if text != sentence:
+        repairs.append("decoded_escapes")
     yield make_record(
         source=NAME,
         key=(sentence,),
         instruction=INSTRUCTION_2023 if old else INSTRUCTION,
-        input=sentence,
+        input=text,
         output=(OUTPUTS_2023 if old else OUTPUTS)[label],
         task=Task.CLASSIFICATION,
         license="gpl-3.0",
         meta={"label": LABELS[label]},
-        repairs=["normalised_whitespace"] if sentence != raw["sentence"] else [],
+        repairs=repairs,
     )
+
+
+_WRITTEN = re.compile(r"(?:\\+(?:x[0-9a-f]{2}|u[0-9a-f]{4}|n))+")
+
+
+def as_characters(text: str) -> str:
+    """A sentence as Python reads it between quotation marks, for `check --against-raw`."""
+
+    def read(run: re.Match[str]) -> str:
+        found = run[0].replace("\\\\", "\\").encode().decode("unicode_escape")
+        try:
+            return found.encode("latin-1").decode()
+        except UnicodeError:
+            return found
+
+    return _WRITTEN.sub(read, text)
 
 
 def raw_texts(item: Any, _: str) -> Iterator[tuple[None, Mapping[str, str]]]:
     """The words of a sentence and its label, for `check --against-raw`."""
-    yield None, {"input": item["sentence"], "output": OUTPUTS[item["label"].strip()]}
+    yield None, {"input": as_characters(item["sentence"]), "output": OUTPUTS[item["label"].strip()]}
 
 
 SOURCE = Source(
@@ -118,4 +141,5 @@ SOURCE = Source(
             mix=2_446,
         ),
     ),
+    version=2,
 )

@@ -33,7 +33,7 @@ from meadow.text.privacy import scrub, suspects
 from meadow.text.render import normalise_characters, normalise_whitespace, tag_pattern
 from meadow.text.scripts import lowered, raised
 
-VERSION = 3
+VERSION = 4
 """Raised when a rule changes what it writes; every source is then built again."""
 MAX_CHARACTERS = 200_000
 
@@ -101,7 +101,7 @@ _SUSPECT = (
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\x{ad}\x{180e}\x{200b}\x{200e}\x{200f}\x{2028}-\x{202e}"
     r"\x{2060}-\x{2064}\x{2066}-\x{2069}\x{feff}"
     r"\x{a0}\x{1680}\x{2000}-\x{200a}\x{202f}\x{205f}\x{3000}]"
-    r"|[ \t]\n|\n\n\n|\A[ \t\n]|[ \t\n]\z|\?\?|[ÃÂ\x{fffd}]|â€|ï»¿"
+    r"|[ \t]\n|\n\n\n|\A[ \t\n]|[ \t\n]\z|\?\?|[ÃÂÎÏ√¬‚\x{fffd}]|â[€‰ˆ†]|ï»¿"
 )
 """What `_Draft.normalise` may change or flag, in the regular expressions of polars."""
 
@@ -277,6 +277,36 @@ def _join_surrogates(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
+_ESCAPE = re.compile(
+    r"\\{1,2}u([0-9A-Fa-f]{4})|((?:\\{1,2}x[0-9A-Fa-f]{2})+)|\\n(?=[A-Za-z(])", re.ASCII
+)
+
+
+def decode_escapes(text: str) -> str:
+    r"""The characters that a program wrote by their numbers, as in `p \xe2\x89\xa4\u20090.05`.
+
+    For texts of running words: in code and in TeX a backslash is the author's.
+
+    >>> decode_escapes(r"p\u2009\xe2\x89\xa40.05, age\nand 5\\xa0mg")
+    'p\u2009≤0.05, age and 5\xa0mg'
+    """
+    return _ESCAPE.sub(_escaped, text) if "\\" in text else text
+
+
+def _escaped(match: re.Match[str]) -> str:
+    number, numbers = match.groups()
+    if number is not None:
+        return match[0] if 0xD800 <= (code := int(number, 16)) < 0xE000 else chr(code)
+    if numbers is None:
+        return " "
+    codes = bytes.fromhex(numbers.replace("\\", "").replace("x", ""))
+    spaces = not codes.strip(b"\xa0\xad")
+    try:
+        return codes.decode("latin-1" if spaces or len(codes) == 1 else "utf-8")
+    except UnicodeDecodeError:
+        return match[0]
+
+
 _ENTITY = re.compile(r"&([A-Za-z][A-Za-z0-9]{1,31};|#\d{1,7};|#[xX][0-9A-Fa-f]{1,6};)")
 
 
@@ -358,11 +388,14 @@ _TRUNCATED = re.compile(
     r"|(?:\.{3}|…)\s*(?:read|see|show|view) more)\W{0,3}\Z"
 )
 _MOJIBAKE = re.compile(
-    r"Ã[\x80-\xbf]|â€|Â[\xa0°±·]|ï»¿|\ufffd|[A-Za-z]\?\?(?:ve|re|ll|[dlmste])(?![A-Za-z])"
+    r"Ã[\x80-\xbf]|â(?:€|‰[¤¥ˆ]|ˆ[¼’‘]|†[’‘])|Â[\xa0°±·]|[ÎÏ](?:[\x80-\xbf]|[€‚ƒ„…†‡ˆ‰Š‹Œ])|ï»¿"
+    # UTF-8 that was read as Mac Roman, and that once more
+    r"|‚(?:Ä|â[§•])|√(?:[©®±º∂ß°]|é¬|¢[‚√ÄÇâ])|¬(?:∞|±|µ)"
+    r"|\ufffd|[A-Za-z]\?\?(?:ve|re|ll|[dlmste])(?![A-Za-z])"
 )
 
 
-_MOJIBAKE_CUES = ("??", "Ã", "â€", "Â", "ï»¿", "\ufffd")
+_MOJIBAKE_CUES = ("??", "Ã", "â", "Â", "Î", "Ï", "√", "¬", "‚", "ï»¿", "\ufffd")
 
 
 def _is_mojibake(text: str) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from meadow.schema import Reason, Record, Reject, Style, Task, has_lone_surrogate, make_record
 from meadow.sources import SOURCES
-from meadow.text.clean import clean_record, clean_records
+from meadow.text.clean import clean_record, clean_records, decode_escapes
 from meadow.text.language import is_foreign
 
 NAMES = ["stack_exchange", "chatdoctor", "openassistant", "anki", "wikidoc", "medqa", "cord19"]
@@ -163,12 +163,30 @@ def test_personal_data_goes_in_every_style(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Itâ€™s sore", "100Â\u00a0°F", "I??ve a cough", "a \ufffd b", "Ã©"]
+    "text",
+    [
+        *("Itâ€™s sore", "100Â\u00a0°F", "I??ve a cough", "a \ufffd b", "Ã©"),
+        *("HbA1c of â‰¥6 %", "70 Î¼g/d", "age √¢‚Ä∞¬•10", "20 √é¬ºg", "98¬±53 L", "5‚Äì6 mg"),
+    ],
 )
 def test_mojibake_is_flagged_and_not_guessed(text: str) -> None:
     result = cleaned(text)
     assert json.loads(result.meta)["flags"] == ["mojibake"]
-    assert "flags" not in cleaned("Is it? Really??").meta
+    for plain in ("Is it? Really??", "√2 ≤ ¬p, château, Île", "«Ça», ‚quoted‘", "ΑΒΓ"):
+        assert "flags" not in cleaned(plain).meta
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"p\u2009\xe2\x89\xa4\u20090.05", "p\u2009≤\u20090.05"),
+        (r"5\\xa0mg\xa0\xa0or\n6", "5\xa0mg\xa0\xa0or\\n6"),
+        (r"a\nbreak and \xce\x94\xce", "a break and \\xce\\x94\\xce"),
+        (r"\ud83d and \u12 and \xZ1", "\\ud83d and \\u12 and \\xZ1"),
+    ],
+)
+def test_characters_written_as_numbers_are_read(written: str, read: str) -> None:
+    assert decode_escapes(written) == read
 
 
 texts = st.text(
