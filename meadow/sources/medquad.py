@@ -42,6 +42,13 @@ _LEAFLET = re.compile(r"\bWhat I need to know about ")
 _REPEATED_QUESTION = re.compile(
     r"(?:What|How|Who|Is|Are|Can|When|Where|Why|Does?)\b[^.?!\n]{3,200}\?\s+(?=\S)"
 )
+_ASKING_WORDS = (
+    "a an and are associated available be by can do does for has have how in is it may might of on "
+    "signs the there to what which with"
+)
+_ASKING = frozenset(_ASKING_WORDS.split())
+"""Words that make a question of a topic and say nothing of it."""
+_ONLY_REFERENCES = re.compile(r"References?\s[^\n]*https?://", re.IGNORECASE)
 # Words that end in s and are one thing.
 _SINGULAR = re.compile(
     r"(?:ss|is|us|as|os|[’']s|diabetes|herpes|rabies|scabies|measles|mumps|shingles|rickets|aids"
@@ -92,8 +99,15 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
         yield Reject(where, Reason.NO_TOPIC, "the question does not say what it is about", question)
         return
     asked, repairs = repair_question(question)
+    if "?" in asked[:-1]:
+        yield Reject(where, Reason.NO_TOPIC, "the topic is the title of a leaflet", question)
+        return
     answer, more = repair_answer(raw["answer"])
-    if repeated := _REPEATED_QUESTION.match(answer):
+    if _ONLY_REFERENCES.match(answer):
+        yield Reject(where, Reason.LINK_ONLY, "the answer is a list of references", answer)
+        return
+    repeated = _REPEATED_QUESTION.match(answer)
+    if repeated and says_the_same(repeated[0], asked, raw["focus"]):
         answer, more = answer[repeated.end() :], (*more, "repeated_question")
     site, url = raw["site"] or NAME, raw["url"]
     yield make_record(
@@ -127,6 +141,28 @@ def repair_question(question: str) -> tuple[str, tuple[str, ...]]:
 def _is_plural(topic: str) -> bool:
     noun = _HEAD_NOUN.split(topic.rstrip("?"), maxsplit=1)[0].strip()
     return noun.endswith("s") and not _SINGULAR.search(noun)
+
+
+def says_the_same(repeated: str, asked: str, focus: str) -> bool:
+    """Whether a question above an answer is the one that was asked, and narrows nothing.
+
+    "What happens when it is not treated?" is no repetition of a question for treatments, nor is
+    one that names another disease or the short form that the answer uses.
+
+    >>> asked = "What are the treatments for Gout?"
+    >>> says_the_same("How might gout be treated? ", asked, "Gout")
+    True
+    >>> says_the_same("How is tophaceous gout treated? ", asked, "Gout")
+    False
+    """
+    words, known, topic = _stems(repeated), _stems(asked), _stems(focus)
+    kind = known - topic
+    return topic <= words <= known and (not kind or not kind.isdisjoint(words))
+
+
+def _stems(text: str) -> set[str]:
+    """The words of a text but for those that only ask, as far as they tell "treat" of "treated"."""
+    return {word[:5] for word in re.findall(r"[^\W_]+", text.lower()) if word not in _ASKING}
 
 
 def repair_answer(answer: str) -> tuple[str, tuple[str, ...]]:
@@ -206,5 +242,6 @@ SOURCE = Source(
         HOMEPAGE,
         creators=("U.S. National Library of Medicine",),
     ),
+    version=2,
     notes=("A candidate is one QAPair; two thirds of upstream's have no answer.",),
 )

@@ -111,7 +111,8 @@ def test_an_answer_does_not_begin_with_its_question(tmp_path: Path) -> None:
         "How is X inherited?",
     )
     item = zipped(
-        tmp_path / "m.zip", {"a/1.xml": document([("Is X inherited ?", text) for text in answers])}
+        tmp_path / "m.zip",
+        {"a/1.xml": document([("Is X inherited ?", text) for text in answers], focus="X")},
     )
     records = convert(item)
     assert [record.output for record in records] == ["X is dominant.", *answers[1:]]
@@ -242,8 +243,8 @@ def test_the_real_archive(upstream: Path) -> None:
     records = [item for item in items if isinstance(item, Record)]
     rejected = Counter(item.reason for item in items if isinstance(item, Reject))
     assert len(items) == 16_412
-    assert rejected == {Reason.EMPTY_OUTPUT: 5, Reason.NO_TOPIC: 4}
-    assert len({record.source_id for record in records}) == len(records) == 16_403
+    assert rejected == {Reason.EMPTY_OUTPUT: 5, Reason.NO_TOPIC: 12, Reason.LINK_ONLY: 1}
+    assert len({record.source_id for record in records}) == len(records) == 16_394
     # 48 pairs are the same upstream, two more once their phrasing is repaired
     assert len(records) - len({(record.input, record.output) for record in records}) == 50
     for record in records:
@@ -258,3 +259,34 @@ def test_a_long_run_of_tabs_costs_what_its_length_does() -> None:
     text, repairs = medquad.repair_answer("not    a" + "\t" * 100_000 + "\x01")
     assert text == "not a \x01"
     assert repairs == ("double_space",)
+
+
+@pytest.mark.parametrize(
+    ("asked", "above", "goes"),
+    [
+        ("What are the treatments for Gout ?", "How might gout be treated?", True),
+        ("What are the symptoms of Gout ?", "What are the signs and symptoms of gout?", True),
+        ("What are the treatments for Gout ?", "What happens when gout is not treated?", False),
+        ("What are the treatments for Gout ?", "How is pseudogout treated?", False),
+        ("What causes Gout ?", "What is gout?", False),
+        ("What causes Gout ?", "What causes acute gouty arthritis (AGA)?", False),
+        ("How to diagnose Gout ?", "Is genetic testing available for gout?", False),
+        ("What is (are) Gout ?", "Does your toe hurt at night?", False),
+    ],
+)
+def test_only_the_same_question_goes_from_above_an_answer(
+    tmp_path: Path, asked: str, above: str, goes: bool
+) -> None:
+    text = document([(asked, f"{above} It is painful.")], focus="Gout")
+    (record,) = convert(zipped(tmp_path / "m.zip", {"M/1_A_QA/01.xml": text}))
+    assert record.output == ("It is painful." if goes else f"{above} It is painful.")
+    assert ("repeated_question" in record.repairs) is goes
+
+
+def test_references_are_no_answer_and_a_leaflets_title_is_no_topic(tmp_path: Path) -> None:
+    pairs = [
+        ("What is (are) Gout ?", "References Library. Gout. June 2001; https://site.example/gout."),
+        ("How to prevent Do I Have Gout? Ten Steps ?", "Drink water."),
+    ]
+    found = convert(zipped(tmp_path / "m.zip", {"M/1_A_QA/01.xml": document(pairs)}))
+    assert [item.reason for item in found] == [Reason.LINK_ONLY, Reason.NO_TOPIC]
