@@ -113,6 +113,26 @@ class NotAnArticleError(ValueError):
         self.reason = reason
 
 
+_INDEX_TITLE = re.compile(
+    r".*\((?:disambiguation|set index)\)|(?:lists?|index|outline) of .+", re.IGNORECASE
+)
+_INDEX_BOX = "#disambigbox, #disambig, .disambigbox, .dmbox-disambig"
+
+
+def refuse_index(title: str, marked: bool) -> None:
+    """Refuse a page that leads to others, as one that tells pages of one name apart.
+
+    Args:
+        title: The page's.
+        marked: Whether the page itself says that it is one.
+
+    Raises:
+        NotAnArticleError: It is one.
+    """
+    if marked or _INDEX_TITLE.fullmatch(title):
+        raise NotAnArticleError("a list of pages, no article")
+
+
 def read_page(html: str, *, title: str = "", url: str = "") -> Page:
     """Split one page.
 
@@ -136,6 +156,7 @@ def read_page(html: str, *, title: str = "", url: str = "") -> Page:
     found_title = _title(soup) or title
     if not found_title:
         raise NotAnArticleError("the page has no title")
+    refuse_index(found_title, content.select_one(_INDEX_BOX) is not None)
     canonical = soup.select_one('link[rel="canonical"]')
     revision = re.search(r'"wgRevisionId"\s*:\s*(\d+)', html)
     sections, facts = _split(soup, content)

@@ -20,7 +20,9 @@ _LINKING_WORDS = (
     "being has have having had may can could will your their his her its our my this that these "
     "those than when if while during after before without into through about between under over "
     "near very more less most least not no any some each every which who whose what where how "
-    "including called versus because due per via both either dr mr mrs"
+    "including called versus because due per via both either dr mr mrs professor "
+    # first words of names: von Willebrand, Saint Louis, Middle East, Marshall Islands
+    "von van saint st new middle west marshall"
 )
 _LINKING = frozenset(_LINKING_WORDS.split())
 # These stand in the middle of an item as often as at the beginning of one.

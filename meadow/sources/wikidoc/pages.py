@@ -161,8 +161,8 @@ def _export(item: Input, facts: Counter[tuple[str, str]]) -> Iterator[Raw | Reje
                     url=_address(exported),
                     namespace=exported.namespace,
                 )
-            except HtmlLimitError as error:
-                yield Reject(where, error.reason, error.detail, exported.text[:500])
+            except (HtmlLimitError, NotAnArticleError) as error:
+                yield Reject(where, error.reason, str(error), exported.text[:500])
                 continue
             yield from _rows(
                 where,

@@ -139,6 +139,8 @@ def reason_to_reject(question: str, answer: str) -> tuple[Reason, str] | None:
         return Reason.BOILERPLATE, "about the wiki itself"
     if _PICTURES.search(answer):
         return Reason.MEDIA, "the answer was pictures: their names are left"
+    if answer.rstrip().endswith(":"):
+        return Reason.TRUNCATED, "what the answer announces is gone"
     if names_no_topic(question):
         return Reason.NO_TOPIC, "the question does not say what it is about"
     return None
@@ -205,5 +207,5 @@ SOURCE = Source(
             paper=5_942,
         ),
     ),
-    version=2,
+    version=3,
 )

@@ -62,7 +62,9 @@ _RULES: dict[str, str] = {
     "|common symptoms|clinical presentation": "What are the symptoms of {topic}?",
     "less common symptoms": "What are the less common symptoms of {topic}?",
     "signs": "What are the signs of {topic}?",
-    "history and symptoms|history": "What are the history and symptoms of {topic}?",
+    "history and symptoms": "What are the history and symptoms of {topic}?",
+    # of a patient or of a discovery: the heading does not say
+    "history": "What is the history of {topic}?",
     "physical examination|physical exam": "What does the physical examination show in {topic}?",
     "appearance(?: of the patient)?": "What do patients with {topic} look like?",
     "vital signs": "What are the vital signs in {topic}?",

@@ -23,11 +23,12 @@ _MARK = re.compile(
     r"cite (?!quran|bible|hadith).*|citation\b.*|cn|fact\??|sfn.*|harv.*|efn.*|refn?|rp|r|note.*"
     r"|ref(?:list| label)|notelist|cnote.*"
     r"|clarify.*|when\??|who\??|which\??|by whom\??|whom\??|why\??|where\??"
-    r"|dubious.*|disputed.*|verify.*|verification.*|page needed|full(?: citation needed)?|pn"
+    r"|dubious.*|disputed.*|verify.*|verification.*|page needed|full(?: citation needed)?|pn|dn"
+    r"|disambiguation needed"
     r"|unreferenced.*|refimprove.*|original research.*|or|nonspecific|vague|weasel.*|peacock.*"
     r"|pov.*|update.*|needs update|dead link|failed verification|primary source.*|medcn|medref"
     r"|neutrality.*|better source.*|self-published.*|unreliable.*|specify|expand.*|stub|.+-stub"
-    r"|sectstub|cleanup.*|how\??|.+-inline|qualify evidence|nq|year needed|wayback"
+    r"|sectstub|cleanup.*|how\??|.+-inline|qualify evidence|year needed|wayback"
     r"|anchor.*|clear.*|clr|-|br|toc.*|compact toc|main.*|see|see also|seealso|further.*|details.*"
     r"|about|for|for2|other ?uses.*|redirect.*|distinguish.*|hatnote|dablink|flag ?icon"
     r"|infobox.*|.+ infobox|taxobox.*|drugbox.*|chembox.*|navbox.*|sidebar.*|portal.*|commons.*"
@@ -59,12 +60,21 @@ _NUMBER = re.compile(
     r"[-−+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:\(\d+\))?(?:e[-−+]?\d+)?", re.IGNORECASE
 )
 _FRACTION = re.compile(r"([-−+]?\d+(?:\+\d+)?)//?(\d+)")
+# What {{convert}} calls otherwise than it writes it.
 _UNITS = {
     "c": "°C", "f": "°F", "c-change": "°C", "f-change": "°F", "sqmi": "sq mi", "sqft": "sq ft",
     "sqin": "sq in", "sqyd": "sq yd", "cuft": "cu ft", "cuin": "cu in", "usgal": "US gal", "impgal":
-    "imp gal", "usfloz": "US fl oz", "impfloz": "imp fl oz", "ozt": "ozt",
+    "imp gal", "usfloz": "US fl oz", "impfloz": "imp fl oz", "um": "μm", "ug": "μg",
 }  # fmt: skip
-_UNIT = re.compile(r"(?:\d{0,2}(?:[^\W\d_]|[°%]){1,12}-?\d?(?:[/.·⋅ ]|\Z))+")
+# And what it writes as it calls it. What it makes of others is not known: {{convert|2|PD/sqmi}}.
+_PLAIN_UNIT_NAMES = (
+    "m km dm cm mm μm µm nm pm in ft yd mi nmi kg g mg μg µg ng pg t lb oz ozt st gr L l dL dl cL "
+    "mL ml μL µL fL s min h d wk yr year years ha acre K J kJ MJ kcal cal W kW MW hp V mV A mA Pa "
+    "kPa hPa MPa mbar bar atm psi mmHg inHg N kN Hz kHz MHz GHz mol mmol μmol µmol nmol IU U mU Gy "
+    "mGy Sv mSv Bq kBq MBq Ci mCi rad rem mph kn % ° °C °F AU ly carat rpm kt Mt"
+)
+_PLAIN_UNITS = frozenset(_PLAIN_UNIT_NAMES.split())
+_UNIT = re.compile(r"(\d{0,3})((?:[^\W\d_]|[°%]){1,12})(-?\d?)")
 _BETWEEN = {
     "to": " to ", "and": " and ", "or": " or ", "by": " by ", "x": " × ", "×": " × ", "*": " × ",
     "-": "–", "–": "–", "to(-)": " to ", "and(-)": " and ", "±": " ± ", "+/-": " ± ", "xx": " × ",
@@ -72,9 +82,25 @@ _BETWEEN = {
 }  # fmt: skip
 
 
+# {{clarify span}} marks the words that it holds.
+_SPAN = re.compile(r"(?:\w+ ){1,4}span|\w+-span")
+
+
+# A page that tells pages of one name apart; {{disambiguation needed}} is a mark.
+_INDEX = re.compile(
+    r"(?:.+ )?(?:disambig(?:uation)?|disamb|dab)(?: page)?(?:[- ]cleanup)?|hndis(?:-cleanup)?"
+    r"|geodis|mil-unit-dis|numberdis|surnames?|given names?|sia|(?:.+ )?set index(?: article)?"
+)
+
+
+def is_index_mark(name: str) -> bool:
+    """Whether a template says that its page lists pages of one name and is no article."""
+    return _INDEX.fullmatch(name) is not None
+
+
 def is_mark(name: str) -> bool:
     """Whether a template is a mark, a box or a note that no sentence needs."""
-    return _MARK.fullmatch(name) is not None
+    return _MARK.fullmatch(name) is not None and _SPAN.fullmatch(name) is None
 
 
 def expand(name: str, arguments: Arguments) -> str | None:
@@ -95,6 +121,10 @@ def expand(name: str, arguments: Arguments) -> str | None:
         written = None if text is None else f"{language}: {text}"
     elif name in _EXPANSIONS:
         written = _EXPANSIONS[name](left)
+    elif _SPAN.fullmatch(name):
+        written = _take(left, "1", "text")
+        for told in ("reason", "pre-text", "post-text"):
+            left.pop(told, None)
     else:
         return None
     unused = {key for key, value in left.items() if value.strip()}
@@ -242,13 +272,29 @@ def _number(text: str) -> str | None:
 
 
 def _unit(code: str) -> str | None:
-    """A unit's code as its symbol: m2 as m², C as °C."""
+    """A unit's code as {{convert}} writes it: m2 as m², C as °C; None for one that is not known."""
     code = code.strip()
     if code.lower() in _UNITS and (len(code) > 1 or code in "CF"):
         return _UNITS[code.lower()]
-    if _UNIT.fullmatch(code) is None or re.match(r"e\d", code):
-        return None
-    return re.sub(r"(?<=[^\W\d_])-?\d", lambda power: f"<sup>{_minus(power[0])}</sup>", code)
+    return _symbol(code, _PLAIN_UNITS)
+
+
+def _symbol(code: str, known: frozenset[str] = frozenset()) -> str | None:
+    """A unit with its powers raised: mg/m2 as mg/m²; None for what is none.
+
+    Args:
+        code: As the template has it.
+        known: The names that may be in it; empty for any.
+    """
+    written = ""
+    for part in re.split(r"([/.·⋅ ])", code):
+        if not part or part in "/.·⋅ ":
+            written += part
+        elif (unit := _UNIT.fullmatch(part)) and (not known or unit[2] in known):
+            written += unit[1] + unit[2] + (f"<sup>{_minus(unit[3])}</sup>" if unit[3] else "")
+        else:
+            return None
+    return None if re.match(r"e\d", code) else written or None
 
 
 def _convert(left: Arguments) -> str | None:
@@ -309,7 +355,7 @@ def _value(left: Arguments) -> str | None:
             return None
         number = f"({number})" if spread else number
         number += f"×10<sup>{_minus(power.strip()).lstrip('+')}</sup>"
-    units = [_unit(part) if part else "" for part in (unit, per)]
+    units = [_symbol(part.strip()) if part else "" for part in (unit, per)]
     if None in units:
         return None
     named = "/".join(filter(None, units)) if unit else f"/{units[1]}" if per else ""
@@ -347,7 +393,7 @@ def chemical_formula(text: str) -> str | None:
 _KEEPS = (
     "nowrap nobr small smaller big larger large resize strong em mvar math keyword linktext ipa "
     "unicode polytonic hebrew script var bold italic noitalic underline nowraplinks sc smallcaps "
-    "allcaps dfn term code kbd samp tt mono nobold formatnum nts number"
+    "allcaps dfn term code kbd samp tt mono nobold formatnum nts number nq nastaliq"
 )
 _EXPANSIONS: dict[str, Expansion] = {
     **dict.fromkeys(_KEEPS.split(), _text(1)),

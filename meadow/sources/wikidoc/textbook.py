@@ -68,7 +68,7 @@ def section_record(
         source: The source's name.
     """
     heading, text = str(raw["heading"]), str(raw["text"])
-    if is_apparatus(heading):
+    if any(map(is_apparatus, (heading, *raw["parents"]))):
         return _reject(raw, Reason.NOT_A_TARGET, "references, links or pictures")
     if unread := raw["unread"]:
         # a hole, or another number, must not look like any other row
@@ -77,6 +77,8 @@ def section_record(
         return _reject(raw, Reason.EMPTY_OUTPUT, "a heading without text of its own")
     if len(text) < MIN_CHARACTERS:
         return _reject(raw, Reason.TOO_SHORT, f"under {MIN_CHARACTERS} characters")
+    if text.rstrip().endswith(":"):
+        return _reject(raw, Reason.TRUNCATED, "what it announces is a picture or a section below")
     if question is None:
         return _reject(raw, Reason.NO_HEADING_RULE, "for `meadow rephrase`, or nobody")
     as_published = options.style is Style.PUBLISHED_2023
@@ -191,6 +193,6 @@ SOURCE = Source(
             paper=67_704,
         ),
     ),
-    version=2,
+    version=3,
     notes=("Origin published holds a model's questions, about 30 % of which are bad.",),
 )

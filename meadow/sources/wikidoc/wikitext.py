@@ -23,9 +23,10 @@ from meadow.sources.wikidoc.html_pages import (
     Page,
     is_byline,
     mark_unread,
+    refuse_index,
     split_html,
 )
-from meadow.sources.wikidoc.templates import chemical_formula, expand, is_mark
+from meadow.sources.wikidoc.templates import chemical_formula, expand, is_index_mark, is_mark
 from meadow.text.render import HtmlLimitError
 
 # Inside these nothing is wikitext: first those that show nothing, then those that do.
@@ -101,13 +102,16 @@ def read_wikitext(text: str, *, title: str = "", url: str = "", namespace: int =
 
     Raises:
         HtmlLimitError: Too large, or nested too deeply.
+        NotAnArticleError: It leads to other pages.
     """
     if len(text) > MAX_CHARACTERS:
         raise HtmlLimitError(
             Reason.TOO_LARGE, f"{len(text):,} characters; at most {MAX_CHARACTERS:,}"
         )
     reader = _Reader(title)
-    sections, facts = split_html(reader.html(_PRIVATE.sub("", text)))
+    html = reader.html(_PRIVATE.sub("", text))
+    refuse_index(title, reader.is_index)
+    sections, facts = split_html(html)
     return Page(title, sections, url, namespace=namespace, facts=facts + reader.facts)
 
 
@@ -117,6 +121,8 @@ class _Reader:
     def __init__(self, title: str) -> None:
         self.title = title
         self.facts: Counter[tuple[str, str]] = Counter()
+        self.is_index = False
+        """Whether the page says that it tells pages of one name apart."""
         self._held: list[str] = []
         self._names: dict[str, str] = {}
         """The tokens that stand for what was not understood, each with its name."""
@@ -126,6 +132,7 @@ class _Reader:
     def html(self, text: str) -> str:
         text = self._brackets(_EXTERNAL.sub(self._external, self._tags(text)))
         text = _EXTERNAL.sub(self._external, text.translate(_SHOW))
+        self.is_index |= "__DISAMBIG__" in text
         lines = _SWITCH.sub("", text).split("\n")
         return self._release(self._blocks(lines, 0))
 
@@ -262,6 +269,9 @@ class _Reader:
             return self._hold(entities.escape(self.title, quote=False))
         if not arguments and re.fullmatch(r"(?=\D+\d)(?:[A-Z][a-z]?\d*)+", bare := name.strip()):
             return self._tags(chemical_formula(bare) or self._unread(key))
+        if is_index_mark(key):
+            self.is_index = True
+            return ""
         if is_mark(key):
             self.facts["templates_dropped", key] += 1
             return ""

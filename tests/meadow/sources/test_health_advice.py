@@ -17,7 +17,7 @@ def test_a_number_beside_an_escape_keeps_its_value(source) -> None:
     assert row.input == READ
     assert row.repairs == ("decoded_escapes",)
     (old,) = source.convert(raw, Options(style=Style.PUBLISHED_2023))
-    assert old.input == WRITTEN and old.id == row.id
+    assert (old.input, old.id) == (WRITTEN, row.id)
     # the second reading finds the same characters its own way
     ((_, texts),) = source.raw_texts({"label": "1", "sentence": WRITTEN}, "")
     assert " ".join(texts["input"].split()) == READ

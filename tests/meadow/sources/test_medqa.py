@@ -25,7 +25,7 @@ def test_what_a_spreadsheet_left_is_no_part_of_an_option() -> None:
     assert row.repairs == ("stray_quotation_mark",)
     assert json.loads(row.meta)["options"]["A"] == "Iron deficiency"
     old = convert('A nurse is tired. Which is the "cause"?"', options, Style.PUBLISHED_2023)
-    assert old.output == 'A: Iron deficiency\n"' and old.id == row.id
+    assert (old.output, old.id) == ('A: Iron deficiency\n"', row.id)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_what_a_spreadsheet_left_is_no_part_of_an_option() -> None:
         ('He feels “heavy" and cold.', 'He feels “heavy" and cold.'),
         ('"""You may need a doctor.”"', '"You may need a doctor.”'),
         ('Which is next?"\n"Chart\nAge: 3 days"', "Which is next?\nChart\nAge: 3 days"),
-        ('5\'10" tall', '5\'10" tall'),
+        ("5'10\" tall", "5'10\" tall"),
     ],
 )
 def test_a_quotation_of_the_author_stays(text: str, plain: str) -> None:

@@ -27,6 +27,8 @@ def test_a_list_after_a_colon() -> None:
         "Being African American",
         "Neurological conditions (stroke, dementia, Parkinson disease Alzheimer disease)",
         "One item only",
+        "Disorders such as Von Willebrand disease",
+        "Living in the Middle East or in Saint Louis",
         "It hurts. It swells. It itches.",
     ],
 )

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import resource
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def test_every_real_page_splits_into_sections_without_residue(pages) -> None:
     assert {name: len(rows) for name, rows in split.items()} == {
         "readability_wikipedia": 37,
         "readability_wikipedia-2": 30,
-        "readability_wikipedia-4": 3,
+        "readability_wikipedia-4": 0,  # a list of pages
         "trafilatura_piratenwiki": 1,
         "trafilatura_wikimediafoundation": 0,
     }
@@ -71,7 +72,8 @@ def test_the_page_of_another_system_is_rejected_with_a_reason(pages) -> None:
     assert "not a MediaWiki page" in rejects[0].detail
     for name, rows in pages.items():
         if name != "trafilatura_wikimediafoundation":
-            assert not any(isinstance(row, Reject) for row in rows)
+            refused = [row.detail for row in rows if isinstance(row, Reject)]
+            assert refused == (["a list of pages, no article"] if "-4" in name else [])
 
 
 def test_headings_levels_and_texts_of_a_real_page(pages) -> None:
@@ -116,10 +118,37 @@ def test_redirects_are_rejects_and_pages_are_counted(upstream: Path) -> None:
     name = "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
     rows = rows_of(path / name)
     text = bz2.decompress((path / name).read_bytes()).decode()
-    rejects = [row for row in rows if isinstance(row, Reject)]
-    assert len(rejects) == text.count("<redirect ") > 50
-    assert {reject.reason for reject in rejects} == {Reason.NOT_A_TARGET}
+    rejects = Counter(row.reason for row in rows if isinstance(row, Reject))
+    assert rejects[Reason.NOT_A_TARGET] == text.count("<redirect ") > 50
+    marked = re.findall(r"(?i)\{\{ *(?:disambiguation|geodis)\b", text)
+    lists = re.findall(r"<title>List of [^<]+</title>", text)
+    assert rejects[Reason.NOT_AN_ARTICLE] == len(marked) + len(lists) > 5
     assert Fact("pages_read", "XML export", text.count("<page>")) in rows
+
+
+@pytest.mark.parametrize(
+    ("title", "wikitext"),
+    [
+        ("Gouty", "'''Gouty''' may mean:\n* [[Gout]], a disease\n{{disambiguation|geo}}"),
+        ("Gouty", "* [[Gout]]\n{{hndis|Gouty, A.}}"),
+        ("Gouty", "* [[Gout]]\n{{Airport disambiguation}}"),
+        ("Gouty", "* [[Gout]] __DISAMBIG__"),
+        ("Gout (disambiguation)", "Gout is a disease. It may also mean:"),
+        ("List of joints", "This is a list of joints."),
+    ],
+)
+def test_a_page_that_leads_to_others_is_no_article(title: str, wikitext: str) -> None:
+    with pytest.raises(NotAnArticleError, match="a list of pages"):
+        read_wikitext(wikitext, title=title)
+    box = "" if title != "Gouty" else '<table id="disambigbox"><tr><td>Pages</td></tr></table>'
+    html = f'<h1 id="firstHeading">{title}</h1><div id="mw-content-text"><p>x</p>{box}</div>'
+    with pytest.raises(NotAnArticleError, match="a list of pages"):
+        read_page(html)
+
+
+def test_a_note_above_an_article_makes_no_list_of_it() -> None:
+    text = "{{other uses|Gout (disambiguation)}}Pain{{disambiguation needed}} and [[Listing of x]]"
+    assert read_wikitext(text, title="Gout").sections[0].text == "Pain and Listing of x"
 
 
 FLAT = (

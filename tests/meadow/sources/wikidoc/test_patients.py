@@ -52,7 +52,8 @@ def test_every_row_is_a_record_or_a_reject_and_both_styles_keep_the_same(convert
     assert kept[Style.MEADOW] == kept[Style.PUBLISHED_2023]
     reasons = Counter(item.reason for item in converted[Style.MEADOW] if isinstance(item, Reject))
     assert set(reasons) == {
-        Reason.LINK_ONLY, Reason.NO_TOPIC, Reason.BOILERPLATE, Reason.EMPTY_OUTPUT, Reason.MEDIA
+        Reason.LINK_ONLY, Reason.NO_TOPIC, Reason.BOILERPLATE, Reason.EMPTY_OUTPUT, Reason.MEDIA,
+        Reason.TRUNCATED,
     }  # fmt: skip
 
 

@@ -32,6 +32,7 @@ from meadow.sources.wikidoc.section_headings import (
          "What are the natural history, complications and prognosis of Gout?"),
         ("Diagnosis", "How is Gout diagnosed?"),
         ("History and Symptoms", "What are the history and symptoms of Gout?"),
+        ("History", "What is the history of Gout?"),
         ("Physical Examination", "What does the physical examination show in Gout?"),
         ("Laboratory Findings", "What are the laboratory findings in Gout?"),
         ("Electrocardiogram", "What are the electrocardiogram findings in Gout?"),

@@ -41,6 +41,7 @@ def test_a_section_becomes_a_question_and_its_text_stays() -> None:
         ("References", TEXT, "Gout", Reason.NOT_A_TARGET),
         ("Causes", "", "Gout", Reason.EMPTY_OUTPUT),
         ("Causes", "See below.", "Gout", Reason.TOO_SHORT),
+        ("Causes", f"{TEXT} Its causes are:", "Gout", Reason.TRUNCATED),
         ("Causes", TEXT, "Gout (patient information)", Reason.NOT_A_TARGET),
     ],
 )
@@ -49,6 +50,12 @@ def test_rejects(heading: str, text: str, title: str, reason: Reason) -> None:
     assert isinstance(found, Reject)
     assert found.reason is reason
     assert heading in found.detail or "patient" in found.detail
+
+
+def test_what_stands_below_the_references_is_no_text() -> None:
+    found = section("Overview", parents=("Bibliography", "Books"))
+    assert isinstance(found, Reject)
+    assert found.reason is Reason.NOT_A_TARGET
 
 
 def test_real_exports_are_conserved_and_clean(upstream: Path) -> None:
