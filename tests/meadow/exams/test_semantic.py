@@ -97,7 +97,7 @@ def test_a_mix_says_which_model_looked_and_nothing_of_its_place(
     assert str(static.parent) not in text
     card = (tmp_path / "mix" / "README.md").read_text(encoding="utf-8")
     assert "--semantic MODEL --semantic-threshold 0.9" in card
-    assert f"`{fingerprint(static)['sha256']}`" in card
+    assert fingerprint(static)["sha256"] in card
 
 
 def test_no_model_and_foreign_code_are_refused(static: Path, tmp_path: Path) -> None:
