@@ -92,6 +92,7 @@ class LocalBackend(Prompter):
         self.together = GENERATED_TOGETHER.get(model.device.type, 8)
         self.identity = identity or {"name": "in memory"}
         self._scorers: list[Scorer] = []
+        self._drawn = {"prompt_tokens": 0, "new_tokens": 0}
 
     def describe(self) -> dict[str, Any]:
         """The model's names and hashes, number type and context."""
@@ -106,13 +107,14 @@ class LocalBackend(Prompter):
         }
 
     def work(self) -> dict[str, Any]:
-        """Scorer used, forwards and tokens, and what sharing saved."""
+        """Scorer used, forwards and tokens, what sharing saved, and what generating took."""
         total = {
             name: sum(getattr(s.work, name) for s in self._scorers)
             for name in ("forwards", "tokens", "plain_tokens", "prefix_tokens")
         }
         return {
             **total,
+            **self._drawn,
             "tokens_saved": max(0, total["plain_tokens"] - total["tokens"]),
             "scorer": sorted({s.method for s in self._scorers}),
             "fallback": sorted({s.reason for s in self._scorers if s.reason}),
@@ -156,6 +158,7 @@ class LocalBackend(Prompter):
         if self.limit:
             ids = [row[-max(1, self.limit - 1) :] for row in ids]
         width = max(map(len, ids))
+        self._drawn["prompt_tokens"] += sum(map(len, ids))
         ends = self._ends(sampling.stop)
         pad = self.tokenizer.pad_token_id
         pad = int(next(iter(ends), 0) if pad is None else pad)
@@ -193,6 +196,7 @@ class LocalBackend(Prompter):
         responses = []
         for row in output.tolist():
             end = next((i for i, token in enumerate(row) if token in ends), None)
+            self._drawn["new_tokens"] += len(row) if end is None else end + 1
             text = self.tokenizer.decode(
                 row[:end], skip_special_tokens=not special & THOUGHT_TOKENS
             )

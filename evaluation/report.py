@@ -127,6 +127,7 @@ def _facts(run: Finished) -> dict[str, Any]:
         "name": run.name,
         "command": shlex.join(run.run["command"]),
         "summary": run.summary,
+        "cost": run.run.get("cost", {}),
         "modes": modes,
         "primary": primary,
         "leaderboard": charts.intervals(
@@ -217,6 +218,19 @@ def render_page(facts: dict[str, Any], data: dict[str, Any] | None) -> str:
     return page
 
 
+def cost_text(cost: Mapping[str, float]) -> str:
+    """What a part of a run took, in words."""
+    said = {
+        "requests": "requests",
+        "tokens": "tokens through the model",
+        "plain_tokens": "without sharing",
+        "prompt_tokens": "tokens of prompts",
+        "new_tokens": "new tokens",
+    }
+    parts = [f"{cost[name]:,.0f} {words}" for name, words in said.items() if name in cost]
+    return ", ".join([*parts, f"{cost.get('seconds', 0):,.1f} s"])
+
+
 def digest(text: str) -> str:
     """A text as a content security policy names it."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
@@ -236,5 +250,6 @@ def template(name: str) -> Any:
     environment.filters["percent"] = lambda v: "–" if v is None else f"{v:.1%}"
     environment.filters["points"] = lambda v: "–" if v is None else f"{v * 100:+.1f}"
     environment.filters["p"] = p_text
+    environment.filters["cost"] = cost_text
     environment.filters["cellmd"] = lambda v: escape_cell(str(v))
     return environment.get_template(name)

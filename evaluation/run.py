@@ -44,6 +44,8 @@ from meadow.prompt import stop_texts
 
 LIBRARIES = ("medical-meadow", "torch", "transformers", "tokenizers", "peft", "numpy", "pyarrow")
 """On which a number can depend."""
+COST = ("requests", "tokens", "plain_tokens", "prompt_tokens", "new_tokens")
+"""What a backend counts of its work that a run adds up, batch by batch."""
 Progress = Callable[[str, int, int], None]
 """Told (what, done, of)."""
 
@@ -220,6 +222,7 @@ def run(
                     "processes": group.size,
                     "wall_seconds": round(time.monotonic() - started, 3),
                     "work": backend.work(),
+                    "cost": _cost(journal.done),
                     "image_audit": image_audit,
                     "errata": {key: list(value) for key, value in (corrected or {}).items()},
                 },
@@ -286,7 +289,13 @@ def _compute(
     ) -> None:
         for index, wanted in enumerate(keys):
             if group.owns(index) and journal.missing(wanted):
-                journal.append(compute(index))
+                before, started = backend.work(), time.monotonic()
+                values = compute(index)
+                after = backend.work()
+                cost = {name: after[name] - before.get(name, 0) for name in COST if name in after}
+                cost = {"seconds": time.monotonic() - started, **cost}
+                # in the journal, so that what a killed process did counts as well
+                journal.append({**values, f"cost:{what}:{index}": cost})
             if progress:
                 progress(what, index + 1, len(keys))
 
@@ -317,6 +326,17 @@ def _compute(
             stop=stop,
         )
         work_off(mode, keys, partial(_of_chunk, draw, chunks))
+
+
+def _cost(done: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Seconds and tokens by what was computed, over all batches of all processes."""
+    total: dict[str, dict[str, float]] = {}
+    for unit, value in done.items():
+        if unit.startswith("cost:"):
+            own = total.setdefault(unit.split(":")[1], {})
+            for name, number in value.items():
+                own[name] = round(own.get(name, 0) + number, 3)
+    return total
 
 
 def _of_chunk(draw: Callable[[Any], dict[str, Any]], chunks: Any, index: int) -> dict[str, Any]:

@@ -91,8 +91,12 @@ def test_a_finished_run_computes_nothing_again(
 
     for name in ("plan", "score", "generate"):
         monkeypatch.setattr(backend, name, never)
+    cost = json.loads((whole / "run.json").read_text())["cost"]
+    assert cost["scoring"]["tokens"] < cost["scoring"]["plain_tokens"]
+    assert cost["generate"]["new_tokens"] <= 6 * len(items) < cost["generate"]["prompt_tokens"]
     run(backend, items, settings(), whole)
     assert (whole / "predictions.parquet").read_bytes() == before
+    assert json.loads((whole / "run.json").read_text())["cost"] == cost
 
 
 class Killed(Exception):
