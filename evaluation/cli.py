@@ -560,7 +560,7 @@ def compare(runs: tuple[Path, ...], margin: float, flips: bool, as_json: bool) -
     """
     finish = Finish(as_json=as_json)
     from evaluation.compare import compare as compare_runs
-    from evaluation.compare import sentence
+    from evaluation.compare import proof_sentence, sentence
     from evaluation.results import read_runs
 
     document = compare_runs(read_runs(list(runs)), margin / 100)
@@ -570,6 +570,8 @@ def compare(runs: tuple[Path, ...], margin: float, flips: bool, as_json: bool) -
             log(text) if as_json else click.echo(text)
             for flip in entry["modes"][mode]["flips"] if flips and not as_json else ():
                 click.echo("  {item_id} {a} -> {b}, right is {gold}".format(**flip))
+        if proof := proof_sentence(entry):
+            log(proof) if as_json else click.echo(proof)
         for warning in entry["warnings"]:
             log(f"warning: {warning}")
     finish(document, rows_in=len(runs))

@@ -75,6 +75,7 @@ def compare(runs: Sequence[Finished], margin: float = MARGIN) -> dict[str, Any]:
             {
                 "a": a.name,
                 "b": b.name,
+                "forms": forms(a, b),
                 "warnings": _warnings(a, b, modes[0]),
                 "modes": {mode: pair(a, b, mode, margin) for mode in modes},
             }
@@ -112,6 +113,49 @@ def _warnings(a: Finished, b: Finished, mode: str) -> list[str]:
     return found
 
 
+def forms(a: Finished, b: Finished) -> dict[str, Any] | None:
+    """What makes two runs two forms of one model: the same weights in other numbers, or an export.
+
+    Returns:
+        What each side is, in words, and `proof`, the hashes that say so; None of other models.
+    """
+    one, other = a.run["model"], b.run["model"]
+    held = ("weights", "revision", "adapter_weights")
+    weights = {key: one[key] for key in held if one.get(key) and one[key] == other.get(key)}
+    same = all(one.get(key) == other.get(key) for key in held)
+    if same and weights and one.get("load") != other.get("load"):
+        return {
+            "a": f"{a.name} as {one['load']}",
+            "b": f"the {other['load']} form",
+            "proof": weights | {key: value for key, value in _manifests(a, b).items() if value},
+        }
+    trained, also = one.get("trained"), other.get("trained")
+    if trained and also and trained["run"] == also["run"] and trained["export"] != also["export"]:
+        words = [
+            f"the export of {run.name} in {found['export']['dtype']}"
+            if found["export"]
+            else f"{run.name} as it was trained"
+            for run, found in ((a, trained), (b, also))
+        ]
+        return {"a": words[0], "b": words[1], "proof": {"run": trained["run"], **_manifests(a, b)}}
+    return None
+
+
+def _manifests(a: Finished, b: Finished) -> dict[str, str | None]:
+    """The hashes of the run manifests beside the two models."""
+    found = [(run.run["model"].get("trained") or {}).get("manifest") for run in (a, b)]
+    return {"manifest_a": found[0], "manifest_b": found[1]}
+
+
+def proof_sentence(entry: dict[str, Any]) -> str:
+    """By which hashes two runs are two forms of one model; "" where they are not."""
+    if not entry["forms"]:
+        return ""
+    known = {name: value for name, value in entry["forms"]["proof"].items() if value}
+    hashes = ", ".join(f"{name.replace('_', ' ')} {value[:16]}" for name, value in known.items())
+    return f"Two forms of one model: {hashes}."
+
+
 def sentence(entry: dict[str, Any], mode: str) -> str:
     """One pair in one mode, in words."""
     cell = entry["modes"][mode]
@@ -126,8 +170,9 @@ def sentence(entry: dict[str, Any], mode: str) -> str:
         return f"{mode}: {better} is better by {points} {facts}."
     seen, equal = cell["minimum_detectable"], cell["equivalence"]
     if equal["p"] < ALPHA:
+        named = entry.get("forms") or entry
         return (
-            f"{mode}: {entry['b']} equals {entry['a']} within {equal['margin'] * 100:g} points "
+            f"{mode}: {named['b']} equals {named['a']} within {equal['margin'] * 100:g} points "
             f"(TOST p {p_text(equal['p'])}), {len(cell['flips'])} flips {facts}."
         )
     power = f"; differences under {seen * 100:.1f} points would be missed" if seen else ""

@@ -30,6 +30,7 @@ from meadow.models.loading import (
     load_model,
     load_tokenizer,
     quiet,
+    trained_as,
 )
 
 DEFAULT_CONTEXT = 2048
@@ -338,6 +339,8 @@ def load(
         identity["adapter"] = adapter
         if Path(adapter).is_dir():
             identity["adapter_weights"] = weights_hash(Path(adapter))
+    if trained := trained_as(adapter or model):
+        identity["trained"] = trained
     return LocalBackend(
         loaded.eval(),
         tokenizer,

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.compare import compare, p_text, sentence
+from evaluation.compare import compare, p_text, proof_sentence, sentence
 from evaluation.modes import GENERATED
 from evaluation.results import Finished, read_runs
 from meadow import charts
@@ -107,7 +107,7 @@ def verdict(runs: Sequence[Finished], comparison: dict[str, Any] | None) -> str:
         for entry in comparison["pairs"]:
             shared = list(entry["modes"])
             best = next((m for m in ("generate", "letter") if m in shared), shared[0])
-            parts.append(sentence(entry, best))
+            parts.append(f"{sentence(entry, best)} {proof_sentence(entry)}".rstrip())
     return " ".join(parts)
 
 

@@ -11,6 +11,7 @@ import: whoever asks which dtypes there are loads no library.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -288,6 +289,27 @@ def template_trained_in(model: str) -> str | None:
     try:
         document = json.loads((Path(model) / RUN_MANIFEST).read_text(encoding="utf-8"))
         return str(document["recipe"]["data"]["template"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def trained_as(folder: str) -> dict[str, Any] | None:
+    """What ties a model's folder to its training run; None where there is no run manifest.
+
+    Returns:
+        `run`, the hash of recipe, plan and base; `manifest`, the SHA-256 of the folder's run
+        manifest; `export`, what `meadow export` noted in it, None in the run's own folders.
+    """
+    try:
+        data = (Path(folder) / RUN_MANIFEST).read_bytes()
+        document = json.loads(data)
+        run = [document[name] for name in ("recipe_hash", "plan_hash", "base")]
+        text = json.dumps(run, sort_keys=True).encode()
+        return {
+            "run": hashlib.sha256(text).hexdigest(),
+            "manifest": hashlib.sha256(data).hexdigest(),
+            "export": document.get("export"),
+        }
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -188,6 +189,41 @@ def test_compare_is_paired(two_runs: tuple[Path, Path]) -> None:
         assert (flip["a"] == flip["gold"]) != (flip["b"] == flip["gold"])
     equal = cell["equivalence"]
     assert equal == {"margin": 0.01, "p": tost(cell["only_a"], cell["only_b"], cell["n"], 0.01)}
+
+
+def test_two_forms_of_one_model_are_tied_to_their_hashes(
+    random_folder: Path, sample_items: list[ExamItem], tmp_path: Path
+) -> None:
+    from evaluation.local import load
+
+    run_of = {"recipe_hash": "r", "plan_hash": "p", "base": {"name": "random"}}
+    for name, noted in (("trained", None), ("exported", {"dtype": "float32", "merged": True})):
+        shutil.copytree(random_folder, tmp_path / name)
+        document = run_of | ({"export": noted} if noted else {})
+        (tmp_path / name / "run_manifest.json").write_text(json.dumps(document))
+    settings = Settings("sample", ("letter",))
+    for name, folder, dtype in (
+        ("a", "trained", "float32"), ("b", "trained", "bfloat16"), ("c", "exported", "float32"),
+    ):  # fmt: skip
+        backend = load(str(tmp_path / folder), dtype=dtype)
+        run(backend, sample_items[:12], settings, tmp_path / f"run-{name}")
+    a, b, c = (str(tmp_path / f"run-{name}") for name in "abc")
+    said = CliRunner().invoke(compare_command, [a, b, "--margin", "99"]).stdout
+    equal = (
+        r"the bfloat16 form equals trained \(run-a\) as float32 within 99 points \(TOST p .*\), \d"
+    )
+    assert re.search(equal, said)
+    manifest = hashlib.sha256((tmp_path / "trained/run_manifest.json").read_bytes()).hexdigest()
+    weights = read_run(Path(a)).run["model"]["weights"]
+    assert f"weights {weights[:16]}, manifest a {manifest[:16]}, manifest b {manifest[:16]}" in said
+    said = CliRunner().invoke(compare_command, [a, c, "--margin", "99"]).stdout
+    assert "the export of exported in float32 equals trained as it was trained within" in said
+    pair = compare(read_runs([Path(a), Path(c)]))
+    assert pair["forms"]["proof"]["manifest_b"] != pair["forms"]["proof"]["manifest_a"] == manifest
+    (tmp_path / "run-c/run.json").write_text(
+        (tmp_path / "run-c/run.json").read_text().replace('"trained": {', '"other": {')
+    )
+    assert compare(read_runs([Path(a), Path(c)]))["forms"] is None
 
 
 def test_equal_runs_are_called_equal_and_flips_are_listed(two_runs: tuple[Path, Path]) -> None:
