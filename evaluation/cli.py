@@ -14,11 +14,13 @@ import click
 from evaluation.images import EXAM, audit, lines
 from meadow.cli.app import Finish, dry_run_option, errata_option, json_option, list_option, log
 from meadow.cli.rephrase import asking_options
-from meadow.errors import UsageError
+from meadow.cli.weights import convert_option, safe_weights
+from meadow.errors import ExitCode, MeadowError, UsageError
 from meadow.exams.errata import corrections, read_errata
 from meadow.exams.items import ALIASES, EXAMS, ExamItem, eligible, load_exam
 from meadow.exams.meaning import ANSWER_IS
 from meadow.models.loading import template_trained_in
+from meadow.net.redaction import hide_secrets
 from meadow.samples import FOLDER
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ def evaluate() -> None:
 @click.option("--adapter", help="A PEFT adapter for the model.")
 @click.option("--revision", help="Revision of the Hub repository.")
 @click.option("--dtype", default="auto", help="auto, float32, bfloat16, float16, int8 or nf4.")
+@convert_option
 @click.option("--exam", required=True, help=f"{', '.join((*EXAMS, *ALIASES))}, {SAMPLE}, or any "
               "name with --file.")  # fmt: skip
 @files_option
@@ -128,6 +131,7 @@ def run_command(as_json: bool, dry_run: bool, out: Path | None, **options: Any) 
     if dry_run:
         finish(_plan(items, settings, options["limit"]), rows_in=len(items))
         return
+    _make_safe(options)
     backend = _backend(options, settings)
     summary = run(
         backend,
@@ -184,6 +188,16 @@ def _thinking(options: dict[str, Any]) -> tuple[bool | None, int]:
             fix="--thinking on, off, or (without --chat, whose server cannot be stopped) budget N",
         )
     return {"off": False, "on": True}.get(found[1], True if found[2] else None), int(found[2] or 0)
+
+
+def _make_safe(options: dict[str, Any]) -> None:
+    """Weights in a format that is not loaded become others, where somebody agrees."""
+    agreed = options["convert_weights"]
+    if not options["base_urls"]:
+        where = {"revision": options["revision"]}
+        options["model"] = safe_weights(options["model"], convert=agreed, **where)
+        if options["adapter"]:
+            options["adapter"] = safe_weights(options["adapter"], convert=agreed, adapter=True)
 
 
 def _backend(options: dict[str, Any], settings: Settings) -> Any:
@@ -434,6 +448,7 @@ def audit_command(files: Sequence[str], as_json: bool) -> None:
 @files_option
 @images_option
 @list_option("--run", "names", help="Rows to run (all: every one).")
+@convert_option
 @list_option("--model", "places", metavar="ROW=PATH", help="Weights of a row that "
               "lie elsewhere.")  # fmt: skip
 @modes_option
@@ -450,6 +465,7 @@ def paper_command(out: Path, dry_run: bool, as_json: bool, **options: Any) -> No
     moved = dict(place.split("=", 1) for place in options["places"] if "=" in place)
     paper.chosen(list(moved))
     wanted = paper.chosen(options["names"])
+    failed: dict[str, str] = {}
     for row in wanted if dry_run else ():
         log(f"would run {row.title}: {row.model}, adapter {row.adapter}, as {row.load}")
     if wanted and not dry_run:
@@ -461,19 +477,29 @@ def paper_command(out: Path, dry_run: bool, as_json: bool, **options: Any) -> No
         settings = Settings(exam, parse_modes(options["modes"] or paper.MODES))
         for row in wanted:
             log(f"running {row.title}")
-            own = row.key in moved
-            backend = load(
-                moved.get(row.key, row.model),
-                adapter=None if own else row.adapter,
-                dtype="auto" if own else row.load,
-            )
-            run(backend, items, settings, out / row.key, limit=options["limit"],
-                progress=_progress(), command=["meadow", *sys.argv[1:]])  # fmt: skip
+            try:
+                place, own = moved.get(row.key), row.key in moved
+                agreed = {"convert": options["convert_weights"]}
+                adapter = None if own or not row.adapter else row.adapter
+                backend = load(
+                    safe_weights(place or row.model, **agreed),
+                    adapter=safe_weights(adapter, adapter=True, **agreed) if adapter else None,
+                    dtype="auto" if own else row.load,
+                )
+                run(backend, items, settings, out / row.key, limit=options["limit"],
+                    progress=_progress(), command=["meadow", *sys.argv[1:]])  # fmt: skip
+            except (MeadowError, OSError, RuntimeError) as error:
+                # the other rows are not this one's fault: memory, network, a gated repository
+                failed[row.key] = hide_secrets(str(error).strip().partition("\n")[0])[:300]
+                log(f"{row.title} failed: {failed[row.key]}")
     rows = paper.table(out)
     if not as_json:
         click.echo("\n".join(paper.lines(rows)))
     done = sum(row["run"] is not None for row in rows)
-    finish({"rows": rows}, rows_in=len(rows), rows_out=done, rejected=len(rows) - done)
+    finish({"rows": rows, "failed": failed}, rows_in=len(rows), rows_out=done,
+           rejected=len(rows) - done)  # fmt: skip
+    if failed:
+        sys.exit(ExitCode.FAILED)
 
 
 @evaluate.command("contamination")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from meadow.cli.app import Finish, dry_run_option, json_option, log
+from meadow.cli.weights import convert_option, safe_weights
 from meadow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def _load(recipe: str, overrides: tuple[str, ...]) -> Recipe:
     "--allow-contaminated", is_flag=True, help="Train although exam items are in the mix."
 )
 @click.option("--ignore-memory", is_flag=True, help="Start although the estimate does not fit.")
+@convert_option
 @dry_run_option
 @json_option
 def train(
@@ -66,6 +68,7 @@ def train(
     preview: int | None,
     allow_contaminated: bool,
     ignore_memory: bool,
+    convert_weights: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -93,6 +96,10 @@ def train(
         raise UsageError("no folder for the run", fix="--out DIR, or --preview N to see examples")
     from training.loop import train as run
 
+    if base or found.base.repository != "random":
+        named = base or "@".join(filter(None, (found.base.repository, found.base.revision)))
+        safe = safe_weights(named, convert=convert_weights)
+        base = base if safe == named else safe
     first = os.environ.get("RANK", "0") == "0"
     result = run(
         found,

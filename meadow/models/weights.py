@@ -25,8 +25,8 @@ SERIALISED = re.compile(
 _SHARD = re.compile(r"[\w.-]+\.safetensors")
 _SMALL = 64 * 1024**2
 FIX = (
-    "convert them where you trust them (docs/guide.md, 'Weights in another format', says how), "
-    "then name the folder of the result"
+    "--convert-weights converts them once, reading tensors and nothing else (docs/guide.md, "
+    "'Weights in another format')"
 )
 
 
