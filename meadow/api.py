@@ -120,6 +120,7 @@ def build(
     images: Images | None = None,
     limit: int | None = None,
     errata: Sequence[Place] = (),
+    available: bool = False,
     config: Path | None = None,
     workers: int = 1,
     engine: str = "local",
@@ -134,7 +135,8 @@ def build(
 
     Args:
         sources: The sources; none: those that `files` names, else the recipe's.
-        out: The corpus folder, new or of the same settings; or an address to copy it to.
+        out: The corpus folder, new or of the same options: it keeps the sources that are not asked
+            for. Or an address to copy it to.
         files: `SOURCE[:SUBSET[:ROLE]]` -> raw files or folders, or their addresses.
         raw: The folder of the other raw files; else meadow.toml's, else the cache's.
         recipe: A name or a TOML file; `full` where neither sources nor files are named.
@@ -144,6 +146,7 @@ def build(
         images: What becomes of questions that show an image: refuse or keep.
         limit: Candidate rows per source.
         errata: Whose faulty questions are left out: `known`, or files beside the known ones.
+        available: Leave out sources whose raw files are missing; `progress` is told which.
         config: A meadow.toml to use.
         workers: Processes; the bytes do not depend on them.
         engine: Where the work runs: local, ray, ray://auto or ray://HOST:PORT.
@@ -156,7 +159,7 @@ def build(
     """
     from meadow.build.build import build_corpus
     from meadow.build.engine import check_engine
-    from meadow.corpus.manifest import NAME, hash_json
+    from meadow.corpus.manifest import NAME
     from meadow.corpus.stored import check_target, copy_corpus, working_folder
     from meadow.net.stores import is_remote
 
@@ -172,13 +175,14 @@ def build(
         images=images,
         limit=limit,
         errata=errata,
+        available=available,
         config=config,
         progress=progress,
     )
     address = str(out) if is_remote(str(out)) else None
     folder = Path(out)
     if address:
-        check_target(address, hash_json(plan.settings.to_json()))
+        check_target(address, plan.settings.identity, plan.settings.sources)
         folder = working_folder(address)
         progress(f"building in {folder}")
     manifest = build_corpus(

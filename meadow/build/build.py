@@ -1,14 +1,17 @@
-"""Raw files in, a verified corpus folder out.
+"""Raw files in, a verified corpus folder out, which grows: sources are added or built again.
 
 Each source is read, converted, cleaned and written to a staging folder inside the output folder;
 its entry, with everything the manifest will say of it, is written there last. When all sources are
 staged, the folder is committed (`meadow.corpus.commit`). A killed build continues where it was,
-since a staged (or published) source whose key still holds is not built again.
+since a staged (or published) source whose key still holds is not built again. Sources of the folder
+that are not asked for stay as they are; the staging folder has the old manifest too, so that a run
+which was killed while the new one took its place still knows them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,8 +22,15 @@ from meadow.build.engine import LOCAL, run_tasks
 from meadow.build.worker import ENTRY, SourceTask, build_source, measure_inputs, task_key
 from meadow.cards.card import split_warning
 from meadow.corpus.commit import STAGING, claim, commit_folder, holds, open_staging
-from meadow.corpus.manifest import Manifest, SourceEntry, hash_json, library_versions
-from meadow.errors import FileError
+from meadow.corpus.manifest import (
+    NAME,
+    Manifest,
+    SourceEntry,
+    hash_json,
+    library_versions,
+    read_manifest,
+)
+from meadow.errors import FileError, UsageError
 from meadow.schema import Reason
 from meadow.source import Input, Options, OriginName
 
@@ -29,7 +39,7 @@ MALFORMED_THRESHOLD = 0.01
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
-    """What a corpus is made of; its hash is the identity of the output folder.
+    """What a corpus is made of.
 
     Args:
         sources: The sources' names.
@@ -40,8 +50,7 @@ class BuildSettings:
         errata: Faults that no row may have: question keys and rules.
         recipe: The name of the recipe, where one was used.
         own_recipe: Whether that is none of the project's.
-        files: The raw files that were named, as `SOURCE[:SUBSET[:ROLE]]=NAME`: no part of the
-            identity, since a file of another name may hold the same.
+        files: The raw files that were named, as `SOURCE[:SUBSET[:ROLE]]=NAME`.
     """
 
     sources: tuple[str, ...]
@@ -56,22 +65,69 @@ class BuildSettings:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the manifest."""
-        errata = {}
-        if self.errata:
-            from meadow.exams.errata import described
-
-            errata = {"errata": described(self.errata)}
         return {
             "recipe": self.recipe,
             **({"own_recipe": True} if self.own_recipe else {}),
             "sources": sorted(self.sources),
             "origins": {name: str(self.origins[name]) for name in sorted(self.origins)},
-            "options": asdict(self.options),
-            "limit": self.limit,
+            **self._shared(),
             "excluded_ids": hash_json(sorted(self.exclude)) if self.exclude else None,
             **({"excluded": len(self.exclude)} if self.exclude else {}),
-            **errata,
         }
+
+    def _shared(self) -> dict[str, Any]:
+        errata = {}
+        if self.errata:
+            from meadow.exams.errata import described
+
+            errata = {"errata": described(self.errata)}
+        return {"options": asdict(self.options), "limit": self.limit, **errata}
+
+    @property
+    def identity(self) -> str:
+        """The identity of the output folder: what every source in it was built with."""
+        return hash_json(self._shared())
+
+    def beside(self, published: Manifest) -> BuildSettings:
+        """These settings and those of the sources that a folder has and that stay in it.
+
+        Raises:
+            UsageError: What stays was built without ids that are taken down now, or by other
+                versions: the card could say neither of the folder.
+        """
+        old = published.settings
+        stay = sorted(published.sources.keys() - set(self.sources))
+        if not stay:
+            return self
+        differs = [
+            what
+            for what, same in (
+                ("ids taken down", old.get("excluded_ids") == self.to_json()["excluded_ids"]),
+                ("versions of libraries", published.versions == library_versions()),
+            )
+            if not same
+        ]
+        if differs:
+            raise UsageError(
+                f"the folder has sources that were built with other {' and '.join(differs)}",
+                where=", ".join(stay),
+                fix="name them too, so that they are built again: --only "
+                + ",".join([*self.sources, *stay]),
+            )
+        same_recipe = (old.get("recipe"), bool(old.get("own_recipe"))) == (
+            self.recipe,
+            self.own_recipe,
+        )
+        files = [str(name) for name in published.details.get("files", ())]
+        origins = dict(old.get("origins", {}))
+        return replace(
+            self,
+            sources=(*self.sources, *stay),
+            origins={n: OriginName(origins[n]) for n in stay if n in origins} | dict(self.origins),
+            recipe=self.recipe if same_recipe else None,
+            own_recipe=self.own_recipe and same_recipe,
+            files=(*(f for f in files if re.split("[:=]", f)[0] in stay), *self.files),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +175,7 @@ def build_corpus(
     Args:
         settings: What to build.
         inputs: Source -> its raw files.
-        out: The corpus folder: new, or of the same settings.
+        out: The corpus folder: new, or of the same options; it keeps its other sources.
         workers: Processes; the bytes do not depend on it.
         engine: Where they run, as for `meadow.build.engine.run_tasks`; nor on this.
         expected: Source -> label -> known SHA-256 of an input.
@@ -132,10 +188,15 @@ def build_corpus(
         FileError, UpstreamChangedError: A raw file is not what it should be, or no row of any
             came out.
     """
-    config_hash = hash_json(settings.to_json())
+    config_hash = settings.identity
     with locked(out):
         published = claim(out, "build", config_hash)
         staging = open_staging(out, config_hash, resume=True)
+        if published is None and (staging / NAME).exists():
+            published = read_manifest(staging)
+        whole = settings.beside(published) if published is not None else settings
+        if published is not None and whole != settings:
+            published.write(staging)
         tasks = [
             SourceTask(
                 source=name,
@@ -150,7 +211,12 @@ def build_corpus(
             )
             for name in sorted(settings.sources)
         ]
-        done: dict[str, SourceEntry] = {}
+        stay = set(whole.sources) - set(settings.sources)
+        done = (
+            {n: entry for n, entry in published.sources.items() if n in stay} if published else {}
+        )
+        for name, entry in sorted(done.items()):
+            progress(f"{name}: stays, {entry.rows_out:,} rows")
         reused = []
         todo = []
         for task in tasks:
@@ -187,11 +253,11 @@ def build_corpus(
         result = Manifest(
             stage="build",
             config_hash=config_hash,
-            settings=settings.to_json(),
+            settings=whole.to_json(),
             sources={name: done[name] for name in sorted(done)},
             details={
                 **({"contact": contact} if contact else {}),
-                **({"files": list(settings.files)} if settings.files else {}),
+                **({"files": list(whole.files)} if whole.files else {}),
             },
             versions=library_versions(),
         )
@@ -236,6 +302,10 @@ def _publish(result: Manifest, out: Path) -> Manifest:
         for item in entry.files():
             place = _place(out, name, item.path, item.sha256)
             if place is None:
-                raise FileError("a staged file vanished", where=item.path, fix="run it again")
+                raise FileError(
+                    f"a file of {name} is missing or not what was written",
+                    where=item.path,
+                    fix=f"build {name} again: name it among the sources",
+                )
             places[item.path] = place
     return commit_folder(out, result, places, render_documents(result, places.__getitem__))

@@ -101,6 +101,7 @@ def plan_build(
     images: Images | None = None,
     limit: int | None = None,
     errata: Sequence[Place] = (),
+    available: bool = False,
     config: Config | None = None,
     locked: Mapping[str, str] | None = None,
     progress: Progress = lambda line: None,
@@ -118,6 +119,7 @@ def plan_build(
         images: What becomes of questions that show an image.
         limit: Candidate rows per source.
         errata: Whose faulty questions are left out: `known`, or files beside the known ones.
+        available: Leave out sources whose raw files are missing; `progress` is told which.
         config: The settings of the machine.
         locked: Label -> SHA-256 as recorded when the file was fetched.
         progress: Told one line per file that is fetched.
@@ -140,7 +142,7 @@ def plan_build(
     origins: dict[str, OriginName] = {}
     expected: dict[str, dict[str, str]] = {}
     expectations: dict[str, tuple[int, float]] = {}
-    missing: list[str] = []
+    missing: dict[str, FileError] = {}
     for name in names:
         source = SOURCES[name]
         if name not in sought:
@@ -157,7 +159,7 @@ def plan_build(
         try:
             inputs[name] = find_inputs(source, chosen, folder)
         except FileError as error:
-            missing.append(str(error))
+            missing[name] = error
             continue
         labels = {item.label for item in inputs[name]}
         recorded = {label: sha256 for label, sha256 in (locked or {}).items() if label in labels}
@@ -166,8 +168,15 @@ def plan_build(
             expectations[name] = (chosen.expected_rows, 0.0)
         if limit is None and outline is not None and name in outline.wishes:
             expectations[name] = outline.wishes[name]
-    if missing:
-        raise FileError("raw files are missing:\n" + "\n".join(missing))
+    if missing and not (available and inputs):
+        raise FileError(
+            "raw files are missing:\n" + "\n".join(map(str, missing.values())),
+            fix="" if available else f"or leave out {', '.join(missing)} with --available",
+        )
+    for name, error in missing.items():
+        progress(f"{name}: left out, its raw files are missing ({error.where})")
+        del origins[name]
+    names = list(inputs)
     options = Options(
         style=Style(style or (outline.style if outline else Style.MEADOW)),
         answers=answers or (outline.answers if outline else "all"),

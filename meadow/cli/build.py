@@ -55,12 +55,16 @@ from meadow.errors import ExitCode
     "one that RAY_ADDRESS names); ray://auto (the one that runs on this machine); "
     "ray://HOST:10001 (Ray's client, from outside the cluster). The bytes are the same.",
 )
+@click.option(
+    "--available", is_flag=True, help="Leave out, and list, sources whose raw files are missing."
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Candidate rows per source.")
 @click.option(
     "--out",
     metavar="PATH",
     required=True,
-    help="The corpus folder to write, or an address (s3://, gs://, ...) to copy it to.",
+    help="The corpus folder to write or to add to, or an address (s3://, gs://, ...) to copy it "
+    "to.",
 )
 @click.option("--config", type=click.Path(path_type=Path), help="A meadow.toml to use.")
 @dry_run_option
@@ -69,7 +73,8 @@ from meadow.errors import ExitCode
 def build(ctx: click.Context, /, as_json: bool, dry_run: bool, **given: Any) -> None:
     """Build verified shards from raw files.
 
-    Sources come from --file or --only, else from --recipe, else from the recipe `full`.
+    Sources come from --file or --only, else from --recipe, else from the recipe `full`. In a folder
+    that was built with the same options they are added to the others, or built again.
     """
     from meadow import api
     from meadow.build.build import over_threshold
@@ -80,7 +85,7 @@ def build(ctx: click.Context, /, as_json: bool, dry_run: bool, **given: Any) -> 
     wanted = list(given.pop("only"))
     given["files"] = grouped(given["files"])
     if dry_run:
-        finish(_planned(wanted, given))
+        finish(_planned(wanted, given, where["out"]))
         return
     corpus = api.build(wanted, **given, **where, progress=log)
     entries = corpus.manifest.sources.values()
@@ -99,9 +104,10 @@ def build(ctx: click.Context, /, as_json: bool, dry_run: bool, **given: Any) -> 
         ctx.exit(ExitCode.MALFORMED)
 
 
-def _planned(sources: list[str], given: dict[str, Any]) -> dict[str, Any]:
+def _planned(sources: list[str], given: dict[str, Any], out: str) -> dict[str, Any]:
     """What a build would fetch first, or what it would read; nothing is fetched or written."""
     from meadow import api
+    from meadow.corpus.commit import claim
     from meadow.net.stores import is_remote, list_files
 
     places = [place for paths in given["files"].values() for place in paths]
@@ -118,4 +124,10 @@ def _planned(sources: list[str], given: dict[str, Any]) -> dict[str, Any]:
     for name, inputs in plan.inputs.items():
         for item in inputs:
             log(f"{name}: would read {item.path} ({item.path.stat().st_size:,} bytes)")
-    return {"would_build": {name: len(items) for name, items in plan.inputs.items()}}
+    held = None if is_remote(out) else claim(Path(out), "build", plan.settings.identity)
+    whole = plan.settings.beside(held) if held is not None else plan.settings
+    stay = [name for name in whole.sources if name not in plan.inputs]
+    for name in stay:
+        log(f"{name}: would stay as it is")
+    built = {name: len(items) for name, items in plan.inputs.items()}
+    return {"would_build": built, "stay": stay}

@@ -75,11 +75,8 @@ def claim(folder: Path, stage: str, config_hash: str) -> Manifest | None:
             raise
         return None  # another run is replacing it: the lock will tell
     if found.stage != stage or found.config_hash != config_hash:
-        raise UsageError(
-            "the output folder holds a corpus or a mix of another recipe",
-            where=str(folder),
-            fix=fix,
-        )
+        other = f"a {what} of other options" if found.stage == stage else "something else"
+        raise UsageError(f"the output folder holds {other}", where=str(folder), fix=fix)
     return found
 
 

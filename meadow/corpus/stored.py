@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from meadow.atomic import locked, write_bytes
@@ -30,20 +30,34 @@ def working_folder(address: str) -> Path:
     return CACHE.expanduser() / "corpora" / f"{Path(store.path).name}-{key}"
 
 
-def check_target(address: str, config_hash: str) -> None:
+def check_target(address: str, config_hash: str, sources: Iterable[str]) -> None:
     """Hold a place to the rule of output folders, before the work is done.
 
     Raises:
-        UsageError: A corpus of another recipe, or something else, lies there.
+        UsageError: A corpus of other options, or something else, lies there, or one with sources
+            that neither are built now nor lie here.
     """
     store = open_store(address)
     manifest = _manifest_at(store)
     if manifest is not None:
         if manifest.config_hash != config_hash:
             raise UsageError(
-                "the address holds a corpus of another recipe",
+                "the address holds a corpus of other options",
                 where=store.where(),
                 fix="choose another --out, or remove what is there",
+            )
+        here = working_folder(address)
+        held = read_manifest(here).sources if (here / NAME).is_file() else {}
+        lost = [
+            name
+            for name, entry in manifest.sources.items()
+            if name not in sources and held.get(name) != entry
+        ]
+        if lost:
+            raise UsageError(
+                f"the address has sources that this machine has not: {', '.join(lost)}",
+                where=store.where(),
+                fix="build them too, or build into a folder of this machine",
             )
         return
     with store.faults():

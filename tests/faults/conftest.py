@@ -111,6 +111,13 @@ class Stages:
         self.good(("report", out))
         return self.stage("rebuild", self.build(self.raw, out), out, self.kept("rebuild", out))
 
+    def _grow(self) -> Stage:
+        """A source is added to a folder that has another, which stays."""
+        out = self.folder / "grow"
+        one, other = (self.build(self.raw, out)[i : i + 2] for i in (1, 3))
+        self.good(("build", *one, "--out", out))
+        return self.stage("grow", ("build", *other, "--out", out), out, self.kept("grow", out))
+
     def mix(self, corpus: Path, out: Path) -> tuple[object, ...]:
         """The command that mixes a corpus by the demo recipe."""
         return ("mix", "demo", "--corpus", corpus, "--out", out)

@@ -15,7 +15,7 @@ from meadow.corpus.manifest import NAME
 from meadow.fetch.lockfile import NAME as LOCK
 
 STAGES = (
-    *("build", "rebuild", "mix", "remix", "card", "report"),
+    *("build", "rebuild", "grow", "mix", "remix", "card", "report"),
     *("rephrase", "fetch", "pull", "repull"),
 )
 SAMPLED = {Mode.KILL: 2, Mode.FULL: 1, Mode.FAIL: 1}
@@ -48,6 +48,8 @@ def test_a_fault_at_sampled_points(name: str, mode: Mode, stage: Stage, record_p
         ("pull", Mode.FAIL, "unlink", "/MANIFEST.json.metadata"),
         # a message that did not say that the disk may be full
         ("rephrase", Mode.FULL, "open", "/answers.sqlite-wal"),
+        # the source that stays would be forgotten: the old manifest is gone, the new one not there
+        ("grow", Mode.KILL, "rename", "/README.md"),
     ],
 )
 def test_where_defects_were(mode, call, path, stage: Stage, record_property) -> None:

@@ -5,9 +5,11 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,10 @@ EXPECTED = {
     "health_advice": (10848, {"duplicate": 18, "conflict": 4}),
     "chatdoctor": (5452, {}),
 }
+
+
+BUILT = (0, 3)
+"""The samples hold broken rows, more than 1 % of some sources."""
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -271,15 +277,80 @@ def test_an_unknown_recipe_key_names_file_key_and_nearest(tmp_path: Path) -> Non
     assert "style" in ran.err
 
 
-def test_a_folder_of_another_recipe_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_of_other_options_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_text(medqa_row(1) + "\n")
     assert build(tmp_path, "--file", f"medqa={path}").code == 0
     before = hashes(tmp_path / "out")
     ran = build(tmp_path, "--file", f"medqa={path}", "--style", "2023")
     assert ran.code == 2
-    assert "another recipe" in ran.err
+    assert "other options" in ran.err
     assert hashes(tmp_path / "out") == before
+
+
+def test_a_folder_grows_to_what_one_build_of_all_would_give(tmp_path: Path) -> None:
+    """The sources that are not asked for stay, and their raw files are not needed."""
+    samples = tmp_path / "raw"
+    shutil.copytree(FOLDER / "medqa", samples / "medqa")
+    for only in ("medqa", "pubmed_causal"):
+        assert build(tmp_path, "--raw", samples, "--only", only).code in BUILT
+        shutil.rmtree(samples)
+        shutil.copytree(FOLDER / "pubmed_causal", samples / "pubmed_causal")
+    whole = ("build", "--raw", FOLDER, "--only", "medqa,pubmed_causal", "--out", tmp_path / "one")
+    assert run_meadow(*whole).code in BUILT
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "one")
+    assert run_meadow("check", tmp_path / "out").code == 0
+    ran = build(tmp_path, "--raw", samples, "--only", "pubmed_causal", "--dry-run", "--json")
+    assert json.loads(ran.out)["stay"] == ["medqa"]
+
+
+@pytest.mark.parametrize("changed", ["an id", "a version"])
+def test_what_stays_must_have_been_built_alike(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--raw", FOLDER, "--config", tmp_path / "meadow.toml", "--only")
+    (tmp_path / "meadow.toml").write_text("")
+    assert build(tmp_path, *options, "medqa,medquad").code in BUILT
+    if changed == "an id":
+        taken = open_corpus(tmp_path / "out").to_polars()["id"][1]
+        (tmp_path / "exclude_ids.txt").write_text(taken)
+    else:
+        older = read_manifest(tmp_path / "out").versions | {"lxml": "0.1"}
+        replace(read_manifest(tmp_path / "out"), versions=older).write(tmp_path / "out")
+    for more in ((), ("--dry-run",)):
+        ran = build(tmp_path, *options, "pubmed_causal", *more)
+        assert ran.code == 2
+        assert "--only pubmed_causal,medqa,medquad" in ran.err
+    assert build(tmp_path, *options, "pubmed_causal,medqa,medquad").code in BUILT
+    entries = read_manifest(tmp_path / "out").sources
+    assert entries["medqa"].rejected.get("excluded", 0) == (changed == "an id")
+    assert run_meadow("check", tmp_path / "out").code == 0
+
+
+def test_a_source_that_stays_and_is_damaged_is_named(tmp_path: Path) -> None:
+    assert build(tmp_path, "--raw", FOLDER, "--only", "medqa").code in BUILT
+    shard = next((tmp_path / "out" / "data" / "medqa").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-1])
+    ran = build(tmp_path, "--raw", FOLDER, "--only", "medquad")
+    assert ran.code == 1
+    assert "build medqa again" in ran.err
+    assert build(tmp_path, "--raw", FOLDER, "--only", "medquad,medqa").code in BUILT
+
+
+def test_what_is_missing_is_listed_and_left_out_where_that_was_asked_for(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER / "medqa", tmp_path / "raw" / "medqa")
+    options = ("--raw", tmp_path / "raw", "--only", "medqa,medquad,cord19")
+    ran = build(tmp_path, *options)
+    assert ran.code == 1
+    assert "leave out medquad, cord19 with --available" in ran.err
+    ran = build(tmp_path, *options, "--available")
+    assert ran.code in BUILT, ran.err
+    assert "medquad: left out" in ran.err
+    assert "cord19: left out" in ran.err
+    assert list(read_manifest(tmp_path / "out").sources) == ["medqa"]
+    assert "--only medqa" in (tmp_path / "out" / "README.md").read_text()
+    ran = run_meadow("build", "--raw", tmp_path, "--available", "--only", "cord19", "--out", "no")
+    assert ran.code == 1
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:

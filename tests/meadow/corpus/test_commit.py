@@ -53,8 +53,11 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     assert claim(tmp_path / "none", "mix", "mine") is None
     commit_folder(tmp_path, *stage(tmp_path, a="1"), {})
     assert claim(tmp_path, "mix", "mine") is not None
-    for stage_name, config_hash in (("build", "mine"), ("mix", "other")):
-        with pytest.raises(UsageError, match="another recipe"):
+    for stage_name, config_hash, said in (
+        ("build", "mine", "something else"),
+        ("mix", "other", "a mix of other options"),
+    ):
+        with pytest.raises(UsageError, match=said):
             claim(tmp_path, stage_name, config_hash)
     (tmp_path / NAME).write_text("{")
     with pytest.raises(FileError, match=r"MANIFEST\.json"):

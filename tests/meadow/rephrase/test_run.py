@@ -145,7 +145,7 @@ def test_wrong_uses_are_named(corpus: Path, tmp_path: Path) -> None:
         again = rephrase("anki", tmp_path / "out", tmp_path / "other", server)
         assert "rewritten already" in str(again.exception)
         into = rephrase("wikidoc", corpus, tmp_path / "out", server)
-        assert "of another recipe" in str(into.exception)
+        assert "of other options" in str(into.exception)
 
 
 def test_what_leaves_the_machine_is_said_before_it_leaves(corpus: Path, tmp_path: Path) -> None:
