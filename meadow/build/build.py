@@ -215,8 +215,8 @@ def build_corpus(
         done = (
             {n: entry for n, entry in published.sources.items() if n in stay} if published else {}
         )
-        for name, entry in sorted(done.items()):
-            progress(f"{name}: stays, {entry.rows_out:,} rows")
+        for name in sorted(done):
+            progress(f"{name}: stays, {done[name].rows_out:,} rows")
         reused = []
         todo = []
         for task in tasks:

@@ -173,8 +173,8 @@ def plan_build(
             "raw files are missing:\n" + "\n".join(map(str, missing.values())),
             fix="" if available else f"or leave out {', '.join(missing)} with --available",
         )
-    for name, error in missing.items():
-        progress(f"{name}: left out, its raw files are missing ({error.where})")
+    for name, fault in missing.items():
+        progress(f"{name}: left out, its raw files are missing ({fault.where})")
         del origins[name]
     names = list(inputs)
     options = Options(
