@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from meadow.corpus.manifest import NamedFile
     from meadow.exams.items import ExamItem
     from meadow.exams.meaning import AnswerIs
-    from meadow.hub.publish import Gate, Publication
+    from meadow.hub.publish import Card, Gate, Publication
     from meadow.hub.pull import Pulled
     from meadow.hub.verify import Verification
     from meadow.mix.convert import Form
@@ -386,34 +386,38 @@ def report(
 
 def publish(
     folder: Place,
-    repository: str,
-    tag: str | None = None,
+    name: str,
     *,
-    private: bool = False,
+    public: bool = False,
     gated: Gate | None = None,
+    create_pr: bool = False,
+    card: Card | None = None,
     space: str | None = None,
     progress: Progress = _quiet,
 ) -> Publication:
     """Publish a corpus to the Hub in one commit, load it back, then set the tag.
 
-    >>> meadow.publish("corpus", "me/corpus", "the first")
+    >>> meadow.publish("corpus", "me/corpus@v1")
     Traceback (most recent call last):
-    meadow.errors.UsageError: 'the first' is not a version
-      fix:   write a tag like v1.2.0
+    meadow.errors.UsageError: me/corpus@v1: 'v1' is neither a version nor a branch
+      fix:   write me/corpus@v1.2.0, me/corpus@BRANCH, or no revision
 
     Args:
         folder: A corpus without findings, of rows that may be redistributed.
-        repository: OWNER/NAME.
-        tag: vX.Y.Z; a tag never moves.
-        private: Only the owner sees it.
+        name: OWNER/NAME; with @vX.Y.Z for a tag, which never moves, or @BRANCH for a branch.
+        public: Open it to everybody; a new data set is private otherwise.
         gated: auto or manual: readers ask for access first.
+        create_pr: Open a pull request: for who may not write.
+        card: keep or replace a card that was edited on the Hub; else that is refused.
         space: OWNER/SPACE: then push the browse page as a static Space; needs a tag.
         progress: Told one line at a time.
     """
     from meadow.hub.publish import Publisher
 
-    publisher = Publisher(private=private, gated=gated, report=progress, space=space)
-    return publisher.publish(Path(folder), repository, tag)
+    publisher = Publisher(
+        public=public, gated=gated, create_pr=create_pr, card=card, report=progress, space=space
+    )
+    return publisher.publish(Path(folder), name)
 
 
 def pull(name: str, out: Place | None = None, *, progress: Progress = _quiet) -> Pulled:

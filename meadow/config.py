@@ -9,12 +9,21 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
+from datetime import date
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from meadow.errors import FileError, UsageError
+from meadow.licenses import LICENSES
 
 NAME = "meadow.toml"
 DEFAULT_RAW = Path("~/.cache/medical-meadow/raw")
@@ -108,15 +117,43 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next(filter(None, map(_model_in, get_args(annotation))), None)
 
 
+class Vouch(Settings):
+    """Who answers for the licence of a source's rows that state none, or a disputed one.
+
+    Args:
+        licence: The key of the licence that the rows are under.
+        who: Who says so, and can be asked.
+        when: The day on which it was decided.
+        url: Where the texts stand; needed where the licence asks for attribution.
+    """
+
+    licence: str
+    who: str = Field(min_length=1)
+    when: date
+    url: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        known = LICENSES.get(self.licence)
+        if known is None or known.redistribute != "yes":
+            free = ", ".join(key for key, each in LICENSES.items() if each.redistribute == "yes")
+            raise ValueError(f"licence is {self.licence!r}, and should be one of {free}")
+        if known.attribution and not self.url:
+            raise ValueError(f"{self.licence} asks for attribution: say with url where texts stand")
+        return self
+
+
 class Config(Settings):
     """meadow.toml: the few settings of a machine or a project.
 
     Args:
+        vouch: Source -> who answers for the licence of its rows.
         raw: The raw folder.
         contact: An address for the crawler's User-Agent and for takedown requests; never invented.
         exclude: The file of ids taken down.
     """
 
+    vouch: dict[str, Vouch] = {}
     raw: str = ""
     contact: str = ""
     exclude: str = "exclude_ids.txt"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from meadow.errors import UsageError
+from meadow.licenses import LICENSES
 from meadow.schema import Fact, Raw, Reason, Record, Reject, Style
 
 
@@ -192,33 +193,25 @@ class Rewrite:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What the rows cannot say of a source, in the words of the Data Provenance Initiative.
+    """What the rows cannot say of a source: croissant.json tells it in the words of PROV-O.
 
     Args:
-        paper: The title of the paper to cite.
         text_sources: Where the words were first written.
         arxiv: The paper's address there.
         github: The repository of the data.
-        published: The 2023 repository below medalpaca/ on the Hub.
-        human: Whether people annotated the rows.
         derived: Data sets that it was made from.
         creators: Who made the source.
         generated: Models that wrote (part of) the rows before this project ever saw them.
         published_generated: The same, of the 2023 release alone.
-        note: What was wrong in the older entry, and what should be known.
     """
 
-    paper: str = ""
     text_sources: tuple[str, ...] = ()
     arxiv: str = ""
     github: str = ""
-    published: str = ""
-    human: bool = False
     derived: tuple[str, ...] = ()
     creators: tuple[str, ...] = ()
     generated: tuple[str, ...] = ()
     published_generated: tuple[str, ...] = ()
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +252,9 @@ class Source:
         free_text: Whether people wrote its texts as they talk, so that personal data may stand
             there and is looked for. No default: whoever adds a source has to answer.
         license_note: What the key cannot say.
+        disputed: The address of the public question where the licence of the rows is disputed: they
+            are published only where somebody has decided it in meadow.toml.
+        varies: Whether rows have licences of their own.
         upstream: Its raw files; None where only the 2023 release exists.
         published: The 2023 release; None where there is none.
         published_refused: Why the 2023 release is not used.
@@ -284,6 +280,8 @@ class Source:
     license: str
     free_text: bool
     license_note: str = ""
+    disputed: str = ""
+    varies: bool = False
     upstream: Origin | None = None
     published: Origin | None = None
     published_refused: str = ""
@@ -304,6 +302,21 @@ class Source:
         """Rows of the 2023 release on the Hub; None where it has none of this source."""
         counts = [count.published for count in self.counts_2023 if count.published is not None]
         return sum(counts) if counts else None
+
+    @property
+    def publishable(self) -> str:
+        """Whether its rows may be published, in one word or few, as every document says it."""
+        stated = LICENSES[self.license].redistribute
+        if self.varies:
+            return "per row"
+        if self.disputed:
+            return "disputed"
+        return "if vouched" if stated == "unknown" else stated
+
+    @property
+    def may_be_vouched(self) -> bool:
+        """Whether a user can answer for the licence of its rows."""
+        return self.publishable in ("disputed", "if vouched")
 
     def split_warning(self, origin: Origin, names: Iterable[str], rows: int) -> str:
         """What to say where a file's name tells of another split than the training split.

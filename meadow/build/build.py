@@ -50,6 +50,7 @@ class BuildSettings:
         errata: Faults that no row may have: question keys and rules.
         recipe: The name of the recipe, where one was used.
         own_recipe: Whether that is none of the project's.
+        vouched: Source -> who answers for the licence of its rows, as meadow.toml says it.
         files: The raw files that were named, as `SOURCE[:SUBSET[:ROLE]]=NAME`.
     """
 
@@ -61,6 +62,7 @@ class BuildSettings:
     errata: frozenset[str] = frozenset()
     recipe: str | None = None
     own_recipe: bool = False
+    vouched: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     files: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -73,6 +75,7 @@ class BuildSettings:
             **self._shared(),
             "excluded_ids": hash_json(sorted(self.exclude)) if self.exclude else None,
             **({"excluded": len(self.exclude)} if self.exclude else {}),
+            **({"vouched": {n: dict(v) for n, v in self.vouched.items()}} if self.vouched else {}),
         }
 
     def _shared(self) -> dict[str, Any]:
@@ -126,6 +129,8 @@ class BuildSettings:
             origins={n: OriginName(origins[n]) for n in stay if n in origins} | dict(self.origins),
             recipe=self.recipe if same_recipe else None,
             own_recipe=self.own_recipe and same_recipe,
+            vouched={n: old["vouched"][n] for n in stay if n in old.get("vouched", {})}
+            | dict(self.vouched),
             files=(*(f for f in files if re.split("[:=]", f)[0] in stay), *self.files),
         )
 
@@ -206,6 +211,7 @@ def build_corpus(
                 limit=settings.limit,
                 exclude=settings.exclude,
                 errata=settings.errata,
+                vouched=settings.vouched.get(name),
                 expected=(expected or {}).get(name, {}),
                 staging=staging,
             )

@@ -197,6 +197,7 @@ def plan_build(
         errata=frozenset(faults),
         recipe=outline.name if outline else None,
         own_recipe=bool(outline and outline.is_own),
+        vouched=_vouched(config, names),
         files=tuple(
             ":".join([source, subset, role][: 3 if role != "data" else 2 if subset else 1])
             + f"={Path(str(place)).name}"
@@ -204,6 +205,24 @@ def plan_build(
         ),
     )
     return BuildPlan(settings, inputs, expected, expectations, config.contact)
+
+
+def _vouched(config: Config, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Who answers for the licences of these sources.
+
+    Raises:
+        UsageError: A licence is stated, and nobody can answer for another one.
+    """
+    check_sources(config.vouch, SOURCES)
+    for name in config.vouch:
+        if not SOURCES[name].may_be_vouched:
+            raise UsageError(
+                f"[vouch.{name}]: the licence of {name} is stated, and is not for you to say",
+                where=str(config.folder / "meadow.toml"),
+                fix=f"take [vouch.{name}] out",
+            )
+    found = {name: config.vouch[name] for name in names if name in config.vouch}
+    return {name: each.model_dump(mode="json", exclude_none=True) for name, each in found.items()}
 
 
 class NamedPlace(NamedTuple):

@@ -8,6 +8,7 @@ What comes of a row does not depend on its neighbours in the batch.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +16,17 @@ from itertools import accumulate, chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from meadow.licenses import LICENSES
 from meadow.schema import (
     COLUMNS,
+    Author,
     Fact,
     Raw,
     Reason,
     Record,
     Reject,
     arrow_schema,
+    dump_meta,
     has_lone_surrogate,
     order_key,
 )
@@ -46,6 +50,7 @@ class Rules:
         options: What the conversion is asked for.
         exclude: Ids taken down: record ids, upstream ids or URLs.
         errata: Faults that no row may have, as `meadow.exams.errata.row_faults` gives them.
+        vouched: Who answers for a licence that is not stated, or disputed, as meadow.toml says it.
     """
 
     source: str
@@ -53,6 +58,7 @@ class Rules:
     options: Options
     exclude: frozenset[str]
     errata: frozenset[str] = frozenset()
+    vouched: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -156,7 +162,18 @@ def _check(record: Record, where: str, rules: Rules) -> Record | Reject:
 
         if fault := row_fault(record.input or record.instruction, record.output, rules.errata):
             return Reject(where, Reason.ERRATUM, f"a known error: {fault}", record.id)
-    return record
+    return _vouched(record, rules.vouched) if rules.vouched else record
+
+
+def _vouched(record: Record, vouched: Mapping[str, str]) -> Record:
+    """The record under the licence that somebody answers for, and who that is, in its `meta`."""
+    license = LICENSES[vouched["licence"]]
+    authors, url = record.authors, record.url
+    if license.attribution:  # decks name nobody: who answers for them is whom readers ask
+        authors = authors or (Author(vouched["who"], vouched["url"]),)
+        url = url or vouched["url"]
+    meta = dump_meta({**json.loads(record.meta), "vouched": dict(vouched)})
+    return replace(record, license=license.key, authors=authors, url=url, meta=meta)
 
 
 def to_arrow(records: Sequence[Record], places: Sequence[str]) -> pa.RecordBatch:

@@ -49,6 +49,8 @@ class SourceTask:
         exclude: Ids taken down: record ids, upstream ids or URLs.
         expected: Label -> SHA-256, for the inputs whose hash is known.
         staging: Where the worker writes.
+        errata: Faults that no row may have.
+        vouched: Who answers for the licence of the source's rows; None where nobody does.
         workers: Processes that share this one source; the bytes do not depend on it.
     """
 
@@ -62,6 +64,7 @@ class SourceTask:
     staging: Path
     workers: int = 1
     errata: frozenset[str] = frozenset()
+    vouched: Mapping[str, str] | None = None
 
 
 def task_key(task: SourceTask, inputs: Sequence[NamedFile]) -> str:
@@ -81,6 +84,7 @@ def task_key(task: SourceTask, inputs: Sequence[NamedFile]) -> str:
             "limit": task.limit,
             "exclude": sorted(task.exclude),
             **({"errata": sorted(task.errata)} if task.errata else {}),
+            **({"vouched": dict(task.vouched)} if task.vouched else {}),
             "versions": manifests.library_versions(),
         }
     )
@@ -142,6 +146,7 @@ def build_source(task: SourceTask) -> SourceEntry:
         inputs=tuple(inputs),
         shards=shards,
         quarantine=NamedFile.of(folder / name, name),
+        limit=task.limit,
         key=task_key(task, inputs),
         origin=str(task.origin),
         facts={group: dict(counts) for group, counts in sorted(tally.facts.items()) if counts},
@@ -176,7 +181,7 @@ def _transformed(task: SourceTask) -> Iterator[Batch]:
     """The source's rows, a batch at a time, up to the limit."""
     from meadow.sources import SOURCES
 
-    rules = Rules(task.source, task.origin, task.options, task.exclude, task.errata)
+    rules = Rules(task.source, task.origin, task.options, task.exclude, task.errata, task.vouched)
     raws = SOURCES[task.source].origin(task.origin).read(task.inputs, task.options)
     if task.limit is None:
         yield from run_stream(partial(transform_batch, rules=rules), batches(raws), task.workers)

@@ -1,1 +1,1 @@
-"""What a folder says of itself: card, Croissant, provenance; each claim from what was counted."""
+"""What a folder says of itself: its card and its Croissant, each claim from what was counted."""

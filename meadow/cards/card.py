@@ -11,13 +11,14 @@ import functools
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meadow.cards.command import conditions, regenerate
 from meadow.cards.header import (
     ALL,
+    COLUMN_TEXTS,
     Locate,
     column_counts,
     columns_of,
@@ -25,9 +26,9 @@ from meadow.cards.header import (
     license_counts,
     pretty_name,
 )
-from meadow.cards.provenance import SourceRows, languages
+from meadow.cards.rows import SourceRows, languages
 from meadow.corpus.manifest import Manifest, SourceEntry, Step
-from meadow.errors import FileError, UpstreamChangedError
+from meadow.errors import CheckError, FileError, UpstreamChangedError
 from meadow.licenses import LICENSES
 from meadow.source import OriginName, Source
 from meadow.text.markdown import Markdown, fenced, plain_cell
@@ -37,23 +38,14 @@ if TYPE_CHECKING:
 
 
 CARD = "README.md"
-
-_COLUMN_TEXTS = {
-    "id": "stable id: a hash of source and upstream id, or of the upstream content",
-    "instruction": "what to do",
-    "input": "what the instruction is about; may be empty",
-    "output": "the answer",
-    "source": "the source's name",
-    "subset": "a part of the source, or null",
-    "task": "open_qa, multiple_choice, classification, summarization, dialogue or instruction",
-    "license": "the licence of the answer",
-    "url": "where the original stands, or null",
-    "authors": "who is to be named: name, url, role",
-    "source_id": "the upstream id, or null where upstream has none",
-    "rephrased_by": "the model that rewrote the text, or null",
-    "meta": "a JSON object with sorted keys: labels, options, scores, repairs",
-    "messages": "the row as a conversation: role and content of each turn",
-}
+_PAPER = """@article{han2023medalpaca,
+  title = {MedAlpaca: An Open-Source Collection of Medical Conversational AI Models and
+           Training Data},
+  author = {Han, Tianyu and Adams, Lisa C. and Papaioannou, Jens-Michalis and Grundmann, Paul and
+            Oberhauser, Tom and L{\\"o}ser, Alexander and Truhn, Daniel and Bressem, Keno K.},
+  journal = {arXiv preprint arXiv:2304.08247},
+  year = {2023}
+}"""
 
 
 def render_card(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
@@ -99,11 +91,11 @@ def _body(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
             stage=manifest.stage,
             pretty_name=pretty_name(manifest),
             summary=_summary(manifest, rows, len(sources)),
-            first_config=next(iter(manifest.splits()), ALL),
+            use=_use(manifest),
             composition=_composition(manifest, locate, counted),
             structure=_table(
                 ["column", "what it holds"],
-                [[Markdown(f"`{n}`"), _COLUMN_TEXTS[n]] for n in columns_of(manifest, locate)],
+                [[Markdown(f"`{n}`"), COLUMN_TEXTS[n]] for n in columns_of(manifest, locate)],
             ),
             example=_example(manifest, locate),
             command=_command(manifest),
@@ -112,9 +104,10 @@ def _body(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
             sources=[_source_section(name, manifest) for name in sources],
             contamination=_contamination(manifest),
             privacy=_privacy(counted),
-            licenses=_licenses(manifest, locate),
+            licenses="\n\n".join([_licenses(manifest, locate), *_answered(counted)]),
             spoken=_languages(counted),
             takedown=_takedown(manifest),
+            bibtex=_bibtex(manifest),
         )
     )
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
@@ -140,6 +133,76 @@ def data_cards() -> Path:
     return inside if inside.is_dir() else Path(__file__).parents[2] / "data_cards"
 
 
+def _use(manifest: Manifest) -> str:
+    """How to load the rows: lines that run as they stand, of the published data set if it is."""
+    configs = manifest.splits()
+    config = ALL if len(configs) > 1 and ALL not in configs else next(iter(configs), ALL)
+    there = manifest.published
+    shards = f"data/{'*' if config == ALL and ALL not in configs else config}/train-*.parquet"
+    if there is None:
+        place = "path/to/this/folder"
+        return "\n\n".join(
+            [
+                fenced(
+                    f'import meadow\n\nrows = meadow.open_corpus("{place}").to_polars()', "python"
+                ),
+                fenced(
+                    f'import polars as pl\n\nrows = pl.read_parquet("{place}/{shards}")', "python"
+                ),
+            ]
+        )
+    remote = f"datasets/{there.address}/{shards}"
+    blocks = [
+        ("bash", "pip install datasets polars duckdb medical-meadow"),
+        (
+            "python",
+            "from datasets import load_dataset\n\n"
+            f'rows = load_dataset("{there.repository}", "{config}", revision="{there.revision}", '
+            'split="train")',
+        ),
+        (
+            "python",
+            "import polars as pl\nfrom huggingface_hub import HfFileSystem\n\n"
+            f'hub = HfFileSystem()\nfiles = hub.glob("{remote}")\n'
+            "rows = pl.concat([pl.read_parquet(hub.open(file)) for file in files])",
+        ),
+        (
+            "python",
+            "import duckdb\nfrom huggingface_hub import HfFileSystem\n\n"
+            "duckdb.register_filesystem(HfFileSystem())\n"
+            f"rows = duckdb.sql(\"FROM 'hf://{remote}'\")",
+        ),
+        (
+            "python",
+            f'import meadow\n\nrows = meadow.open_corpus("{there.address}").to_polars()',
+        ),
+        ("bash", f"meadow verify {there.address}\nmeadow pull {there.address} --out DIR"),
+    ]
+    said = [fenced(text, language) for language, text in blocks]
+    return "\n\n".join(
+        [*said, "Where the data set is private or gated, log in first: `hf auth login`."]
+    )
+
+
+def _bibtex(manifest: Manifest) -> str:
+    """The entries to cite: the data set where it is published, and the paper of 2023."""
+    there = manifest.published
+    own = []
+    if there is not None:
+        name = re.sub(r"\W+", "_", f"{there.repository}_{there.revision}")
+        own = [
+            f"@misc{{{name},",
+            f"  title = {{{pretty_name(manifest)}}},",
+            f"  author = {{{{{there.owner}}}}},",
+            f"  year = {{{there.date[:4]}}},",
+            f"  version = {{{there.revision}}},",
+            f"  howpublished = {{\\url{{{there.url}}}}}",
+            "}",
+            "",
+        ]
+    return fenced("\n".join([*own, _PAPER]), "bibtex")
+
+
 def _sources_of(manifest: Manifest, locate: Locate) -> list[str]:
     if manifest.stage == "build":
         return list(manifest.sources)
@@ -153,11 +216,16 @@ def _summary(manifest: Manifest, rows: int, sources: int) -> str:
     if manifest.stage == "mix":
         prose = (data_cards() / "mix.md").read_text(encoding="utf-8").strip()
         said = [prose, _mixed(manifest)]
-        return f"{rows:,} rows from {sources} sources, mixed by recipe.\n\n" + "\n\n".join(said)
+        lead = f"{rows:,} rows from {_number(sources, 'source')}, mixed by recipe."
+        return "\n\n".join([lead, *said])
     return (
-        f"{rows:,} medical instruction examples from {sources} sources, regenerated from the raw "
-        "files, each with its provenance and its licence."
+        f"{rows:,} medical instruction examples from {_number(sources, 'source')}, regenerated "
+        "from the raw files, each with its provenance and its licence."
     )
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def render_prose(name: str, entry: SourceEntry | None, source: Source) -> str:
@@ -205,17 +273,20 @@ def _source_section(name: str, manifest: Manifest) -> dict[str, str]:
         "citation": source.citation,
         "homepage": source.homepage,
         "prose": render_prose(name, entry, source),
-        "counts": _source_counts(entry, source) if entry else "",
+        "counts": _source_counts(entry, source, manifest.stage) if entry else "",
     }
 
 
-def _source_counts(entry: SourceEntry, source: Source) -> str:
-    rows = [["candidate rows in", f"{entry.rows_in:,}"], ["records out", f"{entry.rows_out:,}"]]
+def _source_counts(entry: SourceEntry, source: Source, stage: str) -> str:
+    cut = f" (cut: --limit {entry.limit})" if entry.limit is not None else ""
+    rows = [[f"candidate rows in{cut}", f"{entry.rows_in:,}"]]
+    rows.append(["records out", f"{entry.rows_out:,}"])
     rows += [[f"rejected: {r}", f"{n:,}"] for r, n in sorted(entry.rejected.items())]
     rows += [[f"repaired: {kind}", f"{n:,}"] for kind, n in sorted(entry.repaired.items())]
     if source.published_rows is not None:
         rows.append(["rows of the 2023 release", f"{source.published_rows:,}"])
-    return _table([f"origin: {entry.origin}", "rows"], rows)
+    where = "the corpus that the mix was drawn from, " if stage == "mix" else ""
+    return _table([f"{where}origin: {entry.origin}", "rows"], rows)
 
 
 def _composition(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
@@ -228,22 +299,30 @@ def _composition(manifest: Manifest, locate: Locate, counted: list[SourceRows]) 
             names = ", ".join(f"{key} ({n:,})" for key, n in sorted(licenses.items())) or "none"
             count = sum(shard.rows for shard in shards)
             size = sum(shard.bytes for shard in shards) / 1e6
-            allowed = {LICENSES[key].redistribute for key in licenses if key in LICENSES}
-            verdict = "yes" if allowed == {"yes"} else "no" if "no" in allowed else "not stated"
-            rows.append(
-                [config, split, f"{count:,}", f"{size:.2f}", names, verdict if count else "-"]
-            )
-    heads = ["config", "split", "rows", "MB", "licence (rows)", "redistributable"]
+            rows.append([config, split, f"{count:,}", f"{size:.2f}", names])
+    heads = ["config", "split", "rows", "MB", "licence (rows)"]
     if manifest.stage != "mix":  # a build has a config for each source
         return _table(heads, rows)
     total = max(1, sum(source.rows for source in counted))
+    tokens = manifest.details.get("tokens")
     own = [
         [source.name, f"{source.rows:,}", f"{source.rows / total:.1%}",
-         ", ".join(f"{key} ({n:,})" for key, n in sorted(source.licenses.items()))]
+         ", ".join(f"{key} ({n:,})" for key, n in sorted(source.licenses.items())),
+         *([f"{sum(tokens['sources'].get(source.name, {}).values()):,}"] if tokens else [])]
         for source in sorted(counted, key=lambda source: -source.rows)
     ]  # fmt: skip
-    parts = _table(["source", "rows in this mix", "share", "licence (rows)"], own)
-    return f"{_table(heads, rows)}\n\n{parts}"
+    columns = ["source", "rows in this mix", "share", "licence (rows)"]
+    parts = _table([*columns, *(["tokens"] if tokens else [])], own)
+    return "\n\n".join([_table(heads, rows), parts, *([_tokens(tokens)] if tokens else [])])
+
+
+def _tokens(tokens: Mapping[str, Any]) -> str:
+    count = sum(sum(licenses.values()) for licenses in tokens["sources"].values())
+    return (
+        f"{count:,} tokens of {plain_cell(tokens['tokenizer'])} (tokenizer.json with the SHA-256 "
+        f"{plain_cell(tokens['sha256'])}): instruction, input and output of every row, each by "
+        "itself and without a chat template's own tokens."
+    )
 
 
 def _mixed(manifest: Manifest) -> str:
@@ -260,18 +339,34 @@ def _mixed(manifest: Manifest) -> str:
         f"Duplicates were left out: {what}. Of two the one with the better licence stays, then the "
         "one with the longer answer, then the one with the smaller id. `duplicates.parquet` names "
         "both with their questions, and `clusters.parquet` shows the groups, none of which is "
-        "parted between train and validation."
+        f"parted between train and validation. {_dropped(manifest)}"
         if what
         else "Duplicates were not looked for."
     )
+    order = (
+        "Rows stand shuffled, by a hash of the seed and their id."
+        if asked.get("order") == "shuffled"
+        else "Rows stand source by source, as in the corpus: shuffle them before training."
+    )
     exams = manifest.settings.get("exams", ())
     if not exams:
-        return f"{said} No exam was given: no row was compared with exam items."
+        return f"{said} No exam was given: no row was compared with exam items.\n\n{order}"
     names = ", ".join(plain_cell(str(name)) for name in exams)
     return (
         f"{said}\n\nEvery row was compared with every item that was read of these exams: {names} "
         "(below, file by file). `contamination.parquet` says what matched before anything was "
-        "dropped."
+        f"dropped.\n\n{order}"
+    )
+
+
+def _dropped(manifest: Manifest) -> str:
+    """How many duplicates went, where the mix says so."""
+    told = manifest.details.get("duplicates", {})
+    counts = [told.get(name, 0) for name in ("dropped", "another_question", "held_elsewhere")]
+    dropped, asked, held = (count if isinstance(count, int) else 0 for count in counts)
+    return (
+        f"{_number(dropped, 'row')} went, {asked:,} of them with another question than the row "
+        f"that stayed, {held:,} as a duplicate of what is held elsewhere."
     )
 
 
@@ -316,6 +411,11 @@ def split_warning(name: str, entry: SourceEntry) -> str:
 
 def _losses(manifest: Manifest) -> str:
     warnings = [split_warning(name, entry) for name, entry in manifest.sources.items()]
+    warnings += [
+        f"{name} was cut after {entry.limit:,} candidate rows (--limit)."
+        for name, entry in manifest.sources.items()
+        if entry.limit is not None
+    ]
     return "\n\n".join([_loss_table(manifest), *map(plain_cell, filter(None, warnings))])
 
 
@@ -346,11 +446,17 @@ def _contamination(manifest: Manifest) -> str:
     for exam, found in record.items():
         levels = found.get("rows", {})
         rows.append(
-            [exam, f"{found.get('items', 0):,}"]
+            [exam, str(found.get("verdict", "")), f"{found.get('items', 0):,}"]
             + [f"{levels.get(level, 0):,}" for level in kinds]
             + [f"{sum((found.get('remaining') or {}).get('rows', {}).values()):,}"]
         )
-    heads = ["exam", "items", *(f"rows with {level}" for level in kinds), "rows still in the mix"]
+    heads = [
+        "exam",
+        "verdict",
+        "items",
+        *(f"rows with {level}" for level in kinds),
+        "rows still in the mix",
+    ]
     parts = [_table(heads, rows), *(_exam_files(exam, found) for exam, found in record.items())]
     return "\n\n".join(filter(None, parts))
 
@@ -420,6 +526,30 @@ def _licenses(manifest: Manifest, locate: Locate) -> str:
         )
     head = ["key", "licence", "rows", "redistribute", "share alike", "name authors", "commercial"]
     return _table(head, rows)
+
+
+def _answered(counted: list[SourceRows]) -> Iterator[str]:
+    """Who answers for licences that are not stated; and which are disputed, decided or not."""
+    from meadow.sources import SOURCES
+
+    for source in counted:
+        known = SOURCES.get(source.name)
+        disputed = known.disputed if known is not None else ""
+        if disputed:
+            yield (
+                f"The licence of {source.name} is disputed: {plain_cell(source.license_note)} The "
+                f"public question: <{disputed}>."
+            )
+            if left := source.rows - source.vouched.total():
+                yield (
+                    f"Nobody has decided it for {_number(left, 'row')} here: they may not be "
+                    "published until `[vouch]` in meadow.toml says who answers for it."
+                )
+        for (license, who, when), rows in sorted(source.vouched.items()):
+            yield plain_cell(
+                f"{source.name}: {who} answers for the licence {license} of "
+                f"{_number(rows, 'row')}, by a decision of {when}."
+            )
 
 
 def _rewritten(manifest: Manifest) -> str:
@@ -526,6 +656,30 @@ def lint_card(text: str, expected: str) -> list[str]:
         elif blocks[name] != content:
             findings.append(f"the card's generated part {name} is not what the manifest says")
     return findings
+
+
+def merge_card(edited: str, rendered: str) -> str:
+    """A card that was edited by hand, with the YAML and the generated parts of the rendered one.
+
+    Raises:
+        CheckError: The edited card lacks a generated part.
+    """
+    _, body = _split_card(edited)
+    head, rendered_body = _split_card(rendered)
+    blocks = dict(_BLOCK.findall(rendered_body))
+
+    def renewed(match: re.Match[str]) -> str:
+        content = blocks.get(match[1], "")
+        return f"<!-- generated:{match[1]} -->\n{content}\n<!-- /generated -->"
+
+    merged = f"---\n{head}\n---\n{_BLOCK.sub(renewed, body)}"
+    if findings := lint_card(merged, rendered):
+        raise CheckError(
+            f"the edited card cannot be brought up to date: {findings[0]}",
+            where=CARD,
+            fix="put the markers of that part back into the card, or use --card replace",
+        )
+    return merged
 
 
 def _split_card(text: str) -> tuple[str, str]:

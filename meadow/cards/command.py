@@ -31,6 +31,12 @@ def conditions(manifest: Manifest) -> list[str]:
             "`exclude_ids.txt` beside `meadow.toml`, a list with the SHA-256 "
             f"{plain_cell(settings['excluded_ids'])}."
         )
+    if vouched := settings.get("vouched"):
+        tables = [["", f"[vouch.{name}]", *_pairs(vouch)] for name, vouch in vouched.items()]
+        found.append(
+            "`meadow.toml` says who answers for licences:\n\n"
+            + fenced("\n".join(line for table in tables for line in table).strip(), "toml")
+        )
     if own := dict(settings.get("errata") or {}).get("own"):
         found.append(f"ERRATA stands for errata of the maker's own ({len(own)} faults).")
     if model := settings.get("semantic"):

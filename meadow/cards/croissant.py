@@ -1,8 +1,10 @@
-"""croissant.json: the folder in MLCommons' metadata format, with the fields of responsible AI.
+"""croissant.json: the folder in MLCommons' metadata format, with provenance and terms.
 
-Written by hand from the manifest (no clock, no network), so that the same folder gives the same
-bytes; a test validates it with mlcroissant and reads rows through it. Format: Croissant 1.0 and its
-RAI 1.0 vocabulary.
+Written by hand from the manifest and the rows (no clock, no network), so that the same folder gives
+the same bytes; a test validates it with mlcroissant and reads rows through it. Format: Croissant
+1.1 (January 2026) and its RAI 1.0 vocabulary; PROV-O for where rows come from, ODRL for what each
+licence allows. What only a publication knows (address, version, date, publisher) stands there from
+then on, and nothing in its place before.
 """
 
 from __future__ import annotations
@@ -11,66 +13,39 @@ import json
 from collections import Counter
 from typing import Any
 
-from meadow.cards.header import Locate, columns_of
-from meadow.cards.provenance import PAIRS, SourceRows, languages
+from meadow.cards.command import regenerate
+from meadow.cards.header import COLUMN_TEXTS, Locate, columns_of
+from meadow.cards.rows import PAIRS, SourceRows, languages
 from meadow.corpus.manifest import Manifest
-from meadow.schema import SCHEMA_VERSION
+from meadow.licenses import LICENSES, License
+from meadow.source import OriginName
 
 NAME = "croissant.json"
-PAPER = "https://arxiv.org/abs/2304.08247"
+_TERMS = {
+    name: f"cr:{name}"
+    for name in (
+        "annotation", "arrayShape", "citeAs", "column", "containedIn", "equivalentProperty",
+        "excludes", "extract", "field", "fileObject", "fileProperty", "fileSet", "format",
+        "includes", "isArray", "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path",
+        "readLines", "recordSet", "references", "regex", "repeated", "replace", "samplingRate",
+        "sdVersion", "separator", "source", "subField", "transform", "unArchive", "value",
+    )
+}  # fmt: skip
 _CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
-    "citeAs": "cr:citeAs",
-    "column": "cr:column",
-    "conformsTo": "dct:conformsTo",
+    "sc": "https://schema.org/",
     "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "dct": "http://purl.org/dc/terms/",
+    "prov": "http://www.w3.org/ns/prov#",
+    "odrl": "http://www.w3.org/ns/odrl/2/",
+    "cc": "https://creativecommons.org/ns#",
+    "conformsTo": "dct:conformsTo",
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-    "dct": "http://purl.org/dc/terms/",
-    "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
-    "extract": "cr:extract",
-    "field": "cr:field",
-    "fileObject": "cr:fileObject",
-    "fileProperty": "cr:fileProperty",
-    "fileSet": "cr:fileSet",
-    "format": "cr:format",
-    "includes": "cr:includes",
-    "isLiveDataset": "cr:isLiveDataset",
-    "jsonPath": "cr:jsonPath",
-    "key": "cr:key",
-    "md5": "cr:md5",
-    "parentField": "cr:parentField",
-    "path": "cr:path",
-    "rai": "http://mlcommons.org/croissant/RAI/",
-    "recordSet": "cr:recordSet",
-    "references": "cr:references",
-    "regex": "cr:regex",
-    "repeated": "cr:repeated",
-    "replace": "cr:replace",
-    "samplingRate": "cr:samplingRate",
-    "sc": "https://schema.org/",
-    "separator": "cr:separator",
-    "source": "cr:source",
-    "subField": "cr:subField",
-    "transform": "cr:transform",
-}
-_COLUMNS = {
-    "id": "Stable id: a hash of source and upstream id, or of the upstream content.",
-    "instruction": "What to do.",
-    "input": "What the instruction is about; may be empty.",
-    "output": "The answer.",
-    "source": "The source's name.",
-    "subset": "A part of the source.",
-    "task": "What the record asks of a model.",
-    "license": "The licence of the answer.",
-    "url": "Where the original stands.",
-    "authors": "Who is to be named.",
-    "source_id": "The upstream id.",
-    "rephrased_by": "The model that rewrote the text.",
-    "meta": "A JSON object with sorted keys: labels, options, scores, repairs.",
-    "messages": "The row as a conversation.",
+    **_TERMS,
 }
 _TURN = {"role": "user or assistant.", "content": "What was said."}
 _AUTHOR = {"name": "Name.", "url": "Profile.", "role": "Role, such as question or answer."}
@@ -90,17 +65,17 @@ def render_croissant(manifest: Manifest, locate: Locate, sources: list[SourceRow
         "name": _name(manifest),
         "description": _description(manifest, sources),
         "conformsTo": [
-            "http://mlcommons.org/croissant/1.0",
+            "http://mlcommons.org/croissant/1.1",
             "http://mlcommons.org/croissant/RAI/1.0",
         ],
         "license": _licenses(sources),
-        "url": PAPER,
-        "version": f"{SCHEMA_VERSION}.0.0",
+        **_published(manifest),
         "keywords": ["medical", "clinical", "instruction tuning", "question answering"],
         **({"inLanguage": found} if (found := languages(sources)) else {}),
         "isLiveDataset": False,
-        "citeAs": _citations(sources),
-        "creator": {"@type": "Organization", "name": "The Medical Meadow developers"},
+        "citeAs": " | ".join(dict.fromkeys(s.citation for s in sources if s.citation)),
+        **_provenance(manifest, sources),
+        "usageInfo": _usage(sources),
         **_responsible(manifest, sources),
         "distribution": _distribution(manifest),
         "recordSet": [
@@ -132,41 +107,145 @@ def _description(manifest: Manifest, sources: list[SourceRows]) -> str:
     )
 
 
-def _licenses(sources: list[SourceRows]) -> list[str]:
-    from meadow.licenses import LICENSES
+def _published(manifest: Manifest) -> dict[str, Any]:
+    """Address, version, date and publisher, once they are known."""
+    there = manifest.published
+    if there is None:
+        return {}
+    owner = {"@type": "Organization", "name": there.owner, "url": f"{there.endpoint}/{there.owner}"}
+    version = {"version": there.revision.removeprefix("v")} if there.is_tagged else {}
+    return {
+        "url": there.url,
+        **version,
+        "datePublished": there.date,
+        "creator": owner,
+        "publisher": owner,
+    }
 
+
+def _licenses(sources: list[SourceRows]) -> list[str]:
     keys = dict.fromkeys(key for source in sources for key in source.licenses)
     found = [LICENSES[key].url or LICENSES[key].name for key in keys if key in LICENSES]
     return found or ["see the column license"]
 
 
-def _citations(sources: list[SourceRows]) -> str:
-    own = (
-        "Han et al., MedAlpaca: An Open-Source Collection of Medical Conversational AI Models and "
-        f"Training Data, 2023, {PAPER}"
-    )
-    return " | ".join([own, *dict.fromkeys(s.citation for s in sources if s.citation)])
+def _provenance(manifest: Manifest, sources: list[SourceRows]) -> dict[str, Any]:
+    """PROV-O: what the rows were derived from, by what activity, with what software."""
+    software = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
+    made: list[dict[str, Any]] = [
+        {
+            "@type": "prov:Activity",
+            "prov:label": regenerate(manifest),
+            "prov:wasAssociatedWith": {"@type": "prov:SoftwareAgent", "prov:label": software},
+        }
+    ]
+    for name, rows in _rewritten(sources).items():
+        agent = {"@type": "prov:SoftwareAgent", "prov:label": name}
+        label = f"rewritten by a language model: {rows:,} rows"
+        made.append(
+            {"@type": "prov:Activity", "prov:label": label, "prov:wasAssociatedWith": agent}
+        )
+    there = manifest.published
+    by = {"@type": "prov:Agent", "prov:label": there.owner} if there else None
+    return {
+        "prov:wasDerivedFrom": [_entity(source, manifest) for source in sources],
+        "prov:wasGeneratedBy": made,
+        **({"prov:wasAttributedTo": by} if by else {}),
+    }
+
+
+def _entity(source: SourceRows, manifest: Manifest) -> dict[str, Any]:
+    """A source as an entity: who made it of what, under which licences, from which raw files."""
+    known, entry = source.provenance, manifest.sources.get(source.name)
+    generated = list(known.generated)
+    if entry is not None and entry.origin == OriginName.PUBLISHED:
+        generated += known.published_generated
+    places = list(dict.fromkeys(filter(None, (source.homepage, known.github, known.arxiv))))
+    keys = [key for key, _ in source.licenses.most_common()]
+    told = {
+        "sameAs": places[1:],
+        "license": [LICENSES[key].url for key in keys if key in LICENSES and LICENSES[key].url],
+        "prov:wasAttributedTo": [
+            {"@type": "prov:Agent", "prov:label": name} for name in known.creators
+        ]
+        + [{"@type": "prov:SoftwareAgent", "prov:label": name} for name in generated],
+        "prov:wasDerivedFrom": [
+            {"@type": "prov:Entity", "prov:label": name}
+            for name in (*known.text_sources, *known.derived)
+        ],
+        "prov:hadMember": [
+            {"@type": "prov:Entity", "prov:label": item.path, "sha256": item.sha256}
+            for item in (entry.inputs if entry is not None else ())
+        ],
+    }
+    counted = ", ".join(f"{key} {source.licenses[key]:,}" for key in keys)
+    return {
+        "@type": "prov:Entity",
+        "prov:label": source.title,
+        **({"url": places[0]} if places else {}),
+        "description": f"{source.rows:,} rows: {counted}. {source.license_note}".strip(),
+        **{name: values for name, values in told.items() if values},
+    }
+
+
+def _usage(sources: list[SourceRows]) -> list[dict[str, Any]]:
+    """ODRL: what the licence of rows permits, asks for and forbids, one offer for each."""
+    rows: Counter[str] = sum((source.licenses for source in sources), Counter())
+    return [_offer(LICENSES[key], count) for key, count in rows.most_common() if key in LICENSES]
+
+
+def _offer(license: License, rows: int) -> dict[str, Any]:
+    asked = {"cc:Attribution": license.attribution, "cc:ShareAlike": license.share_alike}
+    duties = [{"odrl:action": {"@id": name}} for name, asks in asked.items() if asks]
+    free = license.redistribute == "yes"
+    permitted = {
+        "@type": "odrl:Permission",
+        "odrl:action": [{"@id": "odrl:distribute"}, {"@id": "odrl:derive"}],
+        **({"odrl:duty": duties} if duties else {}),
+    }
+    forbidden = [
+        *(["odrl:distribute"] if license.redistribute == "no" else []),
+        *(["cc:CommercialUse"] if license.non_commercial else []),
+    ]
+    return {
+        "@type": ["CreativeWork", "odrl:Offer"],
+        "name": license.name,
+        **({"url": license.url} if license.url else {}),
+        "description": f"{rows:,} rows have `{license.key}` in the column license"
+        + (
+            ": whether they may be passed on is not stated."
+            if license.redistribute == "unknown"
+            else "."
+        ),
+        **({"odrl:permission": permitted} if free else {}),
+        **(
+            {"odrl:prohibition": [{"odrl:action": {"@id": name}} for name in forbidden]}
+            if forbidden
+            else {}
+        ),
+    }
+
+
+def _rewritten(sources: list[SourceRows]) -> Counter[str]:
+    return sum((source.rewritten for source in sources), Counter())
 
 
 def _responsible(manifest: Manifest, sources: list[SourceRows]) -> dict[str, Any]:
     """The RAI fields; every count is the manifest's or measured from the rows."""
-    rewritten = {name: n for source in sources for name, n in source.rewritten.items()}
     repairs: Counter[str] = sum((source.repairs for source in sources), Counter())
     kinds: Counter[str] = sum((Counter(source.scrubbed) for source in sources), Counter())
     scrubbed = ", ".join(f"{kind} in {n:,} rows" for kind, n in sorted(kinds.items()))
+    total = max(1, sum(source.rows for source in sources))
     if manifest.stage == "mix":
         lost = sum(sum(step.rejected.values()) for step in manifest.steps)
         why = f"{lost:,} rows of the corpus are left out, by step and reason in MANIFEST.json"
     else:
         lost = sum(sum(entry.rejected.values()) for entry in manifest.sources.values())
-        why = (
-            f"{lost:,} candidate rows are left out, each with a reason in MANIFEST.json and its "
-            "text in quarantine/"
-        )
+        why = f"{lost:,} candidate rows are left out, each with a reason counted in MANIFEST.json"
     return {
         "rai:dataCollection": "Converted from the published files of each source: "
         + "; ".join(f"{source.title} ({source.homepage})" for source in sources),
-        "rai:dataCollectionType": ["Secondary Data Analysis", "Document analysis"],
+        "rai:dataCollectionType": ["Secondary Data Analysis"],
         "rai:dataCollectionRawData": "Raw files are named with their SHA-256 in MANIFEST.json.",
         "rai:dataCollectionMissingData": f"{why}; nothing is imputed.",
         "rai:dataPreprocessingProtocol": [
@@ -177,8 +256,10 @@ def _responsible(manifest: Manifest, sources: list[SourceRows]) -> dict[str, Any
                 for step in manifest.steps
             ),
         ],
-        "rai:machineAnnotationTools": [f"{name}: {n:,} rows" for name, n in rewritten.items()]
-        or ["none: no row was rewritten by a model"],
+        "rai:machineAnnotationTools": [
+            f"{name}: {n:,} rows" for name, n in _rewritten(sources).items()
+        ]
+        or ["none: no row says that a model rewrote it"],
         "rai:dataAnnotationProtocol": "Labels and answers are those of the sources; what a "
         "converter writes (instructions, stock headings) is code in this project.",
         "rai:dataUseCases": [
@@ -191,16 +272,17 @@ def _responsible(manifest: Manifest, sources: list[SourceRows]) -> dict[str, Any
             f"languages, as measured: {', '.join(languages(sources)) or 'too little text to tell'}",
         ],
         "rai:dataBiases": [
-            "exam questions and flashcards follow the curriculum of the United States",
-            "forum answers over-represent what its users ask",
-        ],
+            f"{source.rows / total:.1%} of the rows are of {source.title}"
+            for source in sorted(sources, key=lambda source: -source.rows)
+        ]
+        or ["no rows"],
         "rai:dataSocialImpact": "Models trained on it can state wrong medical facts fluently; they "
         "must not replace professional judgement.",
         "rai:personalSensitiveInformation": "Placeholders for personal "
         f"data: {scrubbed or 'none'}. "
         "Names may remain. Authors stand in a column where the licence asks for them.",
-        "rai:dataReleaseMaintenancePlan": "Regenerated by recipe; versions are immutable tags; a "
-        "takedown is an entry of exclude_ids.txt, applied at the next build.",
+        "rai:dataReleaseMaintenancePlan": "Regenerated by recipe; a takedown is an entry of "
+        "exclude_ids.txt, applied at the next build.",
     }
 
 
@@ -242,7 +324,7 @@ def _record_set(config: str, split: str, columns: list[str]) -> dict[str, Any]:
             "@type": "cr:Field",
             "@id": f"{name}/{column}",
             "name": column,
-            "description": _COLUMNS[column],
+            "description": COLUMN_TEXTS[column],
         }
         parts = {"authors": _AUTHOR, "messages": _TURN}.get(column)
         if parts is None:

@@ -6,8 +6,7 @@ from meadow.cards.card import CARD, license_page, render_card
 from meadow.cards.croissant import NAME as CROISSANT
 from meadow.cards.croissant import render_croissant
 from meadow.cards.header import Locate
-from meadow.cards.provenance import NAME as PROVENANCE
-from meadow.cards.provenance import render_provenance, rows_by_source
+from meadow.cards.rows import rows_by_source
 from meadow.corpus.manifest import Manifest
 from meadow.corpus.shards import check_rows, read_parquet
 from meadow.errors import FileError
@@ -16,7 +15,7 @@ _COUNTED = ["source", "license", "task", "rephrased_by"]
 
 
 def render_documents(manifest: Manifest, locate: Locate) -> dict[str, bytes]:
-    """Path -> bytes of the card, the licence page, croissant.json and provenance.json.
+    """Path -> bytes of the card, the licence page and croissant.json.
 
     Args:
         manifest: What the folder holds, without its documents.
@@ -37,7 +36,6 @@ def render_documents(manifest: Manifest, locate: Locate) -> dict[str, bytes]:
             CARD: render_card(manifest, locate, sources),
             "LICENSES/README.md": license_page(manifest, locate),
             CROISSANT: render_croissant(manifest, locate, sources),
-            PROVENANCE: render_provenance(manifest, sources),
         }
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise FileError(

@@ -39,6 +39,24 @@ _TASKS = {
 }
 """Task of a row -> the Hub's category."""
 
+COLUMN_TEXTS = {
+    "id": "stable id: a hash of source and upstream id, or of the upstream content",
+    "instruction": "what to do",
+    "input": "what the instruction is about; may be empty",
+    "output": "the answer",
+    "source": "the source's name",
+    "subset": "a part of the source, or null",
+    "task": "open_qa, multiple_choice, classification, summarization, dialogue or instruction",
+    "license": "the licence of the answer",
+    "url": "where the original stands, or null",
+    "authors": "who is to be named: name, url, role",
+    "source_id": "the upstream id, or null where upstream has none",
+    "rephrased_by": "the model that rewrote the text, or null",
+    "meta": "a JSON object with sorted keys: labels, options, scores, repairs",
+    "messages": "the row as a conversation: role and content of each turn",
+}
+"""What each column holds."""
+
 
 def front_matter(
     manifest: Manifest, locate: Locate, tasks: Iterable[str], languages: list[str], rewritten: int
@@ -78,11 +96,7 @@ def front_matter(
         **front,
         "size_categories": [next((name for top, name in _SIZES if rows < top), "n>10M")],
         "task_categories": sorted({_TASKS[task] for task in tasks if task in _TASKS}),
-        "annotations_creators": [
-            "found",
-            "expert-generated",
-            *(["machine-generated"] if rewritten else []),
-        ],
+        "annotations_creators": ["found", *(["machine-generated"] if rewritten else [])],
         "language_creators": ["found", *(["machine-generated"] if rewritten else [])],
         "multilinguality": ["multilingual" if len(languages) > 1 else "monolingual"],
         "source_datasets": ["original"],

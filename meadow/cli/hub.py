@@ -13,14 +13,13 @@ from meadow.errors import ExitCode
 
 if TYPE_CHECKING:
     from meadow.hub.plan import Plan
-    from meadow.hub.publish import Gate
+    from meadow.hub.publish import Card, Gate
 
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.argument("repository", metavar="OWNER/NAME")
-@click.option("--tag", metavar="vX.Y.Z", help="Tag the commit; a tag never moves.")
-@click.option("--private", is_flag=True, help="Only the owner sees it.")
+@click.argument("name", metavar="OWNER/NAME[@vX.Y.Z|@BRANCH]")
+@click.option("--public", is_flag=True, help="Open it to everybody; a new data set is private.")
 @click.option(
     "--gated",
     is_flag=False,
@@ -29,36 +28,50 @@ if TYPE_CHECKING:
     help="Readers ask for access first: granted at once (auto) or by hand.",
 )
 @click.option(
+    "--create-pr", is_flag=True, help="Open a pull request instead: for who may not write."
+)
+@click.option(
+    "--card",
+    type=click.Choice(["keep", "replace"]),
+    help="Where the card was edited on the Hub: keep its words and bring the generated parts up to "
+    "date, or replace it; without this it is refused.",
+)
+@click.option(
     "--space",
     metavar="OWNER/SPACE",
-    help="Then push the browse page as a static Space that reads the tag's shards; needs --tag.",
+    help="Then push the browse page as a static Space that reads the tag's shards; needs a tag.",
 )
 @dry_run_option
 @json_option
 def publish(
     folder: Path,
-    repository: str,
-    tag: str | None,
-    private: bool,
+    name: str,
+    public: bool,
     gated: Gate | None,
+    create_pr: bool,
+    card: Card | None,
     space: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Publish a corpus to the Hub in one commit.
 
-    Checks the folder, sends what is new, makes one commit on the head that it has seen, compares
-    the Hub's tree, loads every config back and counts, then sets the tag. Rows whose licence does
-    not allow it are refused. With --space, the browse page follows in one commit of its own. The
-    token is the one of `hf auth login` or HF_TOKEN.
+    OWNER/NAME@v1.2.0 tags it, and a tag never moves; OWNER/NAME@BRANCH goes to a branch. Checks the
+    folder, sends what is new with a card that has the real address in every command, makes one
+    commit on the head that it has seen, compares the Hub's tree, loads every config back and
+    counts, then sets the tag. Rows whose licence does not allow it are refused. With --space, the
+    browse page follows in one commit of its own. The token is the one of `hf auth login` or
+    HF_TOKEN.
     """
     from meadow import api
     from meadow.hub.publish import RECEIPT, Publisher
 
     finish = Finish(as_json=as_json)
     if dry_run:
-        publisher = Publisher(private=private, gated=gated, report=log, space=space)
-        plan, page = publisher.plan(folder, repository, tag)
+        publisher = Publisher(
+            public=public, gated=gated, create_pr=create_pr, card=card, report=log, space=space
+        )
+        plan, page = publisher.plan(folder, name)
         _show_plan(plan)
         planned = {"dry_run": True, **plan.to_json()}
         if page is not None:
@@ -67,16 +80,27 @@ def publish(
         finish(planned)
         return
     done = api.publish(
-        folder, repository, tag, private=private, gated=gated, space=space, progress=log
-    )
+        folder, name, public=public, gated=gated, create_pr=create_pr, card=card, space=space,
+        progress=log,
+    )  # fmt: skip
+    repository = done.plan.repository
     if not done.made_commit:
         log("nothing has changed: no commit was made")
-    log(f"published {repository}@{tag or done.commit}; receipt: {folder / RECEIPT}")
-    result = {**done.plan.to_json(), "commit": done.commit, "tag": done.tag, "rows": done.rows}
+    if done.pull_request is not None:
+        log(f"opened {done.pull_request}; receipt: {folder / RECEIPT}")
+    else:
+        log(f"published {repository}@{done.tag or done.commit}; receipt: {folder / RECEIPT}")
+    result = {
+        **done.plan.to_json(),
+        "commit": done.commit,
+        "tag": done.tag,
+        "pull_request": done.pull_request,
+        "rows": done.rows,
+    }
     if done.space is not None:
         if not done.space.made_commit:
             log("the Space shows this already: no commit was made")
-        log(f"{done.space.plan.where} shows {repository}@{tag}")
+        log(f"{done.space.plan.where} shows {repository}@{done.tag}")
         result["space"] = {**done.space.plan.to_json(), "commit": done.space.commit}
     finish(
         result,

@@ -194,6 +194,12 @@ def _with_documents(
     if published is not None and replace(published, files=()) == replace(manifest, files=()):
         # a report of the same rows stays; one of other rows would tell what is no longer so
         files = {item.path: item for item in published.files} | files
+    return with_documents(replace(manifest, files=tuple(files.values())), documents)
+
+
+def with_documents(manifest: Manifest, documents: Mapping[str, bytes]) -> Manifest:
+    """The manifest with these documents among its files."""
+    files = {item.path: item for item in manifest.files}
     files |= {name: _file_of(name, data) for name, data in documents.items()}
     return replace(manifest, files=tuple(files.values()))
 

@@ -39,6 +39,8 @@ from meadow.schema import SCHEMA_VERSION
 
 NAME = "MANIFEST.json"
 _FIX = "build it again; a folder without a whole manifest holds nothing"
+VERSION = re.compile(r"v\d+\.\d+\.\d+(?:[-+.][\w.]+)?")
+"""A tag that names a version."""
 _SAFE_PATH = re.compile(r"[\w.-]+(/[\w.-]+)*")
 LIBRARIES = (
     *("medical-meadow", "pyarrow", "polars"),
@@ -142,6 +144,7 @@ class SourceEntry(_Part):
         quarantine: The file that holds the rejects.
         facts: Further counts (licenses, subsets, tasks, scrubbed, attribution gaps), each
             name -> {value: n}.
+        limit: Candidate rows after which reading stopped; None where all were read.
         key: Hash of everything that the bytes depend on; the same key is not built again.
     """
 
@@ -154,6 +157,7 @@ class SourceEntry(_Part):
     shards: tuple[Shard, ...]
     quarantine: FileInside
     facts: dict[Text, Counts] = Field(default_factory=dict)
+    limit: Count | None = Field(default=None, exclude_if=lambda value: value is None)
     key: Text
 
     @classmethod
@@ -183,6 +187,52 @@ class Step(_Part):
 
 Splits = dict[Name, dict[Name, tuple[Shard, ...]]]
 """Config -> split -> shards."""
+
+
+def _matching(pattern: str) -> StringConstraints:
+    return StringConstraints(max_length=200, pattern=pattern)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_KNOWN_ONLY)
+class Published(_Part):
+    """Where a folder is published, as its card and its Croissant say it.
+
+    Args:
+        repository: `OWNER/NAME` on the Hub.
+        revision: The tag, else the branch.
+        date: The day of the publication, `YYYY-MM-DD`.
+        endpoint: The Hub's address.
+        kept_card: Whether the card's words beside its generated parts are those of the Hub.
+    """
+
+    # all of it goes into commands and addresses
+    repository: Annotated[
+        str, _matching(r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
+    ]
+    revision: Annotated[str, _matching(r"^[A-Za-z0-9][A-Za-z0-9._/+-]*$")]
+    date: Annotated[str, _matching(r"^\d{4}-\d\d-\d\d$")]
+    endpoint: Annotated[str, _matching(r"^https?://[A-Za-z0-9.:/_-]+$")]
+    kept_card: bool = Field(default=False, exclude_if=lambda value: not value)
+
+    @property
+    def owner(self) -> str:
+        """Who published it."""
+        return self.repository.partition("/")[0]
+
+    @property
+    def url(self) -> str:
+        """The page of the data set."""
+        return f"{self.endpoint}/datasets/{self.repository}"
+
+    @property
+    def is_tagged(self) -> bool:
+        """Whether the revision is a version, which never moves."""
+        return VERSION.fullmatch(self.revision) is not None
+
+    @property
+    def address(self) -> str:
+        """`OWNER/NAME@REVISION`, as every command takes it."""
+        return f"{self.repository}@{self.revision.replace('/', '%2F')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_MORE_LEFT_ALONE)
@@ -215,6 +265,17 @@ class Manifest(_Part):
         WrapSerializer(lambda files, handler: handler(tuple(sorted(files, key=lambda f: f.path)))),
     ] = ()
     versions: dict[Text, Text] = Field(default_factory=dict)
+
+    @property
+    def published(self) -> Published | None:
+        """Where the folder was published; None where it was not, or where it is still its own."""
+        told = self.details.get("published")
+        return Published(**told) if told else None
+
+    @property
+    def own_details(self) -> dict[str, Any]:
+        """The details without those of a publication: what is made of a folder is not published."""
+        return {name: told for name, told in self.details.items() if name != "published"}
 
     def splits(self) -> Splits:
         """Config -> split -> shards, for builds and mixes alike."""
@@ -313,12 +374,21 @@ class _MixPart(_Open):
     note: Text | None = None
 
 
+class _Tokens(_Open):
+    tokenizer: Text
+    sha256: Text
+    sources: dict[Text, Counts]
+
+
 class _Details(_Open):
     contact: Text = ""
+    published: Published | None = None
+    tokens: _Tokens | None = None
     files: list[Text] = []
     warnings: Text | list[Text] = ""
     arithmetic: Text | list[Text] = ""
     parts: list[_MixPart] = []
+    duplicates: dict[Text, Any] = {}
     contamination: dict[Text, _Exam] = {}
     rephrase: dict[Text, Annotated[_Rewriting, AfterValidator(_kept_counts)]] = {}
     sidecars: Splits = {}
@@ -358,6 +428,7 @@ class _Settings(_Open):
     exams: list[Text] = []
     accepted_licences: list[Text] = []
     own_recipe: bool = False
+    vouched: dict[Name, dict[Text, Text]] = {}
     mix: _Mix = _Mix()
 
 

@@ -7,13 +7,14 @@ no tree names. The commit names its parent, so that nobody else's commit is ever
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meadow.corpus.manifest import NAME
+from meadow.cards.card import CARD
+from meadow.corpus.manifest import NAME, Manifest
 from meadow.errors import CheckError, MeadowError, NetworkError, UsageError
 from meadow.hub.files import (
     Commit,
@@ -23,6 +24,7 @@ from meadow.hub.files import (
     named,
     read_commit,
     read_remote_manifest,
+    read_remote_text,
 )
 from meadow.net.hub import HeadMovedError, HubClient
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd
 
 DATA = "data/"
+GROUP_BYTES = 64 * 1024**2
+"""What is uploaded between two lines of progress."""
 
 Report = Callable[[str], None]
 
@@ -124,25 +128,73 @@ class Plan:
         }
 
 
-def make_plan(client: HubClient, repository: str, files: tuple[LocalFile, ...]) -> Plan:
-    """Compare the files of a corpus with the head of the repository's main branch.
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a publication finds on the Hub.
+
+    Args:
+        commit: The commit that it builds on: the branch's, or main's where the branch is new.
+        manifest: What was published there; None where nothing was.
+        card: The card as it stands there; None where there is none.
+        branch_is_new: Whether the branch has to be made.
+    """
+
+    commit: Commit
+    manifest: Manifest | None
+    card: str | None
+    branch_is_new: bool = False
+
+    @property
+    def card_is_edited(self) -> bool:
+        """Whether somebody wrote on the card since it was published."""
+        if self.card is None:
+            return False
+        if self.manifest is None:
+            return True
+        told = self.manifest.published
+        _, sha256 = self.manifest.named().get(CARD, (0, ""))
+        written = hashlib.sha256(self.card.encode("utf-8")).hexdigest() != sha256
+        return written or (told is not None and told.kept_card)
+
+
+def find_head(client: HubClient, repository: str, branch: str) -> Head | None:
+    """What stands on a branch; None where there is no such repository."""
+    commit = find_commit(client, repository, branch)
+    is_new = commit is None and branch != "main"
+    if is_new:
+        commit = find_commit(client, repository)
+    if commit is None:
+        return None
+    manifest = None
+    if NAME in commit.files:
+        try:
+            manifest = read_remote_manifest(client, commit)
+        except NetworkError:
+            raise
+        except MeadowError:
+            manifest = None  # somebody else's file of that name
+    card = read_remote_text(client, commit, CARD) if CARD in commit.files else None
+    return Head(commit, manifest, card, is_new)
+
+
+def make_plan(head: Head | None, repository: str, files: tuple[LocalFile, ...]) -> Plan:
+    """Compare the files of a corpus with what is on the Hub.
 
     Raises:
         UsageError: The repository holds something that was not published from here.
     """
-    head = find_commit(client, repository)
     if head is None:
         return compare_with(None, repository, files)
-    ours = {file.path for file in files}
-    foreign = sorted(path for path in head.files if path.startswith(DATA) and path not in ours)
-    if foreign and NAME not in head.files:
+    ours, there = {file.path for file in files}, head.commit.files
+    foreign = sorted(path for path in there if path.startswith(DATA) and path not in ours)
+    if foreign and NAME not in there:
         raise UsageError(
             f"the repository holds data that was not published from a corpus: {foreign[0]}",
             where=repository,
             fix="publish to a repository of its own",
         )
-    previous = set(foreign) | _previously_named(client, head)
-    return compare_with(head, repository, files, gone=previous - ours)
+    named = set(head.manifest.named()) if head.manifest is not None else set()
+    return compare_with(head.commit, repository, files, gone=(set(foreign) | named) - ours)
 
 
 def compare_with(
@@ -160,48 +212,64 @@ def compare_with(
     return Plan(repository, head.id if head else None, files, changed, deleted, kind)
 
 
-def _previously_named(client: HubClient, head: Commit) -> set[str]:
-    """What the manifest at the head names; nothing where it is not one of ours."""
-    if NAME not in head.files:
-        return set()
-    try:
-        return set(read_remote_manifest(client, head).named())
-    except NetworkError:
-        raise
-    except MeadowError:
-        return set()
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where on the Hub a commit goes.
+
+    Args:
+        branch: The branch.
+        pull_request: Open a pull request on it instead of writing to it.
+    """
+
+    branch: str = "main"
+    pull_request: bool = False
 
 
-def send(client: HubClient, plan: Plan, message: str, report: Report) -> str:
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A commit that was made, or was there.
+
+    Args:
+        commit: Its id.
+        revision: What it is read at: itself, or the reference of a pull request.
+        pull_request: The page of the pull request; None where there is none.
+    """
+
+    commit: str
+    revision: str
+    pull_request: str | None = None
+
+
+def send(
+    client: HubClient, plan: Plan, message: str, report: Report, target: Target | None = None
+) -> Made:
     """Make the one commit, if there is anything to do, and compare it with the plan from outside.
 
     Args:
         client: The Hub.
         plan: What to do; its repository exists.
         message: What the commit is called.
-        report: Told when it is made, and when it is compared.
-
-    Returns:
-        The commit's id.
+        report: Told what is sent, when the commit is made, and when it is compared.
+        target: The branch, or a pull request; main where nothing is said.
 
     Raises:
         HeadMovedError: Somebody else committed meanwhile; nothing was changed.
         CheckError: A file has changed since the plan was made, or the commit is not what was sent.
         NetworkError: The Hub does not answer as it should.
     """
-    commit = plan.head or ""
+    made = Made(plan.head or "", plan.head or "")
     if not plan.is_empty:
-        commit = _commit(client, plan, message)
-        report(f"committed {commit}")
-    made = read_commit(client, plan.repository, commit, plan.kind)
-    if wrong := differences(plan, made):
+        made = _commit(client, plan, message, report, target or Target())
+        report(f"committed {made.commit}")
+    there = read_commit(client, plan.repository, made.revision, plan.kind)
+    if wrong := differences(plan, there):
         raise CheckError(
             f"{len(wrong)} files are not on the Hub as they are here: {wrong[0]}",
-            where=f"{plan.where}@{commit}",
+            where=f"{plan.where}@{made.revision}",
             fix="publish again" + ("; nothing was tagged" if plan.kind == "dataset" else ""),
         )
     report(f"compared {len(plan.files)} files with the Hub's tree")
-    return commit
+    return made
 
 
 def differences(plan: Plan, commit: Commit) -> list[str]:
@@ -210,33 +278,48 @@ def differences(plan: Plan, commit: Commit) -> list[str]:
     return wrong + [path for path in plan.deleted if path in commit.files]
 
 
-def _commit(client: HubClient, plan: Plan, message: str) -> str:
-    """Upload what is new, then commit on the head that was looked at; the commit's id."""
+def _commit(client: HubClient, plan: Plan, message: str, report: Report, target: Target) -> Made:
+    """Upload what is new, then commit on the head that was looked at."""
     from huggingface_hub import CommitOperationDelete
 
     additions = _additions(plan)
-    client.call(
-        plan.where,
-        lambda: client.api.preupload_lfs_files(
-            plan.repository, additions, repo_type=plan.kind, free_memory=False
-        ),
-    )
+    sent = 0
+    for group in _groups(additions):
+        client.call(
+            plan.where,
+            lambda group=group: client.api.preupload_lfs_files(  # type: ignore[misc]
+                plan.repository,
+                group,
+                repo_type=plan.kind,
+                revision=target.branch,
+                create_pr=target.pull_request,
+                free_memory=False,
+            ),
+        )
+        sent += sum(addition.upload_info.size for addition in group)
+        report(f"sent {sent:,} of {plan.bytes_to_send:,} bytes")
 
-    def commit() -> str:
+    def commit() -> Made:
         made = client.api.create_commit(
             plan.repository,
             [*additions, *map(CommitOperationDelete, plan.deleted)],
             commit_message=message,
             repo_type=plan.kind,
-            revision="main",
+            revision=target.branch,
             parent_commit=plan.head,
+            create_pr=target.pull_request,
         )
-        oid: str = made.oid
-        return oid
+        return Made(made.oid, made.pr_revision or made.oid, made.pr_url)
 
     def settled() -> bool:
         """Whether a try whose answer was lost made the commit after all."""
-        now = read_commit(client, plan.repository, kind=plan.kind)
+        if target.pull_request:
+            raise NetworkError(
+                "the answer was lost: whether there is a pull request is not known",
+                where=plan.where,
+                fix="look at the data set's pull requests before publishing again",
+            )
+        now = read_commit(client, plan.repository, target.branch, plan.kind)
         if now.id == plan.head:
             return False
         if differences(plan, now):
@@ -251,10 +334,27 @@ def _commit(client: HubClient, plan: Plan, message: str) -> str:
         made = client.call_once(plan.where, commit, settled)
     except HeadMovedError:
         # Also what a second try gets when the first one made the commit a moment too late.
-        if not settled():
+        if target.pull_request or not settled():
             raise
         made = None
-    return made or read_commit(client, plan.repository, kind=plan.kind).id
+    if made is not None:
+        return made
+    oid = read_commit(client, plan.repository, target.branch, plan.kind).id
+    return Made(oid, oid)
+
+
+def _groups(additions: list[CommitOperationAdd]) -> Iterator[list[CommitOperationAdd]]:
+    """The uploads in groups of `GROUP_BYTES`, so that progress can be told between them."""
+    group: list[CommitOperationAdd] = []
+    size = 0
+    for addition in additions:
+        group.append(addition)
+        size += addition.upload_info.size
+        if size >= GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _additions(plan: Plan) -> list[CommitOperationAdd]:

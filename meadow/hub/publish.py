@@ -1,8 +1,10 @@
-"""Publish a corpus: gate, plan, commit, compare, load back, tag, and the Space last.
+"""Publish a corpus: gate, head, plan, commit, compare, load back, open, tag, and the Space last.
 
-The folder is read and hashed once, by the gate; from there on the release is what was hashed. A run
-that was cut anywhere is run again and sends what is missing. The static Space that shows a release
-comes last, since its page reads the tag.
+The folder is read and hashed once, by the gate. What is published says where it is: the card, the
+Croissant and the manifest are rendered with the data set's address, version and day, so that every
+line of the card runs as it stands; the folder here stays as it is. A run that was cut anywhere is
+run again and sends what is missing. A new data set is private until it is opened. The static Space
+that shows a release comes last, since its page reads the tag.
 """
 
 from __future__ import annotations
@@ -16,23 +18,44 @@ from pathlib import Path
 from typing import Any, Literal
 
 from meadow.atomic import locked, write_json
-from meadow.corpus.manifest import NAME, Manifest, library_versions, read_manifest
+from meadow.cards.card import CARD, merge_card
+from meadow.cards.documents import render_documents
+from meadow.cards.rows import refused_rows
+from meadow.corpus.commit import with_documents
+from meadow.corpus.manifest import (
+    NAME,
+    VERSION,
+    Manifest,
+    Published,
+    library_versions,
+    read_manifest,
+)
 from meadow.corpus.shards import read_parquet
 from meadow.errors import CheckError, MeadowError, RefusedError, UsageError
 from meadow.hub.files import find_commit, published_files
-from meadow.hub.plan import DATA, LocalFile, Plan, make_plan, send
+from meadow.hub.plan import (
+    Head,
+    LocalFile,
+    Made,
+    Plan,
+    Target,
+    find_head,
+    make_plan,
+    send,
+)
 from meadow.hub.space import SDK, Space, check_open, closed, plan_space
-from meadow.hub.verify import CARD, Rows, config_rows, front_matter, load_counts, shard_rows
-from meadow.licenses import LICENSES
+from meadow.hub.verify import Rows, config_rows, front_matter, load_counts, shard_rows
 from meadow.net.hub import HubClient, parse_reference
 from meadow.quality.check import check_corpus
 
 RECEIPT = "publish.json"
 LICENSE_FOLDER = "LICENSES/"
 MAX_NAMED = 5
-_TAG = re.compile(r"v\d+\.\d+\.\d+(?:[-+.][\w.]+)?")
+_BRANCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]*")
 
 Gate = Literal["auto", "manual"]
+Card = Literal["keep", "replace"]
+"""What becomes of a card that was edited on the Hub: its words stay, or are replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +63,20 @@ class Release:
     """A corpus that may be published, as it was read and hashed.
 
     Args:
+        folder: Where it lies.
+        manifest: What it holds.
         repository: The data set, `OWNER/NAME`.
         tag: The version that it is to have; None for none.
-        files: All that the manifest names, and the manifest.
-        rows: Config -> split -> rows, as its card promises them.
+        branch: The branch that it goes to.
         total: Rows of all shards.
         space: The Space that is to show it; None for none.
     """
 
+    folder: Path
+    manifest: Manifest
     repository: str
     tag: str | None
-    files: tuple[LocalFile, ...]
-    rows: Rows
+    branch: str
     total: int
     space: Space | None
 
@@ -82,11 +107,13 @@ class Publication(Sent):
         tag: The tag on that commit; None where none was asked for.
         rows: Config -> split -> rows, as loaded back from the Hub.
         space: The page of the static Space that shows it; None where none was asked for.
+        pull_request: The page of the pull request; None where none was asked for.
     """
 
     tag: str | None
     rows: Rows
     space: Sent | None = None
+    pull_request: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,36 +122,49 @@ class Publisher:
 
     Args:
         client: The Hub.
-        private: Make the repository private.
+        public: Open the data set to everybody; a new one is private otherwise, one that is there
+            stays as it is.
         gated: Ask readers to request access; None leaves it as it is.
+        create_pr: Open a pull request instead of writing: for who may not write.
+        card: What becomes of a card that was edited on the Hub; None refuses.
         report: Told one line per step.
         space: The static Space, `OWNER/SPACE`, that is to show the release; None for none.
     """
 
     client: HubClient = field(default_factory=HubClient)
-    private: bool = False
+    public: bool = False
     gated: Gate | None = None
+    create_pr: bool = False
+    card: Card | None = None
     report: Callable[[str], None] = lambda message: None
     space: str | None = None
 
-    def plan(
-        self, folder: Path, repository: str, tag: str | None = None
-    ) -> tuple[Plan, Plan | None]:
+    def plan(self, folder: Path, name: str) -> tuple[Plan, Plan | None]:
         """Check a corpus and say what its publication would change, and what in its Space.
 
         Nothing is sent.
 
+        Args:
+            folder: The corpus.
+            name: `OWNER/NAME`, `OWNER/NAME@vX.Y.Z` for a tag, `OWNER/NAME@BRANCH` for a branch.
+
         Raises:
-            RefusedError: A licence does not allow it, or the tag is on another commit.
+            RefusedError: A licence does not allow it, the tag is on another commit, or the card
+                was edited on the Hub.
             CheckError: The corpus has a finding.
             UsageError: A name is not one, the repository or the Space holds something else, or a
                 Space is asked for without a tag or with a data set that is not open.
         """
-        release = self._gate(folder, repository, tag)
-        return self._plan(release), self._plan_space(release)
+        release = self._gate(folder, name)
+        plan, _, _ = self._look(release)
+        return plan, self._plan_space(release)
 
-    def publish(self, folder: Path, repository: str, tag: str | None = None) -> Publication:
+    def publish(self, folder: Path, name: str) -> Publication:
         """Publish a corpus, then push the page of its Space.
+
+        Args:
+            folder: The corpus.
+            name: As `plan` takes it.
 
         Raises:
             RefusedError, CheckError, UsageError: As `plan`, before anything is sent.
@@ -134,36 +174,46 @@ class Publisher:
         """
         read_manifest(folder)  # no lock is laid into a folder that is no corpus
         with locked(folder):
-            release = self._gate(folder, repository, tag)
-            plan = self._plan(release)
+            release = self._gate(folder, name)
+            plan, head, expected = self._look(release)
             page = self._plan_space(release)
-            if plan.head is None:
-                self._create(plan, private=self.private)
-                plan = self._plan(release)
-            self._close(repository)
+            if head is None:
+                self._create(plan, private=not self.public)
+                plan, head, expected = self._look(release)
+            if not self.create_pr:
+                self._set(release.repository, gated=self.gated)
+            if head is not None and head.branch_is_new and not self.create_pr:
+                self._branch(release, head)
             self.report(
                 f"{len(plan.changed)} of {len(plan.files)} files are new or changed, "
                 f"{len(plan.deleted)} go; at most {plan.bytes_to_send:,} bytes to send"
             )
-            message = f"Publish {tag or 'a corpus'}: {release.total:,} rows"
-            commit = send(self.client, plan, message, self.report)
-            rows = self._load_back(release, commit)
-            self._tag(release, commit)
-            done = Publication(plan, commit, tag, rows)
+            message = f"Publish {release.tag or 'a corpus'}: {release.total:,} rows"
+            made = send(
+                self.client, plan, message, self.report, Target(release.branch, self.create_pr)
+            )
+            rows = self._load_back(release, made, expected)
+            if not self.create_pr:
+                self._set(release.repository, public=self.public)
+                self._tag(release, made.commit)
+            done = Publication(plan, made.commit, release.tag, rows, pull_request=made.pull_request)
             write_json(folder / RECEIPT, self._receipt(done))
             if page is not None and release.space is not None:
                 done = replace(done, space=self._show(release.space, page))
                 write_json(folder / RECEIPT, self._receipt(done))
             return done
 
-    def _gate(self, folder: Path, repository: str, tag: str | None) -> Release:
+    def _gate(self, folder: Path, name: str) -> Release:
         """What a corpus has to be before anything of it is sent: named, allowed, checked, whole."""
-        if str(parse_reference(repository)) != f"{repository}@main":
-            raise UsageError(f"{repository!r} is not a repository", fix="write OWNER/NAME")
-        if tag is not None and not _TAG.fullmatch(tag):
-            raise UsageError(f"{tag!r} is not a version", fix="write a tag like v1.2.0")
+        repository, tag, branch = _named(name)
+        if self.create_pr and (tag is not None or branch != "main"):
+            raise UsageError(
+                "a pull request has neither a tag nor a branch of its own",
+                where=name,
+                fix=f"write {repository}; who merges it sets the tag",
+            )
         space = Space.of(self.space, repository, tag) if self.space is not None else None
-        if space is not None and (self.private or self.gated is not None):
+        if space is not None and self.gated is not None:
             raise closed(space)
         manifest = read_manifest(folder)
         # Licences come first: they are the gate that no repair of the folder opens.
@@ -171,44 +221,88 @@ class Publisher:
         check_whole(folder, manifest)
         total = sum(shard.rows for shard in manifest.shards())
         self.report(f"checked {folder}: {total:,} rows")
-        files = [LocalFile.of(NAME, (folder / NAME).read_bytes())]
-        documents: dict[str, bytes] = {}
-        for name, (size, sha256) in published_files(manifest).items():
-            path = folder / name
-            if not name.startswith(DATA):
-                # what is small is kept: it is parsed, compared and sent as it was read here
-                documents[name] = path.read_bytes()
-            files.append(LocalFile(name, documents.get(name, path), size, sha256))
-        card = front_matter(documents[CARD].decode("utf-8"))
-        if space is not None:
-            space = replace(space, title=str(card.get("pretty_name") or space.title))
-        return Release(
-            repository,
-            tag,
-            tuple(sorted(files, key=lambda file: file.path)),
-            config_rows(card, shard_rows(manifest)),
-            total,
-            space,
-        )
+        return Release(folder, manifest, repository, tag, branch, total, space)
 
-    def _plan(self, release: Release) -> Plan:
-        """What the commit has to do, and that the tag can be on it."""
-        plan = make_plan(self.client, release.repository, release.files)
-        if release.tag is None or plan.head is None:
-            return plan
-        tagged = find_commit(self.client, release.repository, release.tag)
-        if tagged is not None and (not plan.is_empty or tagged.id != plan.head):
-            raise RefusedError(
-                f"the tag {release.tag} is on commit {tagged.id[:12]} already, and tags never move",
+    def _look(self, release: Release) -> tuple[Plan, Head | None, Rows]:
+        """What the commit has to do, on which head, and the rows that its card promises.
+
+        Held to: the tag can be on it, and nobody's words on the card are lost.
+        """
+        head = find_head(self.client, release.repository, release.branch)
+        if head is None and self.create_pr:
+            raise UsageError(
+                "there is no data set to open a pull request on",
                 where=release.repository,
-                fix="publish under the next version",
+                fix="publish without --create-pr",
             )
-        return plan
+        manifest, documents = self._render(release, head)
+        documents[NAME] = manifest.text().encode("utf-8")
+        files = [LocalFile.of(path, data) for path, data in documents.items()]
+        files += [
+            LocalFile(path, release.folder / path, size, sha256)
+            for path, (size, sha256) in published_files(manifest).items()
+            if path not in documents
+        ]
+        files.sort(key=lambda file: file.path)
+        plan = make_plan(head, release.repository, tuple(files))
+        if release.tag is not None and head is not None:
+            tagged = find_commit(self.client, release.repository, release.tag)
+            if tagged is not None and (not plan.is_empty or tagged.id != plan.head):
+                raise RefusedError(
+                    f"the tag {release.tag} is on commit {tagged.id[:12]} already, and tags never "
+                    "move",
+                    where=release.repository,
+                    fix="publish under the next version",
+                )
+        card = front_matter(documents[CARD].decode("utf-8"))
+        return plan, head, config_rows(card, shard_rows(manifest))
+
+    def _render(self, release: Release, head: Head | None) -> tuple[Manifest, dict[str, bytes]]:
+        """Manifest and documents as they are published: they say where, as what, and when."""
+        revision = release.tag or release.branch
+        before = head.manifest if head is not None else None
+        today = datetime.now(UTC).date().isoformat()
+        told = before.published if before is not None else None
+        if (
+            before is not None
+            and told is not None
+            and (told.repository, told.revision) == (release.repository, revision)
+            and before.splits() == release.manifest.splits()
+        ):
+            today = told.date  # the same rows again: they were published then
+        keep = self._keeps_card(release, head)
+        published = Published(
+            repository=release.repository,
+            revision=revision,
+            date=today,
+            endpoint=self.client.endpoint.rstrip("/"),
+            kept_card=keep,
+        )
+        details = {**release.manifest.details, "published": published.to_json()}
+        manifest = replace(release.manifest, details=details)
+        documents = render_documents(manifest, lambda path: release.folder / path)
+        if keep and head is not None and head.card is not None:
+            rendered = documents[CARD].decode("utf-8")
+            documents[CARD] = merge_card(head.card, rendered).encode("utf-8")
+        return with_documents(manifest, documents), documents
+
+    def _keeps_card(self, release: Release, head: Head | None) -> bool:
+        if head is None or not head.card_is_edited or self.card == "replace":
+            return False
+        if self.card is None:
+            raise RefusedError(
+                "the card was edited on the Hub, and publishing would cover that",
+                where=f"{release.repository}/{CARD}",
+                fix="--card keep keeps its words and brings the generated parts up to date, "
+                "--card replace covers them",
+            )
+        return True
 
     def _plan_space(self, release: Release) -> Plan | None:
         if release.space is None:
             return None
-        check_open(self.client, release.space)
+        if not self.public:
+            check_open(self.client, release.space)
         return plan_space(self.client, release.space)
 
     def _create(self, plan: Plan, *, private: bool, sdk: str | None = None) -> None:
@@ -222,14 +316,27 @@ class Publisher:
                 exist_ok=True,
             ),
         )
-        self.report(f"created {plan.where}")
+        self.report(f"created {plan.where}" + (": private, --public opens it" if private else ""))
 
-    def _close(self, repository: str) -> None:
-        """Close what has to be closed, before there is anything to see."""
+    def _branch(self, release: Release, head: Head) -> None:
+        self.client.call(
+            release.repository,
+            lambda: self.client.api.create_branch(
+                release.repository,
+                branch=release.branch,
+                revision=head.commit.id,
+                repo_type="dataset",
+                exist_ok=True,
+            ),
+        )
+        self.report(f"made the branch {release.branch}")
+
+    def _set(self, repository: str, *, public: bool = False, gated: Gate | None = None) -> None:
+        """Close what has to be closed before there is anything to see, open it when it is whole."""
         info = self.client.call(repository, lambda: self.client.api.dataset_info(repository))
-        private = True if self.private and not info.private else None
-        gated = self.gated if self.gated is not None and info.gated != self.gated else None
-        if private or gated:
+        private = False if public and info.private else None
+        gated = gated if gated is not None and info.gated != gated else None
+        if private is not None or gated:
             self.client.call(
                 repository,
                 lambda: self.client.api.update_repo_settings(
@@ -237,14 +344,14 @@ class Publisher:
                 ),
             )
 
-    def _load_back(self, release: Release, commit: str) -> Rows:
+    def _load_back(self, release: Release, made: Made, expected: Rows) -> Rows:
         """Load every config as a user would, and count."""
-        found = load_counts(self.client, release.repository, commit, list(release.rows))
-        for name, expected in release.rows.items():
-            if found.get(name) != expected:
+        found = load_counts(self.client, release.repository, made.revision, list(expected))
+        for name, rows in expected.items():
+            if found.get(name) != rows:
                 raise CheckError(
-                    f"{name} loads with {found.get(name)} rows, not {expected}",
-                    where=f"{release.repository}@{commit}",
+                    f"{name} loads with {found.get(name)} rows, not {rows}",
+                    where=f"{release.repository}@{made.revision}",
                     fix="build and publish again; nothing was tagged",
                 )
         self.report(f"loaded {len(found)} configs back and counted them")
@@ -288,7 +395,7 @@ class Publisher:
                 self._create(page, private=False, sdk=SDK)
                 page = plan_space(self.client, space)
             message = f"Show {space.corpus} at {space.tag}"
-            return Sent(page, send(self.client, page, message, self.report))
+            return Sent(page, send(self.client, page, message, self.report).commit)
         except MeadowError:
             self.report(
                 f"{space.corpus}@{space.tag} is published, its page on {space.where} is not: "
@@ -304,6 +411,7 @@ class Publisher:
             "endpoint": self.client.endpoint,
             "commit": done.commit,
             "tag": done.tag,
+            "pull_request": done.pull_request,
             "published": datetime.now(UTC).isoformat(timespec="seconds"),
             "manifest_sha256": files[NAME].sha256,
             "rows": done.rows,
@@ -346,26 +454,37 @@ def check_licenses(folder: Path, manifest: Manifest) -> None:
     """Read the licence of every row; a single one that does not allow publishing stops it.
 
     Raises:
-        RefusedError: Rows whose licence forbids publishing, does not say, or is missing.
+        RefusedError: Rows whose licence forbids publishing, does not say, is missing or disputed.
     """
     refused: Counter[tuple[str, str]] = Counter()
     for shard in manifest.shards():
         path = folder / shard.path
-        if not path.is_file():
-            continue  # a finding of the check
-        table = read_parquet(path, ["license", "source"])
-        counts = table.group_by(["license", "source"]).aggregate([([], "count_all")])
-        for row in counts.to_pylist():
-            known = LICENSES.get(row["license"])
-            if known is None or known.redistribute != "yes":
-                refused[str(row["source"]), row["license"] or "none stated"] += row["count_all"]
+        if path.is_file():  # else a finding of the check
+            refused += refused_rows(lambda columns, path=path: read_parquet(path, columns))  # type: ignore[misc]
     if refused:
         listed = "; ".join(
-            f"{source}: {count:,} rows under {name}"
-            for (source, name), count in sorted(refused.items())
+            f"{source}: {count:,} rows under {why}"
+            for (source, why), count in sorted(refused.items())
         )
         raise RefusedError(
             f"{sum(refused.values()):,} rows may not be published: {listed}",
             where=str(folder),
-            fix="build a corpus without these sources; others rebuild them with the same recipe",
+            fix="build a corpus without these sources; where the licence is not stated or disputed "
+            "and you answer for it, write [vouch.SOURCE] into meadow.toml and build again",
         )
+
+
+def _named(name: str) -> tuple[str, str | None, str]:
+    """`OWNER/NAME[@REVISION]` as repository, tag and branch."""
+    reference = parse_reference(name)
+    revision = reference.revision
+    if VERSION.fullmatch(revision):
+        return reference.repository, revision, "main"
+    if re.match(r"v?\d", revision) or not _BRANCH.fullmatch(revision):
+        raise UsageError(
+            f"{revision!r} is neither a version nor a branch",
+            where=name,
+            fix=f"write {reference.repository}@v1.2.0, {reference.repository}@BRANCH, or no "
+            "revision",
+        )
+    return reference.repository, None, revision

@@ -53,7 +53,7 @@ class Space:
             raise UsageError(
                 "the Space's page reads a tagged release, and there is no tag",
                 where=named(repository, "space"),
-                fix="add --tag vX.Y.Z",
+                fix=f"publish to {corpus}@vX.Y.Z",
             )
         return cls(repository, corpus, tag)
 
@@ -125,7 +125,7 @@ def _check_ours(client: HubClient, space: Space) -> None:
 
 
 def check_open(client: HubClient, space: Space) -> None:
-    """Raise a `UsageError` where the data set is there already and not open to everybody."""
+    """Raise a `UsageError` where the data set is not open to everybody."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     def is_closed() -> bool:
@@ -134,7 +134,7 @@ def check_open(client: HubClient, space: Space) -> None:
         except GatedRepoError:
             return True
         except RepositoryNotFoundError:
-            return False
+            return True  # a new data set is private
         return bool(info.private or info.gated)
 
     if client.call(space.corpus, is_closed):
@@ -146,5 +146,5 @@ def closed(space: Space) -> UsageError:
     return UsageError(
         "the page of a Space cannot read a private or gated data set",
         where=space.corpus,
-        fix="publish without --space, and look at it with `meadow browse`",
+        fix="open it with --public, or publish without --space and look with `meadow browse`",
     )

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from meadow.atomic import sha256_file
+from meadow.cards.card import CARD
+from meadow.cards.rows import refused_rows
 from meadow.corpus.manifest import Manifest, Shard
 from meadow.errors import CheckError, MeadowError
 from meadow.hub.files import (
@@ -26,12 +28,9 @@ from meadow.hub.files import (
     read_remote_text,
 )
 from meadow.hub.plan import DATA
-from meadow.licenses import LICENSES
 from meadow.net.hub import HubClient, Reference, network_cause
 from meadow.net.redaction import redact
 from meadow.quality.check import Finding
-
-CARD = "README.md"
 
 Rows = dict[str, dict[str, int]]
 """Config -> split -> rows."""
@@ -104,19 +103,19 @@ def _hashes(
 
 
 def _shard(client: HubClient, commit: Commit, shard: Shard) -> Iterator[Finding]:
-    """Rows and licences of a shard, read by ranges: its footer and one column."""
+    """Rows and licences of a shard, read by ranges: its footer and a few columns."""
     import pyarrow.parquet as pq
     from huggingface_hub import HfFileSystem
 
     path = f"datasets/{commit.reference(shard.path)}"
 
-    def read() -> tuple[int, Counter[str]]:
+    def read() -> tuple[int, Counter[tuple[str, str]]]:
         with HfFileSystem().open(path, "rb") as file, pq.ParquetFile(file) as parquet:
-            column = parquet.read(columns=["license"]).column("license")
-            return parquet.metadata.num_rows, Counter(map(str, column.to_pylist()))
+            refused = refused_rows(lambda columns: parquet.read(columns=columns))
+            return parquet.metadata.num_rows, refused
 
     try:
-        rows, licenses = client.call(str(commit.reference()), read)
+        rows, refused = client.call(str(commit.reference()), read)
     except MeadowError:
         raise
     except (OSError, ValueError, KeyError) as error:
@@ -124,10 +123,8 @@ def _shard(client: HubClient, commit: Commit, shard: Shard) -> Iterator[Finding]
         return
     if rows != shard.rows:
         yield Finding("wrong_count", shard.path, f"{rows:,} rows, not {shard.rows:,}")
-    for name, count in licenses.items():
-        known = LICENSES.get(name)
-        if known is None or known.redistribute != "yes":
-            yield Finding("license", shard.path, f"{count:,} rows under {name}")
+    for (source, why), count in refused.items():
+        yield Finding("license", shard.path, f"{source}: {count:,} rows under {why}")
 
 
 def _card(client: HubClient, commit: Commit, manifest: Manifest) -> Iterator[Finding]:

@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from meadow.cards.rows import refused_rows
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Step
 from meadow.errors import UsageError
@@ -129,7 +130,7 @@ def select_rows(
     kept = _Rows(frame)
     kept.drop("select", {Reason.NOT_A_TARGET: part_of < 0})
     _leave_out_exams(kept, recipe, warnings)
-    gate = _check_licenses(kept, list(accepted), warnings)
+    gate = _check_licenses(kept, list(accepted), _undecided(corpus), warnings)
     faults = _drop_faulty(kept, recipe)
     for step in kept.steps:
         progress(f"{step.name}: in {step.rows_in:,}, out {step.rows_out:,}")
@@ -233,7 +234,17 @@ def _leave_out_exams(kept: _Rows, recipe: MixRecipe, warnings: list[str]) -> Non
     kept.drop("exams", {Reason.NOT_A_TARGET: sources.is_in(left_out).to_numpy()})
 
 
-def _check_licenses(kept: _Rows, accepted: list[str], warnings: list[str]) -> dict[str, Any]:
+def _undecided(corpus: Corpus) -> set[str]:
+    """The sources whose licence is disputed, and for some rows of which nobody answers."""
+    found: set[str] = set()
+    for table in corpus.iter_tables(columns=["source", "license", "meta"]):
+        found |= {source for source, _ in refused_rows(table.select)}
+    return {name for name in found if name in SOURCES and SOURCES[name].disputed}
+
+
+def _check_licenses(
+    kept: _Rows, accepted: list[str], undecided: Collection[str], warnings: list[str]
+) -> dict[str, Any]:
     import polars as pl
 
     frame = kept.current()
@@ -258,11 +269,18 @@ def _check_licenses(kept: _Rows, accepted: list[str], warnings: list[str]) -> di
             f"--accept-licence {source}"
         )
     kept.drop("licence", {Reason.LICENSE: refused})
+    disputed = sorted({*kept.current()["source"].unique()} & {*undecided})
+    for name in disputed:
+        warnings.append(
+            f"{name}: its licence is disputed ({SOURCES[name].disputed}): the mix may be published "
+            f"only where [vouch.{name}] in meadow.toml decides it, before the build"
+        )
     return {
         "accepted": sorted(set(accepted)),
         "restricted_rows": taken,
         "left_out": dropped,
-        "publishable": not taken,
+        "disputed": disputed,
+        "publishable": not taken and not disputed,
     }
 
 

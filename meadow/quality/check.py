@@ -152,7 +152,13 @@ def _row(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
     except (ValueError, RecursionError):
         yield "bad_meta", "meta is not JSON"
         return
-    if row["task"] != Task.MULTIPLE_CHOICE or not isinstance(meta, dict):
+    if not isinstance(meta, dict):
+        return
+    if (vouched := meta.get("vouched")) is not None:
+        licence = vouched.get("licence") if isinstance(vouched, dict) else None
+        if licence != row["license"] or not (vouched.get("who") and vouched.get("when")):
+            yield "bad_vouch", "who vouched when, and for this licence, is not said"
+    if row["task"] != Task.MULTIPLE_CHOICE:
         return
     answer, choices = meta.get("answer"), meta.get("options")
     if choices is not None and (

@@ -92,7 +92,7 @@ def record_review(corpus: Corpus, source: str, marks: dict[str, bool]) -> Manife
     with locked(corpus.folder):
         told = corpus.manifest.details["rephrase"]
         told = {**told, source: {**told[source], "review": review}}
-        details = {**corpus.manifest.details, "rephrase": told}
+        details = {**corpus.manifest.own_details, "rephrase": told}
         sidecars = tuple(file for file in corpus.manifest.files if file.path.startswith("data/"))
         manifest = replace(corpus.manifest, details=details, files=sidecars)
         documents = render_documents(manifest, lambda path: corpus.folder / path)

@@ -136,7 +136,7 @@ def write_rephrased(corpus: Corpus, job: Job, outcomes: Sequence[Outcome], out: 
             settings=settings,
             sources={**before.sources, source: new_entry},
             details={
-                **before.details,
+                **before.own_details,
                 "rephrase": {**before.details.get("rephrase", {}), source: told},
                 "sidecars": {RAW_PAIRS: {ORIGINAL: [shard.to_json() for shard in sidecar]}},
             },

@@ -79,12 +79,10 @@ SOURCE = Source(
         expected_rows=52_002,
     ),
     provenance=Provenance(
-        "Stanford Alpaca: An Instruction-following LLaMA Model",
-        ("text-davinci-003",),
+        text_sources=("text-davinci-003",),
         github="https://github.com/tatsu-lab/stanford_alpaca",
         creators=("Stanford University",),
         generated=("OpenAI text-davinci-003",),
-        note="Only for the Alpaca baselines; never in a publishable mix.",
     ),
     notes=("For the Alpaca baselines only; never in a publishable mix.",),
 )

@@ -252,14 +252,11 @@ SOURCE = Source(
         rows=821_007,
     ),
     provenance=Provenance(
-        "CORD-19: The COVID-19 Open Research Dataset",
-        ("PubMed Central", "PubMed", "arxiv.org", "biorxiv.org", "medrxiv.org", "WHO"),
-        "https://arxiv.org/abs/2004.10706",
-        HOMEPAGE,
-        "medical_meadow_cord19",
+        text_sources=("PubMed Central", "PubMed", "arxiv.org", "biorxiv.org", "medrxiv.org", "WHO"),
+        arxiv="https://arxiv.org/abs/2004.10706",
+        github=HOMEPAGE,
         derived=("CORD-19",),
         creators=("Allen Institute for AI",),
-        note="The licence differs per paper and is kept per row; one licence for all is wrong.",
     ),
     counts_2023=(
         Count2023(

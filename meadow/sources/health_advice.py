@@ -142,13 +142,9 @@ SOURCE = Source(
         rows=8_676,
     ),
     provenance=Provenance(
-        "Detecting Health Advice in Medical Research Literature",
-        ("PubMed",),
+        text_sources=("PubMed",),
         github="https://github.com/junwang4/detecting-health-advice",
-        published="medical_meadow_health_advice",
-        human=True,
         creators=("Syracuse University",),
-        note="The older entry gives the paper and repository of the causal-language set instead.",
     ),
     counts_2023=(
         Count2023(

@@ -192,10 +192,7 @@ SOURCE = Source(
         rows=2_208,
     ),
     provenance=Provenance(
-        "Question-Driven Summarization of Answers to Consumer Health Questions",
-        ("consumer health web pages",),
-        published="medical_meadow_mediqa",
-        human=True,
+        text_sources=("consumer health web pages",),
         derived=("MEDIQA-AnS",),
         creators=("U.S. National Library of Medicine",),
     ),

@@ -137,11 +137,8 @@ SOURCE = Source(
         expected_rows=3_042,
     ),
     provenance=Provenance(
-        "Overview of the MEDIQA 2019 Shared Task on Textual Inference, Question Entailment and "
-        "Question Answering",
-        ("consumer health web pages",),
+        text_sources=("consumer health web pages",),
         github=HOMEPAGE,
-        human=True,
         creators=("U.S. National Library of Medicine",),
     ),
     notes=("A candidate is one answer; answers judged 1 or 2 of 4 are rejected as low_rank.",),

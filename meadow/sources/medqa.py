@@ -117,7 +117,11 @@ SOURCE = Source(
     ),
     license="mit",
     free_text=False,
-    license_note="MIT covers the repository; the questions come from third parties.",
+    license_note=(
+        "MIT covers the repository; the questions come from third parties, and whether it covers "
+        "them too is an open question there."
+    ),
+    disputed="https://github.com/jind11/MedQA/issues/19",
     upstream=Origin(
         files=(
             File(
@@ -142,14 +146,10 @@ SOURCE = Source(
         rows=10_178,
     ),
     provenance=Provenance(
-        "What Disease does this Patient Have? A Large-scale Open Domain Question Answering Dataset "
-        "from Medical Exams",
-        ("medical board examinations",),
-        "https://arxiv.org/abs/2009.13081",
-        "https://github.com/jind11/MedQA",
-        "medical_meadow_medqa",
+        text_sources=("medical board examinations",),
+        arxiv="https://arxiv.org/abs/2009.13081",
+        github="https://github.com/jind11/MedQA",
         derived=("MedQA",),
-        note="MIT covers the repository; the item text comes from third parties.",
     ),
     counts_2023=(
         Count2023(

@@ -236,10 +236,9 @@ SOURCE = Source(
         ),
     ),
     provenance=Provenance(
-        "A Question-Entailment Approach to Question Answering",
-        ("websites of the U.S. National Institutes of Health",),
-        "https://arxiv.org/abs/1901.08079",
-        HOMEPAGE,
+        text_sources=("websites of the U.S. National Institutes of Health",),
+        arxiv="https://arxiv.org/abs/1901.08079",
+        github=HOMEPAGE,
         creators=("U.S. National Library of Medicine",),
     ),
     version=2,

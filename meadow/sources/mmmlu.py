@@ -141,14 +141,11 @@ SOURCE = Source(
         "medical_meadow_mmmlu", "medical_meadow_mmmlu.json", convert_published, rows=3_787
     ),
     provenance=Provenance(
-        "Measuring Massive Multitask Language Understanding",
-        ("freely available practice questions",),
-        "https://arxiv.org/abs/2009.03300",
-        "https://github.com/hendrycks/test",
-        "medical_meadow_mmmlu",
+        text_sources=("freely available practice questions",),
+        arxiv="https://arxiv.org/abs/2009.03300",
+        github="https://github.com/hendrycks/test",
         derived=("MMLU",),
         creators=("UC Berkeley",),
-        note="Test items elsewhere: kept out of default mixes.",
     ),
     counts_2023=(
         Count2023(

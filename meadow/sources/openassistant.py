@@ -259,11 +259,9 @@ SOURCE = Source(
     mixed_languages=True,
     refuse=frozenset({Reason.TOO_SHORT}),
     provenance=Provenance(
-        "OpenAssistant Conversations - Democratizing Large Language Model Alignment",
-        ("conversations written by volunteers",),
-        "https://arxiv.org/abs/2304.07327",
-        "https://github.com/LAION-AI/Open-Assistant",
-        human=True,
+        text_sources=("conversations written by volunteers",),
+        arxiv="https://arxiv.org/abs/2304.07327",
+        github="https://github.com/LAION-AI/Open-Assistant",
         creators=("LAION",),
     ),
     counts_2023=(

@@ -22,9 +22,6 @@ from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import Converter, File, Options, Origin, RawTexts
 
 OWNER = "medalpaca"
-PAPER = (
-    "MedAlpaca - An Open-Source Collection of Medical Conversational AI Models and Training Data"
-)
 PAPER_ARXIV = "https://arxiv.org/abs/2304.08247"
 REPHRASED_BY = "gpt-3.5-turbo"
 """The model that the 2023 project names for the texts that it did not take as they were."""

@@ -124,14 +124,9 @@ SOURCE = Source(
     ),
     published_refused="its labels are shifted by one against upstream",
     provenance=Provenance(
-        "Detecting Causal Language Use in Science Findings",
-        ("PubMed",),
+        text_sources=("PubMed",),
         github="https://github.com/junwang4/causal-language-use-in-science",
-        published="medical_meadow_pubmed_causal",
-        human=True,
         creators=("Syracuse University",),
-        note="The repository is GPL-3.0, which the older entry calls unspecified. The 2023 labels "
-        "are shifted by one; these are upstream's.",
     ),
     counts_2023=(
         Count2023(

@@ -28,10 +28,10 @@ def test_page_reads_a_tagged_release(tmp_path: Path, serve_app: Any, watch: Any)
     with running(tmp_path / "hub") as hub:
         session = Session(hub, tmp_path / "home")
         session.meadow(
-            "publish", corpus, "meadow/demo", "--tag", "v1.0.0", "--space", "meadow/page"
+            "publish", corpus, "meadow/demo@v1.0.0", "--public", "--space", "meadow/page"
         )
         published = hub.repository("meadow/demo").head.tree
-        assert {"croissant.json", "provenance.json", "report/report.json"} <= set(published)
+        assert {"croissant.json", "report/report.json"} <= set(published)
         site = tmp_path / "site"
         pushed = hub.repository("meadow/page", "space").head
         for path in pushed.tree:

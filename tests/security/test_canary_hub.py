@@ -39,7 +39,7 @@ class Place:
         self.count += 1
         out = self.watch.folder / f"pulled-{self.count}"
         return {
-            "publish": ["publish", self.corpus, f"meadow/new{self.count}", "--tag", "v1.0.0"],
+            "publish": ["publish", self.corpus, f"meadow/new{self.count}@v1.0.0"],
             "pull": ["pull", f"{NAME}@main", "--out", out],
             "verify": ["verify", f"{NAME}@main", "--content"],
             "published": ["fetch", "pubmed_causal", "--origin", "published", "--raw", out],

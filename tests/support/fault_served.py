@@ -158,7 +158,7 @@ class ServedStages:
         build(self.folder / "first", ["pubmed_causal", "medqa"])
         build(self.folder / "second", ["mmmlu", "medqa"])
         for name, tag in (("first", "v1.0.0"), ("second", "v2.0.0")):
-            self.session.meadow("publish", self.folder / name, REPOSITORY, "--tag", tag)
+            self.session.meadow("publish", self.folder / name, f"{REPOSITORY}@{tag}")
 
     def pulling(self, name: str, before: Path | None) -> Stage:
         """`meadow pull` of the second version."""

@@ -43,7 +43,6 @@ from meadow.sources.anki.templates import (
 )
 from meadow.sources.anki.text_export import is_text_export, read_text_export
 from meadow.sources.published import (
-    PAPER,
     PAPER_ARXIV,
     REPHRASED_BY,
     published_origin,
@@ -426,12 +425,9 @@ SOURCE = Source(
         {Style.MEADOW: INSTRUCTION_QUESTION, Style.PUBLISHED_2023: INSTRUCTION_2023},
     ),
     provenance=Provenance(
-        PAPER,
-        ("medical flashcard decks supplied by the user",),
-        PAPER_ARXIV,
-        published="medical_meadow_medical_flashcards",
+        text_sources=("medical flashcard decks supplied by the user",),
+        arxiv=PAPER_ARXIV,
         published_generated=("OpenAI GPT-3.5-turbo",),
-        note="Shared decks state no licence; CC BY 4.0 was read into the tag cc.",
     ),
     counts_2023=(
         Count2023(

@@ -17,7 +17,7 @@ from typing import Any
 
 from meadow.schema import Author, Fact, Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import Count2023, File, Options, Origin, Provenance, RawTexts, Source
-from meadow.sources.published import PAPER, PAPER_ARXIV
+from meadow.sources.published import PAPER_ARXIV
 from meadow.sources.stack_exchange import dump as stack_dump
 from meadow.text.render import HtmlLimitError, Rendered, normalise, render_html
 
@@ -275,13 +275,9 @@ SOURCE = Source(
     mixed_languages=True,
     refuse=frozenset({Reason.TOO_SHORT, Reason.LINK_ONLY}),
     provenance=Provenance(
-        PAPER,
-        ("stackexchange.com",),
-        PAPER_ARXIV,
-        human=True,
+        text_sources=("stackexchange.com",),
+        arxiv=PAPER_ARXIV,
         creators=("Stack Exchange contributors",),
-        note="CC BY-SA 2.5, 3.0 or 4.0 by the date of the post; authors and links stand in every "
-        "row. Missing from the older collection.",
     ),
     counts_2023=tuple(
         Count2023(

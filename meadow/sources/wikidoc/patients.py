@@ -13,7 +13,7 @@ from functools import partial
 
 from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import Count2023, Options, Origin, Provenance, RawTexts, Rewrite, Source, Wanted
-from meadow.sources.published import PAPER, PAPER_ARXIV, published_origin, question_texts
+from meadow.sources.published import PAPER_ARXIV, published_origin, question_texts
 from meadow.sources.wikidoc import pages as mediawiki
 from meadow.sources.wikidoc.headings import (
     STOCK_HEADINGS,
@@ -38,7 +38,6 @@ from meadow.sources.wikidoc.textbook import (
     LICENSE,
     PAGE_FILES,
     PATIENT_PAGE,
-    SHARE_ALIKE_NOTE,
     section_record,
 )
 
@@ -192,11 +191,8 @@ SOURCE = Source(
     rewrite=Rewrite("heading", INSTRUCTIONS, partial(section_record, source=NAME)),
     crawl=Wanted(API, category="Patient information"),
     provenance=Provenance(
-        PAPER,
-        ("wikidoc.org",),
-        PAPER_ARXIV,
-        published="medical_meadow_wikidoc_patient_information",
-        note=f"{SHARE_ALIKE_NOTE} The text comes from wikidoc.org, not from Anki.",
+        text_sources=("wikidoc.org",),
+        arxiv=PAPER_ARXIV,
     ),
     counts_2023=(
         Count2023(

@@ -26,7 +26,6 @@ from meadow.source import (
     Wanted,
 )
 from meadow.sources.published import (
-    PAPER,
     PAPER_ARXIV,
     REPHRASED_BY,
     published_origin,
@@ -151,10 +150,6 @@ PAGE_FILES = (
 )
 
 INSTRUCTIONS = {Style.MEADOW: INSTRUCTION, Style.PUBLISHED_2023: INSTRUCTION_2023}
-SHARE_ALIKE_NOTE = (
-    "WikiDoc is share-alike; the tag cc of the 2023 repository states no licence, and CC BY 4.0 "
-    "was read into it."
-)
 
 SOURCE = Source(
     name=NAME,
@@ -176,13 +171,9 @@ SOURCE = Source(
     rewrite=Rewrite("heading", INSTRUCTIONS, partial(section_record, source=NAME)),
     crawl=Wanted(API),
     provenance=Provenance(
-        PAPER,
-        ("wikidoc.org",),
-        PAPER_ARXIV,
-        published="medical_meadow_wikidoc",
+        text_sources=("wikidoc.org",),
+        arxiv=PAPER_ARXIV,
         published_generated=("OpenAI GPT-3.5-turbo",),
-        note=f"{SHARE_ALIKE_NOTE} The 2023 headings were rewritten with GPT-3.5, which the older "
-        "entry leaves out.",
     ),
     counts_2023=(
         Count2023(

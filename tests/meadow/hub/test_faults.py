@@ -1,7 +1,6 @@
 """A fault at request k of a publication, for every k: the old commit or the new one, no mixture."""
 
 import copy
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,9 @@ from support.budget import note, sample
 from support.hub.corpora import build, invented_questions, write_medqa
 from support.hub.server import TOKEN, Fault, LoopbackHub, running
 from support.hub.session import Loop, Session
+
+from meadow.corpus.manifest import parse_manifest, read_manifest
+from meadow.hub.files import published_files
 
 FOREVER = 10**6
 IMPATIENT = {
@@ -80,13 +82,12 @@ class Trial:
         self._is_whole(corpus, repository.head.tree)
         return requests
 
-    @staticmethod
-    def _is_whole(corpus: Path, tree: dict[str, Any]) -> None:
-        document = json.loads((corpus / "MANIFEST.json").read_text())
-        shard = document["sources"]["medqa"]["shards"][0]
-        assert tree[shard["path"]].sha256 == shard["sha256"]
-        assert tree["README.md"].size == (corpus / "README.md").stat().st_size
-        assert tree["MANIFEST.json"].size == (corpus / "MANIFEST.json").stat().st_size
+    def _is_whole(self, corpus: Path, tree: dict[str, Any]) -> None:
+        hub = self.hub
+        manifest = parse_manifest(hub.storage.blob(tree["MANIFEST.json"].sha256).read_bytes(), "")
+        assert manifest.splits() == read_manifest(corpus).splits()
+        for path, (size, sha256) in published_files(manifest).items():
+            assert (tree[path].size, tree[path].sha256) == (size, sha256)
 
 
 @pytest.fixture(

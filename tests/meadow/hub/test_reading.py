@@ -40,7 +40,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         first = build(folder / "first", ["medqa", "mmmlu", "pubmed_causal"])
         second = build(folder / "second", ["medqa", "wikidoc"])
         for corpus, tag in ((first, "v1.0.0"), (second, "v2.0.0")):
-            assert publisher.publish(corpus, REPOSITORY, tag)["made_commit"]
+            assert publisher.publish(corpus, REPOSITORY, tag, public=True)["made_commit"]
         reader = Loop(Session(hub, folder / "reader", token=None), read_loop)
         yield World(hub, reader, first, second)
         assert TOKEN not in publisher.close() + reader.close()
@@ -54,7 +54,9 @@ def published(corpus: Path) -> list[str]:
 
 def same(folder: Path, corpus: Path) -> bool:
     """Whether a pulled folder is the published one, and clean."""
-    return read_manifest(folder) == read_manifest(corpus) and check_corpus(folder) == []
+    pulled, local = read_manifest(folder), read_manifest(corpus)
+    assert (pulled.splits(), pulled.sources) == (local.splits(), local.sources)
+    return check_corpus(folder) == []
 
 
 def test_pull_completes_updates_and_fetches_nothing_twice(world: World, tmp_path: Path) -> None:

@@ -144,8 +144,9 @@ def test_sources_that_may_not_be_published(
 
 @pytest.mark.parametrize(
     ("repository", "tag"),
-    [("demo", "v1.0.0"), ("a/b/c", "v1.0.0"), ("meadow/demo@v1", None), ("meadow/demo", "latest"),
-     ("meadow/demo", "v1"), ("meadow/demo", "v1.0.0/../x"), ("../x", None)],
+    [("demo", "v1.0.0"), ("a/b/c", "v1.0.0"), ("meadow/demo@v1", None), ("meadow/demo", "1.0.0"),
+     ("meadow/demo", "v1"), ("meadow/demo", "v1.0.0/../x"), ("../x", None),
+     ("meadow/demo", "`x`"), ("meadow/demo", "refs%20x")],
 )  # fmt: skip
 def test_names_that_are_none(
     samples: Path, loop: tuple[LoopbackHub, Loop], repository: str, tag: str | None
@@ -221,7 +222,7 @@ def test_private_and_gated_before_there_is_anything_to_see(
     samples: Path, hub: LoopbackHub, session: Session, tmp_path: Path
 ) -> None:
     corpus = shutil.copytree(samples, tmp_path / "corpus")
-    session.meadow("publish", corpus, "meadow/closed", "--private", "--gated")
+    session.meadow("publish", corpus, "meadow/closed", "--gated")
     repository = hub.repository("meadow/closed")
     assert (repository.private, repository.gated) == (True, "auto")
     paths = [f"{entry.method} {entry.path.rpartition('/')[2]}" for entry in hub.log]

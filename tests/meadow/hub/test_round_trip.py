@@ -33,7 +33,7 @@ def test_round_trip(samples: Path, tmp_path: Path, xet: bool) -> None:
         assert not (corpus / "publish.json").exists()
         assert plan["files"] == len(plan["changed"])
 
-        session.meadow("publish", corpus, "meadow/demo", "--tag", "v1.0.0")
+        session.meadow("publish", corpus, "meadow/demo@v1.0.0")
         repository = hub.repository("meadow/demo")
         published = repository.head
         assert repository.tags == {"v1.0.0": published.id}
@@ -56,7 +56,7 @@ def test_round_trip(samples: Path, tmp_path: Path, xet: bool) -> None:
         for shard in local.shards():
             assert sha256_file(tmp_path / "downloaded" / shard.path) == shard.sha256
 
-        again = session.meadow("publish", corpus, "meadow/demo", "--tag", "v1.0.0")
+        again = session.meadow("publish", corpus, "meadow/demo@v1.0.0")
         assert "no commit was made" in again.stderr
         assert len(repository.commits) == 2
 
@@ -64,7 +64,10 @@ def test_round_trip(samples: Path, tmp_path: Path, xet: bool) -> None:
         assert "no finding" in verified.stderr
         session.meadow("pull", "meadow/demo@v1.0.0", "--out", tmp_path / "pulled")
         session.meadow("check", tmp_path / "pulled")
-        assert read_manifest(tmp_path / "pulled") == local.manifest
+        pulled = read_manifest(tmp_path / "pulled")
+        assert (pulled.splits(), pulled.own_details) == (local.manifest.splits(), {})
+        assert pulled.published is not None
+        assert pulled.published.address == "meadow/demo@v1.0.0"
         assert hub.unknown == []
 
 

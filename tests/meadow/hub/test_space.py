@@ -40,7 +40,7 @@ def test_the_page_follows_the_release(
     corpus: Path, loop: tuple[LoopbackHub, Loop], tmp_path: Path
 ) -> None:
     hub, publisher = loop
-    done = publisher.publish(corpus, "meadow/shown", "v1.0.0", space="meadow/page")
+    done = publisher.publish(corpus, "meadow/shown", "v1.0.0", public=True, space="meadow/page")
     space = hub.repository("meadow/page", "space")
     assert (len(space.commits), space.private) == (2, False), "the new Space and one commit"
     assert done["space"]["commit"] == space.head.id
@@ -67,12 +67,12 @@ def test_the_page_follows_the_release(
         document = reader.get(f"{hub.base}/spaces/meadow/page/resolve/main/app.js")
         assert document.content == (SITE / "app.js").read_bytes()
 
-    same = publisher.publish(corpus, "meadow/shown", "v1.0.0", space="meadow/page")
+    same = publisher.publish(corpus, "meadow/shown", "v1.0.0", public=True, space="meadow/page")
     assert (same["made_commit"], same["space"]["made_commit"]) == (False, False)
     assert len(space.commits) == 2
 
     grown = build(tmp_path / "grown", ["medqa", "mmmlu"])
-    new = publisher.publish(grown, "meadow/shown", "v1.1.0", space="meadow/page")
+    new = publisher.publish(grown, "meadow/shown", "v1.1.0", public=True, space="meadow/page")
     assert new["space"]["changed"] == ["index.html"]
     assert len(space.commits) == 3
     assert "resolve/v1.1.0/" in text_of(hub, "meadow/page", "index.html")
@@ -86,7 +86,7 @@ def test_a_page_that_cannot_be_pushed_leaves_the_release_and_follows_later(
     hub.faults[:] = [
         Fault(path=f"/api/spaces/{name}/commit/", method="POST", kind="cut", times=FOREVER)
     ]
-    outcome = publisher.publish(corpus, data, "v1.0.0", space=name)
+    outcome = publisher.publish(corpus, data, "v1.0.0", public=True, space=name)
     hub.faults.clear()
     space, published = hub.repository(name, "space"), hub.repository(data)
     assert outcome["kind"] == "NetworkError"
@@ -95,7 +95,7 @@ def test_a_page_that_cannot_be_pushed_leaves_the_release_and_follows_later(
     assert len(space.commits) == 1
     receipt = receipt_of(corpus)
     assert (receipt["commit"], "space" in receipt) == (published.head.id, False)
-    again = publisher.publish(corpus, data, "v1.0.0", space=name)
+    again = publisher.publish(corpus, data, "v1.0.0", public=True, space=name)
     assert (again["made_commit"], again["space"]["made_commit"]) == (False, True)
     assert set(space.head.tree) > PAGE
     assert receipt_of(corpus)["space"]["commit"] == space.head.id
@@ -104,11 +104,10 @@ def test_a_page_that_cannot_be_pushed_leaves_the_release_and_follows_later(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"tag": None}, "add --tag"),
+        ({"tag": None}, "publish to meadow/unsent@vX.Y.Z"),
         ({"space": "page"}, "write OWNER/SPACE"),
         ({"space": "spaces/meadow/page"}, "write OWNER/SPACE"),
         ({"space": "meadow/page@main"}, "write OWNER/SPACE"),
-        ({"private": True}, "private or gated"),
         ({"gated": "auto"}, "private or gated"),
     ],
 )
@@ -118,7 +117,7 @@ def test_what_no_page_can_show_is_refused_first(
     hub, publisher = loop
     before = hub.number
     task = {"repository": "meadow/unsent", "tag": "v1.0.0", "space": "meadow/page"} | more
-    outcome = publisher.publish(corpus, **task)
+    outcome = publisher.publish(corpus, public=True, **task)
     assert outcome["code"] == ExitCode.USAGE
     assert message in outcome["fault"]
     assert hub.number == before, "something was sent"
@@ -134,7 +133,7 @@ def test_a_space_of_somebody_else_is_left_alone(
     space = hub.storage.create("space", name, private=False, author="tester", sdk=sdk)
     tree = space.head.tree | {"index.html": hub.storage.regular(b"my own page")}
     head = hub.storage.commit(space, "main", tree, "mine", "", "tester")
-    outcome = publisher.publish(corpus, "meadow/unsent", "v1.0.0", space=name)
+    outcome = publisher.publish(corpus, "meadow/unsent", "v1.0.0", public=True, space=name)
     assert outcome["code"] == ExitCode.USAGE
     assert f"spaces/{name}" in outcome["fault"]
     assert space.head is head
@@ -145,9 +144,11 @@ def test_the_page_of_another_corpus_is_left_alone(
     corpus: Path, loop: tuple[LoopbackHub, Loop]
 ) -> None:
     hub, publisher = loop
-    publisher.publish(corpus, "meadow/first", "v1.0.0", space="meadow/taken")
+    publisher.publish(corpus, "meadow/first", "v1.0.0", public=True, space="meadow/taken")
     head = hub.repository("meadow/taken", "space").head
-    outcome = publisher.publish(corpus, "meadow/second", "v1.0.0", space="meadow/taken")
+    outcome = publisher.publish(
+        corpus, "meadow/second", "v1.0.0", public=True, space="meadow/taken"
+    )
     assert outcome["code"] == ExitCode.USAGE
     assert "shows meadow/first, not meadow/second" in outcome["fault"]
     assert hub.repository("meadow/taken", "space").head is head
@@ -159,12 +160,12 @@ def test_an_empty_space_is_used_and_files_of_the_user_stay(
     hub, publisher = loop
     name = "meadow/prepared"
     space = hub.storage.create("space", name, private=False, author="tester", sdk="static")
-    publisher.publish(corpus, "meadow/with-notes", "v1.0.0", space=name)
+    publisher.publish(corpus, "meadow/with-notes", "v1.0.0", public=True, space=name)
     assert len(space.commits) == 2
     tree = space.head.tree | {"notes.txt": hub.storage.regular(b"mine")}
     del tree["app.js"]
     hub.storage.commit(space, "main", tree, "by hand", "", "tester")
-    mended = publisher.publish(corpus, "meadow/with-notes", "v1.0.0", space=name)
+    mended = publisher.publish(corpus, "meadow/with-notes", "v1.0.0", public=True, space=name)
     assert mended["space"]["changed"] == ["app.js"]
     assert set(space.head.tree) == {*PAGE, ".gitattributes", "notes.txt"}
 
@@ -172,7 +173,7 @@ def test_an_empty_space_is_used_and_files_of_the_user_stay(
 def test_a_closed_data_set_gets_no_page(corpus: Path, loop: tuple[LoopbackHub, Loop]) -> None:
     hub, publisher = loop
     publisher.publish(corpus, "meadow/closing", "v1.0.0")
-    hub.repository("meadow/closing").gated = "auto"
+    assert hub.repository("meadow/closing").private
     outcome = publisher.publish(corpus, "meadow/closing", "v1.0.0", space="meadow/unread")
     assert outcome["code"] == ExitCode.USAGE
     assert "private or gated" in outcome["fault"]
@@ -184,18 +185,23 @@ def test_the_command(corpus: Path, hub: LoopbackHub, session: Session, tmp_path:
     command = ("publish", own, "meadow/demo", "--space", "meadow/page")
     refused = session.meadow(*command, fault=True)
     assert refused.returncode == ExitCode.USAGE
-    assert "add --tag vX.Y.Z" in refused.stderr
+    assert "publish to meadow/demo@vX.Y.Z" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert hub.log == []
 
-    planned = session.meadow(*command, "--tag", "v1.0.0", "--dry-run", "--json")
+    command = ("publish", own, "meadow/demo@v1.0.0", "--space", "meadow/page")
+    closed = session.meadow(*command, fault=True)
+    assert closed.returncode == ExitCode.USAGE
+    assert "open it with --public" in closed.stderr
+    assert not hub.storage.repositories
+    planned = session.meadow(*command, "--public", "--dry-run", "--json")
     space = json.loads(planned.stdout)["space"]
     assert {file["path"] for file in space["changed"]} == PAGE
     assert "spaces/meadow/page: would be created" in planned.stderr
     assert "send    index.html" in planned.stderr
     assert not hub.storage.repositories
 
-    done = session.meadow(*command, "--tag", "v1.0.0", "--json")
+    done = session.meadow(*command, "--public", "--json")
     made = hub.repository("meadow/page", "space").head
     assert json.loads(done.stdout)["space"]["commit"] == made.id
     assert "spaces/meadow/page shows meadow/demo@v1.0.0" in done.stderr

@@ -125,11 +125,15 @@ def test_licence_gate(tmp_path: Path) -> None:
     assert made.manifest.details["publishable"] is False
     assert made.manifest.details["licence_gate"]["restricted_rows"] == {"anki": 10}
     free = select_rows(recipe(), corpus)
-    assert free.details["publishable"] is True
+    assert free.details["licence_gate"]["disputed"] == ["medqa"]
+    assert free.details["publishable"] is False, "nobody has decided what medqa's licence covers"
+    assert any("[vouch.medqa]" in line for line in free.warnings)
     assert any("--accept-licence anki" in line for line in free.warnings)
+    parts = (Part(source="medquad"), Part(source="anki"))
+    assert select_rows(recipe(parts=parts), corpus).details["publishable"] is True
     with pytest.raises(UsageError, match="unknown source: ankki"):
         select_rows(recipe(), corpus, accepted=("ankki",))
-    assert selection.warnings == []
+    assert [line for line in selection.warnings if "disputed" not in line] == []
 
 
 def test_exam_sources_come_in_only_by_name(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def main(folder: Path, repository: str, revision: str) -> dict[str, Any]:
     found["snapshot"] = all(
         sha256_file(snapshot / name) == sha256
         for name, (_, sha256) in local.manifest.named().items()
-        if not name.startswith("quarantine/")
+        if name.startswith("data/")
     )
     found["info"] = HfApi().dataset_info(repository, revision=revision).card_data.pretty_name
     opened = meadow.open_corpus(f"hf://{repository}@{revision}", verify=True)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from meadow.build.build import BuildSettings, build_corpus
 from meadow.build.plan import find_inputs
-from meadow.licenses import LICENSES
 from meadow.samples import FOLDER, sampled_sources
 from meadow.source import OriginName
 from meadow.sources import SOURCES
+
+DECIDED = {"licence": "mit", "who": "A. Tester", "when": "2026-11-28"}
+"""What the tests' meadow.toml would say of a disputed licence."""
 
 
 def build(folder: Path, names: Iterable[str], raw: Path = FOLDER) -> Path:
@@ -26,14 +28,15 @@ def build(folder: Path, names: Iterable[str], raw: Path = FOLDER) -> Path:
         name: find_inputs(SOURCES[name], SOURCES[name].origin(origins[name]), raw)
         for name in chosen
     }
-    build_corpus(BuildSettings(sources=chosen, origins=origins), inputs, folder)
+    vouched = {name: DECIDED for name in chosen if SOURCES[name].disputed}
+    build_corpus(BuildSettings(sources=chosen, origins=origins, vouched=vouched), inputs, folder)
     return folder
 
 
 def publishable_samples() -> list[str]:
-    """The sampled sources whose licence allows publishing."""
+    """The sampled sources that may be published, the disputed ones by decision."""
     names = sampled_sources()
-    return [name for name in names if LICENSES[SOURCES[name].license].redistribute == "yes"]
+    return [name for name in names if SOURCES[name].publishable in ("yes", "disputed")]
 
 
 def write_medqa(raw: Path, questions: Iterable[dict[str, object]]) -> None:

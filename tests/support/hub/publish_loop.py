@@ -1,6 +1,6 @@
 """Publish again and again in one process: `{"folder", "repository", "tag"}` in, the outcome out.
 
-Further keys are what a `Publisher` takes: "space", "private", "gated".
+Further keys are what a `Publisher` takes: "space", "public", "gated", "card", "create_pr".
 
 One JSON object a line on stdin and stdout. Waits are cut short, so that faults cost no time.
 """
@@ -25,7 +25,8 @@ def main() -> None:
         outcome: dict[str, object]
         try:
             folder, repository, tag = (task.pop(key) for key in ("folder", "repository", "tag"))
-            done = Publisher(**task).publish(Path(folder), repository, tag)
+            name = f"{repository}@{tag}" if tag else repository
+            done = Publisher(**task).publish(Path(folder), name)
             outcome = {"commit": done.commit, "made_commit": done.made_commit}
             if done.space is not None:
                 outcome["space"] = {

@@ -344,8 +344,15 @@ class Rest:
         warnings = [] if card else [{"message": "empty or missing yaml metadata in repo card"}]
         return JSONResponse({"errors": errors, "warnings": warnings}, 400 if errors else 200)
 
+    def _writing(self, request: Request) -> tuple[Repository, bool]:
+        """The repository, and whether a pull request is opened: any user may do that."""
+        opens = request.query_params.get("create_pr") == "1"
+        if opens:
+            self.access.needs_user(request)
+        return self.access.repository(request, write=not opens), opens
+
     async def preupload(self, request: Request) -> Response:
-        repository = self.access.repository(request, write=True)
+        repository, _ = self._writing(request)
         commit = self.access.commit(request, repository)
         answers = []
         for file in (await request.json())["files"]:
@@ -364,7 +371,7 @@ class Rest:
         return JSONResponse({"files": answers, "commitOid": commit.id})
 
     async def commit(self, request: Request) -> Response:
-        repository = self.access.repository(request, write=True)
+        repository, opens = self._writing(request)
         branch = request.path_params["revision"].replace(SLASH, "/")
         if branch not in repository.branches:
             raise Refused(404, "RevisionNotFound", "Invalid rev id")
@@ -379,9 +386,16 @@ class Rest:
             self._apply(tree, line["key"], line["value"])
         author = self.access.needs_user(request)["name"]
         message = header.get("description", "")
+        page = f"{self.base}/{repository.kind}s/{repository.id}"
+        more = {}
+        if opens:
+            number = 1 + sum(name.startswith("refs/pr/") for name in repository.branches)
+            repository.branches[f"refs/pr/{number}"] = head.id
+            branch = f"refs/pr/{number}"
+            more = {"pullRequestUrl": f"{page}/discussions/{number}"}
         made = self.storage.commit(repository, branch, tree, header["summary"], message, author)
-        url = f"{self.base}/{repository.kind}s/{repository.id}/commit/{made.id}"
-        return JSONResponse({"success": True, "commitOid": made.id, "commitUrl": url})
+        url = f"{page}/commit/{made.id}"
+        return JSONResponse({"success": True, "commitOid": made.id, "commitUrl": url, **more})
 
     def _apply(self, tree: dict[str, Any], key: str, value: dict[str, Any]) -> None:
         """One operation of a commit."""

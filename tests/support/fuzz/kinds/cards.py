@@ -22,7 +22,7 @@ from meadow.api import open_corpus
 from meadow.cards.card import front as card_front
 from meadow.cards.card import lint_card, render_card
 from meadow.cards.documents import render_documents
-from meadow.cards.provenance import rows_by_source
+from meadow.cards.rows import rows_by_source
 from meadow.corpus.manifest import Manifest, Step
 from meadow.schema import Author
 
@@ -89,9 +89,8 @@ def check(data: bytes, folder: Path) -> str:
     if whole:
         assert lint_card(card, card) == []
         check_markdown(documents["LICENSES/README.md"], values)
-        for name in ("croissant.json", "provenance.json"):
-            document = json.loads(documents[name])
-            assert json.loads(json.dumps(document)) == document
+        document = json.loads(documents["croissant.json"])
+        assert json.loads(json.dumps(document)) == document
     return values["stage"]
 
 

@@ -1,28 +1,24 @@
-"""provenance.json: the folder's sources in the field names of the Data Provenance Initiative.
-
-That collection has an entry for Medical Meadow whose licences and text sources are partly wrong:
-CC BY 4.0 was read out of the bare tag "cc" (WikiDoc is share-alike, flashcards state nothing),
-patient information is said to come from Anki, the health-advice set points to another paper and
-repository, WikiDoc's headings count as written by people, and CORD-19 has one licence instead of
-one per paper. Licences, tasks and rewriting below are measured from the rows; the rest is stated
-per source with what was wrong before.
-"""
+"""What the rows of a folder are, by source: counted and measured, never stated by hand."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from meadow.cards.header import Locate
 from meadow.corpus.manifest import Manifest
 from meadow.corpus.shards import read_rows
 from meadow.licenses import LICENSES
-from meadow.source import OriginName, Provenance
+from meadow.source import Provenance
 from meadow.text.language import language_of
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
 
 PAIRS = "raw_pairs"
 LOOKED_AT = 500
@@ -46,6 +42,7 @@ class SourceRows:
         tasks: Task -> rows.
         rewritten: Model -> rows that it rewrote.
         repairs: Repair -> rows whose `meta` names it.
+        vouched: (licence, who, when) -> rows for whose licence somebody answers.
         languages: Language -> rows, of those that were looked at and long enough to tell.
     """
 
@@ -60,6 +57,7 @@ class SourceRows:
     tasks: Counter[str] = field(default_factory=Counter)
     rewritten: Counter[str] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)
+    vouched: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -87,6 +85,7 @@ def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
     counts: Counter[tuple[str, str, str, str | None]] = Counter()
     repairs: Counter[tuple[str, str]] = Counter()
     spoken: Counter[tuple[str, str]] = Counter()
+    answered: Counter[tuple[str, tuple[str, str, str]]] = Counter()
     named = pl.col("meta").str.extract(r'"repairs":\[([^\]]*)\]').str.extract_all(r"\w+")
     for config, splits in manifest.splits().items():
         if config == PAIRS:
@@ -99,6 +98,7 @@ def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
                 noted = frame.select("source", named).explode("meta").drop_nulls()
                 for source, repair, rows in noted.group_by("source", "meta").len().iter_rows():
                     repairs[source, repair] += rows
+                answered += _vouched(frame)
                 spoken += _languages(locate(shard.path))
     found: dict[str, SourceRows] = {}
     for (name, license, task, model), rows in sorted(counts.items(), key=lambda p: str(p[0])):
@@ -123,7 +123,52 @@ def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
         found[name].repairs[repair] = rows
     for (name, language), rows in spoken.items():
         found[name].languages[language] = rows
+    for (name, vouch), rows in answered.items():
+        found[name].vouched[vouch] = rows
     return [found[name] for name in sorted(found)]
+
+
+def _vouched(frame: pl.DataFrame) -> Counter[tuple[str, tuple[str, str, str]]]:
+    """(source, (licence, who, when)) -> rows for whose licence somebody answers."""
+    import polars as pl
+
+    counts: Counter[tuple[str, tuple[str, str, str]]] = Counter()
+    # one text of `meta` for each answer: they are the same in thousands of rows
+    told = pl.col("meta").str.extract(r'("vouched":\{.*?\})')
+    frame = frame.filter(pl.col("meta").str.contains('"vouched":', literal=True))
+    for source, text, rows in frame.group_by("source", told).len().iter_rows():
+        try:
+            vouch = json.loads(f"{{{text}}}")["vouched"]
+            key = (str(vouch["licence"]), str(vouch["who"]), str(vouch["when"]))
+        except (ValueError, KeyError, TypeError):
+            continue  # a corpus can come from anybody: `meadow check` says what is wrong
+        counts[source, key] += rows
+    return counts
+
+
+def refused_rows(read: Callable[[list[str]], pa.Table]) -> Counter[tuple[str, str]]:
+    """(source, licence or why) -> rows of a shard that may not be published.
+
+    Args:
+        read: Gives columns of the shard; `meta` is asked for only where a licence is disputed.
+    """
+    import polars as pl
+
+    from meadow.sources import SOURCES
+
+    columns = ["source", "license"]
+    refused: Counter[tuple[str, str]] = Counter()
+    for source, license, rows in pl.DataFrame(read(columns)).group_by(columns).len().iter_rows():
+        known = LICENSES.get(license)
+        if known is None or known.redistribute != "yes":
+            refused[str(source), license or "none stated"] += rows
+        elif source in SOURCES and SOURCES[source].disputed:
+            own = (pl.col("source") == source) & (pl.col("license") == license)
+            silent = ~pl.col("meta").str.contains('"vouched":', literal=True)
+            if count := pl.DataFrame(read([*columns, "meta"])).filter(own & silent).height:
+                why = f"{license}, which is disputed: {SOURCES[source].disputed}"
+                refused[source, why] += count
+    return refused
 
 
 def _languages(shard: Path) -> Counter[tuple[str, str]]:
@@ -152,81 +197,3 @@ def languages(sources: Iterable[SourceRows]) -> list[str]:
     counts: Counter[str] = sum((source.languages for source in sources), Counter())
     least = 0.02 * counts.total()
     return [name for name, rows in counts.most_common() if rows >= least]
-
-
-NAME = "provenance.json"
-COLLECTION = "Medical Meadow"
-COLLECTION_URL = "https://github.com/kbressem/medAlpaca"
-_LANGUAGES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish"}
-_TASKS = {
-    "open_qa": "Medical Question Answering",
-    "multiple_choice": "Multiple Choice Question Answering",
-    "classification": "Biomedical Text Classification",
-    "summarization": "BioMedical Text Summarization",
-    "dialogue": "Dialogue",
-    "instruction": "Instruction Following",
-}
-
-
-def render_provenance(manifest: Manifest, sources: Iterable[SourceRows]) -> str:
-    """provenance.json: one entry per source that has rows in the folder.
-
-    Args:
-        manifest: What the folder holds.
-        sources: Its rows by source, as `rows_by_source` counts them.
-    """
-    document = {}
-    for source in sources:
-        entry = manifest.sources.get(source.name)
-        document[identifier(source.name)] = _entry(source, entry.origin if entry else "")
-    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
-
-
-def identifier(source: str) -> str:
-    """The "Unique Dataset Identifier" of a source."""
-    return f"medical-meadow-{source.replace('_', '-')}"
-
-
-def _entry(source: SourceRows, origin: str) -> dict[str, Any]:
-    known = source.provenance
-    hub = f"https://huggingface.co/datasets/medalpaca/{known.published}" if known.published else ""
-    generated = list(dict.fromkeys([*known.generated, *source.rewritten]))
-    if origin == OriginName.PUBLISHED:
-        generated += known.published_generated
-    licenses = []
-    for key, _ in sorted(source.licenses.items(), key=lambda pair: (-pair[1], pair[0])):
-        license = LICENSES.get(key)
-        stated = key not in {"unknown", "user-supplied"}
-        licenses.append(
-            {
-                "License": (license.name if license else key) if stated else "Unspecified",
-                "License URL": license.url if license and stated else "",
-            }
-        )
-    notes = [text for text in (source.license_note, known.note) if text]
-    counted = ", ".join(f"{key} {rows:,}" for key, rows in source.licenses.most_common())
-    name = identifier(source.name)
-    return {
-        "Unique Dataset Identifier": name,
-        "Dataset Name": source.title,
-        "Paper Title": known.paper or source.title,
-        "Dataset URL": source.homepage,
-        "GitHub URL": known.github,
-        "Hugging Face URL": hub,
-        "Papers with Code URL": "",
-        "ArXiv URL": known.arxiv,
-        "Collection": COLLECTION,
-        "Collection URL": COLLECTION_URL,
-        "Languages": [_LANGUAGES.get(name, name) for name in languages([source])],
-        "Task Categories": [_TASKS.get(task, task) for task in sorted(source.tasks)],
-        "Text Sources": list(known.text_sources),
-        "Model Generated": generated,
-        "Format": ["Zero-shot"],
-        "Human Annotation": "Yes" if known.human else "No",
-        "Derived from Datasets": list(known.derived),
-        "Creators": list(known.creators),
-        "Licenses": licenses,
-        "License Notes": " ".join([*notes, f"Rows by licence: {counted}."]),
-        "License Verified By": "the column license of every row",
-        "Dataset Filter IDs": [name],
-    }
