@@ -389,7 +389,11 @@ def find_inputs(source: Source, origin: Origin, raw: Path) -> tuple[Input, ...]:
             label = f"{source.name}/{path.relative_to(folder).as_posix()}"
             found.append(Input(path, label, file.subset, file.role, file.member))
     if missing or not found:
-        names = "\n".join(f"    {source.name}/{file.name}{_how(file)}" for file in origin.files)
+        any_of = all(file.optional for file in origin.files)  # one is needed, whichever
+        names = "\n".join(
+            f"    {source.name}/{file.name}{_how(file, optional=file.optional and not any_of)}"
+            for file in origin.files
+        )
         raise FileError(
             f"{source.name}: raw files are missing",
             where=str(folder),
@@ -406,10 +410,10 @@ def _matches(folder: Path, file: File) -> list[Path]:
     return []
 
 
-def _how(file: File) -> str:
+def _how(file: File, *, optional: bool) -> str:
     also = f" (or {', '.join(file.also)})" if file.also else ""
     hand = f": {file.by_hand}" if file.by_hand else ""
-    return f"{also}{' (optional)' if file.optional else ''}{hand}"
+    return f"{also}{' (optional)' if optional else ''}{hand}"
 
 
 def expected_hashes(source: Source, origin: Origin, inputs: Iterable[Input]) -> dict[str, str]:

@@ -290,30 +290,44 @@ def _source_counts(entry: SourceEntry, source: Source, stage: str) -> str:
 
 
 def _composition(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
+    tokens = manifest.details.get("tokens")
+
+    def of(source: str) -> list[str]:
+        """Its tokens, where they were counted."""
+        return [f"{sum(tokens['sources'].get(source, {}).values()):,}"] if tokens else []
+
+    last = ["tokens"] if tokens else []
+    mixed = manifest.stage == "mix"
     rows = []
     for config, splits in manifest.splits().items():
         for split, shards in splits.items():
             licenses: Counter[str] = Counter()
             for shard in shards:
                 licenses.update(column_counts(locate(shard.path), "license"))
-            names = ", ".join(f"{key} ({n:,})" for key, n in sorted(licenses.items())) or "none"
             count = sum(shard.rows for shard in shards)
-            size = sum(shard.bytes for shard in shards) / 1e6
-            rows.append([config, split, f"{count:,}", f"{size:.2f}", names])
+            size = f"{sum(shard.bytes for shard in shards) / 1e6:.2f}"
+            more = [] if mixed else of(config)  # a build has a config for each source
+            rows.append([config, split, f"{count:,}", size, _rows_under(licenses) or "none", *more])
     heads = ["config", "split", "rows", "MB", "licence (rows)"]
-    if manifest.stage != "mix":  # a build has a config for each source
-        return _table(heads, rows)
-    total = max(1, sum(source.rows for source in counted))
-    tokens = manifest.details.get("tokens")
-    own = [
-        [source.name, f"{source.rows:,}", f"{source.rows / total:.1%}",
-         ", ".join(f"{key} ({n:,})" for key, n in sorted(source.licenses.items())),
-         *([f"{sum(tokens['sources'].get(source.name, {}).values()):,}"] if tokens else [])]
-        for source in sorted(counted, key=lambda source: -source.rows)
-    ]  # fmt: skip
-    columns = ["source", "rows in this mix", "share", "licence (rows)"]
-    parts = _table([*columns, *(["tokens"] if tokens else [])], own)
-    return "\n\n".join([_table(heads, rows), parts, *([_tokens(tokens)] if tokens else [])])
+    parts = [_table(heads if mixed else [*heads, *last], rows)]
+    if mixed:
+        total = max(1, sum(source.rows for source in counted))
+        own = [
+            [
+                source.name,
+                f"{source.rows:,}",
+                f"{source.rows / total:.1%}",
+                _rows_under(source.licenses),
+                *of(source.name),
+            ]
+            for source in sorted(counted, key=lambda source: -source.rows)
+        ]
+        parts.append(_table(["source", "rows in this mix", "share", "licence (rows)", *last], own))
+    return "\n\n".join([*parts, *([_tokens(tokens)] if tokens else [])])
+
+
+def _rows_under(licenses: Mapping[str, int]) -> str:
+    return ", ".join(f"{key} ({count:,})" for key, count in sorted(licenses.items()))
 
 
 def _tokens(tokens: Mapping[str, Any]) -> str:

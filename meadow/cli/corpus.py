@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -287,9 +287,14 @@ def _short(value: Any) -> str:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--tokenizer",
+    metavar="NAME=PATH",
+    help="Count the tokens of every source with this tokenizer.json, and say so on the card.",
+)
 @dry_run_option
 @json_option
-def card(folder: Path, dry_run: bool, as_json: bool) -> None:
+def card(folder: Path, tokenizer: str | None, dry_run: bool, as_json: bool) -> None:
     """Render the dataset card again.
 
     The card and the other documents are rendered from the manifest, the files and the prose in
@@ -304,6 +309,11 @@ def card(folder: Path, dry_run: bool, as_json: bool) -> None:
     read_manifest(folder)  # no lock is laid into a folder that is no corpus
     with contextlib.nullcontext() if dry_run else locked(folder):
         manifest = read_manifest(folder)
+        if tokenizer is not None:
+            from meadow.cards.tokens import count_tokens
+
+            tokens = count_tokens(manifest, lambda path: folder / path, tokenizer)
+            manifest = replace(manifest, details={**manifest.details, "tokens": tokens})
         documents = render_documents(manifest, lambda path: folder / path)
         changed = changed_documents(folder, manifest, documents)
         if not dry_run:

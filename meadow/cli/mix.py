@@ -290,20 +290,18 @@ def show(details: dict[str, Any], steps: tuple[Step, ...] | list[Step]) -> None:
 
 
 def part_lines(parts: list[dict[str, Any]]) -> list[str]:
-    """Expected against found, part by part, and their sums."""
+    """Rows found part by part and their sums; beside them what was expected, where it is known."""
+    heads = {"found": "found", "expected": "expected", "published_2023": "README 2023"}
+    told = [name for name in heads if any(part[name] is not None for part in parts)]
 
-    def number(value: int | None) -> str:
-        return "" if value is None else f"{value:,}"
+    def line(title: str, values: Mapping[str, int | None], note: str = "") -> str:
+        cells = ("" if (n := values[name]) is None else f"{n:,}" for name in told)
+        numbers = "".join(f" {cell:>11}" for cell in cells)
+        return f"{title:<34}{numbers} {note}".rstrip()
 
-    lines = [f"{'part':<34} {'found':>9} {'expected':>9} {'README 2023':>11}"]
+    lines = [f"{'part':<34}" + "".join(f" {heads[name]:>11}" for name in told)]
     for part in parts:
         mark = {True: "ok", False: "MISSED", None: ""}[part["met"]]
-        lines.append(
-            f"{part['part']:<34} {part['found']:>9,} {number(part['expected']):>9} "
-            f"{number(part['published_2023']):>11} {mark:<6} {part['note']}".rstrip()
-        )
-    sums = [
-        sum(part[name] or 0 for part in parts) for name in ("found", "expected", "published_2023")
-    ]
-    lines.append(f"{'sum':<34} {sums[0]:>9,} {sums[1]:>9,} {sums[2]:>11,}")
-    return lines
+        lines.append(line(part["part"], part, f"{mark:<6} {part['note']}"))
+    sums = {name: sum(part[name] or 0 for part in parts) for name in told}
+    return [*lines, line("sum", sums)]

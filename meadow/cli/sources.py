@@ -30,19 +30,17 @@ def sources(name: str | None, as_json: bool) -> None:
         return
     documents = [_describe(source) for source in SOURCES.values()]
     if not as_json:
-        click.echo(f"{'source':<29}{'licence':<21}{'publish':<9}{'2023 rows':>10}  title")
+        click.echo(f"{'source':<29}{'licence':<21}{'publish':<12}{'2023 rows':>10}  title")
         for item in documents:
             rows = f"{item['published_rows']:,}" if item["published_rows"] else "-"
             click.echo(
-                f"{item['name']:<29}{item['license']:<21}{item['redistribute']:<9}{rows:>10}"
+                f"{item['name']:<29}{item['license']:<21}{item['publishable']:<12}{rows:>10}"
                 f"  {item['title']}{' (exam)' if item['exam'] else ''}"
             )
     finish({"sources": documents})
 
 
 def _describe(source: Any) -> dict[str, Any]:
-    from meadow.licenses import LICENSES
-
     origins = {}
     for label in ("upstream", "published"):
         origin = getattr(source, label)
@@ -69,7 +67,8 @@ def _describe(source: Any) -> dict[str, Any]:
         "citation": source.citation,
         "license": source.license,
         "license_note": source.license_note,
-        "redistribute": LICENSES[source.license].redistribute,
+        "publishable": source.publishable,
+        "disputed": source.disputed,
         "published_rows": source.published_rows,
         "published_refused": source.published_refused,
         "exam": source.exam,
@@ -82,9 +81,11 @@ def _page(item: dict[str, Any]) -> str:
     lines = [
         click.style(f"{item['name']}: {item['title']}", bold=True),
         f"homepage   {item['homepage']}",
-        f"licence    {item['license']} (publish: {item['redistribute']}) {item['license_note']}",
+        f"licence    {item['license']} (publish: {item['publishable']}) {item['license_note']}",
         f"cite       {item['citation']}",
     ]
+    if item["disputed"]:
+        lines.append(f"disputed   {item['disputed']}: [vouch.{item['name']}] decides it")
     if item["published_rows"]:
         lines.append(f"2023       {item['published_rows']:,} rows in the published release")
     if item["published_refused"]:
@@ -92,9 +93,12 @@ def _page(item: dict[str, Any]) -> str:
     for label, origin in item["origins"].items():
         expected = origin["expected_rows"]
         lines.append(f"{label}" + (f": {expected:,} candidate rows expected" if expected else ""))
+        any_of = len(origin["files"]) > 1 and all(file["optional"] for file in origin["files"])
+        if any_of:
+            lines.append("  one or more of these:")
         for file in origin["files"]:
             also = f" (or {', '.join(file['also'])})" if file["also"] else ""
-            optional = ", optional" if file["optional"] else ""
+            optional = ", optional" if file["optional"] and not any_of else ""
             lines.append(f"  {file['name']}{also}{optional}")
             if file["url"]:
                 member = f" -> {file['member']}" if file["member"] else ""

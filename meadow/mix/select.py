@@ -132,12 +132,11 @@ def select_rows(
     _leave_out_exams(kept, recipe, warnings)
     gate = _check_licenses(kept, list(accepted), _undecided(corpus), warnings)
     faults = _drop_faulty(kept, recipe)
-    for step in kept.steps:
-        progress(f"{step.name}: in {step.rows_in:,}, out {step.rows_out:,}")
+    progress(f"looking for duplicates among {len(kept.rows):,} rows")
     duplicates = _drop_duplicates(kept, recipe, held)
-    progress(f"duplicates: out {len(kept.rows):,}")
+    items = sum(map(len, (exams or {}).values()))
+    progress(f"comparing {len(kept.rows):,} rows with {items:,} exam items")
     contamination = _drop_contaminated(kept, recipe, exams or {}, warnings)
-    progress(f"contamination: out {len(kept.rows):,}")
     copies = _draw(kept, recipe, parts, part_of, warnings)
     clusters = duplicates.clusters
     if recipe.validation and recipe.deduplicate != "near":

@@ -216,6 +216,7 @@ SOURCE = Source(
         "at ACL 2020"
     ),
     license=LOCAL_ONLY,
+    varies=True,
     free_text=False,
     markup=False,
     license_note=(
