@@ -173,7 +173,7 @@ def _vouched(record: Record, vouched: Mapping[str, str]) -> Record:
         authors = authors or (Author(vouched["who"], vouched["url"]),)
         url = url or vouched["url"]
     meta = dump_meta({**json.loads(record.meta), "vouched": dict(vouched)})
-    return replace(record, license=license.key, authors=authors, url=url, meta=meta)
+    return record._replace(license=license.key, authors=authors, url=url, meta=meta)
 
 
 def to_arrow(records: Sequence[Record], places: Sequence[str]) -> pa.RecordBatch:
