@@ -553,16 +553,22 @@ def rescore_command(folder: Path, dry_run: bool, as_json: bool) -> None:
 @dry_run_option
 @json_option
 def export_command(folder: Path, out: Path | None, dry_run: bool, as_json: bool) -> None:
-    """Write a run as lm-eval results and samples files and as a model-index block."""
+    """Write a run as lm-eval's files, a model-index block and a record of Every Eval Ever."""
     finish = Finish(as_json=as_json)
-    from evaluation.export import export_harness, export_model_index
+    from evaluation.export import export_every_eval_ever, export_harness, export_model_index
     from evaluation.results import read_run
+    from evaluation.rubric import is_rubric_run, read_rubric_run
 
-    run = read_run(folder)
     target = out or folder / "export"
     paths: list[Path] = []
-    if not dry_run:
-        paths = [*export_harness(run, target), export_model_index(run, target)]
+    if is_rubric_run(folder):
+        marked = read_rubric_run(folder)
+        paths = [] if dry_run else export_every_eval_ever(marked, target)
+    else:
+        run = read_run(folder)
+        if not dry_run:
+            paths = [*export_harness(run, target), export_model_index(run, target),
+                     *export_every_eval_ever(run, target)]  # fmt: skip
     for path in paths:
         log(f"wrote {path}")
     finish({"files": [str(path) for path in paths]}, rows_in=1, rows_out=len(paths))

@@ -1,17 +1,23 @@
-"""A run in the forms that others read: lm-evaluation-harness's files, a model card's results."""
+"""A run in the forms that others read: lm-eval's files, a model card, Every Eval Ever's store."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+import re
+import shlex
+import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from evaluation.modes import SCORED
 from evaluation.results import RUN, Finished
+from evaluation.rubric import Marked
 from meadow.atomic import write_text
+from meadow.charts import CONFIDENCE
 
 
 def export_harness(run: Finished, out: Path) -> list[Path]:
@@ -116,3 +122,203 @@ def export_model_index(run: Finished, out: Path) -> Path:
     path = out / "model-index.yml"
     write_text(path, yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True))
     return path
+
+
+EVERY_EVAL_EVER = "0.3.0"
+"""The version of the schema (evalevalai.com) that `export_every_eval_ever` writes."""
+
+
+def export_every_eval_ever(run: Finished | Marked, out: Path) -> list[Path]:
+    """A record of the Every Eval Ever store and its samples, in the store's own folders.
+
+    What nobody told us (who evaluates, who made the model) stands there as "unknown" or "other".
+
+    Returns:
+        `data/EXAM/DEVELOPER/MODEL/UUID.json` and `..._samples.jsonl`, the UUID from the run's key.
+    """
+    key, about = run.run["key"], run.run
+    exam = about["exam"] if isinstance(run, Marked) else run.summary["exam"]
+    model = about["model"]
+    name = run.name if isinstance(run, Finished) else str(model["name"])
+    developer, _, short = name.rpartition("/") if name.count("/") == 1 else ("unknown", "", name)
+    ended = (run.folder / RUN).stat().st_mtime
+    names = [re.sub(r"[^\w.+-]+", "_", part) or "_" for part in (exam, developer, short)]
+    stem = str(uuid.UUID(hex=key[:32], version=4))
+    place = Path("data", *names)
+    evaluation = f"{exam}/{name}/{ended:.0f}"
+    results, samples = _of_rubric(run) if isinstance(run, Marked) else _of_exam(run)
+    shared = {"schema_version": EVERY_EVAL_EVER, "evaluation_id": evaluation}
+    lines = "".join(
+        json.dumps({**shared, "model_id": name, "interaction_type": "single_turn", **sample},
+                   ensure_ascii=False) + "\n"
+        for sample in samples
+    )  # fmt: skip
+    served = model.get("backend") == "openai" or "backend" not in model
+    document = {
+        **shared,
+        "evaluation_timestamp": f"{ended:.0f}",
+        "retrieved_timestamp": f"{ended:.0f}",
+        "source_metadata": {
+            "source_name": f"Medical Meadow, run {key[:16]}",
+            "source_type": "evaluation_run",
+            "source_organization_name": "unknown",
+            "evaluator_relationship": "other",
+        },
+        "eval_library": {
+            "name": "medical-meadow",
+            "version": str(about["versions"].get("medical-meadow", "unknown")),
+            "additional_details": _strings(about["versions"]),
+        },
+        "model_info": {
+            "name": name,
+            "id": name,
+            "developer": developer,
+            "additional_details": {
+                "deployment_type": "unknown" if served else "self_deployed",
+                "model_availability": "unknown",
+                **_strings(model),
+            },
+        },
+        "evaluation_results": results,
+        "detailed_evaluation_results": {
+            "format": "jsonl",
+            "file_path": (place / f"{stem}_samples.jsonl").as_posix(),
+            "hash_algorithm": "sha256",
+            "checksum": hashlib.sha256(lines.encode()).hexdigest(),
+            "total_rows": len(samples),
+        },
+    }
+    paths = [out / place / f"{stem}.json", out / place / f"{stem}_samples.jsonl"]
+    write_text(paths[0], json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    write_text(paths[1], lines)
+    return paths
+
+
+def _strings(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Facts as the schema's open tables take them."""
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in facts.items()
+        if value is not None
+    }
+
+
+def _result(
+    name: str, metric: str, exam: str, cell: Mapping[str, Any], method: str, **more: Any
+) -> dict[str, Any]:
+    """One figure with its interval, as the schema has it."""
+    low, high = cell["ci95"]
+    interval = {"lower": low, "upper": high, "confidence_level": CONFIDENCE, "method": method}
+    return {
+        "evaluation_result_id": f"{name}#{metric}",
+        "evaluation_name": name,
+        "source_data": {"dataset_name": exam, "source_type": "other"},
+        "metric_config": {
+            "metric_id": metric,
+            "metric_name": metric,
+            "metric_unit": "proportion",
+            "lower_is_better": False,
+            "score_type": "continuous",
+            "min_score": 0,
+            "max_score": 1,
+            **more.pop("marking", {}),
+        },
+        "score_details": {
+            "score": cell.get("accuracy", cell.get("score")),
+            "uncertainty": {"confidence_interval": interval, "num_samples": cell["n"]},
+        },
+        **more,
+    }
+
+
+def _of_exam(run: Finished) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    exam, settings = run.summary["exam"], run.run["settings"]
+    told: dict[str, Any] = {"prompt_template": settings["framing"]["template"]}
+    if run.run["command"]:
+        told["execution_command"] = shlex.join(run.run["command"])
+    if settings["max_new_tokens"]:
+        told["max_tokens"] = settings["max_new_tokens"]
+    results = [
+        _result(f"{exam}_{mode}", "accuracy", exam, cell, "Wilson", generation_config={
+            "generation_args": told,
+            "additional_details": {"mode": mode, "prompts_sha256": run.run["prompts_sha256"]},
+        })
+        for mode, cell in run.summary["modes"].items()
+    ]  # fmt: skip
+    samples = []
+    for row in run.rows:
+        if row["variant"]:
+            continue
+        item, said = run.items[row["item_id"]], row["pred"] or ""
+        how = "log-likelihood" if row["mode"] in SCORED else row["rule"] or "none"
+        answer = [row["text"] if row["text"] is not None else said]
+        facts = {"status": row["status"], "step": item["step"], "discipline": item["discipline"]}
+        samples.append(
+            _sample_of(
+                f"{exam}_{row['mode']}", "accuracy", row["item_id"], item["question"],
+                row["prompt"], [row["gold"]], answer, float(row["correct"]), bool(row["correct"]),
+                (said, how), facts, choices=list(item["options"]),
+            )
+        )  # fmt: skip
+    return results, samples
+
+
+def _of_rubric(run: Marked) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    exam, judge = run.run["exam"], run.run["judge"]
+    marker = {"name": judge["model"], "id": judge["model"], "additional_details": {
+        "deployment_type": "unknown", "model_availability": "unknown"}}  # fmt: skip
+    scoring = {
+        "llm_scoring": {
+            "judges": [{"model_info": marker}],
+            "input_prompt": f"{judge['prompt']}, SHA-256 {judge['prompt_sha256']}",
+            "additional_details": _strings(run.summary["verdicts"]),
+        }
+    }
+    results = [
+        _result(exam, metric, exam, cell, "bootstrap over prompts", marking=dict(scoring))
+        for metric, cell in (
+            ("rubric_score", run.summary), ("length_adjusted_score", run.summary["adjusted"])
+        )
+        if cell["score"] is not None
+    ]  # fmt: skip
+    samples = [
+        _sample_of(
+            exam, "rubric_score", row["prompt_id"], row["conversation"], None, [], [row["answer"]],
+            row["score"], row["score"] == 1.0, (row["answer"], "llm_judge"),
+            {"tags": row["tags"], "fault": row["fault"] or None},
+        )
+        for row in run.answers
+        if row["score"] is not None
+    ]  # fmt: skip
+    return results, samples
+
+
+def _sample_of(
+    name: str,
+    metric: str,
+    key: str,
+    asked: str,
+    prompt: str | None,
+    reference: list[str],
+    answer: list[str],
+    score: float,
+    right: bool,
+    read: tuple[str, str],
+    facts: Mapping[str, Any],
+    choices: list[str] | None = None,
+) -> dict[str, Any]:
+    value, method = read
+    return {
+        "evaluation_name": name,
+        "evaluation_result_id": f"{name}#{metric}",
+        "sample_id": key,
+        "sample_hash": hashlib.sha256((asked + "".join(reference)).encode()).hexdigest(),
+        "input": {"raw": asked, "formatted": prompt, "reference": reference, "choices": choices},
+        "output": {"raw": answer},
+        "answer_attribution": [
+            {"turn_idx": 0, "source": "output.raw", "extracted_value": value,
+             "extraction_method": method, "is_terminal": True}
+        ],
+        "evaluation": {"score": score, "is_correct": right},
+        "metadata": _strings(facts),
+    }  # fmt: skip

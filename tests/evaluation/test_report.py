@@ -276,6 +276,37 @@ def test_export_is_lm_evals_form(two_runs: tuple[Path, Path], tmp_path: Path) ->
     assert "accuracy (letter)" in {metric["name"] for metric in metrics}
 
 
+def test_export_is_a_record_of_every_eval_ever(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+    """Read and written by hand against version 0.3.0; the store's own folders and file names."""
+    result = CliRunner().invoke(eval_group, ["export", str(two_runs[1]), "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    (record,) = (tmp_path / "data").glob("*/*/*/*.json")
+    document = json.loads(record.read_text())
+    summary = json.loads((two_runs[1] / "summary.json").read_text())
+    assert document["schema_version"] == "0.3.0"
+    scores = {r["evaluation_name"]: r["score_details"] for r in document["evaluation_results"]}
+    for mode, cell in summary["modes"].items():
+        assert scores[f"sample_{mode}"]["score"] == cell["accuracy"]
+        interval = scores[f"sample_{mode}"]["uncertainty"]["confidence_interval"]
+        assert [interval["lower"], interval["upper"]] == cell["ci95"]
+    detail = document["detailed_evaluation_results"]
+    assert re.fullmatch(
+        r"data/[^/]+/[^/]+/[^/]+/[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+        r"_samples\.jsonl",
+        detail["file_path"],
+    )
+    data = (tmp_path / detail["file_path"]).read_bytes()
+    assert hashlib.sha256(data).hexdigest() == detail["checksum"]
+    rows = [json.loads(line) for line in data.splitlines()]
+    assert len(rows) == detail["total_rows"] == 12 * len(summary["modes"])
+    right = sum(r["evaluation"]["is_correct"] for r in rows
+                if r["evaluation_name"] == "sample_letter")  # fmt: skip
+    assert right == summary["modes"]["letter"]["correct"]
+    assert {row["evaluation_id"] for row in rows} == {document["evaluation_id"]}
+    strings = [document["model_info"]["additional_details"], *(row["metadata"] for row in rows)]
+    assert all(isinstance(value, str) for table in strings for value in table.values())
+
+
 def test_rescore_needs_no_model(
     two_runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
