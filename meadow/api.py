@@ -208,7 +208,7 @@ def build(
 def mix(
     recipe: Place | MixRecipe,
     *,
-    corpus: Place | Corpus,
+    corpus: Place | Corpus | Sequence[Place | Corpus],
     out: Place,
     exams: Mapping[str, Places | Sequence[ExamItem]] | None = None,
     accept: Sequence[str] = (),
@@ -225,7 +225,7 @@ def mix(
 
     Args:
         recipe: A name, a TOML file, or the recipe itself.
-        corpus: The corpus to mix from.
+        corpus: The corpus to mix from, or several: of rows with one id the first is taken.
         out: The folder to write.
         exams: Name -> files of an exam that every row is compared with, or its items.
         accept: Sources whose rows are taken though they may not be redistributed.
@@ -248,7 +248,8 @@ def mix(
     )
     items = load_exams(exams or {}, answer_is)
     held = [_opened(place) for place in keep_from]
-    opened = _opened(corpus)
+    several = [corpus] if isinstance(corpus, str | Path | Corpus) else corpus
+    opened = [_opened(one) for one in several]
     manifest = mix_corpus(wanted, opened, Path(out), items, accept, held, progress=progress)
     return Corpus(Path(out), manifest)
 

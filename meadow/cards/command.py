@@ -44,6 +44,8 @@ def conditions(manifest: Manifest) -> list[str]:
             f"MODEL stands for the embedding model {plain_cell(model['model'])}, whose weights "
             f"have the SHA-256 {plain_cell(model['sha256'])}."
         )
+    if settings.get("corpora", 1) > 1:
+        found.append(f"CORPUS stands for {settings['corpora']} corpora, in their order.")
     if settings.get("held"):
         count = len(settings["held"])
         found.append(f"HELD stands for what was held already ({count} folders), in their order.")
@@ -95,7 +97,8 @@ def _recipe(settings: Mapping[str, Any]) -> str:
 
 def _mix(manifest: Manifest) -> Iterator[str]:
     settings = manifest.settings
-    yield from ("mix", _word(_recipe(settings)), "--corpus", "CORPUS")
+    yield from ("mix", _word(_recipe(settings)))
+    yield from ["--corpus", "CORPUS"] * int(settings.get("corpora", 1))
     record = manifest.details.get("contamination") or {}
     for exam in settings.get("exams", ()):
         for item in dict(record.get(exam, {})).get("files", ()) or [{"name": "PATH"}]:

@@ -29,8 +29,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("recipe")
-@click.option(
-    "--corpus", type=click.Path(path_type=Path), required=True, help="The corpus to mix from."
+@list_option(
+    "--corpus",
+    "corpora",
+    metavar="DIR",
+    required=True,
+    help="The corpus to mix from, or several: of rows with one id the first is taken.",
 )
 @list_option(
     "--exam",
@@ -103,7 +107,7 @@ if TYPE_CHECKING:
 @json_option
 def mix(
     recipe: str,
-    corpus: Path,
+    corpora: tuple[str, ...],
     exams: tuple[str, ...],
     answers: tuple[str, ...],
     drop: str | None,
@@ -140,10 +144,10 @@ def mix(
     items = api.load_exams(exam_files(exams), answer_kinds(answers))
     held = [api.open_corpus(place) for place in keep_from]
     if dry_run:
-        finish(_planned(recipe, corpus, items, accepted, held, out, wanted))
+        finish(_planned(recipe, corpora, items, accepted, held, out, wanted))
         return
     mixed = api.mix(
-        recipe, corpus=corpus, out=out, exams=items, accept=accepted, keep_from=held, progress=log,
+        recipe, corpus=corpora, out=out, exams=items, accept=accepted, keep_from=held, progress=log,
         **wanted,
     ).manifest  # fmt: skip
     show(mixed.details, mixed.steps)
@@ -193,7 +197,7 @@ def convert(folder: str, form: Form, split: str, out: Path, dry_run: bool, as_js
 
 def _planned(
     recipe: str,
-    corpus: Path,
+    corpora: Sequence[str],
     items: Mapping[str, Sequence[ExamItem]],
     accepted: Sequence[str],
     held: Sequence[Corpus],
@@ -207,8 +211,8 @@ def _planned(
     from meadow.mix.write import mix_key, mix_settings, unchanged_mix
 
     outline = changed(load_mix_recipe(recipe), **wanted)
-    opened = api.open_corpus(corpus)
-    settings = mix_settings(outline, items, accepted, held)
+    opened = [api.open_corpus(corpus) for corpus in corpora]
+    settings = mix_settings(outline, items, accepted, held, opened)
     found = unchanged_mix(out, settings, mix_key(settings, opened, items))
     if found is not None:
         log(f"unchanged: {out} holds this mix already")

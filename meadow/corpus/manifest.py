@@ -15,7 +15,9 @@ import hashlib
 import json
 import platform
 import re
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -168,6 +170,28 @@ class SourceEntry(_Part):
             ValueError: It is none.
         """
         return TypeAdapter(SourceEntry).validate_json(text)
+
+    def with_entry(self, other: SourceEntry) -> SourceEntry:
+        """What this build and another say of the source together: sums, and the files of both."""
+
+        def total(one: dict[str, int], two: dict[str, int]) -> dict[str, int]:
+            return dict(Counter(one) + Counter(two))
+
+        return replace(
+            self,
+            rows_in=self.rows_in + other.rows_in,
+            rows_out=self.rows_out + other.rows_out,
+            rejected=total(self.rejected, other.rejected),
+            repaired=total(self.repaired, other.repaired),
+            origin=self.origin if self.origin == other.origin else f"{self.origin}, {other.origin}",
+            inputs=(*self.inputs, *other.inputs),
+            shards=(*self.shards, *other.shards),
+            facts={
+                group: total(self.facts.get(group, {}), other.facts.get(group, {}))
+                for group in sorted({*self.facts, *other.facts})
+            },
+            key=hash_json([self.key, other.key]),
+        )
 
     def files(self) -> tuple[NamedFile, ...]:
         """The shards and the quarantine."""
@@ -425,6 +449,7 @@ class _Settings(_Open):
     errata: _Errata | None = None
     semantic: _Embedding | None = None
     held: list[Any] = []
+    corpora: Count = 1
     exams: list[Text] = []
     accepted_licences: list[Text] = []
     own_recipe: bool = False

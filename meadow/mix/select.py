@@ -4,12 +4,13 @@ The steps, in order, each with its rows in, rows out and the reasons of the othe
 
     select -> exams -> licence -> errata -> duplicates -> contamination -> sample
 
-`select` leaves out what the recipe does not name; `exams` leaves out sources that are exams
-elsewhere; `licence` leaves out rows that may not be redistributed, unless their source was accepted
-by name; `errata` leaves out rows with known errors and stands there only where the recipe names
-errata; the rest is in `meadow.mix.duplicates` and `meadow.exams.contamination`. Repeats (weights
-above 1) come after the last step and are counted apart. Every draw is a hash of (seed, record id):
-adding rows to a source changes little of what is drawn.
+Where several corpora are mixed, `corpora` stands before them and leaves out a row whose id an
+earlier corpus has. `select` leaves out what the recipe does not name; `exams` leaves out sources
+that are exams elsewhere; `licence` leaves out rows that may not be redistributed, unless their
+source was accepted by name; `errata` leaves out rows with known errors and stands there only where
+the recipe names errata; the rest is in `meadow.mix.duplicates` and `meadow.exams.contamination`.
+Repeats (weights above 1) come after the last step and are counted apart. Every draw is a hash of
+(seed, record id): adding rows to a source changes little of what is drawn.
 
 Only the columns that decisions need are held in memory; the rows themselves are streamed from the
 corpus to the mix by `meadow.mix.write`.
@@ -52,7 +53,7 @@ class Selection:
     """What a recipe makes of a corpus.
 
     Args:
-        copies: How often each row of the corpus stands in the mix, in the corpus' order.
+        copies: How often each row of the corpora stands in the mix, in their order.
         validation: Whether a row goes to the split validation.
         steps: Rows in, out and rejected by reason, step by step.
         parts: Per part of the recipe: title, rows found, expected, and whether that is met.
@@ -100,18 +101,18 @@ class _Rows:
 
 def select_rows(
     recipe: MixRecipe,
-    corpus: Corpus,
+    corpora: Sequence[Corpus],
     *,
     exams: Mapping[str, Sequence[ExamItem]] | None = None,
     accepted: Iterable[str] = (),
     held: Sequence[Corpus] = (),
     progress: Callable[[str], None] = lambda message: None,
 ) -> Selection:
-    """Decide about every row of a corpus.
+    """Decide about every row of the corpora.
 
     Args:
         recipe: The recipe.
-        corpus: A built corpus.
+        corpora: Built corpora; of two rows of one id the earlier corpus' counts.
         exams: Exam name -> its items.
         accepted: Sources whose rows come in though they may not be redistributed.
         held: Corpora whose rows are at hand already: what they hold is dropped as a duplicate.
@@ -122,13 +123,14 @@ def select_rows(
     """
     import polars as pl
 
-    frame = pl.from_arrow(corpus.to_arrow(columns=COLUMNS))
-    assert isinstance(frame, pl.DataFrame)
+    frame = pl.concat([pl.DataFrame(corpus.to_arrow(columns=COLUMNS)) for corpus in corpora])
     parts = list(recipe.parts) or _all_sources(frame, recipe)
     warnings = _missing(frame, parts)
     part_of = _parts_of(frame, parts)
     kept = _Rows(frame)
-    kept.drop("select", {Reason.NOT_A_TARGET: part_of < 0})
+    if len(corpora) > 1:
+        _drop_repeated(kept)
+    kept.drop("select", {Reason.NOT_A_TARGET: part_of[kept.rows] < 0})
     _leave_out_exams(kept, recipe, warnings)
     gate = _check_licenses(kept, list(accepted), _undecided(corpus), warnings)
     faults = _drop_faulty(kept, recipe)
@@ -184,6 +186,21 @@ def select_rows(
         contamination=contamination,
         details=details,
     )
+
+
+def _drop_repeated(kept: _Rows) -> None:
+    """Leave out rows whose id an earlier corpus has: the same row, or another text under its id."""
+    import polars as pl
+
+    texts = pl.struct("instruction", "input", "output")
+    again, other = (
+        kept.frame.select(
+            again=~pl.col("id").is_first_distinct(), other=texts != texts.first().over("id")
+        )
+        .to_numpy()
+        .T
+    )
+    kept.drop("corpora", {Reason.CONFLICT: again & other, Reason.DUPLICATE: again & ~other})
 
 
 def _all_sources(frame: pl.DataFrame, recipe: MixRecipe) -> list[Part]:

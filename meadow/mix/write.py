@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,14 @@ from meadow.atomic import locked, naming
 from meadow.cards.documents import render_documents
 from meadow.corpus.commit import claim, clear_staging, commit_folder, holds, open_staging
 from meadow.corpus.folder import Corpus
-from meadow.corpus.manifest import NAME, Manifest, NamedFile, hash_json, library_versions
+from meadow.corpus.manifest import (
+    NAME,
+    Manifest,
+    NamedFile,
+    SourceEntry,
+    hash_json,
+    library_versions,
+)
 from meadow.corpus.shards import write_parquet, write_shards
 from meadow.exams.contamination import FILE_NAME as CONTAMINATION
 from meadow.exams.errata import described, read_errata, row_faults
@@ -45,14 +53,20 @@ def mix_settings(
     exams: Mapping[str, Sequence[ExamItem]],
     accepted: Sequence[str],
     held: Sequence[Corpus] = (),
+    corpora: Sequence[Corpus] = (),
 ) -> dict[str, Any]:
-    """What identifies a mix folder: recipe, exams, accepted licences, what is held elsewhere."""
+    """What identifies a mix folder: recipe, exams, accepted licences, what is held elsewhere.
+
+    Where rows are taken from is no part of it, so that a corpus can grow below its mix; only how
+    many corpora there are, which the command that mixes them again has to know.
+    """
     return {
         "recipe": recipe.name,
         "mix": recipe.model_dump(mode="json", exclude={"errata", "semantic", "semantic_threshold"}),
         "exams": sorted(exams),
         "accepted_licences": sorted(set(accepted)),
         **({"own_recipe": True} if recipe.is_own else {}),
+        **({"corpora": len(corpora)} if len(corpora) > 1 else {}),
         **(
             {"held": [[[s.path, s.sha256] for s in one.manifest.shards()] for one in held]}
             if held
@@ -73,14 +87,16 @@ def mix_settings(
 
 
 def mix_key(
-    settings: Mapping[str, Any], corpus: Corpus, exams: Mapping[str, Sequence[ExamItem]]
+    settings: Mapping[str, Any],
+    corpora: Sequence[Corpus],
+    exams: Mapping[str, Sequence[ExamItem]],
 ) -> str:
     """A hash of everything that the bytes of a mix depend on."""
     items = {name: [[i.item_id, i.answer] for i in exams[name]] for name in sorted(exams)}
     return hash_json(
         {
             "settings": settings,
-            "corpus": [[shard.path, shard.sha256] for shard in corpus.manifest.shards()],
+            "corpora": [[[s.path, s.sha256] for s in one.manifest.shards()] for one in corpora],
             "exams": hash_json(items),
             "versions": library_versions(),
         }
@@ -104,7 +120,7 @@ def unchanged_mix(out: Path, settings: Mapping[str, Any], key: str) -> Manifest 
 
 def mix_corpus(
     recipe: MixRecipe,
-    corpus: Corpus,
+    corpora: Sequence[Corpus],
     out: Path,
     exams: Mapping[str, Sequence[ExamItem]],
     accepted: Sequence[str] = (),
@@ -116,30 +132,30 @@ def mix_corpus(
 
     Args:
         recipe: What to take.
-        corpus: What to take it from.
+        corpora: What to take it from.
         out: The folder of the mix.
         exams: Name -> items that every row is compared with.
         accepted: Sources that are taken though they may not be redistributed.
         held: Corpora whose rows are at hand already.
         progress: Told one line per step.
     """
-    settings = mix_settings(recipe, exams, accepted, held)
-    key = mix_key(settings, corpus, exams)
+    settings = mix_settings(recipe, exams, accepted, held, corpora)
+    key = mix_key(settings, corpora, exams)
     found = unchanged_mix(out, settings, key)
     if found is not None:
         clear_staging(out)
         progress(f"unchanged: {out} holds this mix already")
         return found
     selection = select_rows(
-        recipe, corpus, exams=exams, accepted=accepted, held=held, progress=progress
+        recipe, corpora, exams=exams, accepted=accepted, held=held, progress=progress
     )
-    return write_mix(selection, recipe, corpus, out, settings, key, report=progress)
+    return write_mix(selection, recipe, corpora, out, settings, key, report=progress)
 
 
 def write_mix(
     selection: Selection,
     recipe: MixRecipe,
-    corpus: Corpus,
+    corpora: Sequence[Corpus],
     out: Path,
     settings: dict[str, Any],
     key: str,
@@ -150,7 +166,7 @@ def write_mix(
     Args:
         selection: Which rows, how often, in which split.
         recipe: The recipe.
-        corpus: The corpus that the selection was made of.
+        corpora: The corpora that the selection was made of.
         out: The folder of the mix.
         settings: As `mix_settings` gives them.
         key: As `mix_key` gives it.
@@ -167,7 +183,7 @@ def write_mix(
         staging = open_staging(out, hash_json(settings))
         shards = {
             split: write_shards(
-                _rows(corpus, selection, split, recipe, staging),
+                _rows(corpora, selection, split, recipe, staging),
                 staging,
                 recipe.name,
                 split,
@@ -176,16 +192,15 @@ def write_mix(
             for split in SPLITS
         }
         files = [_ledger(staging, name, table) for name, table in _ledgers(selection)]
-        names = _source_names(selection)
         manifest = Manifest(
             stage="mix",
             config_hash=hash_json(settings),
             settings=settings,
-            sources={n: e for n, e in corpus.manifest.sources.items() if n in names},
+            sources=_sources(corpora, _source_names(selection)),
             configs={recipe.name: shards},
             steps=tuple(selection.steps),
             files=tuple(files),
-            details={**_contact(corpus), **selection.details, "key": key},
+            details={**_contact(corpora), **selection.details, "key": key},
             versions=library_versions(),
         )
         staged = {name: staging / name for name in manifest.named()}
@@ -195,9 +210,20 @@ def write_mix(
         return final
 
 
-def _contact(corpus: Corpus) -> dict[str, Any]:
-    contact = corpus.manifest.details.get("contact")
+def _contact(corpora: Sequence[Corpus]) -> dict[str, Any]:
+    contacts = (corpus.manifest.details.get("contact") for corpus in corpora)
+    contact = next(filter(None, contacts), None)
     return {"contact": contact} if contact else {}
+
+
+def _sources(corpora: Sequence[Corpus], names: set[str]) -> dict[str, SourceEntry]:
+    """What the builds say of the sources of a mix; of one that several have, what all say."""
+    found: dict[str, SourceEntry] = {}
+    for corpus in corpora:
+        for name, entry in corpus.manifest.sources.items():
+            if name in names:
+                found[name] = found[name].with_entry(entry) if name in found else entry
+    return found
 
 
 def _source_names(selection: Selection) -> set[str]:
@@ -215,21 +241,21 @@ def mix_schema(recipe: MixRecipe) -> pa.Schema:
 
 
 def _rows(
-    corpus: Corpus, selection: Selection, split: str, recipe: MixRecipe, staging: Path
+    corpora: Sequence[Corpus], selection: Selection, split: str, recipe: MixRecipe, staging: Path
 ) -> Iterator[pa.Table]:
     """The rows of one split, slice by slice, in the order that the recipe asks for."""
     wanted = np.where(selection.validation == (split == "validation"), selection.copies, 0)
-    rows = _selected(corpus, wanted)
+    rows = _selected(corpora, wanted)
     if recipe.order == "shuffled":
         rows = _shuffled(rows, int(wanted.sum()), recipe.seed, staging / "shuffled")
     for table, _ in rows:
         yield with_messages(table) if recipe.format == "messages" else table
 
 
-def _selected(corpus: Corpus, wanted: Integers) -> Iterator[tuple[pa.Table, Integers]]:
-    """Slices of rows in the order of the corpus, repeats together; each row's number of copy."""
+def _selected(corpora: Sequence[Corpus], wanted: Integers) -> Iterator[tuple[pa.Table, Integers]]:
+    """Slices of rows in the order of the corpora, repeats together; each row's number of copy."""
     start = 0
-    for table in corpus.iter_tables():
+    for table in chain.from_iterable(corpus.iter_tables() for corpus in corpora):
         copies = wanted[start : start + table.num_rows]
         start += table.num_rows
         rows = np.repeat(np.arange(table.num_rows), copies)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from dataclasses import replace
 from itertools import pairwise
 from operator import eq
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.command import run_meadow
 from support.corpora import record, write_corpus
 
 from meadow.api import open_corpus
@@ -66,10 +66,10 @@ def named(value: MixRecipe, name: str) -> MixRecipe:
 
 
 def run(value: MixRecipe, corpus: Corpus, out: Path, **more: Any) -> tuple[Selection, Corpus]:
-    selection = select_rows(value, corpus, **more)
+    selection = select_rows(value, [corpus], **more)
     exams, accepted = more.get("exams", {}), more.get("accepted", ())
     chosen = mix_settings(value, exams, accepted)
-    write_mix(selection, value, corpus, out, chosen, mix_key(chosen, corpus, exams))
+    write_mix(selection, value, [corpus], out, chosen, mix_key(chosen, [corpus], exams))
     return selection, open_corpus(out, verify=True)
 
 
@@ -113,7 +113,7 @@ def test_the_default_mix(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert check_corpus(tmp_path / "mix") == []
     # Idempotence: mixing the mix again drops nothing.
-    again = select_rows(recipe(), made)
+    again = select_rows(recipe(), [made])
     assert [step.rejected for step in again.steps] == [{}] * len(again.steps)
 
 
@@ -124,24 +124,24 @@ def test_licence_gate(tmp_path: Path) -> None:
     assert made.manifest.details["accepted_licences"] == ["anki"]
     assert made.manifest.details["publishable"] is False
     assert made.manifest.details["licence_gate"]["restricted_rows"] == {"anki": 10}
-    free = select_rows(recipe(), corpus)
+    free = select_rows(recipe(), [corpus])
     assert free.details["licence_gate"]["disputed"] == ["medqa"]
     assert free.details["publishable"] is False, "nobody has decided what medqa's licence covers"
     assert any("[vouch.medqa]" in line for line in free.warnings)
     assert any("--accept-licence anki" in line for line in free.warnings)
     parts = (Part(source="medquad"), Part(source="anki"))
-    assert select_rows(recipe(parts=parts), corpus).details["publishable"] is True
+    assert select_rows(recipe(parts=parts), [corpus]).details["publishable"] is True
     with pytest.raises(UsageError, match="unknown source: ankki"):
-        select_rows(recipe(), corpus, accepted=("ankki",))
+        select_rows(recipe(), [corpus], accepted=("ankki",))
     assert [line for line in selection.warnings if "disputed" not in line] == []
 
 
 def test_exam_sources_come_in_only_by_name(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", medley())
-    left_out = select_rows(recipe(parts=(Part(source="mmmlu"),)), corpus)
+    left_out = select_rows(recipe(parts=(Part(source="mmmlu"),)), [corpus])
     assert left_out.steps[-1].rows_out == 0
     assert any("left out" in line for line in left_out.warnings)
-    taken = select_rows(recipe(parts=(Part(source="mmmlu"),), exam_sources=("mmmlu",)), corpus)
+    taken = select_rows(recipe(parts=(Part(source="mmmlu"),), exam_sources=("mmmlu",)), [corpus])
     assert taken.steps[-1].rows_out == 10
     assert any("do not score" in line for line in taken.warnings)
 
@@ -191,7 +191,7 @@ def test_subset_parts_come_before_source_parts(tmp_path: Path) -> None:
         Part(source="stack_exchange", subset="health", quota=4),
         Part(source="stack_exchange", subset="biology"),
     )
-    selection = select_rows(recipe(parts=parts), corpus)
+    selection = select_rows(recipe(parts=parts), [corpus])
     assert [part["found"] for part in selection.parts] == [20, 4, 0]
     assert any("stack_exchange/biology" in line for line in selection.warnings)
 
@@ -203,7 +203,7 @@ def test_sampling_is_a_hash_of_seed_and_id(tmp_path: Path) -> None:
 
     def chosen(records: list[Record], folder: str, **values: Any) -> set[str]:
         corpus = write_corpus(tmp_path / folder, records)
-        copies = select_rows(recipe(parts=parts, **values), corpus).copies
+        copies = select_rows(recipe(parts=parts, **values), [corpus]).copies
         return {item.id for item, count in zip(records, copies, strict=True) if count}
 
     first = chosen(rows, "a")
@@ -303,12 +303,11 @@ def test_rows_stand_shuffled_by_the_seed_and_the_same_are_there(
 
 def test_a_conversation_keeps_its_turns_in_order(tmp_path: Path) -> None:
     turns = ["My nose bleeds.\n\nAssistant: said nothing.", "Lean forward."]
-    again = replace(
-        record("openassistant", 1, "See a doctor.", input=join_turns(turns)),
+    again = record("openassistant", 1, "See a doctor.", input=join_turns(turns))._replace(
         instruction="And if it goes on?",
         meta=dump_meta({"turns": [len(turn) for turn in turns]}),
     )
-    lying = replace(again, id="0" * 32, source_id="2", meta='{"turns":[3,"x"]}', output="Other.")
+    lying = again._replace(id="0" * 32, source_id="2", meta='{"turns":[3,"x"]}', output="Other.")
     corpus = write_corpus(tmp_path / "corpus", [again, lying])
     value = recipe(format="messages", validation=0.0, deduplicate="none")
     _, made = run(value, corpus, tmp_path / "mix")
@@ -317,6 +316,39 @@ def test_a_conversation_keeps_its_turns_in_order(tmp_path: Path) -> None:
     assert [turn["role"] for turn in one] == ["user", "assistant"] * 2
     assert len(other) == 2
     assert other[0]["content"] == f"And if it goes on?\n\n{lying.input}"
+
+
+def test_several_corpora_are_one_and_an_id_counts_once(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    said = texts(rng, 6)
+    one = write_corpus(tmp_path / "one", [record("medqa", n, said[n]) for n in range(3)])
+    rows = [record("medqa", n, said[n]) for n in (0, 3)]
+    rows += [record("medqa", 1, "another answer"), record("medquad", 1, said[4])]
+    other = write_corpus(tmp_path / "other", rows)
+    out = tmp_path / "mix"
+    words = ("mix", write_toml(tmp_path), "--corpus", tmp_path / "one", "--corpus")
+    ran = run_meadow(*words, tmp_path / "other", "--out", out, "--json")
+    assert ran.code == 0, ran.err
+    made = open_corpus(out, verify=True)
+    first = made.manifest.steps[0]
+    assert (first.name, first.rows_in, first.rows_out) == ("corpora", 7, 5)
+    assert first.rejected == {"conflict": 1, "duplicate": 1}
+    assert set(made.to_polars()["output"]) == {*said[:4], said[4]}
+    medqa = made.manifest.sources["medqa"]
+    assert medqa.rows_out == one.rows() + other.rows("medqa") == 6
+    assert len(medqa.inputs) == 2 * len(one.manifest.sources["medqa"].inputs)
+    assert "--corpus CORPUS --corpus CORPUS" in (out / "README.md").read_text()
+    assert check_corpus(out) == []
+    ran = run_meadow(*words, tmp_path / "other", "--out", out, "--dry-run")
+    assert "unchanged" in ran.err
+    ran = run_meadow(*words, tmp_path / "one", "--out", tmp_path / "twice", "--json")
+    assert json.loads(ran.out)["steps"][0]["rejected"] == {"duplicate": 3}
+
+
+def write_toml(folder: Path) -> Path:
+    path = folder / "all.toml"
+    path.write_text("[mix]\nvalidation = 0.0\n")
+    return path
 
 
 @pytest.fixture
