@@ -132,7 +132,7 @@ def select_rows(
         _drop_repeated(kept)
     kept.drop("select", {Reason.NOT_A_TARGET: part_of[kept.rows] < 0})
     _leave_out_exams(kept, recipe, warnings)
-    gate = _check_licenses(kept, list(accepted), _undecided(corpus), warnings)
+    gate = _check_licenses(kept, list(accepted), _undecided(corpora), warnings)
     faults = _drop_faulty(kept, recipe)
     progress(f"looking for duplicates among {len(kept.rows):,} rows")
     duplicates = _drop_duplicates(kept, recipe, held)
@@ -250,11 +250,12 @@ def _leave_out_exams(kept: _Rows, recipe: MixRecipe, warnings: list[str]) -> Non
     kept.drop("exams", {Reason.NOT_A_TARGET: sources.is_in(left_out).to_numpy()})
 
 
-def _undecided(corpus: Corpus) -> set[str]:
+def _undecided(corpora: Sequence[Corpus]) -> set[str]:
     """The sources whose licence is disputed, and for some rows of which nobody answers."""
     found: set[str] = set()
-    for table in corpus.iter_tables(columns=["source", "license", "meta"]):
-        found |= {source for source, _ in refused_rows(table.select)}
+    for corpus in corpora:
+        for table in corpus.iter_tables(columns=["source", "license", "meta"]):
+            found |= {source for source, _ in refused_rows(table.select)}
     return {name for name in found if name in SOURCES and SOURCES[name].disputed}
 
 
