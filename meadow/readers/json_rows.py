@@ -8,6 +8,7 @@ array broken syntax is an error, since nobody can say where the next row begins.
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 from meadow.errors import FileError
 from meadow.readers.archives import open_binary, open_input
+from meadow.readers.parquet import MAGIC
 from meadow.schema import Raw, Reason, Reject, has_lone_surrogate, printable
 from meadow.source import Input, Options
 
@@ -84,14 +86,24 @@ def read_lines(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reje
     over 16 MiB and a line that is no object are rejects.
 
     Raises:
-        FileError: A file is missing, truncated or damaged.
+        FileError: A file is missing, truncated, damaged, or Parquet.
     """
     for item in inputs:
         yield from _read_lines(item)
 
 
+def _refuse_parquet(file: io.BufferedReader, item: Input) -> None:
+    if file.peek(len(MAGIC)).startswith(MAGIC):
+        raise FileError(
+            "a Parquet file, where JSON is read",
+            where=item.label,
+            fix="write its rows as JSON, for instance with polars: read_parquet, then write_ndjson",
+        )
+
+
 def _read_lines(item: Input) -> Iterator[Raw | Reject]:
     with open_input(item) as file:
+        _refuse_parquet(file, item)
         number = 0
         while line := file.readline(MAX_ROW_BYTES + 1):
             number += 1
@@ -142,6 +154,7 @@ def _read_array(item: Input) -> Iterator[Raw | Reject]:
     # surrogateescape carries a bad byte through to its own row, where it is a reject
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     with open_input(item) as file:
+        _refuse_parquet(file, item)
         text = decoder.decode(file.read(CHUNK)).removeprefix("\ufeff")
         position = _skip(text, 0)
         if text[position : position + 1] != "[":

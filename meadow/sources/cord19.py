@@ -41,7 +41,8 @@ INSTRUCTION_2023 = "Please summerize the given abstract to a title"
 _HEADING = re.compile(
     r"(?:ABSTRACT|Abstract|abstract)(?:\s*[:.–—]\s*|\s+-\s*|-(?=[A-Z])"
     r"|\s+(?=[A-Z0-9\[(“\"])(?!(?:Reasoning|Thinking|Thought|Concept|Syntax|Data|Art|Algebra"
-    r"|Expression|Interpretation|Screening|Submission|Book|Language|Word|Argument|State)\w*)"
+    r"|Expression|Interpretation|Screening|Submission|Book|Language|Word|Argument|State"
+    r"|Meaning|Semantic|Machine|Noun|Idea|Factory)\w*)"
     r"|(?=[A-Z][a-z]))"
 )
 # What says that there is no abstract, or that the row is no paper of its own.
@@ -155,6 +156,8 @@ def reason_to_reject(title: str, abstract: str, *, old: bool = False) -> tuple[R
         return None
     if _NO_ABSTRACT.match(abstract) or not _LETTERS.search(abstract):
         return Reason.BOILERPLATE, "the abstract is none"
+    if not _LETTERS.search(title):
+        return Reason.BOILERPLATE, "the title is none"
     if _CORRECTION.match(title):
         return Reason.BOILERPLATE, "a correction of another paper"
     return (Reason.LANGUAGE, "not English") if is_foreign(abstract) else None
@@ -268,5 +271,5 @@ SOURCE = Source(
         ),
     ),
     notes=("A candidate is one row of metadata.csv; of the rows of one cord_uid the best stays.",),
-    version=2,
+    version=3,
 )

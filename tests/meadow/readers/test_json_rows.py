@@ -154,3 +154,10 @@ def test_an_array_streams_as_the_parser_reads_it(rows, indent, ascii_only, chunk
     assert [{k: v for k, v in row.items() if k != "_where"} for row in found] == [
         {k: v for k, v in row.items() if k != "_where"} for row in rows
     ]
+
+
+def test_parquet_is_named(tmp_path: Path) -> None:
+    (path := tmp_path / "rows.json").write_bytes(b"PAR1\x15\x04\xff")
+    for read in (lines_of, array_of):
+        with pytest.raises(FileError, match="a Parquet file, where JSON is read"):
+            read(path)

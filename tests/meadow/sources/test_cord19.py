@@ -143,6 +143,7 @@ def test_what_is_no_example(more: dict, reason: Reason, tmp_path: Path) -> None:
         ("Abstract reasoning is", "Abstract reasoning is"),
         ("Abstracts were read", "Abstracts were read"),
         ("Abstract Thinking was", "Abstract Thinking was"),
+        ("Abstract Meaning Graphs were", "Abstract Meaning Graphs were"),
         ("Abstract-level reading", "Abstract-level reading"),
         ("Abstract-Aims", "Aims"),
         ("An abstract", "An abstract"),
@@ -165,6 +166,7 @@ def test_a_word_of_the_title_is_no_heading() -> None:
     [
         ("A title", ".", Reason.BOILERPLATE),
         ("A title", "- 2 -", Reason.BOILERPLATE),
+        ("- .", "An abstract of a paper.", Reason.BOILERPLATE),
         ("A title", "[Click here to view the film.]", Reason.BOILERPLATE),
         ("A title", "[This corrects the paper with the DOI 10.1/2.]", Reason.BOILERPLATE),
         ("Corrigendum: On fever", "We are sorry about the table.", Reason.BOILERPLATE),
