@@ -574,6 +574,40 @@ def export_command(folder: Path, out: Path | None, dry_run: bool, as_json: bool)
     finish({"files": [str(path) for path in paths]}, rows_in=1, rows_out=len(paths))
 
 
+@evaluate.command("import")
+@click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--exam", required=True, help="The exam's name, as in the runs to compare with.")
+@click.option("--contamination", type=click.Path(path_type=Path), help="A mix, for the strata.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The run's folder.")
+@dry_run_option
+@json_option
+def import_command(
+    logs: tuple[Path, ...],
+    exam: str,
+    contamination: Path | None,
+    out: Path,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Make a run of sample logs of lm-eval (samples_*.jsonl) or inspect (.eval, .json)."""
+    finish = Finish(as_json=as_json)
+    from evaluation.foreign import import_logs, read_log
+
+    name = ALIASES.get(exam, EXAM if exam == SAMPLE else exam)
+    if dry_run:
+        found = [read_log(log) for log in logs]
+        samples = sum(len(log.samples) for log in found)
+        finish({"samples": samples, "models": [log.model for log in found]}, rows_in=samples)
+        return
+    summary = import_logs(logs, name, out, contamination=contamination,
+                          command=["meadow", *sys.argv[1:]])  # fmt: skip
+    for mode, cell in summary["modes"].items():
+        log("{}: {:.3f} [{:.3f}, {:.3f}] of {}".format(
+            mode, cell["accuracy"], *cell["ci95"], cell["n"]))  # fmt: skip
+    left = sum(summary["excluded"].values())
+    finish(summary, rows_in=summary["n"] + left, rows_out=summary["n"], rejected=left)
+
+
 @click.command("compare")
 @runs_argument
 @click.option(

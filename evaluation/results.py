@@ -179,6 +179,21 @@ def items_table(items: Sequence[ExamItem], levels: Mapping[str, str] | None) -> 
     return pa.Table.from_pylist(rows, schema=ITEM_COLUMNS)
 
 
+def write_run(
+    folder: Path,
+    items: Sequence[ExamItem],
+    levels: Mapping[str, str] | None,
+    rows: Sequence[Mapping[str, Any]],
+    summary: Mapping[str, Any],
+    run: Mapping[str, Any],
+) -> None:
+    """Write the four files of a run, run.json last."""
+    write_parquet(items_table(items, levels), folder / ITEMS)
+    write_parquet(predictions_table(rows), folder / PREDICTIONS)
+    write_json(folder / SUMMARY, summary)
+    write_json(folder / RUN, run)
+
+
 def rescore(folder: Path, *, dry_run: bool = False) -> dict[str, Any]:
     """Parse all responses again with the present parser; rewrite predictions and summary.
 

@@ -21,20 +21,11 @@ from evaluation.backend import Backend, Batches
 from evaluation.journal import Journal
 from evaluation.modes import GENERATED, kinds_of, scored_rows
 from evaluation.questions import Framing, Sheet, make_sheet
-from evaluation.results import (
-    FORMAT,
-    ITEMS,
-    PREDICTIONS,
-    RUN,
-    SUMMARY,
-    items_table,
-    predictions_table,
-)
+from evaluation.results import FORMAT, write_run
 from evaluation.summary import read_contamination, summarise
 from evaluation.trie import Score
-from meadow.atomic import locked, write_json
+from meadow.atomic import locked
 from meadow.corpus.manifest import hash_json
-from meadow.corpus.shards import write_parquet
 from meadow.errors import FileError, UsageError
 from meadow.exams.items import ExamItem, eligible
 from meadow.models.frames import tokenize
@@ -203,11 +194,12 @@ def run(
             summary = summarise(
                 settings.exam, rows, levels=levels, excluded=excluded, corrected=corrected
             )
-            write_parquet(items_table(items, levels), out / ITEMS)
-            write_parquet(predictions_table(rows), out / PREDICTIONS)
-            write_json(out / SUMMARY, summary)
-            write_json(
-                out / RUN,
+            write_run(
+                out,
+                items,
+                levels,
+                rows,
+                summary,
                 {
                     "format": FORMAT,
                     "key": key,

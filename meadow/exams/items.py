@@ -164,6 +164,15 @@ def load_exam(
     return Exam(items, described)
 
 
+def items_of(name: str, rows: Rows, path: Path) -> list[ExamItem]:
+    """Rows of an exam as its items, in their order: for rows that stand in a file of another kind.
+
+    Raises:
+        FileError: As `load_exam`.
+    """
+    return list(_identify(name, [_item(meaning, "") for meaning in understand(rows, path)]))
+
+
 def eligible(items: Iterable[ExamItem]) -> list[ExamItem]:
     """The items that are scored."""
     return [item for item in items if item.exclusion_reason is None]
