@@ -173,12 +173,15 @@ class Config(Settings):
     def excluded_ids(self) -> frozenset[str]:
         """The ids taken down: one a line, `#` begins a comment."""
         path = self.folder / self.exclude
-        if not path.is_file():
-            return frozenset()
-        lines = map(str.strip, path.read_text(encoding="utf-8").splitlines())
-        # an id may hold a "#": only one at the line's beginning or behind a space is a comment
-        ids = (line.partition(" #")[0].strip() for line in lines if not line.startswith("#"))
-        return frozenset(filter(None, ids))
+        return frozenset(listed_ids(path)) if path.is_file() else frozenset()
+
+
+def listed_ids(path: Path) -> list[str]:
+    """The ids of a file: one a line, `#` begins a comment."""
+    lines = map(str.strip, path.read_text(encoding="utf-8").splitlines())
+    # an id may hold a "#": only one at the line's beginning or behind a space is a comment
+    ids = (line.partition(" #")[0].strip() for line in lines if not line.startswith("#"))
+    return list(filter(None, ids))
 
 
 def read_config(path: Path | None = None) -> Config:

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, Protocol
 from meadow.build.build import BuildSettings
 from meadow.config import Config, did_you_mean
 from meadow.corpus.manifest import Manifest
+from meadow.corpus.names import normal_name
 from meadow.errors import FileError, UsageError
 from meadow.net.stores import fetch, is_remote
 from meadow.schema import Style
@@ -193,7 +194,7 @@ def plan_build(
         options=options,
         origins=origins,
         limit=limit,
-        exclude=config.excluded_ids(),
+        exclude=frozenset(map(normal_name, config.excluded_ids())),
         errata=frozenset(faults),
         recipe=outline.name if outline else None,
         own_recipe=bool(outline and outline.is_own),

@@ -16,6 +16,7 @@ from itertools import accumulate, chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from meadow.corpus.names import names_of
 from meadow.licenses import LICENSES
 from meadow.schema import (
     COLUMNS,
@@ -48,7 +49,7 @@ class Rules:
         source: The source's name; who works on a batch looks it up.
         origin: Which of its origins.
         options: What the conversion is asked for.
-        exclude: Ids taken down: record ids, upstream ids or URLs.
+        exclude: Names taken down, as `meadow.corpus.names` spells them.
         errata: Faults that no row may have, as `meadow.exams.errata.row_faults` gives them.
         vouched: Who answers for a licence that is not stated, or disputed, as meadow.toml says it.
     """
@@ -154,7 +155,7 @@ def _check(record: Record, where: str, rules: Rules) -> Record | Reject:
     if any(map(has_lone_surrogate, texts)):
         return Reject(where, Reason.LONE_SURROGATE, "not encodable as UTF-8", " ".join(texts))
     if rules.exclude and not rules.exclude.isdisjoint(
-        {record.id, record.source_id, record.url, f"{record.source}:{record.source_id}"}
+        names_of(record.id, record.source, record.source_id, record.url, record.meta)
     ):
         return Reject(where, Reason.EXCLUDED, "named in exclude_ids.txt", record.id)
     if rules.errata:

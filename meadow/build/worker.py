@@ -46,7 +46,7 @@ class SourceTask:
         inputs: The raw files.
         options: What the conversion is asked for.
         limit: Stop after that many candidate rows; None for all.
-        exclude: Ids taken down: record ids, upstream ids or URLs.
+        exclude: Names taken down, as `meadow.corpus.names` spells them.
         expected: Label -> SHA-256, for the inputs whose hash is known.
         staging: Where the worker writes.
         errata: Faults that no row may have.

@@ -38,6 +38,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "card": ("meadow.cli.corpus:card", "Render the dataset card again."),
     "report": ("meadow.cli.corpus:report", "Write the quality report."),
     "browse": ("meadow.cli.corpus:browse", "Browse a corpus in the browser."),
+    "takedown": (
+        "meadow.cli.takedown:takedown",
+        "Say who holds a row, and keep it out from now on.",
+    ),
     "publish": ("meadow.cli.hub:publish", "Publish a corpus to the Hub in one commit."),
     "pull": ("meadow.cli.hub:pull", "Download a published corpus, verified."),
     "verify": ("meadow.cli.hub:verify", "Verify a published corpus."),
@@ -53,7 +57,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Data": ("sources", "fetch", "build", "rephrase"),
-    "Look": ("show", "check", "diff", "card", "report", "browse"),
+    "Look": ("show", "check", "diff", "card", "report", "browse", "takedown"),
     "Mix": ("mix", "convert"),
     "Publish": ("publish", "pull", "verify"),
     "Train": ("train", "plan", "export"),
