@@ -168,9 +168,10 @@ def _use(manifest: Manifest) -> str:
         ),
         (
             "python",
-            "import duckdb\nfrom huggingface_hub import HfFileSystem\n\n"
-            "duckdb.register_filesystem(HfFileSystem())\n"
-            f"rows = duckdb.sql(\"FROM 'hf://{remote}'\")",
+            "import duckdb\nfrom huggingface_hub import HfFileSystem\n"
+            "from pyarrow.dataset import dataset\n\n"
+            f'hub = HfFileSystem()\nfiles = hub.glob("{remote}")\n'
+            'rows = duckdb.from_arrow(dataset(files, filesystem=hub, format="parquet"))',
         ),
         (
             "python",

@@ -221,7 +221,7 @@ def explain(error: BaseException, where: str) -> MeadowError:
         return NetworkError(
             f"the token has no right to do this: {text[:300]}",
             where=where,
-            fix="use a token with write access to this organisation",
+            fix="use a token with write access to this organisation, or publish with --create-pr",
         )
     if isinstance(error, ValueError) and "Invalid metadata in README.md" in str(error):
         return CheckError(

@@ -94,7 +94,9 @@ class Content:
         return ranged(request, self.storage.blob(entry.sha256), headers)
 
     async def batch(self, request: Request) -> Response:
-        self.access.repository(request, write=True)
+        # content that no tree names yet: who opens a pull request sends it before
+        self.access.repository(request)
+        self.access.needs_user(request)
         body = await request.json()
         objects = []
         for item in body["objects"]:

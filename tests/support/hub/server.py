@@ -30,8 +30,11 @@ from support.hub.xet import Xet
 
 TOKEN = "hf_" + "loopbackcanary" * 2
 """A token of the real form; tests search everything that is written or printed for it."""
+OTHER = "hf_otherotherotherotherother"
+"""Somebody who may write to their own repositories alone."""
 TOKENS: dict[str, dict[str, Any]] = {
     TOKEN: {"name": "tester", "orgs": ["meadow"], "role": "write"},
+    OTHER: {"name": "other", "orgs": [], "role": "write"},
     "hf_readonlyreadonlyreadonly": {"name": "reader", "orgs": [], "role": "read"},
 }
 EXPOSED = "Content-Range, Content-Length, ETag, X-Repo-Commit, X-Linked-Size, Accept-Ranges, Link"
