@@ -14,6 +14,7 @@ import polars as pl
 from meadow.licenses import LICENSES
 
 TEXTS = ("instruction", "input", "output")
+PERCENT = r"[A-Za-z]%(?:20|27|28|29|2C|3F)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +46,29 @@ class Flag:
         return pl.any_horizontal(pl.col(self.texts).str.contains(self.pattern))
 
 
-def _short_answer() -> pl.Expr:
-    free = pl.col("task").is_in(["open_qa", "dialogue", "instruction", "summarization"])
-    return free & (pl.col("output").str.len_chars() < 12)
-
-
 def _echo() -> pl.Expr:
     given = pl.col("input", "instruction").str.strip_chars()
     return pl.any_horizontal((given != "") & (given == pl.col("output").str.strip_chars()))
 
 
+_OPEN_WORDS = (
+    "a an the of and or to with in for by from that which who is are was were be been as at on may "
+    "can will should your their its his her our not but than such including if when because while "
+    "into between about these this those has have had also"
+)
+"""Words that no sentence ends with, but one that was cut."""
+
+
 def _cut_off() -> pl.Expr:
     text = pl.col("output").str.strip_chars_end()
     free = pl.col("task").is_in(["open_qa", "dialogue", "instruction"])
-    return free & (text.str.len_chars() >= 200) & text.str.contains(r"(?:[\p{Ll},;]|\p{Pd})$")
+    words = "|".join(_OPEN_WORDS.split())
+    return free & (text.str.len_chars() >= 200) & text.str.contains(rf"(?:,|\s(?:{words}))$")
+
+
+def _percent_encoding() -> pl.Expr:
+    outside = pl.col(TEXTS).str.replace_all(r"[a-zA-Z]+://\S+|www\.\S+|\]\([^)]*\)", "")
+    return pl.any_horizontal(outside.str.contains(PERCENT))
 
 
 def _foreign() -> pl.Expr:
@@ -75,8 +85,9 @@ def _unattributed() -> pl.Expr:
 
 FLAGS: tuple[Flag, ...] = (
     Flag(
-        "html", "HTML left in the text",
-        "A tag of HTML stands in a text. Comparisons such as p<0.05 do not count.",
+        "html", "HTML in the text",
+        "A tag of HTML stands in a text: left over or, in answers about code, meant. Comparisons "
+        "such as p<0.05 do not count.",
         r"(?i)</?(?:p|br|div|span|a|li|ul|ol|b|i|em|strong|img|table|tr|td|h[1-6]|script|style"
         r"|iframe|svg|font)(?:\s[^<>]{0,500})?/?>",
     ),
@@ -92,8 +103,9 @@ FLAGS: tuple[Flag, ...] = (
     ),
     Flag(
         "percent_encoding", "URL-encoded text",
-        "An escape of an address stands in running text, as in 140 topics of the 2023 release.",
-        r"[A-Za-z]%(?:20|27|28|29|2C|3F)", column="input",
+        "An escape of an address stands in running text, as in 140 topics of the 2023 release; "
+        "addresses themselves do not count.",
+        PERCENT, test=_percent_encoding, column="input",
     ),
     Flag(
         "mojibake", "Wrongly decoded characters",
@@ -106,14 +118,10 @@ FLAGS: tuple[Flag, ...] = (
         r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F]",
     ),
     Flag(
-        "short_answer", "Very short answers",
-        "Fewer than 12 characters where a sentence is expected; may be right (a number, a name).",
-        test=_short_answer,
-    ),
-    Flag(
-        "cut_off", "Answers that seem cut off",
-        "A long answer that ends in a lower-case letter, a comma or a dash.",
-        test=_cut_off,
+        "cut_off", "Answers that were cut off",
+        "A long answer whose last word no sentence ends with (“of”, “the”, “while”), or that ends "
+        "in a comma. Lists and titles at the end do not count; a cut behind another word is not seen.",
+        r"(?:,|\s\p{Ll}+)\s*$", test=_cut_off,
     ),
     Flag(
         "echo", "Answer repeats the question",
@@ -121,9 +129,14 @@ FLAGS: tuple[Flag, ...] = (
         test=_echo,
     ),
     Flag(
-        "link", "Answers that point elsewhere",
-        "The answer says where to look instead of answering.",
-        r"(?i)\bcan be found (?:here|at|on)\b|\b(?:see|click|read more) here\b", texts=("output",),
+        "link", "Pointers to what is not here",
+        "The text says “click here”, and neither a link nor a picture came with it.",
+        r"(?i)\bclick here\b(?:[^\]<]|$)", texts=("output",),
+    ),
+    Flag(
+        "non_answer", "Answers that only name pages elsewhere",
+        "Every line behind the first is the title of another page, whose link is gone.",
+        r"^These resources (?:address|offer)[^\n]*(?:\n- [^\n]*)*$", texts=("output",),
     ),
     Flag(
         "refusal", "Refusals of a model",

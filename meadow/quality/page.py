@@ -52,6 +52,15 @@ class Table:
     head: tuple[str, ...]
     rows: Sequence[Sequence[str]]
 
+    def told(self) -> Table:
+        """Without the columns that say nothing in any row."""
+        kept = [n for n in range(len(self.head)) if {row[n] for row in self.rows} - {"", "–"}]
+        if not self.rows or len(kept) == len(self.head):
+            return self
+        return Table(
+            tuple(self.head[n] for n in kept), [tuple(row[n] for n in kept) for row in self.rows]
+        )
+
     @property
     def columns(self) -> list[tuple[str, str]]:
         """Kind and name of each column; the kind is its class in the style sheet."""
@@ -131,7 +140,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, Table]:
                 )
                 for part in report["parts"]
             ],
-        ),
+        ).told(),
         "licenses": Table(
             ("Licence", "Rows#", "Share#", "Terms~"),
             [
@@ -191,8 +200,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, Table]:
                 )
                 for flag in report["flags"]
                 if flag["rows"]
-            ]
-            + [(flag["title"], "0", "0.0 %", "") for flag in report["flags"] if not flag["rows"]],
+            ],
         ),
         "release": Table(
             ("Source", "Published 2023#", "2023 mix#", "Paper#", "Here#", "Difference#", "Why~"),
@@ -204,7 +212,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, Table]:
                 )
                 for row in report["release_2023"]["rows"]
             ],
-        ),
+        ).told(),
     }  # fmt: skip
 
 
@@ -297,6 +305,8 @@ def _common(report: Mapping[str, Any], page: str) -> dict[str, Any]:
         "report": report,
         "title": _title(report),
         "verdict": verdict(report),
+        "raised": any(flag["rows"] for flag in report["flags"]),
+        "quiet": ", ".join(flag["title"].lower() for flag in report["flags"] if not flag["rows"]),
         "words": words,
         "count": count,
         "page": page,

@@ -49,6 +49,11 @@ _ASKING_WORDS = (
 _ASKING = frozenset(_ASKING_WORDS.split())
 """Words that make a question of a topic and say nothing of it."""
 _ONLY_REFERENCES = re.compile(r"References?\s[^\n]*https?://", re.IGNORECASE)
+# The answer of 1,085 pages on genetic conditions: titles of pages elsewhere, whose links are gone.
+_RESOURCES = re.compile(
+    r"These resources address the diagnosis or management of [^\n]*(?:\n- [^\n]*)*"
+)
+_QUESTION_OR_HEADING = re.compile(r"[^.!?\n]{1,200}\?|Topics|Frequently Asked Que+stions \(FAQs\)")
 # Words that end in s and are one thing.
 _SINGULAR = re.compile(
     r"(?:ss|is|us|as|os|[’']s|diabetes|herpes|rabies|scabies|measles|mumps|shingles|rickets|aids"
@@ -105,6 +110,12 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
     answer, more = repair_answer(raw["answer"])
     if _ONLY_REFERENCES.match(answer):
         yield Reject(where, Reason.LINK_ONLY, "the answer is a list of references", answer)
+        return
+    if _RESOURCES.fullmatch(answer):
+        yield Reject(where, Reason.LINK_ONLY, "the answer names pages elsewhere", answer)
+        return
+    if _QUESTION_OR_HEADING.fullmatch(answer):
+        yield Reject(where, Reason.EMPTY_OUTPUT, "the answer is a question or a heading", answer)
         return
     repeated = _REPEATED_QUESTION.match(answer)
     if repeated and says_the_same(repeated[0], asked, raw["focus"]):
@@ -241,6 +252,6 @@ SOURCE = Source(
         github=HOMEPAGE,
         creators=("U.S. National Library of Medicine",),
     ),
-    version=2,
+    version=3,
     notes=("A candidate is one QAPair; two thirds of upstream's have no answer.",),
 )

@@ -24,7 +24,7 @@ def compare(found: Mapping[str, int], subsets: Mapping[str, Mapping[str, int]]) 
     """The table "then and now" for the report.
 
     Args:
-        found: Source -> rows in this corpus.
+        found: Source -> rows in this corpus; the table speaks of these sources alone.
         subsets: Source -> subset -> rows, where a source has subsets.
 
     Returns:
@@ -33,7 +33,7 @@ def compare(found: Mapping[str, int], subsets: Mapping[str, Mapping[str, int]]) 
     from meadow.sources import SOURCES
 
     rows = []
-    for name in sorted({*found, *(name for name, s in SOURCES.items() if s.counts_2023)}):
+    for name in sorted(found):
         counts = SOURCES[name].counts_2023 if name in SOURCES else ()
         for count in counts or (Count2023(_NEW),):
             here = found.get(name)

@@ -114,8 +114,9 @@ def test_an_answer_does_not_begin_with_its_question(tmp_path: Path) -> None:
         tmp_path / "m.zip",
         {"a/1.xml": document([("Is X inherited ?", text) for text in answers], focus="X")},
     )
-    records = convert(item)
-    assert [record.output for record in records] == ["X is dominant.", *answers[1:]]
+    *records, only_asked = convert(item)
+    assert [record.output for record in records] == ["X is dominant.", answers[1]]
+    assert only_asked.reason is Reason.EMPTY_OUTPUT
     assert "repeated_question" in records[0].repairs
 
 
@@ -243,8 +244,8 @@ def test_the_real_archive(upstream: Path) -> None:
     records = [item for item in items if isinstance(item, Record)]
     rejected = Counter(item.reason for item in items if isinstance(item, Reject))
     assert len(items) == 16_412
-    assert rejected == {Reason.EMPTY_OUTPUT: 5, Reason.NO_TOPIC: 12, Reason.LINK_ONLY: 1}
-    assert len({record.source_id for record in records}) == len(records) == 16_394
+    assert rejected == {Reason.EMPTY_OUTPUT: 25, Reason.NO_TOPIC: 12, Reason.LINK_ONLY: 1_086}
+    assert len({record.source_id for record in records}) == len(records) == 15_289
     # 48 pairs are the same upstream, one more once their phrasing is repaired
     assert len(records) - len({(record.input, record.output) for record in records}) == 49
     for record in records:
@@ -287,6 +288,16 @@ def test_references_are_no_answer_and_a_leaflets_title_is_no_topic(tmp_path: Pat
     pairs = [
         ("What is (are) Gout ?", "References Library. Gout. June 2001; https://site.example/gout."),
         ("How to prevent Do I Have Gout? Ten Steps ?", "Drink water."),
+        (
+            "What are the treatments for Gout ?",
+            "These resources address the diagnosis or management of gout: - Gene Review: Gout - "
+            "Registry: Gout",
+        ),
+        ("What causes Gout ?", "What causes gout?"),
+        ("Who is at risk for Gout ?", "Topics"),
     ]
     found = convert(zipped(tmp_path / "m.zip", {"M/1_A_QA/01.xml": document(pairs)}))
-    assert [item.reason for item in found] == [Reason.LINK_ONLY, Reason.NO_TOPIC]
+    assert [item.reason for item in found] == [
+        *(Reason.LINK_ONLY, Reason.NO_TOPIC, Reason.LINK_ONLY),
+        *(Reason.EMPTY_OUTPUT, Reason.EMPTY_OUTPUT),
+    ]
