@@ -120,7 +120,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "cut_off", "Answers that were cut off",
         "A long answer whose last word no sentence ends with (“of”, “the”, “while”), or that ends "
-        "in a comma. Lists and titles at the end do not count; a cut behind another word is not seen.",
+        "in a comma. Lists and titles do not count; a cut behind another word is not seen.",
         r"(?:,|\s\p{Ll}+)\s*$", test=_cut_off,
     ),
     Flag(
