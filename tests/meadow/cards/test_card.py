@@ -1,13 +1,17 @@
 """A card says of its rows what was counted in them."""
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import yaml
 from support.command import run_meadow
 
+from meadow.api import open_corpus
 from meadow.samples import FOLDER
+from meadow.sources import SOURCES
 
 GERMAN = (
     "Welcher Nerv versorgt den Deltamuskel?\tDer Nervus axillaris, der unter dem Schultergelenk "
@@ -98,3 +102,80 @@ def test_what_is_held_elsewhere_is_dropped_and_said(tmp_path: Path) -> None:
     ran = run_meadow("mix", "clean", "--corpus", corpus, "--keep-from", corpus, "--deduplicate",
                      "none", "--out", str(tmp_path / "none"))  # fmt: skip
     assert ran.code == 2
+
+
+def test_what_was_cut_is_said_of_the_corpus_and_of_its_mix(tmp_path: Path) -> None:
+    _, body, _ = built(tmp_path, "--raw", str(FOLDER), "--only", "pubmed_causal", "--limit", "5")
+    said = "pubmed_causal was cut after 5 candidate rows (--limit)."
+    assert said in body
+    assert "| candidate rows in (cut: --limit 5) | 5 |" in body
+    mixed = run_meadow("mix", "clean", "--corpus", tmp_path / "c", "--out", tmp_path / "m")
+    assert mixed.code == 0
+    assert said in card(tmp_path / "m")[1]
+
+
+def test_a_mix_says_its_order_its_duplicates_and_its_verdicts(tmp_path: Path) -> None:
+    built(tmp_path, "--raw", str(FOLDER), "--only", "pubmed_causal,medquad,medqa")
+    row = (FOLDER / "medqa" / "train.jsonl").read_text().splitlines()[0]
+    (tmp_path / "bees.jsonl").write_text(row + "\n")
+    command = ("mix", "clean", "--corpus", tmp_path / "c", "--exam", f"bees={tmp_path}/bees.jsonl")
+    assert run_meadow(*command, "--out", tmp_path / "m").code == 0
+    front, body = card(tmp_path / "m")
+    details = json.loads((tmp_path / "m/MANIFEST.json").read_text())["details"]
+    assert f"{details['duplicates']['dropped']:,} row" in body
+    assert f"| bees | {details['contamination']['bees']['verdict']} | 1 |" in body
+    assert "Rows stand shuffled, by a hash of the seed and their id." in body
+    assert "expert-generated" not in front["annotations_creators"]
+    own = run_meadow(*command, "--order", "source", "--out", tmp_path / "m2")
+    assert own.code == 0
+    assert "Rows stand source by source" in card(tmp_path / "m2")[1]
+
+
+def test_tokens_are_those_of_the_tokenizer_that_is_named(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+
+    built(tmp_path, "--raw", str(FOLDER), "--only", "pubmed_causal,medquad")
+    assert run_meadow("mix", "clean", "--corpus", tmp_path / "c", "--out", tmp_path / "m").code == 0
+    words = Tokenizer(WordLevel({"?": 0}, unk_token="?"))
+    words.pre_tokenizer = WhitespaceSplit()
+    words.enable_truncation(3)
+    words.save(str(tmp_path / "tokenizer.json"))
+    given = f"words={tmp_path}"
+    for folder in ("c", "m"):
+        assert run_meadow("card", tmp_path / folder, "--tokenizer", given).code == 0
+        rows = open_corpus(tmp_path / folder).to_arrow().to_pylist()
+        counts: Counter[str] = Counter()
+        for row in rows:
+            texts = (row[name] for name in ("instruction", "input", "output"))
+            counts[row["source"]] += sum(len(text.split()) for text in texts)
+        _, body = card(tmp_path / folder)
+        assert f"{counts.total():,} tokens of words (tokenizer.json with the SHA-256" in body
+        for source, count in counts.items():
+            assert re.search(rf"^\| {source} .* \| {count:,} \|$", body, re.MULTILINE)
+        assert run_meadow("check", tmp_path / folder).code == 0
+    for wrong in (str(tmp_path), "words=", "=x", f"words={tmp_path / 'none.json'}"):
+        assert run_meadow("card", tmp_path / "m", "--tokenizer", wrong).code in (1, 2)
+
+
+def test_one_word_says_of_a_source_whether_it_may_be_published(root: Path) -> None:
+    readme = dict(
+        re.findall(
+            r"^\| `(\w+)` \| [^|]+ \| [^|]+ \| ([^|;]+)[^|]* \|",
+            (root / "README.md").read_text(),
+            re.MULTILINE,
+        )
+    )
+    licences = {}
+    for names, word in re.findall(
+        r"^\| ([\w, ]+) \| [^|]+ \| ([\w ]+) \|",
+        (root / "DATA_LICENSES.md").read_text(),
+        re.MULTILINE,
+    ):
+        licences |= dict.fromkeys(names.split(", "), word)
+    printed = json.loads(run_meadow("sources", "--json").out)["sources"]
+    assert {item["name"] for item in printed} == set(SOURCES)
+    for item in printed:
+        words = {readme[item["name"]].strip(), licences[item["name"]], item["publishable"]}
+        assert words == {SOURCES[item["name"]].publishable}, item["name"]
