@@ -26,7 +26,14 @@ from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import SourceEntry
 from meadow.errors import FileError, UsageError
 from meadow.quality.check import Finding
-from meadow.quality.raw_words import html_words, read_items, tokens, wiki_sections
+from meadow.quality.raw_words import (
+    UNREAD,
+    html_words,
+    read_items,
+    tokens,
+    told_apart,
+    wiki_sections,
+)
 from meadow.readers.archives import damage_is_an_error
 from meadow.schema import Style
 from meadow.source import NoSecondReader, OriginName, RawTexts
@@ -258,10 +265,16 @@ def _judge(row: _Row, told: RawTexts, found: Comparison) -> None:
     found.compared += 1
     for column, raw in row.raw.items():
         found.columns[column] += 1
-        for missing, added, where in _differences(raw, row.texts[column]):
+        for lost, added, where in _differences(raw, row.texts[column]):
+            missing, numbers = told_apart(lost)
+            if lost and not missing and not added:
+                continue  # only numbers of a template that has its own difference
             change = f"{where[0]}{' '.join(missing)} → {' '.join(added)}{where[1]}"
             shape = f"{column}: {change}"
             name = _explanation(shape, row.meta.get("repairs", ()), told)
+            shown = re.findall(r"\d+", " ".join(added).replace("× 10 ", ""))
+            if UNREAD in missing and not numbers.issuperset(shown):
+                name = ""  # a number that its template does not have
             if not name and any(where[:2]) and _is_courtesy(missing, added, row.meta):
                 name = "removed_courtesy"
             if name:

@@ -14,7 +14,7 @@ import json
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from html.parser import HTMLParser
@@ -360,11 +360,29 @@ def _plain(run: str) -> str:
 
 UNREAD = "\ufffc"
 """What stands for a template or a formula, whose words this reader does not know."""
-_WIKI = (
+_SPELLED = re.compile("qz[a-j]+qz")
+_SPELLING = str.maketrans("0123456789", "abcdefghij")
+
+
+def _unread(match: re.Match[str]) -> str:
+    """The sign for a template and its numbers in letters: what a row shows there has no other."""
+    numbers = [f"qz{number.translate(_SPELLING)}qz" for number in re.findall(r"\d+", match[0])]
+    return " ".join((UNREAD, *numbers, *_SPELLED.findall(match[0])))
+
+
+def told_apart(words: Iterable[str]) -> tuple[list[str], set[str]]:
+    """The words that a text has, and the numbers of the templates among them."""
+    spelled = [found[0] for word in words if (found := _SPELLED.search(word))]
+    letters = {letter: number for number, letter in enumerate("abcdefghij")}
+    numbers = {"".join(str(letters[letter]) for letter in word[2:-2]) for word in spelled}
+    return [word for word in words if not _SPELLED.search(word)], numbers
+
+
+_WIKI: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"(?is)<!--.*?(?:-->|\Z)|<(ref|gallery|timeline)\b(?:[^<>]*/>|.*?</\1\s*>)", ""),
     (r"(?is)<includeonly>.*?</includeonly>|</?(?:nowiki|onlyinclude|noinclude|poem)\b[^<>]*>", ""),
-    (r"(?is)<(math|chem|score|graph)\b.*?</\1\s*>", UNREAD),
-    (r"\{\{(?:[^{}]|\{(?!\{)|\}(?!\}))*\}\}", UNREAD),
+    (r"(?is)<(math|chem|score|graph)\b.*?</\1\s*>", _unread),
+    (r"\{\{(?:[^{}]|\{(?!\{)|\}(?!\}))*\}\}", _unread),
     (r"(?is)\{\|[^\n]*\binfobox\b.*?\n\|\}", UNREAD),
     (r"\[(?:https?:|ftp:)?//[^][\s]+ ?([^][]*)\]", r" \1 "),
     (r"(?i)\[\[ *:?(?:file|image|category|media|[a-z]{2,3}) *:[^][]*\]\]|__[A-Z]+__", ""),

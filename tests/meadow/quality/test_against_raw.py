@@ -245,7 +245,8 @@ WIKI = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/"><siteinfo
 
 == Treatment ==
 Give [[Drug A|drug A]], '''20''' mg/kg{{Citation needed}}, or
-10&lt;sup&gt;5.5&lt;/sup&gt; units.&lt;ref&gt;A paper&lt;/ref&gt;
+10&lt;sup&gt;5.5&lt;/sup&gt; units, {{convert|70|to|80|kg|lb|0}} and
+{{val|3|e=4}} cells.&lt;ref&gt;A paper&lt;/ref&gt;
 # first a dose of 5 mg
 # then a dose of 10 mg
 {| class="wikitable"
@@ -257,7 +258,14 @@ Give [[Drug A|drug A]], '''20''' mg/kg{{Citation needed}}, or
 """
 
 
-@pytest.mark.parametrize(("old", "new"), [("", ""), ("20 mg", "2 mg"), ("drug A]]", "drug B]]")])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        *(("", ""), ("20 mg", "2 mg"), ("drug A]]", "drug B]]")),
+        # the numbers of a template, though not its words
+        *(("|70|to", "|71|to"), ("|to|80", "|to|90"), ("{{val|3|e=4}}", "{{val|3|e=5}}")),
+    ],
+)
 def test_a_section_is_held_to_its_wikitext(tmp_path: Path, old: str, new: str) -> None:
     corpus = built(tmp_path, "wikidoc", "pages.xml", WIKI)
     found = planted(corpus, tmp_path / "pages.xml", WIKI.replace(old, new) if old else WIKI)
