@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SLICE_ROWS = 4096
+_MOST_MAPPED = 128 * 1024**2
+"""Bytes of a file whose pages may stay: to map them anew for each slice costs as much as to take
+the rows."""
 
 
 class ExternalSort:
@@ -190,6 +193,7 @@ class _MappedRows:
             .combine_chunks()
             .take(pl.Series(np.argsort(lying)).to_arrow())
         )
-        # the pages that were read are the system's again: a large file must not count as memory
-        self._map.madvise(mmap.MADV_DONTNEED)
+        if len(self._map) > _MOST_MAPPED:
+            # the pages that were read are the system's again: a large file is not to be memory
+            self._map.madvise(mmap.MADV_DONTNEED)
         return table

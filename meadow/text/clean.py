@@ -363,6 +363,7 @@ _POINTER = re.compile(
 )
 _MOST_SPACES = 100
 """A text with more has words of its own, whatever it links to."""
+_ENOUGH_LETTERS = 60
 _FOUND_ELSEWHERE = re.compile(r"(?i)\bcan be found (?:here|at)\b")
 _WORD = re.compile(r"[^\W_]")
 
@@ -374,13 +375,17 @@ def _is_link_only(answer: str) -> bool:
     if answer.count(" ") > _MOST_SPACES:
         return False
 
+    first = _LINK.search(answer)
+    if first and len(_WORD.findall(answer, 0, first.start())) >= _ENOUGH_LETTERS:
+        return False
+
     def label(match: re.Match[str]) -> str:
         shown = match.group(1) or ""
         return "" if _POINTER.match(shown.strip("*_ ")) else shown
 
     rest = _LINK.sub(label, answer)
     length = len(_WORD.findall(rest))
-    return length < 15 or (length < 60 and _FOUND_ELSEWHERE.search(rest) is not None)
+    return length < 15 or (length < _ENOUGH_LETTERS and _FOUND_ELSEWHERE.search(rest) is not None)
 
 
 _TRUNCATED = re.compile(

@@ -65,7 +65,7 @@ def parse_row(line: bytes) -> dict[str, str]:
     Raises:
         RowError: Not a well-formed row.
     """
-    return dict(_element(line).attrib)
+    return dict(_element(line).items())
 
 
 _REFERENCE = re.compile(rb"&#(?:[xX]([0-9A-Fa-f]{1,8})|([0-9]{1,8}));")

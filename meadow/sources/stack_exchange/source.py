@@ -211,8 +211,8 @@ _DUPLICATE_NOTICE = re.compile(
 
 def drop_duplicate_notice(text: str) -> tuple[str] | None:
     """The text without the notice that older closed questions begin with; None without one."""
-    shortened, count = _DUPLICATE_NOTICE.subn("", text)
-    return (shortened.strip(),) if count else None
+    found = _DUPLICATE_NOTICE.match(text)
+    return (text[found.end() :].strip(),) if found else None
 
 
 def is_dump(path: Path) -> bool:
