@@ -160,11 +160,12 @@ def plan(
     Nothing is downloaded: the model's dimensions stand in the recipe. Tokens are counted with the
     base's tokenizer where it is at hand, else estimated from characters.
     """
-    from training.plan import plan_run
-
     finish = Finish(as_json=as_json)
+    found = _load(recipe, overrides)
+    from training.plan import plan_run  # torch with it: a recipe's name is refused before
+
     document = plan_run(
-        _load(recipe, overrides),
+        found,
         mix=mix,
         base=base,
         gpus=gpus,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import platform
 import shutil
+import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import click
 
+from meadow import __version__
 from meadow.cli.app import Finish, json_option
 
 EXTRAS = {
@@ -39,7 +42,7 @@ def doctor(raw: Path | None, as_json: bool) -> None:
     found = {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "medical-meadow": metadata.version("medical-meadow"),
+        "medical-meadow": __version__,
         "cores": os.cpu_count(),
         "memory_gb": _memory_gb(),
         "raw": str(config.raw_folder(raw)),
@@ -76,13 +79,15 @@ def _free_gb(path: Path) -> float:
 
 
 def _gpu() -> dict[str, Any]:
-    """What torch sees, asked only where torch is installed."""
-    if importlib.util.find_spec("torch") is None:
-        return {"torch": None, "devices": []}
-    import torch
-
-    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {"torch": torch.__version__, "devices": names}
+    """The installed torch and the driver's devices; torch itself takes seconds to import."""
+    installed = importlib.util.find_spec("torch") is not None
+    devices: list[str] = []
+    if program := shutil.which("nvidia-smi"):
+        words = [program, "--query-gpu=name", "--format=csv,noheader"]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            told = subprocess.run(words, capture_output=True, text=True, check=True, timeout=20)
+            devices = [line.strip() for line in told.stdout.splitlines() if line.strip()]
+    return {"torch": metadata.version("torch") if installed else None, "devices": devices}
 
 
 def _hub() -> dict[str, Any]:
@@ -98,7 +103,7 @@ def _hub() -> dict[str, Any]:
 def _advice(found: dict[str, Any]) -> list[str]:
     advice = []
     for extra, missing in found["extras"].items():
-        if missing:
+        if missing and (found["checkout"] or extra not in {"train", "eval"}):
             names = ", ".join(missing)
             advice.append(f"{extra}: {names} missing: pip install 'medical-meadow[{extra}]'")
     if not found["checkout"]:

@@ -217,6 +217,21 @@ def test_sources_and_doctor_never_fail_and_print_no_token(monkeypatch: pytest.Mo
         assert "canary" not in ran.out + ran.err
 
 
+@pytest.mark.parametrize("words", [("doctor",), ("plan", "tyni"), ("train", "tyni", "--mix", "m",
+    "--out", "o")])  # fmt: skip
+def test_what_needs_no_model_imports_no_torch(words: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise RuntimeError('torch was imported')")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    ran = subprocess.run(
+        [sys.executable, "-m", "meadow", *words], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": path}, check=False,
+    )  # fmt: skip
+    assert "torch was imported" not in ran.stderr
+    assert ran.returncode in {0, 1, 2}
+    assert "Traceback" not in ran.stderr
+
+
 def test_an_unknown_settings_key_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "meadow.toml").write_text('contcat = "a@example.org"\n')
     monkeypatch.chdir(tmp_path)
