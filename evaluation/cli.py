@@ -17,7 +17,7 @@ from meadow.cli.rephrase import asking_options
 from meadow.cli.weights import convert_option, safe_weights
 from meadow.errors import ExitCode, MeadowError, UsageError
 from meadow.exams.errata import corrections, read_errata
-from meadow.exams.items import ALIASES, EXAMS, ExamItem, eligible, load_exam
+from meadow.exams.items import ALIASES, EXAMS, Exam, ExamItem, eligible, load_exam
 from meadow.exams.meaning import ANSWER_IS
 from meadow.models.loading import template_trained_in
 from meadow.net.redaction import hide_secrets
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 SAMPLE = "sample"
 
 
-files_option = list_option("--file", "files", help="The exam's files or folder.")
+files_option = list_option(
+    "--file", "files", help="The exam's files or folder, or hf://datasets/OWNER/NAME@REV/PATH"
+)
 images_option = click.option(
     "--images",
     default="by_number",
@@ -144,6 +146,7 @@ def run_command(as_json: bool, dry_run: bool, out: Path | None, **options: Any) 
         progress=_progress(),
         image_audit=audit(files) if items[0].exam == EXAM else None,
         corrected=corrections(items, errata),
+        files=_origins(items, files),
     )
     if not summary:  # another rank than the first
         return
@@ -160,14 +163,23 @@ def run_command(as_json: bool, dry_run: bool, out: Path | None, **options: Any) 
 
 def exam_files(exam: str, given: Sequence[str]) -> tuple[str, list[Path]]:
     """The exam's name with the files given, those of the embedded sample, or those of the Hub."""
-    files = [Path(path) for path in given]
-    if exam == SAMPLE:
-        return EXAM, files or [FOLDER / "exam"]
-    if files:
-        return exam, files
     from evaluation import download
 
-    return exam, download.exam_files(exam)
+    files = [download.hub_file(p) if p.startswith("hf://") else Path(p) for p in given]
+    if exam == SAMPLE:
+        return EXAM, files or [FOLDER / "exam"]
+    return exam.partition("@")[0], files or download.exam_files(exam)
+
+
+def _origins(items: Exam, paths: list[Path]) -> list[dict[str, Any]]:
+    """Each file of an exam with its hash, and where on the Hub it came from."""
+    from evaluation.download import origin
+    from meadow.exams.formats import exam_files as files_in
+
+    found = {path.name: origin(path) for path in files_in(paths)}
+    return [
+        {"name": f["name"], "sha256": f["sha256"], **found.get(f["name"], {})} for f in items.files
+    ]
 
 
 def _shots(exam: str, path: Path | None, count: int) -> tuple[ExamItem, ...]:

@@ -1,15 +1,19 @@
 """Exam files from the Hub: fetched on request, never shipped; their hashes are kept.
 
-Revisions are pinned by the first download: `exams.lock.json` beside the files records the commit
-and every file's SHA-256, and a later download that differs stops with exit code 5.
+An exam has a place there by its name, also at a revision (`medqa@v2`); any other file has an
+address (`hf://datasets/OWNER/NAME@REVISION/PATH`). Commits are pinned by the first download:
+`exams.lock.json` beside the files records the commit and every file's SHA-256, and a later download
+that differs stops with exit code 5.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,7 +21,7 @@ from meadow.atomic import sha256_file, write_json
 from meadow.config import did_you_mean
 from meadow.errors import FileError, UpstreamChangedError, UsageError
 from meadow.exams.items import MMLU_SUBJECTS
-from meadow.net.hub import HubClient
+from meadow.net.hub import HubClient, parse_file_address, parse_reference
 
 LOCK = "exams.lock.json"
 
@@ -64,6 +68,9 @@ REMOTES: dict[str, Remote] = {
     ),
     "medmcqa": Remote("openlifescienceai/medmcqa", ("data/validation-00000-of-00001.parquet",)),
     "pubmedqa": Remote("qiaojin/PubMedQA", ("pqa_labeled/train-00000-of-00001.parquet",)),
+    "healthbench": Remote("openai/healthbench", ("2025-05-07-06-14-12_oss_eval.jsonl",)),
+    "healthbench_hard": Remote("openai/healthbench", ("hard_2025-05-08-21-00-10.jsonl",)),
+    "healthbench_consensus": Remote("openai/healthbench", ("consensus_2025-05-09-20-00-46.jsonl",)),
 }
 
 
@@ -71,26 +78,57 @@ def exam_files(exam: str, folder: Path | None = None) -> list[Path]:
     """The files of an exam, downloaded where they are not here yet.
 
     Args:
-        exam: One of `REMOTES`.
-        folder: By default MEADOW_EXAMS, else the user's cache, with a folder per exam.
+        exam: One of `REMOTES`, also as NAME@REVISION.
+        folder: By default the exam's folder in the cache.
 
     Raises:
         UsageError: The exam has no known place on the Hub.
         NetworkError: The Hub could not be reached.
         UpstreamChangedError: A file is not what the lock remembers.
     """
-    remote = REMOTES.get(exam)
+    name, at, revision = exam.partition("@")
+    remote = REMOTES.get(name)
     if remote is None:
         raise UsageError(
             f"exam {exam!r} has no download",
-            fix=f"{did_you_mean(exam, REMOTES)}name its files with --file (downloads: "
+            fix=f"{did_you_mean(name, REMOTES)}name its files with --file (downloads: "
             f"{', '.join(REMOTES)})",
         )
-    cache = os.environ.get("MEADOW_EXAMS") or "~/.cache/medical-meadow/exams"
-    home = folder or Path(cache).expanduser() / exam
+    if at:
+        parse_reference(f"{remote.repository}@{revision}")  # refuses what is no revision
+        remote = replace(remote, revision=unquote(revision))
+    return _fetched(remote, folder or _cache() / quote(exam, safe="@"))
+
+
+def hub_file(address: str) -> Path:
+    """A file of an exam by its address on the Hub, downloaded where it is not here yet."""
+    found = parse_file_address(address)
+    home = _cache() / quote(f"{found.repository}@{found.revision}", safe="@")
+    return _fetched(Remote(found.repository, (found.path,), found.revision), home)[0]
+
+
+def origin(path: Path) -> dict[str, str]:
+    """Repository and commit of a downloaded file; nothing of one's own files."""
+    for folder in path.parents[:4]:
+        lock = _read_lock(folder / LOCK)
+        if lock and path.relative_to(folder).as_posix() in lock.files:
+            return {"repository": lock.repository, "revision": lock.revision}
+    return {}
+
+
+def _cache() -> Path:
+    """MEADOW_EXAMS, else the user's cache."""
+    return Path(os.environ.get("MEADOW_EXAMS") or "~/.cache/medical-meadow/exams").expanduser()
+
+
+def _fetched(remote: Remote, home: Path) -> list[Path]:
     paths = [home / name for name in remote.files]
     lock = _read_lock(home / LOCK)
-    if lock is None or not all(path.exists() for path in paths):
+    if (
+        lock is None
+        or not all(path.exists() for path in paths)
+        or remote.files[0] not in lock.files
+    ):
         lock = _download(remote, home, lock)
     for name, path in zip(remote.files, paths, strict=True):
         if sha256_file(path) != lock.files.get(name):
@@ -117,10 +155,12 @@ def _download(remote: Remote, home: Path, lock: Lock | None) -> Lock:
     from huggingface_hub import hf_hub_download
 
     hub, where = HubClient(), f"datasets/{remote.repository}"
-    revision = lock.revision if lock else remote.revision
-    if revision is None:
-        facts = hub.call(where, lambda: hub.api.dataset_info(remote.repository))
+    wanted = remote.revision
+    revision = lock.revision if lock else wanted
+    if lock is None and not re.fullmatch("[0-9a-f]{40}", wanted or ""):
+        facts = hub.call(where, lambda: hub.api.dataset_info(remote.repository, revision=wanted))
         revision = str(facts.sha)
+    assert revision is not None
     files = dict(lock.files) if lock else {}
     for name in remote.files:
         fetch = partial(hf_hub_download, remote.repository, name, repo_type="dataset",

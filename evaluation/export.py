@@ -212,7 +212,7 @@ def _result(
     return {
         "evaluation_result_id": f"{name}#{metric}",
         "evaluation_name": name,
-        "source_data": {"dataset_name": exam, "source_type": "other"},
+        "source_data": {"dataset_name": exam, **more.pop("source", {"source_type": "other"})},
         "metric_config": {
             "metric_id": metric,
             "metric_name": metric,
@@ -238,8 +238,18 @@ def _of_exam(run: Finished) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
         told["execution_command"] = shlex.join(run.run["command"])
     if settings["max_new_tokens"]:
         told["max_tokens"] = settings["max_new_tokens"]
+    source: dict[str, Any] = {"source_type": "other"}
+    places = {(f.get("repository"), f.get("revision")) for f in run.run.get("exam_files", ())}
+    if len(places) == 1 and all(next(iter(places))):
+        ((repository, revision),) = places
+        source = {
+            "source_type": "hf_dataset",
+            "hf_repo": repository,
+            "additional_details": {"revision": revision},
+        }
     results = [
-        _result(f"{exam}_{mode}", "accuracy", exam, cell, "Wilson", generation_config={
+        _result(f"{exam}_{mode}", "accuracy", exam, cell, "Wilson", source=source,
+                generation_config={
             "generation_args": told,
             "additional_details": {"mode": mode, "prompts_sha256": run.run["prompts_sha256"]},
         })

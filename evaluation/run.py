@@ -136,6 +136,7 @@ def run(
     group: ProcessGroup | None = None,
     image_audit: Mapping[str, Any] | None = None,
     corrected: Mapping[str, tuple[str, str]] | None = None,
+    files: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Score everything that the journal lacks and write the run's files, run.json last.
 
@@ -152,6 +153,7 @@ def run(
         image_audit: What `evaluation.images.audit` found, for run.json.
         corrected: What `meadow.exams.errata.corrections` says of faulty items; the scores with the
             errata applied stand beside the others, and change none of them.
+        files: The exam's files with their hashes and where they came from, for run.json.
 
     Returns:
         The content of summary.json; on other ranks than 0 an empty mapping.
@@ -206,6 +208,7 @@ def run(
                     "model": description,
                     "settings": settings.to_json(),
                     "prompts_sha256": prompts,
+                    "exam_files": list(files),
                     "items_sha256": hash_json([item.item_id for item in chosen]),
                     "limit": limit,
                     "command": [hide_secrets(part) for part in command],
