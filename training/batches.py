@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypedDict, cast
 
 import numpy as np
 import torch
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import Dataset
 
 from training.config import Batch
@@ -158,11 +160,46 @@ def only_item(items: list[MicroBatchTensors]) -> MicroBatchTensors:
 
 LOGITS = 2**27
 """The most logits that are held at once: with float32 copy and gradient about 1.3 GB."""
+_WANTED: ContextVar[torch.Tensor | None] = ContextVar("wanted", default=None)
+"""The targets of the micro-batch whose losses are asked for; without them a head gives logits."""
 
 
 def logits_at_once(vocabulary: int) -> int:
     """Tokens whose logits are held at once."""
     return max(1, LOGITS // vocabulary)
+
+
+def lose_in_pieces(model: Any) -> Any:
+    """Let a model's output layer give losses where there are more targets than logits may be held.
+
+    Piece by piece, each computed again in the backward pass (Liger's way, without its kernels): the
+    largest array of a run with a vocabulary of 128,000 no longer grows with its rows. It happens
+    within the model's own forward, so that every wrapper's hooks see it.
+
+    Args:
+        model: One that gives out its head's logits unchanged (`architecture.gives_its_logits`).
+    """
+    head = model.get_output_embeddings()
+    plain, at_once = head.forward, logits_at_once(head.weight.shape[0])
+
+    def lose(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        logits = plain(hidden).float()
+        return functional.cross_entropy(logits, targets, reduction="none", ignore_index=IGNORED)
+
+    def forward(hidden: torch.Tensor) -> torch.Tensor:
+        targets = _WANTED.get()
+        if targets is None or targets.numel() <= at_once:
+            return cast("torch.Tensor", plain(hidden))
+        states = torch.split(hidden.flatten(0, 1), at_once)
+        wanted = torch.split(targets.flatten(), at_once)
+        pieces: Any = [
+            checkpoint(lose, *pair, use_reentrant=False)
+            for pair in zip(states, wanted, strict=True)
+        ]
+        return torch.cat(pieces).view(*targets.shape, 1)
+
+    head.forward = forward
+    return model
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,12 +246,18 @@ def token_losses(model: Any, batch: MicroBatchTensors) -> TokenLosses:
         sources = batch["source_ids"][:, columns + 1]
     else:
         targets, sources = labels, batch["source_ids"]
-    outputs = model(**model_inputs(batch), logits_to_keep=columns)
+    asked = _WANTED.set(targets)
+    try:
+        logits = model(**model_inputs(batch), logits_to_keep=columns).logits
+    finally:
+        _WANTED.reset(asked)
     chosen = targets != IGNORED
     # The empty sum of a row without examples stays connected to the graph: data-parallel wrappers
     # wait for a gradient of every parameter.
-    logits = outputs.logits[chosen].float()
-    losses = functional.cross_entropy(logits, targets[chosen], reduction="none")
+    kept = logits[chosen].float()
+    if kept.shape[-1] == 1:  # the head gave losses
+        return TokenLosses(kept.squeeze(-1), sources[chosen])
+    losses = functional.cross_entropy(kept, targets[chosen], reduction="none")
     return TokenLosses(losses, sources[chosen])
 
 

@@ -12,6 +12,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -176,9 +177,9 @@ def mix_facts(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-@dataclass(slots=True)
+@dataclass
 class TokenRows:
-    """All examples of a split, flat.
+    """All examples of a split, flat. Not changed once made: what is derived is kept.
 
     Args:
         tokens: All tokens, example after example, int32.
@@ -206,12 +207,12 @@ class TokenRows:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
+    @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
         """Tokens of each example."""
         return np.diff(self.starts)
 
-    @property
+    @cached_property
     def targets(self) -> npt.NDArray[np.int64]:
         """Learned tokens of each example."""
         until = np.concatenate([[0], np.cumsum(self.learned, dtype=np.int64)])

@@ -44,7 +44,7 @@ from meadow.models.loading import (
 )
 from meadow.models.machine import ProcessGroup
 from training import checkpoints, run_manifest
-from training.batches import PlannedBatches
+from training.batches import PlannedBatches, lose_in_pieces
 from training.config import Recipe
 from training.data import (
     TokenRows,
@@ -343,6 +343,8 @@ def train(
         model = load_trainable(
             recipe, prepared.base, device=str(arguments.device), attention=prepared.attention
         )
+        if sizes.pieces:
+            lose_in_pieces(model)
         total, trainable = count_parameters(model)
         document |= {
             "parameters": total,

@@ -32,7 +32,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from meadow.errors import FileError, RefusedError
-from meadow.models.architecture import empty_model
+from meadow.models.architecture import empty_model, gives_its_logits
 from meadow.models.loading import load_config, load_tokenizer, quiet, torch_dtype
 from training.batches import logits_at_once
 from training.config import Recipe
@@ -73,6 +73,7 @@ class Sizes:
         outputs: Output features of those layers, summed.
         vocabulary: Rows of the embedding.
         fused: Values of experts that are no linear layers.
+        pieces: Whether losses can be taken piece by piece (`batches.lose_in_pieces`).
         layers: How many there are.
         kept: Bytes that one layer keeps of a micro-batch, and those of its input alone.
     """
@@ -83,6 +84,7 @@ class Sizes:
     outputs: int
     vocabulary: int
     fused: int
+    pieces: bool
     layers: int
     kept: tuple[float, float]
 
@@ -120,6 +122,7 @@ def measure(recipe: Recipe, config: Any) -> Sizes:
     language = model.get_decoder().parameters()
     fused = sum(p.numel() for p in language if p.dim() == EXPERT_DIMENSIONS)
     vocabulary = model.get_input_embeddings().weight.shape[0]
+    pieces = gives_its_logits(model)
     adapted = model if recipe.method == "none" else apply_method(model, recipe)
     trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     return Sizes(
@@ -129,6 +132,7 @@ def measure(recipe: Recipe, config: Any) -> Sizes:
         outputs=outputs,
         vocabulary=vocabulary,
         fused=fused,
+        pieces=pieces,
         layers=config.get_text_config().num_hidden_layers,
         kept=(0, 0) if recipe.method == "none" else kept_bytes(recipe, model),
     )
@@ -215,6 +219,7 @@ def memory(recipe: Recipe, sizes: Sizes) -> dict[str, float]:
     layer, given = sizes.kept
     activations = sizes.layers * (given if recipe.run.activation_checkpointing else layer)
     activations += recipe.run.activation_checkpointing * layer + tokens * longest * compute
+    at_once = min(tokens, logits_at_once(sizes.vocabulary)) if sizes.pieces else tokens
     autocast = sizes.trainable * 2 if full and mixed and width == 4 and not recipe.run.fsdp else 0
     return {
         "weights": weights / GB,
@@ -222,10 +227,7 @@ def memory(recipe: Recipe, sizes: Sizes) -> dict[str, float]:
         "optimizer": sizes.trainable * state / GB,
         "autocast": autocast / GB,
         "activations": activations / GB,
-        "logits": min(tokens, logits_at_once(sizes.vocabulary))
-        * sizes.vocabulary
-        * (compute + 8)
-        / GB,
+        "logits": at_once * sizes.vocabulary * (compute + 8) / GB,
     }
 
 

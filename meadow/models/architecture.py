@@ -88,6 +88,37 @@ def takes_positions(model: Any) -> bool:
     return "position_ids" in inspect.signature(model.forward).parameters
 
 
+def gives_its_logits(empty: Any) -> bool:
+    """Whether a model hands out what its output layer gives: no cap, no scale behind it.
+
+    Args:
+        empty: Without memory; its body is left out for this one question.
+    """
+    import torch
+
+    class Given:
+        """A body's output in any family: what is not there is None."""
+
+        def __getattr__(self, name: str) -> Any:
+            return hidden if name == "last_hidden_state" else None
+
+        def __getitem__(self, place: Any) -> Any:
+            return hidden if place == 0 else None
+
+    head, body, given = empty.get_output_embeddings(), empty.base_model, []
+    hidden = torch.empty((1, 2, head.weight.shape[1]), device="meta", dtype=head.weight.dtype)
+    hook = head.register_forward_hook(lambda _, __, logits: given.append(logits))
+    body.forward = lambda *_, **__: Given()
+    try:
+        ids = torch.zeros((1, 2), dtype=torch.int64, device="meta")
+        return empty(input_ids=ids, use_cache=False).logits is given[-1]
+    except (AttributeError, IndexError, KeyError, TypeError):
+        return False
+    finally:
+        hook.remove()
+        del body.forward
+
+
 def beside_text(model: Any) -> list[str]:
     """Names of the parameters that no text runs through: a multimodal model's other parts."""
     parts = (model.get_decoder(), model.get_output_embeddings())

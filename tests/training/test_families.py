@@ -311,3 +311,42 @@ def test_an_unknown_type_of_model_in_a_recipe_is_a_usage_error() -> None:
         "base.dimensions.model_type=gemma2", "base.dimensions.other={sliding_window = 64}",
     ])  # fmt: skip
     assert plan_run(gemma)["parameters"]
+
+
+@pytest.mark.parametrize("name", ["llama3", "gemma2", "gpt2", "moe"])
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_losses_in_pieces_are_those_of_whole_logits(
+    name: str,
+    method: str,
+    bases: Callable[[str], Path],
+    small: Callable[..., Recipe],
+    make_mix: Callable[..., Path],
+    tmp_path: Path,
+    train: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Seven tokens at once; a family that caps its logits keeps them whole."""
+    import torch
+
+    from training import batches
+
+    base = without_dropout(bases(name), tmp_path / "base")
+    mix, recipe = make_mix(rows=24, held_out=4), small(f"method={method}")
+    layout = "batch.layout=padded" if name == "gemma2" else "batch.layout=packed"
+    recipe = small(f"method={method}", layout)
+    whole = train(recipe, mix, tmp_path / "whole", base=base).metrics
+    rows: list[int] = []
+    cross_entropy = torch.nn.functional.cross_entropy
+
+    def counted(logits: Any, *arguments: Any, **options: Any) -> Any:
+        rows.append(len(logits))
+        return cross_entropy(logits, *arguments, **options)
+
+    monkeypatch.setattr(batches, "logits_at_once", lambda vocabulary: 7)
+    monkeypatch.setattr(batches.functional, "cross_entropy", counted)
+    pieces = train(recipe, mix, tmp_path / "pieces", base=base).metrics
+    assert (max(rows) == 7) == (name != "gemma2")
+    for one, other in zip(whole, pieces, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-6)
+        assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-5)
+    assert whole[-1]["validation_loss"] == pytest.approx(pieces[-1]["validation_loss"], abs=1e-5)
