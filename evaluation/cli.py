@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evaluation.images import EXAM, audit, lines
+from evaluation.images import audit, lines
 from meadow.cli.app import Finish, dry_run_option, errata_option, json_option, list_option, log
 from meadow.cli.rephrase import asking_options
 from meadow.cli.weights import convert_option, safe_weights
@@ -19,6 +19,7 @@ from meadow.errors import ExitCode, MeadowError, UsageError
 from meadow.exams.errata import corrections, read_errata
 from meadow.exams.items import ALIASES, EXAMS, Exam, ExamItem, eligible, load_exam
 from meadow.exams.meaning import ANSWER_IS
+from meadow.exams.usmle import DEMO, EXAM
 from meadow.models.loading import template_trained_in
 from meadow.net.redaction import hide_secrets
 from meadow.samples import FOLDER
@@ -167,7 +168,7 @@ def exam_files(exam: str, given: Sequence[str]) -> tuple[str, list[Path]]:
 
     files = [download.hub_file(p) if p.startswith("hf://") else Path(p) for p in given]
     if exam == SAMPLE:
-        return EXAM, files or [FOLDER / "exam"]
+        return DEMO, files or [FOLDER / "exam"]
     return exam.partition("@")[0], files or download.exam_files(exam)
 
 

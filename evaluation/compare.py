@@ -67,6 +67,8 @@ def compare(runs: Sequence[Finished], margin: float = MARGIN) -> dict[str, Any]:
     pairs: list[dict[str, Any]] = []
     for a, b in combinations(runs, 2):
         modes = [mode for mode in a.modes if mode in b.modes]
+        if not modes and len(runs) > 2:
+            continue  # one report of scored and of generating runs
         if not modes:
             raise UsageError(f"{a.name} and {b.name} have no mode in common")
         if not set(a.correct(modes[0])) & set(b.correct(modes[0])):
@@ -80,6 +82,8 @@ def compare(runs: Sequence[Finished], margin: float = MARGIN) -> dict[str, Any]:
                 "modes": {mode: pair(a, b, mode, margin) for mode in modes},
             }
         )
+    if not pairs:
+        raise UsageError("no two of the runs have a mode in common")
     tests = [cell for entry in pairs for cell in entry["modes"].values()]
     for cell, adjusted in zip(tests, holm([cell["p"] for cell in tests]), strict=True):
         cell["p_holm"] = adjusted

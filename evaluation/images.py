@@ -8,9 +8,8 @@ from typing import Any
 
 from meadow.corpus.manifest import hash_json
 from meadow.exams.items import eligible, load_exam
-from meadow.exams.usmle import IMAGE_READINGS, USMLE_ROWS
+from meadow.exams.usmle import EXAM, IMAGE_READINGS, USMLE_ROWS
 
-EXAM = "usmle_self_assessment"
 README_2023 = {"step1": 92, "step2": 110, "step3": 122}
 """Questions that the 2023 README says remain."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any
 from evaluation.compare import compare, p_text, proof_sentence, sentence
 from evaluation.modes import GENERATED
 from evaluation.results import Finished, read_runs
+from evaluation.stats import softmax
+from evaluation.summary import LEVELS
 from meadow import charts
 from meadow.atomic import write_text
 from meadow.text.markdown import escape_cell
@@ -63,6 +66,7 @@ def gather(runs: Sequence[Finished]) -> dict[str, Any]:
         "verdict": verdict(runs, comparison),
         "runs": [_facts(run) for run in runs],
         "steps": sorted({step for cell in cells for step in cell["steps"]}),
+        "levels": [k for k in LEVELS if any(k in c.get("contamination", {}) for c in cells)],
         "comparison": comparison,
         "excluded": _excluded(runs[0]),
         "audit": runs[0].run.get("image_audit"),
@@ -144,7 +148,6 @@ def _facts(run: Finished) -> dict[str, Any]:
         "positions": placed and _positions(bias[placed]),
         "variants": run.summary.get("variants", {}),
         "legacy": modes.get("medalpaca_legacy"),
-        "contamination": {m: c["contamination"] for m, c in modes.items() if "contamination" in c},
         "step_discipline": modes[primary]["step_discipline"],
         "agreement": run.summary["agreement"],
     }
@@ -185,7 +188,7 @@ def browser(runs: Sequence[Finished]) -> dict[str, Any]:
                 "ok": bool(row["correct"]),
                 "status": row["status"],
                 "rule": row["rule"],
-                "text": None if row["text"] is None else row["text"][:SHOWN_TEXT],
+                **_response(row),
                 "lost": row["lost"],
             }
     items = []
@@ -201,6 +204,21 @@ def browser(runs: Sequence[Finished]) -> dict[str, Any]:
         "modes": list(dict.fromkeys(mode for run in runs for mode in run.modes)),
         "items": items,
     }
+
+
+def _response(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model said: its text, or log-probabilities with their margin and confidence."""
+    if not row["logliks"]:
+        return {"text": None if row["text"] is None else row["text"][:SHOWN_TEXT], "sure": None}
+    known = {k: v for k, v in zip(row["labels"], row["logliks"], strict=True) if not math.isnan(v)}
+    first, second = ([*sorted(known.values(), reverse=True), math.nan, math.nan])[:2]
+    said = ", ".join(
+        f"{label} {known[label]:.2f}" if label in known else f"{label} censored"
+        for label in row["labels"]
+    )
+    margin = "" if math.isnan(second) else f"; margin {first - second:.2f}"
+    sure = round(max(softmax(list(known.values()))), 4) if len(known) > 1 else None
+    return {"text": said + margin, "sure": sure}
 
 
 def render_page(facts: dict[str, Any], data: dict[str, Any] | None) -> str:

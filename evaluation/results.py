@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +130,11 @@ def read_run(folder: Path) -> Finished:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         if run["format"] != FORMAT:
             raise ValueError("it was written by another version; run it again")
-        name = str(run["model"]["name"])
-        if run["model"].get("adapter"):
-            name += f" + {Path(run['model']['adapter']).name}"
+        model = run["model"]
+        recipe = model.get("trained", {}).get("recipe")
+        name = str(recipe or model["name"])
+        if model.get("adapter") and not recipe:
+            name += f" + {Path(model['adapter']).name}"
         if not summary["modes"]:
             raise KeyError("modes")
     except FileNotFoundError as error:
@@ -149,14 +151,23 @@ def read_run(folder: Path) -> Finished:
 
 
 def read_runs(folders: list[Path]) -> list[Finished]:
-    """Read runs and give each a name of its own."""
+    """Read runs and give each a name of its own: those of one model add what sets them apart."""
     runs = [read_run(folder) for folder in folders]
-    names = [run.name for run in runs]
-    return [Finished(r.folder, _unique(r, names), r.run, r.summary, r.rows, r.items) for r in runs]
-
-
-def _unique(run: Finished, names: list[str]) -> str:
-    return run.name if names.count(run.name) == 1 else f"{run.name} ({run.folder.name})"
+    facts = [
+        (run.run["settings"]["framing"]["template"], run.run["model"].get("load", ""), run.modes[0])
+        for run in runs
+    ]
+    names = []
+    for run, own in zip(runs, facts, strict=True):
+        others = [told for other, told in zip(runs, facts, strict=True) if other.name == run.name]
+        apart = [
+            fact for place, fact in enumerate(own) if len({told[place] for told in others}) > 1
+        ]
+        names.append(f"{run.name} ({', '.join(apart)})" if apart else run.name)
+    return [
+        replace(run, name=name if names.count(name) == 1 else f"{name} {run.run['key'][:6]}")
+        for run, name in zip(runs, names, strict=True)
+    ]
 
 
 def predictions_table(rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -13,9 +13,8 @@ from typing import Any
 from meadow import api
 from meadow.cli.app import log
 from meadow.exams.items import ExamItem, eligible, load_exam
+from meadow.exams.usmle import DEMO
 from meadow.samples import FOLDER, sampled_sources
-
-EXAM = "usmle_self_assessment"
 
 
 def run_demo(out: Path) -> dict[str, Any]:
@@ -27,15 +26,15 @@ def run_demo(out: Path) -> dict[str, Any]:
     Returns:
         What was made, and the figures that the demo shows.
     """
-    items = load_exam(EXAM, [FOLDER / "exam"])
+    items = load_exam(DEMO, [FOLDER / "exam"])
     mix = api.mix(
         "demo",
         corpus=out / "corpus",
         out=out / "mix",
-        exams={EXAM: items},
+        exams={DEMO: items},
         accept=sampled_sources(),  # the samples are ours, whatever their sources' licences say
     )
-    rows, found = mix.rows(), mix.manifest.details["contamination"][EXAM]["rows"]
+    rows, found = mix.rows(), mix.manifest.details["contamination"][DEMO]["rows"]
     log(f"mixed {rows:,} rows; {sum(found.values())} rows of the corpus hold an exam question")
     api.report(out / "corpus")
     api.report(out / "mix", corpus=out / "corpus")
@@ -73,7 +72,7 @@ def _evaluate(items: list[ExamItem], out: Path) -> dict[str, Any]:
     from evaluation.report import write_report as write_exam_report
     from evaluation.run import Settings, run
 
-    settings = Settings(EXAM, parse_modes("letter,option,text"), Framing(template="short"))
+    settings = Settings(DEMO, parse_modes("letter,option,text"), Framing(template="short"))
     scores = {}
     folders = []
     for name, model in (("base", out / "run" / "base"), ("tuned", out / "run" / "model")):

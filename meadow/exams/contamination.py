@@ -57,7 +57,7 @@ def find_contamination(frame: pl.DataFrame, items: Sequence[ExamItem]) -> pl.Dat
     """Compare every row with every item.
 
     >>> from meadow.samples import FOLDER
-    >>> items = meadow.load_exam("usmle_self_assessment", [FOLDER / "exam"])
+    >>> items = meadow.load_exam("demo_exam", [FOLDER / "exam"])
     >>> frame = meadow.open_corpus("corpus").to_polars()
     >>> found = meadow.find_contamination(frame, items)
     >>> found.columns[:4]

@@ -27,8 +27,8 @@ from meadow.errors import FileError, UsageError
 from meadow.exams.formats import Rows, exam_files, rows_of
 from meadow.exams.meaning import AnswerIs, Meaning, understand
 from meadow.exams.overlap import is_frame
+from meadow.exams.usmle import DEMO, ImageReading, usmle_rows
 from meadow.exams.usmle import EXAM as USMLE
-from meadow.exams.usmle import ImageReading, usmle_rows
 from meadow.schema import normalise_key
 
 MAX_OPTIONS = 26
@@ -120,7 +120,7 @@ def load_exam(
     """Read an exam whole, in the order of its files.
 
     >>> from meadow.samples import FOLDER
-    >>> items = meadow.load_exam("usmle_self_assessment", [FOLDER / "exam"])
+    >>> items = meadow.load_exam("demo_exam", [FOLDER / "exam"])
     >>> all(item.answer in item.labels for item in items)
     True
 
@@ -182,7 +182,7 @@ def _parts(
     name: str, files: Sequence[Path], images: ImageReading
 ) -> Iterator[tuple[Path, Rows, dict[str, int]]]:
     """Per file its rows, and how many of its rows are no part of the exam."""
-    if name == USMLE:
+    if name in (USMLE, DEMO):
         for path, rows in usmle_rows(files, images):
             yield path, rows, {}
     elif name == "mmlu_medical":

@@ -10,6 +10,8 @@ from meadow.errors import FileError
 from meadow.exams.formats import Rows, read_json, rows_of
 
 EXAM = "usmle_self_assessment"
+DEMO = "demo_exam"
+"""The embedded questions: invented, in the same form."""
 ImageReading = Literal["by_number", "by_index", "readme"]
 """How the list of image questions is read; see `image_exclusions`."""
 IMAGE_READINGS: tuple[ImageReading, ...] = ("by_number", "by_index", "readme")

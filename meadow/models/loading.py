@@ -298,7 +298,8 @@ def trained_as(folder: str) -> dict[str, Any] | None:
 
     Returns:
         `run`, the hash of recipe, plan and base; `manifest`, the SHA-256 of the folder's run
-        manifest; `export`, what `meadow export` noted in it, None in the run's own folders.
+        manifest; `export`, what `meadow export` noted in it, None in the run's own folders;
+        `recipe`, the recipe's name.
     """
     try:
         data = (Path(folder) / RUN_MANIFEST).read_bytes()
@@ -309,8 +310,9 @@ def trained_as(folder: str) -> dict[str, Any] | None:
             "run": hashlib.sha256(text).hexdigest(),
             "manifest": hashlib.sha256(data).hexdigest(),
             "export": document.get("export"),
+            "recipe": document.get("recipe", {}).get("name"),
         }
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from evaluation.compare import compare
 from evaluation.modes import parse_modes
 from evaluation.paper import CHECKPOINTS
 from evaluation.questions import Framing
-from evaluation.report import write_report
-from evaluation.results import read_run, read_runs, rescore
+from evaluation.report import browser, gather, render_page, write_report
+from evaluation.results import Finished, read_run, read_runs, rescore
 from evaluation.run import Settings, run
 from evaluation.stats import tost
 from meadow.corpus.shards import read_parquet, write_parquet
@@ -135,7 +136,7 @@ def test_the_page_has_no_tag_or_address_of_others(report: Path) -> None:
 
 def test_the_page_says_what_a_reader_needs(report: Path, two_runs: tuple[Path, Path]) -> None:
     page = (report / "report.html").read_text()
-    for heading in ("Leaderboard", "Paired comparison", "Modes and steps", "Contamination",
+    for heading in ("Scores and strata", "Paired comparison", "contamination: stem",
                     "What became of the responses", "Confidence and position",
                     "Option order and stem", "Whole, cut and unscorable", "Agreement of modes",
                     "Questions left out", "How to get these numbers again",
@@ -169,6 +170,54 @@ def test_in_a_browser_nothing_runs_and_nothing_is_fetched(report: Path, chromium
     assert page.evaluate("window.hit") is None
     assert requests == [f"file://{report}/report.html"]
     assert faults == []
+    page.close()
+
+
+@pytest.mark.browser
+def test_a_thousand_questions_are_a_short_page_on_a_desk_and_on_a_phone(
+    two_runs: tuple[Path, Path], tmp_path: Path, chromium: Any
+) -> None:
+    def many(run: Finished, name: str) -> Finished:
+        ids = {f"{key[:-3]}{n:03}": key for n in range(84) for key in run.items}
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for row in run.rows:
+            rows.setdefault(row["item_id"], []).append(row)
+        return replace(
+            run,
+            name=name,
+            rows=[{**row, "item_id": new} for new, old in ids.items() for row in rows[old]],
+            items={new: {**run.items[old], "item_id": new} for new, old in ids.items()},
+        )
+
+    runs = [many(read_run(folder), name) for folder, name in zip(two_runs, "ab", strict=True)]
+    (tmp_path / "report.html").write_text(render_page(gather(runs), browser(runs)))
+    page = chromium.new_page(viewport={"width": 1300, "height": 850})
+    page.goto(f"file://{tmp_path}/report.html")
+    assert page.inner_text("#count") == "1008 of 1008 questions"
+    height = "document.documentElement.scrollHeight"
+    two = page.evaluate(height)
+    (tmp_path / "one.html").write_text(render_page(gather(runs[:1]), browser(runs[:1])))
+    page.goto(f"file://{tmp_path}/one.html")
+    assert page.evaluate(height) < min(3000, two)
+    page.goto(f"file://{tmp_path}/report.html")
+    count = "document.querySelectorAll('#items .item').length"
+    assert page.evaluate(count) < 50
+    page.evaluate("document.getElementById('items').scrollTop = 1e6")
+    page.wait_for_timeout(300)
+    assert 50 < page.evaluate(count) < 100  # the next ones, and not all
+    for order, sign in (("most", -1), ("least", 1)):
+        page.select_option("#sort", order)
+        sure = [int(s) for s in re.findall(r"(\d+) % sure", page.inner_text("#items"))]
+        first = [sign * value for value in sure[::2]]  # of the first run
+        assert first == sorted(first)
+    page.click("#items .item summary >> nth=0")
+    said = page.inner_text("#items .item >> nth=0")
+    assert re.search(r"letter\s.*scored\s.*A -\d+\.\d\d, B .*; margin \d", said)
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    cell = page.locator("td[data-label='p (Holm)']").first
+    assert cell.is_visible()
+    assert "p (Holm)" in cell.evaluate("e => getComputedStyle(e, '::before').content")
     page.close()
 
 
