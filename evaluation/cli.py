@@ -145,7 +145,7 @@ def run_command(as_json: bool, dry_run: bool, out: Path | None, **options: Any) 
         contamination=options["contamination"],
         command=["meadow", *sys.argv[1:]],
         progress=_progress(),
-        image_audit=audit(files) if items[0].exam == EXAM else None,
+        image_audit=audit(files) if items[0].exam in (EXAM, DEMO) else None,
         corrected=corrections(items, errata),
         files=_origins(items, files),
     )
