@@ -258,9 +258,7 @@ def test_two_forms_of_one_model_are_tied_to_their_hashes(
         run(backend, sample_items[:12], settings, tmp_path / f"run-{name}")
     a, b, c = (str(tmp_path / f"run-{name}") for name in "abc")
     said = CliRunner().invoke(compare_command, [a, b, "--margin", "99"]).stdout
-    equal = (
-        r"the bfloat16 form equals trained \(run-a\) as float32 within 99 points \(TOST p .*\), \d"
-    )
+    equal = r"the bfloat16 form equals trained \(float32\) as float32 within 99 points \(TOST p .*\), \d"
     assert re.search(equal, said)
     manifest = hashlib.sha256((tmp_path / "trained/run_manifest.json").read_bytes()).hexdigest()
     weights = read_run(Path(a)).run["model"]["weights"]
@@ -403,3 +401,21 @@ def test_the_papers_table_says_what_was_not_run(random_folder: Path, tmp_path: P
     shown = CliRunner().invoke(eval_group, ["paper", "--out", str(tmp_path)]).stdout
     assert shown.count("not run | not run | not run") == 11
     assert "ours, letter, first 20 questions" in shown
+
+
+def test_runs_are_named_by_their_recipe_and_by_what_sets_them_apart(
+    two_runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folders = []
+    for name, template, key in (("x", "short", "a"), ("y", "chat", "b"), ("z", "chat", "c")):
+        shutil.copytree(two_runs[0], tmp_path / name)
+        document = json.loads((tmp_path / name / "run.json").read_text())
+        document["model"]["trained"] = {"recipe": "tiny"}
+        document["settings"]["framing"]["template"] = template
+        document["key"] = key * 64
+        (tmp_path / name / "run.json").write_text(json.dumps(document))
+        folders.append(tmp_path / name)
+    assert read_run(folders[0]).name == "tiny"
+    assert [run.name for run in read_runs(folders[:2])] == ["tiny (short)", "tiny (chat)"]
+    named = ["tiny (short)", "tiny (chat) bbbbbb", "tiny (chat) cccccc"]
+    assert [run.name for run in read_runs(folders)] == named
