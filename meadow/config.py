@@ -143,6 +143,38 @@ class Vouch(Settings):
         return self
 
 
+class Provider(Settings):
+    """What only whoever puts a model on the market can say: for `meadow summary`.
+
+    Args:
+        name: Name and contact details.
+        representative: The authorised representative in the Union.
+        model: The model's versioned name.
+        base: The models that it depends on, where the summary is of no checkpoint.
+        released: When it was placed on the Union market.
+        acquired: When data was last acquired.
+        private: Data sets of third parties that are not public.
+        user_data: Data of the users of the provider's services.
+        reservations: How reservations of rights to text and data mining are respected.
+        illegal_content: What was done to remove illegal content.
+        version: Of the summary.
+        updated: When the summary was last changed.
+    """
+
+    name: str = ""
+    representative: str = ""
+    model: str = ""
+    base: str = ""
+    released: str = ""
+    acquired: str = ""
+    private: str = ""
+    user_data: str = ""
+    reservations: str = ""
+    illegal_content: str = ""
+    version: str = ""
+    updated: str = ""
+
+
 class Config(Settings):
     """meadow.toml: the few settings of a machine or a project.
 
@@ -151,12 +183,14 @@ class Config(Settings):
         raw: The raw folder.
         contact: An address for the crawler's User-Agent and for takedown requests; never invented.
         exclude: The file of ids taken down.
+        provider: Who puts a model on the market, for the public summary of its training content.
     """
 
     vouch: dict[str, Vouch] = {}
     raw: str = ""
     contact: str = ""
     exclude: str = "exclude_ids.txt"
+    provider: Provider = Provider()
     _folder: Path = PrivateAttr(default=Path())
 
     @property

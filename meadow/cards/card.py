@@ -619,8 +619,9 @@ def _takedown(manifest: Manifest) -> str:
         "No contact is set: whoever publishes this folder sets `contact` in meadow.toml."
     )  # fmt: skip
     return (
-        f"{asked} A record's `id`, `source_id` or `url` in `exclude_ids.txt` keeps it out of the "
-        "next build, counted under the reason `excluded`."
+        f"{asked} A record's `id`, `source_id` or `url`, or the DOI or PubMed number of its paper, "
+        "in `exclude_ids.txt` keeps it out of the next build, counted under the reason `excluded`; "
+        "`meadow takedown` writes it there and says which mixes and training runs hold the row."
     )
 
 

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("meadow.cli.corpus:diff", "Compare two corpora row by row."),
     "card": ("meadow.cli.corpus:card", "Render the dataset card again."),
     "report": ("meadow.cli.corpus:report", "Write the quality report."),
+    "summary": ("meadow.cli.summary:summary", "Summarise the training content for the EU AI Act."),
     "browse": ("meadow.cli.corpus:browse", "Browse a corpus in the browser."),
     "takedown": (
         "meadow.cli.takedown:takedown",
@@ -57,7 +58,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Data": ("sources", "fetch", "build", "rephrase"),
-    "Look": ("show", "check", "diff", "card", "report", "browse", "takedown"),
+    "Look": ("show", "check", "diff", "card", "report", "browse", "summary", "takedown"),
     "Mix": ("mix", "convert"),
     "Publish": ("publish", "pull", "verify"),
     "Train": ("train", "plan", "export"),
