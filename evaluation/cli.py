@@ -117,7 +117,10 @@ def run_command(as_json: bool, dry_run: bool, out: Path | None, **options: Any) 
     modes = parse_modes(options["modes"] or "letter")
     thinking, budget = _thinking(options)
     served = options["chat"] and set(modes) <= set(GENERATED)
-    trained = None if options["base_urls"] else template_trained_in(options["model"])
+    own = options["adapter"] or options["model"]
+    trained = None if options["base_urls"] else template_trained_in(own)
+    if trained and not options["template"]:
+        log(f"template {trained!r}: the model was trained in it, as its run manifest says")
     template = options["template"] or trained or ("chat" if served else "medalpaca")
     framing = Framing(template, shots, options["cut"], options["permute"], options["stem_blind"],
                       thinking)  # fmt: skip

@@ -329,7 +329,7 @@ def load(
     precision = choose_precision(dtype, device=device, adapter=adapter)
     # one commit for weights and tokenizer, also while somebody pushes to the branch
     checkpoint = Checkpoint(model, revision).pinned()
-    tokenizer = _tokenizer(given, checkpoint)
+    tokenizer = _tokenizer(adapter or given, checkpoint)
     loaded = load_model(checkpoint, precision, device=device, attention=attention)
     identity = {"name": model, "load": precision.kind, **_origin(checkpoint)}
     if precision.quantisation:

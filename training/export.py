@@ -20,6 +20,7 @@ import torch
 from meadow.atomic import write_text
 from meadow.config import parse_settings
 from meadow.errors import FileError, MeadowError, RefusedError, UsageError
+from meadow.models.frames import modelfile, set_stops
 from meadow.models.loading import (
     RUN_MANIFEST,
     Checkpoint,
@@ -40,6 +41,8 @@ from training.run_manifest import model_card
 
 CONVERTER = "convert_hf_to_gguf.py"
 GGUF = "model.gguf"
+MODELFILE = "Modelfile"
+"""For Ollama: `ollama create NAME -f Modelfile` in the exported folder."""
 PROBE_TOKENS = 24
 
 
@@ -152,10 +155,14 @@ def export(
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     tokenizer = load_tokenizer(Checkpoint(str(source)))
+    template = recipe.data.template
+    set_stops(model, tokenizer, template)
     try:
         with checkpoints.saving(out):
             model.save_pretrained(staging)
             tokenizer.save_pretrained(staging)
+            weights = f"./{GGUF}" if program else "."
+            write_text(staging / MODELFILE, modelfile(tokenizer, template, weights))
             noted = document | {"export": {"dtype": dtype, "merged": recipe.method != "full",
                                            "figures": figures}}  # fmt: skip
             run_manifest.write(staging, noted)

@@ -34,6 +34,7 @@ from meadow.models.architecture import (
     packed_weights,
     takes_positions,
 )
+from meadow.models.frames import set_stops
 from meadow.models.loading import (
     capabilities,
     count_parameters,
@@ -345,6 +346,7 @@ def train(
         )
         if sizes.pieces:
             lose_in_pieces(model)
+        set_stops(model, prepared.tokenizer, recipe.data.template)
         total, trainable = count_parameters(model)
         document |= {
             "parameters": total,
@@ -380,18 +382,14 @@ def train(
 def _self_check(
     model: Any, prepared: Prepared, recipe: Recipe, arguments: TrainingArguments
 ) -> dict[str, float]:
-    """Prove the packing in the precision in which the run will compute."""
-    mixed = recipe.run.mixed_precision
-    dtype = recipe.base.dtype if mixed == "no" else mixed
+    """Prove the packing in the weights' own precision; FlashAttention has none but 16 bits."""
     if not precision(recipe).quantisation:
         model.to(arguments.device)
-    with torch.autocast(arguments.device.type, dtype=torch_dtype(dtype), enabled=mixed != "no"):
-        return check_packing(
-            model,
-            prepared.batches.rows,
-            dtype=dtype,
-            int8=recipe.method == "lora_int8",
-        )
+    mixed = recipe.run.mixed_precision
+    half = mixed != "no" and "flash" in prepared.attention
+    dtype = torch_dtype(mixed) if half else None
+    with torch.autocast(arguments.device.type, dtype=dtype, enabled=half):
+        return check_packing(model, prepared.batches.rows)
 
 
 def _finish(trainer: PlanTrainer, document: dict[str, Any], seconds: float, resumed: int) -> Result:

@@ -282,6 +282,13 @@ def stop_ids(tokenizer: Any, template: str) -> list[int]:
     return sorted(ends | {tokenizer.eos_token_id})
 
 
+def set_stops(model: Any, tokenizer: Any, template: str) -> None:
+    """Let a model's saved settings end a response where the frame ends it, beside its own ends."""
+    own = model.generation_config.eos_token_id
+    own = own if isinstance(own, list) else [] if own is None else [own]
+    model.generation_config.eos_token_id = sorted({*own, *stop_ids(tokenizer, template)})
+
+
 def modelfile(tokenizer: Any, template: str, weights: str = ".") -> str:
     """A Modelfile for Ollama: where the weights are, the frame in Go's syntax, and its stops.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from meadow.errors import CheckError
@@ -40,8 +41,7 @@ def test_guarded_passes_and_unguarded_fails_for_every_method(
     model = load_trainable(tiny(f"method={method}"), stories)
     if attention == "eager":
         model.set_attn_implementation(attention)
-    arguments = {"dtype": "float32", "int8": method == "lora_int8"}
-    found = check_packing(model, rows, **arguments)
+    found = check_packing(model, rows)
     assert found["leak"] == 0.0
     guarded = batches.model_inputs
     monkeypatch.setattr(
@@ -49,7 +49,73 @@ def test_guarded_passes_and_unguarded_fails_for_every_method(
         lambda batch: guarded(batch) | {"attention_mask": torch.ones_like(batch["input_ids"])},
     )  # fmt: skip
     with pytest.raises(CheckError, match="see each other"):
-        check_packing(model, rows, **arguments)
+        check_packing(model, rows)
+
+
+def invented_rows(seed: int) -> TokenRows:
+    draw = np.random.default_rng(seed)
+    lengths = draw.integers(12, 90, 2)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    return TokenRows(
+        tokens=draw.integers(3, 500, int(starts[-1])).astype(np.int32),
+        starts=starts,
+        learned=~np.isin(np.arange(starts[-1]), starts),
+        source=np.zeros(2, dtype=np.int32),
+        ids=["a", "b"],
+        copies=[0, 0],
+        sources=["only"],
+    )
+
+
+@pytest.fixture
+def deep() -> Any:
+    """GPT-2 in bfloat16, deep and wide enough that its rounding shows; absolute positions."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    made: Any = GPT2Config(n_embd=128, n_layer=8, n_head=4, vocab_size=512, n_positions=256,
+                           bos_token_id=1, eos_token_id=2)  # fmt: skip
+    model: Any = GPT2LMHeadModel(made)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                weight.mul_(4)
+    return model.to(torch.bfloat16)
+
+
+def test_rounding_in_bfloat16_is_no_leak(deep: Any) -> None:
+    from training.selfcheck import check_packing
+
+    found = [check_packing(deep, invented_rows(seed)) for seed in range(8)]
+    assert [one["leak"] for one in found] == [0.0] * 8
+    # so that the test is about something
+    assert max(one["difference"] for one in found) > 1e-4
+
+
+def test_positions_that_go_on_are_found_in_bfloat16(deep: Any, monkeypatch: Any) -> None:
+    import torch
+
+    from training import batches
+    from training.selfcheck import check_packing
+
+    guarded = batches.model_inputs
+
+    def going_on(batch: Any) -> dict[str, Any]:
+        """Examples do not see each other, but the second one's positions go on."""
+        made = guarded(batch)
+        if "attention_mask" not in batch:
+            number = (made["position_ids"] == 0).cumsum(1)
+            seen = (number[:, :, None] == number[:, None, :]).tril()
+            made["attention_mask"] = torch.zeros(seen.shape, dtype=torch.bfloat16).masked_fill(
+                ~seen, torch.finfo(torch.bfloat16).min
+            )[:, None]
+            made["position_ids"] = torch.arange(seen.shape[1])[None]
+        return made
+
+    monkeypatch.setattr(batches, "model_inputs", going_on)
+    with pytest.raises(CheckError, match="do not stand where they stand alone"):
+        check_packing(deep, invented_rows(0))
 
 
 def test_gradients_packed_equal_padded(rows: TokenRows, stories: Path, tiny: Any) -> None:
