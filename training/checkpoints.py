@@ -101,10 +101,10 @@ def last_complete(folder: Path) -> tuple[int, Path] | None:
     return None
 
 
-def rotate(folder: Path, keep: int) -> None:
-    """Keep the newest `keep` whole checkpoints; torn ones and older ones go."""
+def rotate(folder: Path, keep: int, best: int | None = None) -> None:
+    """Keep the newest `keep` whole checkpoints and the best step's; torn and older ones go."""
     whole = [path for _, path in checkpoints(folder) if is_complete(path)]
-    kept = set(whole[-keep:])
+    kept = {*whole[-keep:], folder / f"checkpoint-{best}"}
     for _, path in checkpoints(folder):
         if path not in kept:
             # what stays of it is torn, and goes with the next rotation

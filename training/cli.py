@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, json_option, log
+from meadow.cli.app import Finish, dry_run_option, exam_scorer, json_option, log
 from meadow.cli.weights import convert_option, safe_weights
 from meadow.errors import UsageError
 
@@ -53,6 +53,13 @@ def _load(recipe: str, overrides: tuple[str, ...]) -> Recipe:
     help="Show N examples as tokens, with what is learned, and stop.",
 )
 @click.option(
+    "--exam",
+    "exams",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Score the model on an exam every run.exam_steps steps, and at the end.",
+)
+@click.option(
     "--allow-contaminated", is_flag=True, help="Train although exam items are in the mix."
 )
 @click.option("--ignore-memory", is_flag=True, help="Start although the estimate does not fit.")
@@ -66,6 +73,7 @@ def train(
     base: str | None,
     overrides: tuple[str, ...],
     preview: int | None,
+    exams: tuple[str, ...],
     allow_contaminated: bool,
     ignore_memory: bool,
     convert_weights: bool,
@@ -106,6 +114,7 @@ def train(
         mix,
         out,
         base=base,
+        exam=exam_scorer(exams, found.data.template) if exams else None,
         allow_contaminated=allow_contaminated,
         ignore_memory=ignore_memory,
         progress=log if first else lambda line: None,
@@ -118,6 +127,10 @@ def train(
         + (f", held out {shown['validation_loss']:.4f}" if shown["validation_loss"] else "")
         + f", {shown['tokens_per_second']:,.0f} tokens/s"
     )
+    for line in shown["exams"]:
+        log(f"{line['exam']}: {line['accuracy']:.3f} after step {line['step']}")
+    if shown["model_of_step"] < shown["steps"]:
+        log(f"kept: the model of step {shown['model_of_step']}")
     log(f"model: {result.model}")
     finish(
         {"model": str(result.model), "folder": str(result.folder), **shown, "data": data},
@@ -223,9 +236,7 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16"]),
-    default="float32",
-    show_default=True,
-    help="Of the written weights.",
+    help="Of the written weights; by default the base's.",
 )
 @click.option("--gguf", is_flag=True, help="Also convert with llama.cpp's converter.")
 @click.option(
@@ -241,7 +252,7 @@ def export(
     run: Path,
     out: Path,
     base: str | None,
-    dtype: str,
+    dtype: str | None,
     gguf: bool,
     converter: Path | None,
     repository: str | None,
@@ -265,7 +276,7 @@ def export(
         finish({"source": str(source), "out": str(out), "push": repository})
         return
     document = write(
-        run, out, base=base, dtype=cast("Dtype", dtype), gguf=gguf, converter=converter
+        run, out, base=base, dtype=cast("Dtype | None", dtype), gguf=gguf, converter=converter
     )
     for name, value in document["figures"].items():
         log(f"{name.replace('_', ' ')}: {value:.3g}")

@@ -57,19 +57,27 @@ class Base(Settings):
             a tokenizer from the mix, for demonstrations without any download.
         revision: The commit; empty where nobody could pin it yet.
         dtype: Of the frozen or trained weights in memory.
+        loaded_as: Another dtype that the weights are read in before they are held in `dtype`
+            (2023: float16).
         dimensions: Of the model, so that planning fetches nothing.
     """
 
     repository: str
     revision: str = ""
     dtype: Dtype = "float32"
+    loaded_as: Dtype | None = None
     dimensions: Dimensions
 
 
 class Mix(Settings):
-    """Which rows: the mix's name for the record, and how often each source is seen per epoch."""
+    """Which rows: the mix's name for the record, and how often each source is seen per epoch.
+
+    `validation` is a share of the rows that is held out by the hash of their ids, in place of the
+    mix's own held-out split (2023: 0.1).
+    """
 
     name: str = ""
+    validation: float = Field(default=0.0, ge=0, lt=1)
     repeat: dict[str, int] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -176,12 +184,20 @@ class Schedule(Settings):
 
 
 class Lora(Settings):
-    """The low-rank adapters; used by every method whose name begins with lora or qlora."""
+    """The low-rank adapters; used by every method whose name begins with lora or qlora.
+
+    use_rslora, use_dora and modules_to_save are peft's; prepare_kbit runs its preparation of a
+    quantised base (2023), which holds what is not quantised in float32.
+    """
 
     rank: int = Field(default=16, gt=0)
     alpha: int = Field(default=16, gt=0)
     dropout: float = Field(default=0.05, ge=0, lt=1)
     targets: list[str] | Literal["all-linear"] = ALL_LINEAR
+    use_rslora: bool = False
+    use_dora: bool = False
+    modules_to_save: list[str] | None = None
+    prepare_kbit: bool = False
 
 
 class Run(Settings):
@@ -197,7 +213,9 @@ class Run(Settings):
         save_steps: A checkpoint every so many steps; 0: only the final model.
         keep_checkpoints: How many complete checkpoints stay.
         validation_steps: Held-out loss every so many steps; 0: at the end only.
-        exam_steps: The exam callback every so many steps; 0: at the end only.
+        exam_steps: The exams every so many steps; 0: at the end only.
+        best: The model that is kept is the one of the best step, by "validation_loss" or by the
+            first "exam", and not the last one.
         trackers: Names that Trainer's report_to knows.
     """
 
@@ -210,6 +228,7 @@ class Run(Settings):
     keep_checkpoints: int = Field(default=2, gt=0)
     validation_steps: int = Field(default=0, ge=0)
     exam_steps: int = Field(default=0, ge=0)
+    best: Literal["", "validation_loss", "exam"] = ""
     trackers: list[Literal["trackio", "wandb", "tensorboard", "mlflow"]] = Field(
         default_factory=list
     )
@@ -223,7 +242,7 @@ class Reported(Settings):
 
 
 class Recipe(Settings):
-    """A whole recipe."""
+    """A whole recipe; `trainer` holds further arguments of transformers' TrainingArguments."""
 
     name: str
     row: str
@@ -238,6 +257,7 @@ class Recipe(Settings):
     schedule: Schedule = Schedule()
     lora: Lora = Lora()
     run: Run = Run()
+    trainer: dict[str, Any] = Field(default_factory=dict)
     reported: Reported | None = None
 
     @model_validator(mode="after")
@@ -268,9 +288,18 @@ class Recipe(Settings):
         """The recipe as JSON, defaults filled in."""
         return self.model_dump(mode="json")
 
-    def hash(self) -> str:
-        """Identifies the recipe, defaults filled in."""
-        return hash_json(self.to_json())
+    def hash(self, *, length: bool = True) -> str:
+        """Identifies what the recipe trains: how it is watched and saved does not count.
+
+        Args:
+            length: Whether epochs and max_steps count.
+        """
+        document = self.to_json()
+        kept = ("seed", "mixed_precision", "attention", "activation_checkpointing", "fsdp")
+        document["run"] = {name: document["run"][name] for name in kept}
+        for name in () if length else ("epochs", "max_steps"):
+            del document["schedule"][name]
+        return hash_json(document)
 
 
 def recipe_names() -> list[str]:

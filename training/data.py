@@ -92,10 +92,23 @@ def read_rows(
         )
 
 
-def has_split(corpus: Corpus, split: str) -> bool:
-    """Whether the mix has rows in that split."""
-    splits = corpus.manifest.splits().values()
-    return any(shard.rows for item in splits for shard in item.get(split, ()))
+Row = dict[str, Any]
+
+
+def split_rows(corpus: Corpus, recipe: Recipe) -> tuple[Iterable[Row], Iterable[Row] | None]:
+    """The rows to train on and the ones that are held out: by the mix, or by the recipe's share."""
+    rows, share = read_rows(corpus, "train", recipe.mix.repeat), recipe.mix.validation
+    if not share:
+        splits = corpus.manifest.splits().values()
+        some = any(shard.rows for item in splits for shard in item.get("validation", ()))
+        return rows, read_rows(corpus, "validation") if some else None
+
+    def held(row: Row) -> bool:
+        digest = hashlib.sha256(f"{recipe.run.seed}/{row['id']}".encode()).digest()
+        return int.from_bytes(digest[:6], "big") < share * 2**48
+
+    once = (row for row in read_rows(corpus, "train") if held(row))
+    return (row for row in rows if not held(row)), once
 
 
 def texts_of(rows: Iterable[Mapping[str, str]]) -> Iterable[str]:

@@ -115,7 +115,7 @@ def export(
     out: Path,
     *,
     base: str | Path | None = None,
-    dtype: Dtype = "float32",
+    dtype: Dtype | None = None,
     gguf: bool = False,
     converter: Path | None = None,
 ) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def export(
         run: A run folder, or one of its checkpoints.
         out: The folder to make; it must not exist or be empty.
         base: Where the base is now, if not where the run found it.
-        dtype: Of the written weights.
+        dtype: Of the written weights; None: the base's during training.
         gguf: Also convert with llama.cpp's converter.
         converter: That program, where it is not on the PATH or in LLAMA_CPP.
 
@@ -141,6 +141,7 @@ def export(
     source = find_model(run)
     document = run_manifest.read(source) or {}
     recipe = parse_settings(document["recipe"], Recipe, where=str(source / RUN_MANIFEST))
+    dtype = dtype or recipe.base.dtype
     if out.exists() and any(out.iterdir()):
         raise UsageError("the output folder is not empty", where=str(out), fix="choose another")
     program = find_converter(converter) if gguf else None

@@ -51,11 +51,11 @@ from training.data import (
     TokenRows,
     check_contamination,
     frame_tokenizer,
-    has_split,
     mix_facts,
     open_mix,
     pad_token,
     read_rows,
+    split_rows,
     texts_of,
     tokenize,
 )
@@ -143,22 +143,30 @@ def prepare(
         )
     tokenizer = load_tokenizer(checkpoint)
     frame_tokenizer(tokenizer, recipe)
-    rows = tokenize(read_rows(corpus, "train", recipe.mix.repeat), tokenizer, recipe.data)
+    shown, kept_back = split_rows(corpus, recipe)
+    rows = tokenize(shown, tokenizer, recipe.data)
     padding = [] if recipe.batch.layout == "packed" else [pad_token(tokenizer, recipe.data)]
     check_tokens(tokenizer, empty, [int(rows.tokens.max(initial=0)), *padding])
     plan = plan_recipe(rows, recipe, devices=group.size)
     validation = None
-    if has_split(corpus, "validation"):
-        held = tokenize(read_rows(corpus, "validation"), tokenizer, recipe.data)
+    if kept_back is not None:
+        held = tokenize(kept_back, tokenizer, recipe.data)
         if len(held):
             once = recipe.batch.model_copy(update={"loss_mean": "tokens", "tail": "short"})
             # every process sees the held-out rows, in the same order: no device count here
             one = make_plan(held, once, epochs=1, seed=0, row_tokens=recipe.row_tokens)
             validation = _batches(held, one, recipe, tokenizer, empty)
+    if recipe.run.best == "validation_loss" and validation is None:
+        raise UsageError(
+            "run.best is the held-out loss, and no row is held out",
+            where=str(corpus.folder),
+            fix="--set mix.validation=0.1, or mix again with a validation split",
+        )
     manifest = {
         "status": "started",
         "recipe": recipe.to_json(),
         "recipe_hash": recipe.hash(),
+        "trained": recipe.hash(length=False),
         "plan_hash": plan.hash(rows),
         "base": {
             "name": "random" if made else checkpoint.name,
@@ -299,6 +307,8 @@ def train(
     """
     if recipe.method == "none":
         apply_method(None, recipe)
+    if recipe.run.best == "exam" and exam is None:
+        raise UsageError("run.best is the exam, and there is none", fix="--exam NAME=FILE")
     quiet()
     group = ProcessGroup.from_environment()
     # what is wrong with devices and trackers comes out before the mix is read
@@ -308,12 +318,20 @@ def train(
             recipe, mix, out, base, allow_contaminated=allow_contaminated, group=group
         )
         rows, plan = prepared.batches.rows, prepared.batches.plan
-        found = run_manifest.check_same_run(out, prepared.manifest)
+        found = run_manifest.check_same_run(
+            out, prepared.manifest, lambda steps: plan.hash(rows, steps)
+        )
         if found and found.get("status") == "finished":
             progress(f"this run is finished: {out / MODEL}")
             return Result.read(out, found)
         resumed = checkpoints.last_complete(out)
         at = resumed[0] if resumed else 0
+        if found and found["status"] == "extended" and not at:
+            raise UsageError(
+                "the run left no checkpoint to go on from: only its model is there",
+                where=str(out),
+                fix="train anew with --set run.save_steps=N in another --out",
+            )
         measured, device = device_gb(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         sizes = measure(recipe, prepared.config)
         if precision(recipe).quantisation and sizes.fused:
@@ -331,6 +349,7 @@ def train(
         if found:
             document["started"] = found["started"]
             document["resumed"] = [*found.get("resumed", []), at]
+            document["extended"] = found.get("extended", [])
         if warning := document["contamination"].get("warning"):
             progress(f"warning: {warning}")
         if group.first:
@@ -368,7 +387,9 @@ def train(
             args=arguments,
             batches=prepared.batches,
             tokenizer=prepared.tokenizer,
-            interludes=Interludes(prepared.validation, run.validation_steps, exam, run.exam_steps),
+            interludes=Interludes(
+                prepared.validation, run.validation_steps, exam, run.exam_steps, run.best
+            ),
             sharded=run.fsdp,
             keep=run.keep_checkpoints,
             callbacks=list(callbacks),
@@ -399,6 +420,7 @@ def _finish(trainer: PlanTrainer, document: dict[str, Any], seconds: float, resu
     if trainer.is_world_process_zero():
         shutil.rmtree(staging, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
+    kept = trainer.keep_best()
     trainer.save_model(str(staging / MODEL))
     trainer.accelerator.wait_for_everyone()
     if not trainer.is_world_process_zero():
@@ -415,20 +437,21 @@ def _finish(trainer: PlanTrainer, document: dict[str, Any], seconds: float, resu
         "finished": run_manifest.now(),
         "result": {
             "steps": steps,
+            "model_of_step": kept,
             "tokens": tokens,
             "first_loss": lines[0]["loss"] if lines else None,
             "last_loss": lines[-1]["loss"] if lines else None,
             "validation_loss": held[-1] if held else None,
             "seconds": round(seconds, 3),
             "tokens_per_second": round(here / seconds, 1) if seconds else None,
-            "exams": result.exams[-1:],
+            "exams": [line for line in result.exams if line["step"] == steps],
         },
     }
     run_manifest.write(staging / MODEL, document)
     write_text(staging / MODEL / "README.md", model_card(document))
     checkpoints.publish(staging / MODEL, out / MODEL, steps)
     shutil.rmtree(staging, ignore_errors=True)
-    checkpoints.rotate(out, trainer.keep)
+    checkpoints.rotate(out, trainer.keep, trainer.state.best_global_step)
     title = f"{document['recipe']['name']}: loss per step"
     plot = curves(
         losses(lines), title, across="step", strong=["all sources", "held out"], sparse=["held out"]

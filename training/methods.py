@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from meadow.errors import UsageError
 from meadow.models.architecture import beside_text, packed_weights
-from meadow.models.loading import Checkpoint, Precision, load_config, load_model
+from meadow.models.loading import Checkpoint, Precision, load_config, load_model, torch_dtype
 from training import checkpoints
 from training.config import ALL_LINEAR, Base, Lora, Recipe
 
@@ -52,12 +52,13 @@ def precision(recipe: Recipe) -> Precision:
 def adapt(model: Any, lora: Lora) -> Any:
     """New adapters on a frozen model.
 
-    peft's own preparation of quantised models is not used: it turns embeddings and norms into
-    float32, so that the adapters would learn on another base than they are scored on.
+    peft's own preparation of quantised models is an option: it turns embeddings and norms into
+    float32, so that the adapters learn on another base than they are scored on.
 
     Raises:
         UsageError: The targets are not in the model.
     """
+    import peft
     from peft import LoraConfig, get_peft_model
 
     unreached = {name.rpartition(".")[0] for name in beside_text(model)}
@@ -69,8 +70,14 @@ def adapt(model: Any, lora: Lora) -> Any:
         target_modules=lora.targets if lora.targets == ALL_LINEAR else list(lora.targets),
         exclude_modules=sorted(unreached) or None,
         bias="none",
+        use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
+        modules_to_save=lora.modules_to_save,
     )
     model.requires_grad_(False)
+    if lora.prepare_kbit and getattr(model, "is_quantized", False):
+        library: Any = peft
+        model = library.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     try:
         return get_peft_model(model, config)
     except ValueError as error:
@@ -131,7 +138,11 @@ def load_trainable(
     where = device if held.quantisation else "cpu"
     checkpoint = base_checkpoint(recipe, base)
     unpacked = packed_weights(load_config(checkpoint))
+    if recipe.base.loaded_as and not held.quantisation:
+        held = Precision(recipe.base.loaded_as)
     model = load_model(checkpoint, held, device=where, attention=attention, unpacked=unpacked)
+    if recipe.base.loaded_as and not held.quantisation:
+        model = model.to(torch_dtype(recipe.base.dtype))
     return apply_method(model, recipe)
 
 

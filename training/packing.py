@@ -63,11 +63,14 @@ class Plan:
     short_steps: int
     fill: float
 
-    def hash(self, rows: TokenRows) -> str:
-        """Identifies which tokens are seen and which are learned in which step."""
+    def hash(self, rows: TokenRows, steps: int | None = None) -> str:
+        """Identifies which tokens are seen and learned in which of the first `steps` steps.
+
+        How a step's examples are spread over rows follows from them and the number of rows.
+        """
         names = [f"{identity}/{copy}" for identity, copy in zip(rows.ids, rows.copies, strict=True)]
-        steps = [[[names[i] for i in m] for m in s.micro_batches] for s in self.steps]
-        return hash_json([self.layout, steps, rows.digest()])
+        seen = [sorted(names[i] for i in step.examples) for step in self.steps[:steps]]
+        return hash_json([self.layout, seen, rows.digest()])
 
 
 def order_examples(

@@ -44,6 +44,7 @@ from training.data import (
     open_mix,
     preview,
     read_rows,
+    split_rows,
     texts_of,
     tokenize,
 )
@@ -323,7 +324,7 @@ def preview_run(
     if tokenizer is None:
         tokenizer = load_tokenizer(base_checkpoint(recipe, base))
     frame_tokenizer(tokenizer, recipe)
-    return preview(read_rows(corpus, "train"), tokenizer, recipe.data, number)
+    return preview(split_rows(corpus, recipe)[0], tokenizer, recipe.data, number)
 
 
 def hours(recipe: Recipe, sizes: Sizes, tokens: int, gpus: int, tflops: float) -> float:
@@ -398,7 +399,7 @@ def _plan_mix(
     contamination = check_contamination(corpus, allow=True)
 
     def texts() -> Any:
-        return read_rows(corpus, "train", recipe.mix.repeat)
+        return split_rows(corpus, recipe)[0]
 
     tokenizer = find_tokenizer(recipe, base, texts)
     if tokenizer is None:

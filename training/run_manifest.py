@@ -7,7 +7,7 @@ model's card comes from here.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,10 @@ LIBRARIES = (
     "numpy",
 )
 TEMPLATE = Path(__file__).parent / "templates" / "model_card.md.j2"
-IDENTITY = ("recipe_hash", "plan_hash", "base")
+IDENTITY = ("recipe_hash", "plan_hash", "micro_batches_per_step", "base")
 """What must be equal for a run to be continued in the same folder."""
+EXTENDED = ("trained", "base")
+"""What must be equal for it to be extended, beside the steps that it has planned already."""
 
 
 def now() -> str:
@@ -71,8 +73,18 @@ def write(folder: Path, document: Mapping[str, Any]) -> None:
     write_json(folder / RUN_MANIFEST, dict(document))
 
 
-def check_same_run(folder: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+def check_same_run(
+    folder: Path, wanted: Mapping[str, Any], plan_hash: Callable[[int], str]
+) -> dict[str, Any] | None:
     """The manifest of an earlier start of the same run in this folder; None where there is none.
+
+    A run that is longer than the one there, and otherwise the same, extends it: what comes back is
+    not finished then, and `extended` lists the steps that it had before.
+
+    Args:
+        folder: The run's.
+        wanted: The manifest of this start.
+        plan_hash: Of its plan's first steps.
 
     Raises:
         UsageError: The folder holds another run.
@@ -81,6 +93,12 @@ def check_same_run(folder: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | 
     if found is None:
         return None
     differs = [key for key in IDENTITY if found.get(key) != wanted[key]]
+    steps = int(found.get("steps", 0))
+    longer = wanted["steps"] > steps and plan_hash(steps) == found.get("plan_hash")
+    if differs and longer and all(found.get(key) == wanted[key] for key in EXTENDED):
+        found["status"] = "extended"
+        found["extended"] = [*found.get("extended", []), steps]
+        return found
     if differs:
         raise UsageError(
             f"the output folder holds another run: {', '.join(differs)} differ",

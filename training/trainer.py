@@ -20,7 +20,7 @@ import random
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from meadow.atomic import fsync_file, write_text
+from meadow.config import did_you_mean
 from meadow.errors import MeadowError, UsageError
 from meadow.models.loading import RUN_MANIFEST
 from meadow.models.machine import ProcessGroup
@@ -40,8 +41,8 @@ from training.config import Recipe
 METRICS = "metrics.jsonl"
 EXAMS = "exams.jsonl"
 
-Exam = Callable[[Any, Any], Mapping[str, Any]]
-"""Scores a model: (model, tokenizer) -> {"exam", "accuracy", ...}."""
+Exam = Callable[[Any, Any], Mapping[str, Any] | list[dict[str, Any]]]
+"""Scores a model: (model, tokenizer) -> {"exam", "accuracy", ...}, or one of them per exam."""
 
 
 def training_arguments(recipe: Recipe, out: Path, *, micro_batches: int) -> TrainingArguments:
@@ -86,7 +87,7 @@ def training_arguments(recipe: Recipe, out: Path, *, micro_batches: int) -> Trai
             "reshard_after_forward": True,
             "activation_checkpointing": run.activation_checkpointing,
         }
-    return TrainingArguments(
+    table: dict[str, Any] = dict(
         output_dir=str(out),
         # an item of the data set is a whole micro-batch, and the plan holds all epochs
         per_device_train_batch_size=1,
@@ -120,6 +121,20 @@ def training_arguments(recipe: Recipe, out: Path, *, micro_batches: int) -> Trai
         use_cache=False,
         **sharding,
     )
+    for name in recipe.trainer:
+        known = sorted({field.name for field in fields(TrainingArguments)} - set(table))
+        if name not in known:
+            raise UsageError(
+                f"TrainingArguments has no {name!r} that a recipe may set",
+                where="trainer",
+                fix=f"{did_you_mean(name, known)}what the plan or another table says stays there",
+            )
+    try:
+        return TrainingArguments(**table, **recipe.trainer)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"TrainingArguments refuses the values: {error}", where="trainer"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +146,14 @@ class Interludes:
         validation_steps: How often; 0 means at the end only.
         exam: The scorer, or None.
         exam_steps: How often; 0 means at the end only.
+        best: What decides which step's model is kept: "validation_loss", "exam", or "": the last.
     """
 
     validation: PlannedBatches | None = None
     validation_steps: int = 0
     exam: Exam | None = None
     exam_steps: int = 0
+    best: str = ""
 
 
 class PlanTrainer(Trainer):
@@ -278,25 +295,46 @@ class PlanTrainer(Trainer):
 
     # ---- between steps
 
-    def between_steps(self) -> None:
-        """Held-out loss and exam, where one is due after the step that has just ended."""
+    def between_steps(self) -> bool:
+        """Held-out loss and exam, where one is due; whether the step is the best one so far."""
         step = self.state.global_step
         last = step >= self.state.max_steps
         plan = self.interludes
         validate = plan.validation is not None and _due(step, plan.validation_steps, last)
         examine = plan.exam is not None and _due(step, plan.exam_steps, last)
         if not (validate or examine):
-            return
+            return False
         model: Any = self.model
+        merit: float | None = None
         with undisturbed():
             model.eval()
             if validate and plan.validation is not None:
                 self._noted |= held_out_loss(self.model_wrapped, plan.validation, self.args.device)
+                if plan.best == "validation_loss":
+                    merit = -float(self._noted["validation_loss"] or math.inf)
             if examine and plan.exam is not None:
                 with torch.no_grad():
                     scored = plan.exam(model, self.tokenizer)
-                self._write_line(EXAMS, {"step": step, **scored})
+                lines = scored if isinstance(scored, list) else [dict(scored)]
+                for line in lines:
+                    self._write_line(EXAMS, {"step": step, **line})
+                if plan.best == "exam":
+                    merit = float(lines[0]["accuracy"])
             model.train()
+        so_far = -math.inf if self.state.best_metric is None else self.state.best_metric
+        if merit is None or merit <= so_far:
+            return False
+        self.state.best_metric, self.state.best_global_step = merit, step
+        return True
+
+    def keep_best(self) -> int:
+        """Take up the weights of the best step, where one was to be found; returns the step."""
+        best = self.state.best_global_step
+        if not self.interludes.best or best in (None, self.state.global_step):
+            return int(self.state.global_step)
+        self.state.best_model_checkpoint = str(self.out / f"checkpoint-{best}")
+        self._load_best_model()
+        return int(best)
 
     # ---- checkpoints
 
@@ -323,7 +361,7 @@ class PlanTrainer(Trainer):
             flush_lines(self.out)
             checkpoints.publish(staging / name, self.out / name, self.state.global_step)
             shutil.rmtree(staging, ignore_errors=True)
-            checkpoints.rotate(self.out, self.keep)
+            checkpoints.rotate(self.out, self.keep, self.state.best_global_step)
         self.accelerator.wait_for_everyone()
 
 
@@ -334,7 +372,8 @@ class _BetweenSteps(TrainerCallback):
         self.trainer = trainer
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.between_steps()
+        # a best step is saved, whatever save_steps says
+        control.should_save |= self.trainer.between_steps()
 
 
 def _due(step: int, every: int, last: bool) -> bool:

@@ -17,6 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -156,6 +157,25 @@ def application(module: str, what: str) -> Any:
             else f"pip install {package}, or run `make setup` in a checkout"
         )
         raise MeadowError(f"{what} needs {package}, which is not installed", fix=fix) from error
+
+
+def exam_scorer(exams: Iterable[str], template: str) -> Callable[[Any, Any], list[dict[str, Any]]]:
+    """Scores a model in training on exams: (model, tokenizer) -> a line per exam.
+
+    Args:
+        exams: As NAME=FILE; an exam of several files is named several times.
+        template: The prompts' frame.
+
+    Raises:
+        MeadowError: Evaluation is not installed, or an exam cannot be read.
+    """
+    from meadow.exams.items import load_exam
+
+    score = application("evaluation.run", "--exam").letter_accuracy
+    sheets = [load_exam(name, list(map(Path, files))) for name, files in grouped(exams).items()]
+    return lambda model, tokenizer: [
+        dict(score(model, tokenizer, items, template=template)) for items in sheets
+    ]
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

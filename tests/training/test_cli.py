@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from support.bases import FORMATS, make_tokenizer
+from support.bases import FORMATS, make_base, make_tokenizer
 
 from meadow.errors import MeadowError
 from training import cli
@@ -142,3 +142,46 @@ def test_a_run_without_a_folder_and_a_preview_of_a_wrong_template_are_usage(
         assert isinstance(done.exception, MeadowError)
         assert done.exception.exit_code == 2
         assert done.exception.fix
+
+
+def test_an_adapter_is_scored_exported_and_generates_in_its_own_frame(
+    mix: Path, tmp_path: Path, root: Path
+) -> None:
+    from transformers import AutoTokenizer, GenerationConfig
+
+    base = make_base("gemma", tmp_path / "base")
+    out, exported = tmp_path / "run", tmp_path / "model"
+    exam = tmp_path / "exam.jsonl"
+    items = [
+        {"question": f"Which word is number {n}?", "answer_idx": "AB"[n % 2],
+         "options": {"A": "sleep", "B": "diet"}}
+        for n in range(6)
+    ]  # fmt: skip
+    exam.write_text("".join(json.dumps(item) + "\n" for item in items))
+    chat = ("--set", "data.template=chat", "--set", "data.length=256", "--set", "method=lora",
+            "--set", "schedule.max_steps=2", "--set", "run.exam_steps=1",
+            "--set", "lora.use_dora=true", "--set", "lora.use_rslora=true",
+            "--set", "lora.modules_to_save=['embed_tokens']", "--set", "base.dtype=bfloat16",
+            "--base", str(base), "--exam", f"own={exam}")  # fmt: skip
+    done = run(root, "train", "tiny", "--mix", str(mix), "--out", str(out), *chat)
+    assert done.returncode == 0, done.stderr
+    assert "own: " in done.stderr
+    lines = [json.loads(line) for line in (out / "exams.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert {line["n"] for line in lines} == {6}
+    done = run(root, "export", str(out), "--out", str(exported), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["dtype"] == "bfloat16"
+    for folder in (out / "model", exported):
+        scores = tmp_path / f"scores-{folder.name}-{folder.parent.name}"
+        done = run(root, "eval", "run", "--model", str(folder), "--exam", "own", "--file",
+                   str(exam), "--modes", "letter,option,text", "--out", str(scores))  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "template 'chat'" in done.stderr
+        settings = json.loads((scores / "run.json").read_text())["settings"]
+        assert settings["framing"]["template"] == "chat"
+        saved = AutoTokenizer.from_pretrained(folder)
+        assert saved.chat_template == make_tokenizer("gemma").chat_template
+    ends = GenerationConfig.from_pretrained(exported).eos_token_id
+    assert saved.convert_tokens_to_ids("<end_of_turn>") in ends
+    assert 'PARAMETER stop "<end_of_turn>"' in (exported / "Modelfile").read_text()

@@ -283,3 +283,97 @@ def test_activation_checkpointing_and_bfloat16_run(
     assert [n["loss"] for n in mixed.metrics] == pytest.approx(
         [n["loss"] for n in plain.metrics], abs=0.1
     )
+
+
+def test_the_best_step_is_kept_by_held_out_loss_or_exam(
+    tiny: LoadRecipe, mix: Path, tmp_path: Path, train: Train
+) -> None:
+    """A rate that breaks the model at the end: the last step is not the best one."""
+    from safetensors.torch import load_file
+
+    late = ("optimizer.learning_rate=3e-2", "schedule.kind=constant", "schedule.max_steps=6")
+    scores = iter([0.2, 0.6, 0.4, 0.3, 0.5, 0.1])
+    cases: list[tuple[str, Any]] = [
+        ("validation_loss", None),
+        ("exam", lambda model, tokenizer: {"exam": "own", "accuracy": next(scores)}),
+    ]
+    for best, exam in cases:
+        out = tmp_path / best
+        recipe = tiny(*late, f"run.best={best}", "run.validation_steps=1", "run.exam_steps=1",
+                      "run.keep_checkpoints=1")  # fmt: skip
+        result = train(recipe, mix, out, exam=exam)
+        by_step = {line["step"]: line["validation_loss"] for line in result.metrics}
+        wanted = 2 if exam else min(by_step, key=by_step.__getitem__)
+        assert result.manifest["result"]["model_of_step"] == wanted
+        kept = load_file(out / f"checkpoint-{wanted}" / "model.safetensors")
+        saved = load_file(out / "model" / "model.safetensors")
+        assert all(bool((saved[name] == kept[name]).all()) for name in kept)
+    with pytest.raises(UsageError, match="there is none"):
+        train(tiny("run.best=exam"), mix, tmp_path / "none")
+
+
+def test_the_best_by_held_out_loss_needs_held_out_rows(
+    tiny: LoadRecipe, make_mix: Callable[..., Path], tmp_path: Path, train: Train
+) -> None:
+    folder = make_mix(rows=40, held_out=0)
+    with pytest.raises(UsageError, match="no row is held out"):
+        train(tiny("run.best=validation_loss"), folder, tmp_path / "out")
+    share = ("mix.validation=0.3", "schedule.max_steps=2", "run.best=validation_loss")
+    result = train(tiny(*share), folder, tmp_path / "share")
+    data = result.manifest["data"]
+    assert 4 <= 40 - data["rows_in"] <= 20
+    assert result.manifest["result"]["validation_loss"]
+
+
+def test_a_finished_run_is_extended_and_saved_more_often(
+    tiny: LoadRecipe, mix: Path, tmp_path: Path, train: Train
+) -> None:
+    out = tmp_path / "out"
+    steady = ("schedule.kind=constant", "schedule.warmup=0")
+    short = train(tiny(*steady, "schedule.max_steps=3", "run.save_steps=3"), mix, out)
+    longer = tiny(*steady, "schedule.max_steps=7", "run.save_steps=2")
+    result = train(longer, mix, out)
+    assert result.manifest["extended"] == [3]
+    assert result.manifest["resumed"] == [3]
+    assert [line["step"] for line in result.metrics] == list(range(1, 8))
+    assert result.metrics[:3] == short.metrics
+    # one that ran through is the same run: its rate is constant
+    whole = train(longer, mix, tmp_path / "whole")
+    assert [m["loss"] for m in whole.metrics] == [m["loss"] for m in result.metrics]
+    with pytest.raises(UsageError, match="recipe_hash"):
+        train(tiny(*steady, "schedule.max_steps=9", "optimizer.learning_rate=1"), mix, out)
+    with pytest.raises(UsageError, match="plan_hash"):
+        train(tiny(*steady, "schedule.max_steps=5"), mix, out)
+    bare = tmp_path / "bare"
+    train(tiny(*steady, "schedule.max_steps=2"), mix, bare)
+    with pytest.raises(UsageError, match="no checkpoint to go on from"):
+        train(tiny(*steady, "schedule.max_steps=4"), mix, bare)
+
+
+def test_a_table_goes_to_trainer_by_its_own_names(
+    tiny: LoadRecipe, mix: Path, tmp_path: Path, train: Train
+) -> None:
+    plain = train(tiny("schedule.max_steps=2"), mix, tmp_path / "plain")
+    noisy = tiny("schedule.max_steps=2", "trainer.neftune_noise_alpha=5.0")
+    result = train(noisy, mix, tmp_path / "noisy")
+    assert result.metrics[0]["loss"] != plain.metrics[0]["loss"]
+    for key, match in (("neftune_alpha=5", "neftune_noise_alpha"), ("num_train_epochs=2", "stays"),
+                       ("weight_decay=1", "stays")):  # fmt: skip
+        with pytest.raises(UsageError) as caught:
+            train(tiny(f"trainer.{key}"), mix, tmp_path / "wrong")
+        assert match in str(caught.value.fix)
+        assert caught.value.exit_code == 2
+
+
+def test_weights_that_are_read_in_another_dtype_are_rounded_through_it(
+    tiny: LoadRecipe, stories: Path
+) -> None:
+    import torch
+
+    from training.methods import load_trainable
+
+    plain = load_trainable(tiny(), stories)
+    rounded = load_trainable(tiny("base.loaded_as=float16"), stories)
+    pairs = list(zip(plain.parameters(), rounded.parameters(), strict=True))
+    assert all(b.dtype == torch.float32 and torch.equal(a.half().float(), b) for a, b in pairs)
+    assert not all(torch.equal(a, b) for a, b in pairs)
