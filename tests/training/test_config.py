@@ -38,6 +38,16 @@ def test_the_faithful_rows_say_what_was_run_in_2023() -> None:
     assert load_recipe("medalpaca-13b-lora-8bit").lora.dropout == 0.05
     assert load_recipe("alpaca-13b-naive").schedule.epochs == 5
     assert load_recipe("alpaca-7b-lora").batch.layout == "length_grouped"
+    assert (full.base.loaded_as, full.mix.validation) == ("float16", 0.1)
+    assert (full.run.best, full.run.validation_steps) == ("validation_loss", 200)
+    for row in ROWS:
+        faithful = load_recipe(row)
+        assert faithful.lora.prepare_kbit == (faithful.method == "lora_int8")
+    doctor = load_recipe("chatdoctor-7b")
+    assert (doctor.method, doctor.batch.examples, doctor.schedule.epochs) == ("full", 128, 1)
+    assert (doctor.optimizer.learning_rate, doctor.schedule.warmup) == (2e-6, 0.03)
+    assert doctor.run.fsdp
+    assert sum(load_recipe(row).method != "none" for row in ROWS) == 10
 
 
 @pytest.mark.parametrize(
