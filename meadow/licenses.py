@@ -47,6 +47,8 @@ def _creative_commons(kind: str, version: str) -> License:
     )
 
 
+_CREATIVE_COMMONS = "https://creativecommons.org/licenses/"
+"""All versions: where none is stated, none is pointed to."""
 _ALL = (
     License("cc0-1.0", "CC0 1.0", "https://creativecommons.org/publicdomain/zero/1.0/", "yes"),
     *(_creative_commons("by-sa", version) for version in ("2.5", "3.0", "4.0")),
@@ -54,16 +56,16 @@ _ALL = (
     _creative_commons("by-nc", "4.0"),
     License(
         "cc-by", "Creative Commons BY, version not stated",
-        "https://creativecommons.org/licenses/by/4.0/", "yes", attribution=True,
+        _CREATIVE_COMMONS, "yes", attribution=True,
     ),
     License(
         "cc-by-sa", "Creative Commons BY-SA, version not stated",
-        "https://creativecommons.org/licenses/by-sa/4.0/", "yes",
+        _CREATIVE_COMMONS, "yes",
         share_alike=True, attribution=True,
     ),
     License(
         "cc-by-nc", "Creative Commons BY-NC, version not stated",
-        "https://creativecommons.org/licenses/by-nc/4.0/", "yes",
+        _CREATIVE_COMMONS, "yes",
         attribution=True, non_commercial=True,
     ),
     License("mit", "MIT", "https://opensource.org/license/mit", "yes"),

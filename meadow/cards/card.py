@@ -29,7 +29,7 @@ from meadow.cards.header import (
 from meadow.cards.rows import SourceRows, languages
 from meadow.corpus.manifest import Manifest, SourceEntry, Step
 from meadow.errors import CheckError, FileError, UpstreamChangedError
-from meadow.licenses import LICENSES
+from meadow.licenses import LICENSES, License
 from meadow.source import OriginName, Source
 from meadow.text.markdown import Markdown, fenced, plain_cell
 
@@ -89,6 +89,7 @@ def _body(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
         .get_template("card.md.j2")
         .render(
             stage=manifest.stage,
+            published=manifest.published is not None,
             pretty_name=pretty_name(manifest),
             summary=_summary(manifest, rows, len(sources)),
             use=_use(manifest),
@@ -534,13 +535,23 @@ def _licenses(manifest: Manifest, locate: Locate) -> str:
                 linked,
                 f"{count:,}",
                 known.redistribute if known else "unknown",
-                "yes" if known and known.share_alike else "no",
-                "yes" if known and known.attribution else "no",
-                "no" if known and known.non_commercial else "yes",
+                *_asked(known),
             ]
         )
     head = ["key", "licence", "rows", "redistribute", "share alike", "name authors", "commercial"]
     return _table(head, rows)
+
+
+def _asked(known: License | None) -> list[str]:
+    """Share alike, attribution and commercial use, as far as the licence states them."""
+    if known is None or known.redistribute == "unknown":
+        return ["not stated"] * 3
+    free = "yes" if known.redistribute == "yes" else "not stated"
+    return [
+        "yes" if known.share_alike else "no",
+        "yes" if known.attribution else "no",
+        "no" if known.non_commercial else free,
+    ]
 
 
 def _answered(counted: list[SourceRows]) -> Iterator[str]:

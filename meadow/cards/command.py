@@ -25,6 +25,10 @@ def conditions(manifest: Manifest) -> list[str]:
     """What the command needs besides files: sentences, and a recipe of the maker's own."""
     settings = manifest.settings
     found = []
+    if manifest.stage == "mix":
+        found.append(
+            "CORPUS stands for the corpus; MANIFEST.json has the SHA-256 of its shards (`sources`)."
+        )
     if settings.get("excluded_ids"):
         found.append(
             f"Rows taken down were left out: {settings.get('excluded', 'some')} ids in "

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from meadow.cards.command import regenerate
-from meadow.cards.header import COLUMN_TEXTS, Locate, columns_of
+from meadow.cards.header import COLUMN_TEXTS, Locate, columns_of, pretty_name
 from meadow.cards.rows import PAIRS, SourceRows, languages
 from meadow.corpus.manifest import Manifest
 from meadow.licenses import LICENSES, License
@@ -73,7 +74,7 @@ def render_croissant(manifest: Manifest, locate: Locate, sources: list[SourceRow
         "keywords": ["medical", "clinical", "instruction tuning", "question answering"],
         **({"inLanguage": found} if (found := languages(sources)) else {}),
         "isLiveDataset": False,
-        "citeAs": " | ".join(dict.fromkeys(s.citation for s in sources if s.citation)),
+        "citeAs": " | ".join(_citations(manifest, sources)),
         **_provenance(manifest, sources),
         "usageInfo": _usage(sources),
         **_responsible(manifest, sources),
@@ -107,6 +108,13 @@ def _description(manifest: Manifest, sources: list[SourceRows]) -> str:
     )
 
 
+def _citations(manifest: Manifest, sources: list[SourceRows]) -> Iterator[str]:
+    """The data set itself, where it has an address, and what it was made from."""
+    if there := manifest.published:
+        yield f"{there.owner}, {pretty_name(manifest)}, {there.revision}, {there.date}, {there.url}"
+    yield from dict.fromkeys(source.citation for source in sources if source.citation)
+
+
 def _published(manifest: Manifest) -> dict[str, Any]:
     """Address, version, date and publisher, once they are known."""
     there = manifest.published
@@ -126,7 +134,7 @@ def _published(manifest: Manifest) -> dict[str, Any]:
 def _licenses(sources: list[SourceRows]) -> list[str]:
     keys = dict.fromkeys(key for source in sources for key in source.licenses)
     found = [LICENSES[key].url or LICENSES[key].name for key in keys if key in LICENSES]
-    return found or ["see the column license"]
+    return list(dict.fromkeys(found)) or ["see the column license"]
 
 
 def _provenance(manifest: Manifest, sources: list[SourceRows]) -> dict[str, Any]:

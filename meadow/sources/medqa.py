@@ -109,7 +109,7 @@ def raw_texts(item: Any, _: str) -> Iterator[tuple[None, Mapping[str, str]]]:
 
 SOURCE = Source(
     name=NAME,
-    title="MedQA (USMLE, five options, training split)",
+    title="MedQA (USMLE, five options)",
     homepage="https://github.com/jind11/MedQA",
     citation=(
         "Jin et al., What Disease does this Patient Have? A Large-scale Open Domain Question "
