@@ -6,6 +6,7 @@ import random
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -358,3 +359,34 @@ def test_obstacles_are_named(
     assert scoring.obstacle(model) == ""
     monkeypatch.setattr(model.config, "_attn_implementation", "flash_attention_2")
     assert "flash_attention_2" in scoring.obstacle(model)
+
+
+def test_rounding_of_long_options_is_no_fault_and_a_wrong_mask_is(
+    scoring: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    sizes = {"vocab_size": 64, "hidden_size": 128, "intermediate_size": 256,
+             "num_hidden_layers": 12, "num_attention_heads": 4}  # fmt: skip
+    model = random_of("llama", **sizes)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(2 if weight.dim() > 1 else 1)
+    model = model.to(torch.bfloat16)
+    draw = random.Random(1)
+    stem = tuple(draw.randrange(64) for _ in range(200))
+    tails = [tuple(draw.randrange(64) for _ in range(24)) for _ in range(3)]
+    groups = [tuple(Sequence((*stem, *tail), len(tail)) for tail in tails)]
+    over, plain = (scoring.Scorer(model, method=m).score(groups)[0] for m in ("trie", "plain"))
+    worst = max(abs(a.loglik - b.loglik) for a, b in zip(over, plain, strict=True))
+    print(f"rounding alone: {worst:.2f} over 24 tokens")
+    assert worst > scoring.LOOSE  # of a sum; a share of it is of each token
+    assert scoring.self_check(model, groups) == ""
+    layout = scoring.layout
+
+    def without_branches(row: Any, width: int) -> Any:
+        seen, depths = layout(row, width)
+        return np.tril(np.ones_like(seen)), depths
+
+    monkeypatch.setattr(scoring, "layout", without_branches)
+    assert "self-check" in scoring.self_check(model, groups)
