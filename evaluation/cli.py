@@ -431,7 +431,15 @@ def report_command(
     from evaluation.rubric_report import write_rubric_report
 
     folder = out or runs[0]
-    if is_rubric_run(runs[0]) and len(runs) == 1 and not dry_run:
+    if any(map(is_rubric_run, runs)):
+        if len(runs) > 1:
+            raise UsageError(
+                "a run against a rubric has a page of its own",
+                fix="report it alone; `meadow compare` compares two",
+            )
+        if dry_run:
+            finish({"html": str(folder / "report.html")}, rows_in=1)
+            return
         written = write_rubric_report(runs[0], folder, with_text=not without_text)
         log(written["verdict"])
         finish(written, rows_in=1, rows_out=2)
@@ -638,20 +646,21 @@ def import_command(
 def compare(runs: tuple[Path, ...], margin: float, flips: bool, as_json: bool) -> None:
     """Compare evaluation runs, paired.
 
-    Says of each mode whether a difference is shown, or equality within the margin.
+    Of one exam or of one rubric. Says of each mode whether a difference is shown, or equality
+    within the margin.
     """
     finish = Finish(as_json=as_json)
     from evaluation.compare import compare as compare_runs
-    from evaluation.compare import proof_sentence, sentence
-    from evaluation.results import read_runs
+    from evaluation.compare import proof_sentence, read_comparable, sentence
 
-    document = compare_runs(read_runs(list(runs)), margin / 100)
+    document = compare_runs(read_comparable(runs), margin / 100)
     for entry in document["pairs"]:
         for mode in entry["modes"]:
             text = sentence(entry, mode)
             log(text) if as_json else click.echo(text)
             for flip in entry["modes"][mode]["flips"] if flips and not as_json else ():
-                click.echo("  {item_id} {a} -> {b}, right is {gold}".format(**flip))
+                right = f", right is {flip['gold']}" if flip["gold"] else ""
+                click.echo(f"  {flip['item_id']} {flip['a']} -> {flip['b']}{right}")
         if proof := proof_sentence(entry):
             log(proof) if as_json else click.echo(proof)
         for warning in entry["warnings"]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
-from evaluation.results import Finished
-from evaluation.stats import ALPHA, holm, mcnemar, minimum_detectable, paired_bootstrap, tost
+from evaluation.results import Finished, named, read_run
+from evaluation.rubric import KIND, is_rubric_run, read_rubric_run
+from evaluation.stats import ALPHA, bootstrap, holm, mcnemar, minimum_detectable, tost
 from meadow.errors import UsageError
 
 MARGIN = 0.01
@@ -17,36 +19,68 @@ MARGIN = 0.01
 def pair(a: Finished, b: Finished, mode: str, margin: float = MARGIN) -> dict[str, Any]:
     """One mode of two runs, on the questions that both have.
 
-    The difference is b - a; its interval is the paired bootstrap's, its p is McNemar's, exact. The
-    equivalence is that of two one-sided tests against the margin, and the flips are the questions
-    that one of the two alone has right.
+    The difference is b - a; its interval is the paired bootstrap's, its p is McNemar's, exact (of
+    scores, as against a rubric, that is the sign test). The equivalence is that of two one-sided
+    tests against the margin, and the flips are the questions that one of the two alone has right.
     """
     first, second = a.correct(mode), b.correct(mode)
-    said, then = a.column(mode, "pred"), b.column(mode, "pred")
+    said, then, golds = a.column(mode, "pred"), b.column(mode, "pred"), a.column(mode, "gold")
     shared = [item for item in first if item in second]
     left = [float(first[item]) for item in shared]
     right = [float(second[item]) for item in shared]
-    only_a = sum(x > y for x, y in zip(left, right, strict=True))
-    only_b = sum(y > x for x, y in zip(left, right, strict=True))
+    moved = [after - before for before, after in zip(left, right, strict=True)]
+    only_a, only_b = sum(step < 0 for step in moved), sum(step > 0 for step in moved)
     n = len(shared)
     return {
         "n": n,
         "accuracy_a": sum(left) / n,
         "accuracy_b": sum(right) / n,
         "difference": (sum(right) - sum(left)) / n,
-        "ci95": list(paired_bootstrap(right, left)),
+        "ci95": list(bootstrap(moved)),
         "only_a": only_a,
         "only_b": only_b,
         "p": mcnemar(only_a, only_b),
         "p_mid": mcnemar(only_a, only_b, mid=True),
-        "minimum_detectable": minimum_detectable(n, (only_a + only_b) / n),
-        "equivalence": {"margin": margin, "p": tost(only_a, only_b, n, margin)},
+        "minimum_detectable": None
+        if mode == KIND
+        else minimum_detectable(n, (only_a + only_b) / n),
+        "equivalence": {
+            "margin": margin,
+            "p": tost(moved, margin),
+        },
         "flips": [
-            {"item_id": item, "gold": a.items[item]["answer"], "a": said[item], "b": then[item]}
+            {"item_id": item, "gold": golds[item], "a": said[item], "b": then[item]}
             for item in shared
             if first[item] != second[item]
         ],
     }
+
+
+def read_comparable(folders: Sequence[Path]) -> list[Finished]:
+    """Runs on exams, and runs against rubrics as runs of one mode whose questions have scores."""
+    return named([_scored(f) if is_rubric_run(f) else read_run(f) for f in folders])
+
+
+def _scored(folder: Path) -> Finished:
+    found = read_rubric_run(folder)
+    asked = {row["prompt_id"]: row["conversation"] for row in found.answers}
+    for verdict in found.verdicts:
+        asked[verdict["prompt_id"]] += f"\n{verdict['points']:+g} {verdict['criterion']}"
+    rows = [
+        {"item_id": row["prompt_id"], "mode": KIND, "variant": "", "correct": row["score"],
+         "pred": f"{row['score']:.1%}", "gold": "", "prompt": asked[row["prompt_id"]]}
+        for row in found.answers
+        if row["score"] is not None
+    ]  # fmt: skip
+    run = found.run
+    settings = {
+        "framing": {"template": ""},
+        "judge": run["judge"],
+        "max_new_tokens": run["max_new_tokens"],
+    }
+    summary = {"exam": run["exam"], "modes": {KIND: found.summary}, "n_truncated": 0}
+    name = str(run["model"]["name"])
+    return Finished(folder, name, {**run, "settings": settings}, summary, rows, {})
 
 
 def compare(runs: Sequence[Finished], margin: float = MARGIN) -> dict[str, Any]:
@@ -108,6 +142,7 @@ def _warnings(a: Finished, b: Finished, mode: str) -> list[str]:
     for key, what in (
         ("framing", "shots, cuts or option orders differ"),
         ("max_new_tokens", "response limits differ"),
+        ("judge", "the judges or their prompts differ: their scores do not compare"),
     ):
         if a.run["settings"].get(key) != b.run["settings"].get(key):
             found.append(what)
@@ -166,9 +201,10 @@ def sentence(entry: dict[str, Any], mode: str) -> str:
     low, high = cell["ci95"]
     better = entry["b"] if cell["difference"] > 0 else entry["a"]
     points = f"{abs(cell['difference']) * 100:.1f} points"
+    test = "sign test" if mode == KIND else "McNemar"
     facts = (
         f"(difference {cell['difference'] * 100:+.1f} [{low * 100:+.1f}, {high * 100:+.1f}], "
-        f"McNemar p {p_text(cell['p'])}, Holm {p_text(cell['p_holm'])}, n {cell['n']:,})"
+        f"{test} p {p_text(cell['p'])}, Holm {p_text(cell['p_holm'])}, n {cell['n']:,})"
     )
     if cell["p_holm"] < 0.05:
         return f"{mode}: {better} is better by {points} {facts}."

@@ -119,15 +119,37 @@ class Finished:
         return self.column(mode, "correct")
 
 
+def read_documents(folder: Path, command: str, *names: str) -> list[Any]:
+    """The JSON files of a run's folder.
+
+    Args:
+        folder: The folder.
+        command: What would have written them.
+        names: Of the files.
+
+    Raises:
+        FileError: One is missing, or is no JSON.
+    """
+    try:
+        return [json.loads((folder / name).read_text(encoding="utf-8")) for name in names]
+    except FileNotFoundError as error:
+        raise FileError(
+            f"not a finished run: {Path(error.filename).name} is missing",
+            where=str(folder),
+            fix=f"run `{command}` with this --out to its end",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise FileError(f"not a run: {type(error).__name__} {error}", where=str(folder)) from error
+
+
 def read_run(folder: Path) -> Finished:
     """Read a run's folder.
 
     Raises:
         FileError: It is not a finished run.
     """
+    run, summary = read_documents(folder, "meadow eval run", RUN, SUMMARY)
     try:
-        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
-        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         if run["format"] != FORMAT:
             raise ValueError("it was written by another version; run it again")
         model = run["model"]
@@ -137,22 +159,20 @@ def read_run(folder: Path) -> Finished:
             name += f" + {Path(model['adapter']).name}"
         if not summary["modes"]:
             raise KeyError("modes")
-    except FileNotFoundError as error:
-        raise FileError(
-            f"not a finished run: {Path(error.filename).name} is missing",
-            where=str(folder),
-            fix="run `meadow eval run` with this --out to its end",
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileError(f"not a run: {type(error).__name__} {error}", where=str(folder)) from error
     rows = read_parquet(folder / PREDICTIONS).to_pylist()
     items = {row["item_id"]: row for row in read_parquet(folder / ITEMS).to_pylist()}
     return Finished(folder, name, run, summary, rows, items)
 
 
-def read_runs(folders: list[Path]) -> list[Finished]:
-    """Read runs and give each a name of its own: those of one model add what sets them apart."""
-    runs = [read_run(folder) for folder in folders]
+def read_runs(folders: Sequence[Path]) -> list[Finished]:
+    """Read runs and give each a name of its own."""
+    return named([read_run(folder) for folder in folders])
+
+
+def named(runs: Sequence[Finished]) -> list[Finished]:
+    """The runs, each with a name of its own: those of one model add what sets them apart."""
     facts = [
         (run.run["settings"]["framing"]["template"], run.run["model"].get("load", ""), run.modes[0])
         for run in runs

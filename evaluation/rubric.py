@@ -30,6 +30,7 @@ from evaluation import generate
 from evaluation.backend import Backend, Response, Sampling
 from evaluation.journal import Journal
 from evaluation.parse import answer_of
+from evaluation.results import RUN, SUMMARY, read_documents
 from evaluation.stats import bootstrap
 from meadow.atomic import locked, write_json
 from meadow.charts import wilson
@@ -58,8 +59,6 @@ from meadow.prompt import render_chat, stop_texts
 
 FORMAT = 1
 """Of a run's folder."""
-RUN = "run.json"
-SUMMARY = "summary.json"
 ANSWERS = "answers.parquet"
 VERDICTS = "verdicts.parquet"
 REVIEW = "review.json"
@@ -588,20 +587,11 @@ def read_rubric_run(folder: Path) -> Marked:
     Raises:
         FileError: It is not a finished run.
     """
-    try:
-        run, summary = (
-            json.loads((folder / name).read_text(encoding="utf-8")) for name in (RUN, SUMMARY)
-        )
-        if run["kind"] != KIND or run["format"] != FORMAT:
-            raise ValueError("it is of another kind or version")
-        review = folder / REVIEW
-        known = json.loads(review.read_text(encoding="utf-8")) if review.exists() else None
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise FileError(
-            f"not a finished run: {type(error).__name__} {error}",
-            where=str(folder),
-            fix="run `meadow eval rubric` with this --out to its end",
-        ) from error
+    run, summary = read_documents(folder, "meadow eval rubric", RUN, SUMMARY)
+    if run.get("kind") != KIND or run.get("format") != FORMAT:
+        raise FileError("not a run of this kind, or of another version", where=str(folder))
+    seen = (folder / REVIEW).exists()
+    known = read_documents(folder, "meadow eval rubric", REVIEW)[0] if seen else None
     answers, verdicts = (read_parquet(folder / name).to_pylist() for name in (ANSWERS, VERDICTS))
     return Marked(folder, run, summary, answers, verdicts, known)
 

@@ -55,24 +55,22 @@ def mcnemar(only_a: int, only_b: int, *, mid: bool = False) -> float:
     return min(1.0, float(tail))
 
 
-def tost(only_a: int, only_b: int, n: int, margin: float) -> float:
+def tost(differences: Sequence[float], margin: float) -> float:
     """The p of two one-sided paired t-tests against a difference of `margin` or more.
 
-    Without a discordant pair there is no variance to go by; p is then the chance of seeing none
-    where a share of `margin` would be discordant.
+    Where nothing differs there is no variance to go by; p is then the chance of seeing none where a
+    share of `margin` would be discordant.
 
     Args:
-        only_a: Questions that only A has right.
-        only_b: Questions that only B has right.
-        n: All questions.
-        margin: The smallest difference that would matter, as a share.
+        differences: Of the scores of each question, right or wrong as 1 or 0.
+        margin: The smallest mean difference that would matter, as a share.
     """
     from scipy.stats import t
 
-    if only_a + only_b == 0 or n < 2:
-        return (1 - margin) ** n
-    mean = (only_b - only_a) / n
-    error = math.sqrt(((only_a + only_b) / n - mean * mean) / (n - 1))
+    found, n = np.asarray(differences, dtype=np.float64), len(differences)
+    if not found.any() or n < 2:
+        return float((1 - margin) ** n)
+    mean, error = float(found.mean()), float(found.std(ddof=1)) / math.sqrt(n)
     if error == 0:
         return float(abs(mean) >= margin)
     return float(t.sf((margin - abs(mean)) / error, n - 1))
@@ -113,11 +111,6 @@ def bootstrap(
     means = resampled_means(values, resamples=resamples, seed=seed)
     low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return float(low), float(high)
-
-
-def paired_bootstrap(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> Interval:
-    """Interval of mean(a) - mean(b), a score of each question in both, in the same order."""
-    return bootstrap([x - y for x, y in zip(a, b, strict=True)], seed=seed)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

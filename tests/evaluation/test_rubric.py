@@ -14,12 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from statsmodels.stats.weightstats import ttost_paired
 from support.served_model import transformers_serve
 
 from evaluation import rubric
-from evaluation.cli import evaluate
+from evaluation.cli import compare, evaluate
+from evaluation.stats import tost
 from meadow.chat.client import Cache, Endpoint, Meter
 from meadow.chat.prompts import latest_prompt
 from meadow.chat.scripted import MODEL, Reply, ScriptedChat, scripted_chat, scripted_verdict
@@ -99,6 +102,35 @@ def test_from_the_file_to_the_report(tmp_path: Path) -> None:
     with scripted_chat(scripted_verdict) as server:
         result = invoke([server.base_url if a.startswith("http") else a for a in other])
     assert "holds another run" in str(result.exception)
+
+
+def test_two_answers_to_a_rubric_are_compared_in_pairs(tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in ANSWERS.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["response"] = "." if number % 3 == 0 else row["response"]
+    worse = written(tmp_path, *rows, name="worse.jsonl")
+    with scripted_chat(scripted_verdict) as server:
+        for name, answers in (("a", ANSWERS), ("b", worse)):
+            done(command(server, tmp_path / name, "--exam", "sample", "--responses", answers))
+    runs = [str(tmp_path / name / "run") for name in "ab"]
+    said = CliRunner().invoke(compare, [*runs, "--json"])
+    cell = json.loads(said.stdout)["modes"]["rubric"]
+    assert (cell["n"], cell["only_a"], cell["only_b"], len(cell["flips"])) == (30, 10, 0, 10)
+    scores = [
+        {
+            row["prompt_id"]: row["score"]
+            for row in read_parquet(Path(run) / rubric.ANSWERS).to_pylist()
+        }
+        for run in runs
+    ]
+    moved = [scores[1][key] - scores[0][key] for key in scores[0]]
+    assert cell["difference"] == pytest.approx(sum(moved) / 30)
+    p = ttost_paired(np.array([*scores[0].values()]), np.array([*scores[1].values()]), -0.5, 0.5)[0]
+    assert tost(moved, 0.5) == pytest.approx(p)
+    assert "responses is better by" in CliRunner().invoke(compare, runs).stdout
+    assert "sign test p 0.002" in CliRunner().invoke(compare, runs).stdout
+    both = invoke(["report", *runs])
+    assert "has a page of its own" in str(both.exception)
 
 
 def test_scores_by_hand() -> None:

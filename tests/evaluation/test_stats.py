@@ -32,6 +32,10 @@ def test_mcnemar(only_a: int, only_b: int, exact: float, mid: float) -> None:
         assert stats.mcnemar(first, second, mid=True) == pytest.approx(mid, rel=1e-7)
 
 
+def differences(only_a: int, only_b: int, n: int) -> list[float]:
+    return [-1.0] * only_a + [1.0] * only_b + [0.0] * (n - only_a - only_b)
+
+
 @pytest.mark.parametrize(
     ("only_a", "only_b", "n", "margin", "p"),
     [  # statsmodels 0.14, ttost_paired of the vectors of right and wrong
@@ -42,8 +46,8 @@ def test_mcnemar(only_a: int, only_b: int, exact: float, mid: float) -> None:
     ],
 )
 def test_tost(only_a: int, only_b: int, n: int, margin: float, p: float) -> None:
-    assert stats.tost(only_a, only_b, n, margin) == pytest.approx(p, rel=1e-7)
-    assert stats.tost(only_b, only_a, n, margin) == pytest.approx(p, rel=1e-7)
+    assert stats.tost(differences(only_a, only_b, n), margin) == pytest.approx(p, rel=1e-7)
+    assert stats.tost(differences(only_b, only_a, n), margin) == pytest.approx(p, rel=1e-7)
 
 
 def test_equality_and_difference_are_those_of_statsmodels() -> None:
@@ -60,13 +64,13 @@ def test_equality_and_difference_are_those_of_statsmodels() -> None:
         assert stats.mcnemar(only_a, only_b) == pytest.approx(mcnemar(table, exact=True).pvalue)
         for margin in (0.01, 0.05):
             p = ttost_paired(a.astype(float), b.astype(float), -margin, margin)[0]
-            assert stats.tost(only_a, only_b, n, margin) == pytest.approx(p, rel=1e-9)
+            assert stats.tost(differences(only_a, only_b, n), margin) == pytest.approx(p, rel=1e-9)
 
 
 def test_equality_of_few_questions_is_not_proved_by_no_flips() -> None:
-    assert stats.tost(0, 0, 50, 0.02) == pytest.approx(0.98**50)  # 0.36
-    assert stats.tost(0, 0, 200, 0.02) < 0.05
-    assert stats.tost(0, 5, 5, 0.02) == 1.0
+    assert stats.tost([0.0] * 50, 0.02) == pytest.approx(0.98**50)  # 0.36
+    assert stats.tost([0.0] * 200, 0.02) < 0.05
+    assert stats.tost([1.0] * 5, 0.02) == 1.0
 
 
 def test_holm() -> None:
@@ -90,15 +94,25 @@ def test_newcombe(counts: tuple[int, int, int, int], low: float, high: float) ->
     assert stats.newcombe(0, 0, 1, 2) == (-1.0, 1.0)
 
 
-def test_the_paired_bootstrap_is_seeded_and_of_the_width_of_the_differences() -> None:
+def test_the_bootstrap_is_seeded_and_of_the_width_of_the_differences() -> None:
     generator = np.random.default_rng(3)
     a = (generator.random(300) < 0.6).astype(float)
     b = (generator.random(300) < 0.5).astype(float)
-    low, high = stats.paired_bootstrap(a.tolist(), b.tolist(), seed=1)
+    low, high = stats.bootstrap((a - b).tolist(), seed=1)
     mean, error = (a - b).mean(), (a - b).std() / np.sqrt(300)
     assert (low, high) == pytest.approx((mean - 1.96 * error, mean + 1.96 * error), abs=0.006)
-    assert (low, high) == stats.paired_bootstrap(a.tolist(), b.tolist(), seed=1)
-    assert stats.paired_bootstrap([], []) == (0.0, 0.0)
+    assert (low, high) == stats.bootstrap((a - b).tolist(), seed=1)
+    assert stats.bootstrap([]) == (0.0, 0.0)
+
+
+def test_a_bootstrap_in_blocks_is_that_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(5).random(400).tolist()
+    whole = stats.bootstrap(values, resamples=1000)
+    monkeypatch.setattr(stats, "DRAWN_AT_ONCE", 400 * 33)
+    assert stats.bootstrap(values, resamples=1000) == pytest.approx(whole, rel=1e-12)
+    error = float(np.std(values)) / 20
+    assert whole == pytest.approx((np.mean(values) - 1.96 * error, np.mean(values) + 1.96 * error),
+                                  abs=0.01)  # fmt: skip
 
 
 def test_the_minimum_detectable_difference_is_of_the_order_published() -> None:
