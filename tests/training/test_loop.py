@@ -256,7 +256,7 @@ def test_gates(tiny: LoadRecipe, mix: Path, tmp_path: Path, stories: Path, train
     told = train(tiny("schedule.max_steps=1"), mix, out, available_gb=1e-6, ignore_memory=True)
     assert told.manifest["memory"]["ignored"] is True
     with pytest.raises(UsageError, match="holds another run: recipe_hash"):
-        train(tiny("schedule.max_steps=2"), mix, out)
+        train(tiny("schedule.max_steps=2", "optimizer.learning_rate=1e-4"), mix, out)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(
