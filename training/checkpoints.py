@@ -19,10 +19,6 @@ from meadow.errors import FileError
 
 MARK = "COMPLETE.json"
 STAGING = ".saving"
-NEVER_SHARED = re.compile(
-    r"optimizer\.pt|scheduler\.pt|scaler\.pt|rng_state.*\.pth|.*\.bin|.*\.pkl"
-)
-"""Files in Python's serialisation: resume state, which stays local."""
 UNUSED = ("training_args.bin",)
 _TORCH = ("inline_container", "iostream error", "PytorchStreamWriter")
 """What torch says where a file could not be written; the system's reason is lost."""

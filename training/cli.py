@@ -265,8 +265,10 @@ def export(
     RUN is the --out folder of `meadow train`, or one of its checkpoints. The base is dequantised
     and merged in float32; the figures say how far the result is from the adapters.
     """
+    from meadow.hub.models import push_model
+    from meadow.models.gguf import find_converter
     from training.export import export as write
-    from training.export import find_converter, find_model, push
+    from training.export import find_model
 
     finish = Finish(as_json=as_json)
     if dry_run:
@@ -281,7 +283,7 @@ def export(
     for name, value in document["figures"].items():
         log(f"{name.replace('_', ' ')}: {value:.3g}")
     if repository:
-        document["push"] = push(out, repository, private=not public)
+        document["push"] = push_model(out, repository, private=not public)
         log(f"pushed: {document['push']['url']}")
     log(f"model: {out}")
     finish(document)

@@ -7,10 +7,7 @@ merge into the quantised weights would round the adapters away.
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +16,9 @@ import torch
 
 from meadow.atomic import write_text
 from meadow.config import parse_settings
-from meadow.errors import FileError, MeadowError, RefusedError, UsageError
+from meadow.errors import FileError, UsageError
 from meadow.models.frames import modelfile, set_stops
+from meadow.models.gguf import GGUF, convert, find_converter
 from meadow.models.loading import (
     RUN_MANIFEST,
     Checkpoint,
@@ -33,14 +31,11 @@ from meadow.models.loading import (
     quiet,
     torch_dtype,
 )
-from meadow.net.hub import HubClient
 from training import checkpoints, run_manifest
 from training.config import Dtype, Recipe
 from training.methods import base_checkpoint, precision
 from training.run_manifest import model_card
 
-CONVERTER = "convert_hf_to_gguf.py"
-GGUF = "model.gguf"
 MODELFILE = "Modelfile"
 """For Ollama: `ollama create NAME -f Modelfile` in the exported folder."""
 PROBE_TOKENS = 24
@@ -201,76 +196,3 @@ def trained_base(source: Path, document: Mapping[str, Any]) -> str | None:
         where=str(source),
         fix="name it with --base",
     )
-
-
-def find_converter(named: Path | None) -> Path:
-    """llama.cpp's converter: as named, in the folder LLAMA_CPP, or on the PATH.
-
-    Raises:
-        MeadowError: It is nowhere.
-    """
-    home = os.environ.get("LLAMA_CPP")
-    places = [named, Path(home) / CONVERTER if home else None, shutil.which(CONVERTER)]
-    for place in places:
-        if place is not None and Path(place).is_file():
-            return Path(place)
-    raise MeadowError(
-        f"llama.cpp's {CONVERTER} is not here",
-        where=str(named or home or "PATH"),
-        fix="clone llama.cpp and set LLAMA_CPP to its folder, or leave out --gguf",
-    )
-
-
-def convert(program: Path, folder: Path, dtype: Dtype) -> None:
-    """Run the converter.
-
-    Raises:
-        MeadowError: It failed; its last line is the message.
-    """
-    kinds = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
-    done = subprocess.run(
-        [sys.executable, str(program), str(folder), "--outfile", str(folder / GGUF),
-         "--outtype", kinds[dtype]],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode or not (folder / GGUF).is_file():
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise MeadowError(f"the converter failed: {last[:300]}", where=str(program))
-
-
-def push(folder: Path, repository: str, *, private: bool = True) -> dict[str, str]:
-    """Upload an exported folder to the Hub, in one commit.
-
-    Args:
-        folder: Written by `export`.
-        repository: `OWNER/NAME`.
-        private: Whether a new repository is private.
-
-    Returns:
-        {"repository", "commit", "url"}.
-
-    Raises:
-        RefusedError: The folder holds files in Python's serialisation.
-        NetworkError: The Hub could not be reached, or refused.
-    """
-    names = [path.name for path in checkpoints.walk(folder)]
-    unsafe = sorted(filter(checkpoints.NEVER_SHARED.fullmatch, names))
-    if unsafe:
-        raise RefusedError(
-            f"files that run code on loading are not published: {', '.join(unsafe)}",
-            where=str(folder),
-            fix="push a folder that `meadow export` wrote",
-        )
-    client = HubClient()
-    client.call(
-        repository, lambda: client.api.create_repo(repository, private=private, exist_ok=True)
-    )
-    commit = client.call(
-        repository,
-        lambda: client.api.upload_folder(
-            repo_id=repository,
-            folder_path=str(folder),
-            commit_message="Upload a model trained with Medical Meadow",
-        ),
-    )
-    return {"repository": repository, "commit": str(commit.oid), "url": str(commit.commit_url)}

@@ -27,6 +27,7 @@ from meadow.atomic import locked, sha256_file, write_text
 from meadow.charts import curves
 from meadow.corpus.manifest import hash_json
 from meadow.errors import UsageError
+from meadow.exams.contamination import check_contamination
 from meadow.models.architecture import (
     check_tokens,
     empty_model,
@@ -49,7 +50,6 @@ from training.batches import PlannedBatches, lose_in_pieces
 from training.config import Recipe
 from training.data import (
     TokenRows,
-    check_contamination,
     frame_tokenizer,
     mix_facts,
     open_mix,

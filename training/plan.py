@@ -32,6 +32,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from meadow.errors import FileError, RefusedError
+from meadow.exams.contamination import check_contamination
 from meadow.models.architecture import empty_model, gives_its_logits
 from meadow.models.loading import load_config, load_tokenizer, quiet, torch_dtype
 from training.batches import logits_at_once
@@ -39,7 +40,6 @@ from training.config import Recipe
 from training.data import (
     CHARACTERS_PER_TOKEN,
     TokenRows,
-    check_contamination,
     frame_tokenizer,
     open_mix,
     preview,

@@ -22,13 +22,15 @@ word. A stem of which every fifth word was replaced keeps runs of four words.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from meadow.errors import RefusedError
 from meadow.exams.index import ItemTable
 from meadow.exams.overlap import FOUND, Level, Verdict, judge
 from meadow.text.ngrams import (
@@ -44,6 +46,7 @@ from meadow.text.ngrams import (
 if TYPE_CHECKING:
     import polars as pl
 
+    from meadow.corpus.folder import Corpus
     from meadow.exams.items import ExamItem
 
 FIELDS = ("instruction", "input", "output")
@@ -156,6 +159,63 @@ def remaining(folder: Path) -> pl.DataFrame:
     }
     table = pl.DataFrame(read_parquet(folder / FILE_NAME))
     return table.filter(pl.col("row_id").is_in(list(ids)))
+
+
+def check_contamination(corpus: Corpus, *, allow: bool) -> dict[str, Any]:
+    """Refuse a mix that holds exam items.
+
+    Returns:
+        What the run manifest says: whether there is a record, the rows by exam and level, whether
+        the refusal was overridden, and a warning.
+
+    Raises:
+        RefusedError: Rows match an exam's stem, and `allow` is not set.
+    """
+    record = corpus.manifest.details.get("contamination")
+    if not isinstance(record, dict) or not record:
+        return {
+            "checked": False,
+            "rows": {},
+            "allowed": allow,
+            "warning": "the mix has no contamination record: its exam scores prove little",
+        }
+    rows = _contaminated_rows(corpus, record)
+    found = {"checked": True, "exams": sorted(record), "rows": rows, "allowed": allow}
+    if rows:
+        listed = "; ".join(
+            f"{exam}: " + ", ".join(f"{n} rows ({level})" for level, n in levels.items())
+            for exam, levels in rows.items()
+        )
+        if not allow:
+            raise RefusedError(
+                f"exam items are in the mix: {listed}",
+                where=str(corpus.folder / FILE_NAME),
+                fix="mix again with the decontamination step, or pass --allow-contaminated "
+                "(the run manifest will say so)",
+            )
+        found["warning"] = f"trained on exam items: {listed}"
+    return found
+
+
+def _contaminated_rows(corpus: Corpus, record: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Exam -> level -> rows of the mix that match one of the exam's items.
+
+    The table of matches says which rows; those that the mix left out do not count. Without the
+    table, the record's own counts stand.
+    """
+    found: dict[str, Counter[str]] = {exam: Counter() for exam in record}
+    if (corpus.folder / FILE_NAME).is_file():
+        matches = remaining(corpus.folder).select("exam", "row_id", "level").unique()
+        for exam, _, level in matches.iter_rows():
+            found.setdefault(exam, Counter())[level] += 1
+    else:
+        for exam, facts in record.items():
+            found[exam].update({level: int(n) for level, n in facts.get("rows", {}).items()})
+    refused = {
+        exam: {level: n for level, n in sorted(levels.items()) if level in FOUND and n}
+        for exam, levels in sorted(found.items())
+    }
+    return {exam: levels for exam, levels in refused.items() if levels}
 
 
 def _unique(items: Sequence[ExamItem]) -> list[ExamItem]:

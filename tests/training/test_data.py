@@ -15,6 +15,7 @@ from support.bases import make_tokenizer
 from meadow.corpus.manifest import Manifest, Shard
 from meadow.corpus.shards import write_parquet
 from meadow.errors import CheckError, FileError, RefusedError, UsageError
+from meadow.exams.contamination import check_contamination
 from meadow.models.frames import Learned, bind
 from meadow.prompt import complete, render
 from training.config import Batch, Data
@@ -22,7 +23,6 @@ from training.data import (
     IGNORED,
     NO_TARGET,
     TOO_LONG,
-    check_contamination,
     fit_row,
     frame_tokenizer,
     open_mix,

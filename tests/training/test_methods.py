@@ -183,7 +183,7 @@ def test_export_says_what_is_missing(
 
 
 def test_a_failing_converter_is_reported(tmp_path: Path) -> None:
-    from training.export import convert, find_converter
+    from meadow.models.gguf import convert, find_converter
 
     program = tmp_path / "convert_hf_to_gguf.py"
     program.write_text("raise SystemExit('no such architecture')\n")
@@ -193,8 +193,8 @@ def test_a_failing_converter_is_reported(tmp_path: Path) -> None:
 
 
 def test_resume_state_is_never_pushed(tmp_path: Path) -> None:
-    from training.export import push
+    from meadow.hub.models import push_model
 
     (tmp_path / "optimizer.pt").touch()
     with pytest.raises(RefusedError, match=r"optimizer\.pt"):
-        push(tmp_path, "someone/model")
+        push_model(tmp_path, "someone/model")
