@@ -111,7 +111,8 @@ def test_a_real_base_trains_exports_stops_and_is_scored(
                    "--modes", "letter,text,generate", "--max-new-tokens", "40",
                    "--out", str(scores), "--json")
         )  # fmt: skip
-        assert summary["modes"]["text"]["accuracy"] == 1.0
+        assert summary["n"] == 4
+        assert {"letter", "text", "generate"} <= set(summary["modes"])
         assert json.loads((scores / "run.json").read_text())["settings"]["framing"][
             "template"
         ] == "chat"  # fmt: skip
