@@ -276,6 +276,8 @@ def _progress() -> Progress:
 @click.option("--adapter", help="A PEFT adapter for the model.")
 @click.option("--revision", help="Revision of the Hub repository.")
 @click.option("--dtype", default="auto", help="auto, float32, bfloat16, float16, int8 or nf4.")
+@click.option("--template", help="Prompt of a checkpoint: by default what it was trained with, else "
+              "chat.")  # fmt: skip
 @click.option("--base-url", help="The OpenAI-compatible server of the model that answers.")
 @click.option("--responses", type=click.Path(path_type=Path),
               help="Answers that are there already: rows of prompt_id and response.")  # fmt: skip
@@ -373,12 +375,13 @@ def _rubric_run(
 
             where = {name: options[name] for name in ("adapter", "dtype", "revision")}
             backend = load(name, **where)
-            model = backend.describe()
+            trained = template_trained_in(options["adapter"] or name)
+            template = options["template"] or trained or "chat"
+            model = {**backend.describe(), "template": template}
 
             def answer(key: str) -> Any:
-                return rubric.local_answers(
-                    cases, backend, Journal(out, key[:16]), tokens, progress
-                )
+                journal = Journal(out, key[:16])
+                return rubric.local_answers(cases, backend, journal, template, tokens, progress)
 
         about = {"exam": exam, "model": model, "max_new_tokens": tokens}
         judge = rubric.Judge(endpoint, prompt, cache, meter)

@@ -55,7 +55,7 @@ from meadow.errors import FileError, UsageError
 from meadow.exams.formats import exam_files, rows_of
 from meadow.models.machine import hardware, versions
 from meadow.net.redaction import hide_secrets
-from meadow.prompt import render_chat, stop_texts
+from meadow.prompt import render, render_chat, stop_texts
 
 FORMAT = 1
 """Of a run's folder."""
@@ -64,7 +64,6 @@ VERDICTS = "verdicts.parquet"
 REVIEW = "review.json"
 KIND = "rubric"
 """What run.json calls a run of this kind."""
-NEW_TOKENS = 2048
 CENTRE, STEP, PENALTY = 2000, 500, 0.0147
 """Characters, characters and share of the score of the adjustment for length."""
 JUDGED = "judged"
@@ -201,7 +200,7 @@ def _validated(row: Row, model: type[Part], where: str) -> Part:
         raise FileError(
             f"a row of the exam cannot be read: {error.what}",
             where=where,
-            fix="mend the row: prompt_id, prompt, rubrics (criterion, points, tags), example_tags",
+            fix=f"mend the row, which has {', '.join(model.model_fields)}",
         ) from error
 
 
@@ -261,26 +260,44 @@ def local_answers(
     cases: Sequence[Case],
     backend: Backend,
     journal: Journal,
+    template: str,
     tokens: int,
     progress: Progress,
 ) -> list[Asked[Response]]:
-    """The answers of a checkpoint, journalled a batch at a time."""
+    """The answers of a checkpoint in its own template, journalled a batch at a time.
+
+    A conversation that fills the context has no answer ("too_long"), rather than one to its end.
+    """
     journal.load()
-    stop = stop_texts("chat", backend.tokenizer)
+    stop = stop_texts(template, backend.tokenizer)
     limit = min(tokens, backend.limit * 3 // 4) if backend.limit else tokens
-    for start in range(0, len(cases), backend.together):
-        chunk = cases[start : start + backend.together]
-        if journal.missing(case.prompt_id for case in chunk):
-            prompts = [render_chat(backend.tokenizer, case.turns) for case in chunk]
-            found = generate.respond(backend, prompts, [Sampling(limit, stop=stop)] * len(chunk), 0)
-            journal.append(
-                {
-                    case.prompt_id: [response.text, response.at_limit]
-                    for case, response in zip(chunk, found, strict=True)
-                }
-            )
-        progress("answers", start + len(chunk), len(cases))
-    return [Asked(Response(*journal.done[case.prompt_id])) for case in cases]
+    prompts = {case.prompt_id: _framed(case, template, backend.tokenizer) for case in cases}
+    able = [
+        key
+        for key, text in prompts.items()
+        if not backend.limit or backend.count(text) < backend.limit
+    ]
+    for start in range(0, len(able), backend.together):
+        chunk = able[start : start + backend.together]
+        if journal.missing(chunk):
+            sent = [prompts[key] for key in chunk]
+            found = generate.respond(backend, sent, [Sampling(limit, stop=stop)] * len(chunk), 0)
+            said = [[response.text, response.at_limit] for response in found]
+            journal.append(dict(zip(chunk, said, strict=True)))
+        progress("answers", start + len(chunk), len(able))
+    return [
+        Asked(Response(*journal.done[key])) if key in journal.done else Asked(fault="too_long")
+        for key in prompts
+    ]
+
+
+def _framed(case: Case, template: str, tokenizer: Any) -> str:
+    """The conversation as a checkpoint gets it; in a template of one task, as what went before."""
+    if template == "chat":
+        return render_chat(tokenizer, case.turns)
+    *before, last = case.prompt
+    said = "\n\n".join(f"{turn.role}: {turn.content}" for turn in before)
+    return render(template, last.content, said)
 
 
 @dataclass(frozen=True, slots=True)

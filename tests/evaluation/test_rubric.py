@@ -22,6 +22,7 @@ from support.served_model import transformers_serve
 
 from evaluation import rubric
 from evaluation.cli import compare, evaluate
+from evaluation.journal import Journal
 from evaluation.stats import tost
 from meadow.chat.client import Cache, Endpoint, Meter
 from meadow.chat.prompts import latest_prompt
@@ -302,23 +303,29 @@ def test_a_conversation_is_sent_as_turns_and_silence_meets_nothing(tmp_path: Pat
     assert "{{ 7*7 }}" in page
 
 
-def test_a_checkpoint_answers_and_goes_on_after_a_kill(
-    tmp_path: Path, local: Callable[..., Any], chat_tokenizer: Any
+@pytest.mark.parametrize("template", ["chat", "alpaca"])
+def test_a_checkpoint_answers_in_its_template_and_goes_on_after_a_kill(
+    tmp_path: Path, local: Callable[..., Any], chat_tokenizer: Any, template: str
 ) -> None:
-    from evaluation.journal import Journal
-
     backend = local()
     backend.tokenizer = chat_tokenizer
     backend.model.resize_token_embeddings(len(chat_tokenizer))
-    cases = rubric.read_cases(
-        [written(tmp_path, *(case(f"{n}", 1) for n in range(backend.together + 2)))]
-    )
-    quiet = lambda what, done, total: None  # noqa: E731
-    first = rubric.local_answers(cases, backend, Journal(tmp_path / "run", "k"), 4, quiet)
-    assert all(one.value.text for one in first)
+    rows = [case(f"{n}", 1) for n in range(backend.together + 2)]
+    turns = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "Yes."},
+             {"role": "user", "content": "Two?"}]  # fmt: skip
+    rows += [case("turns", 1, prompt=turns), case("long", 1, prompt="word " * 1100)]
+    cases = rubric.read_cases([written(tmp_path, *rows)])
+
+    def answers() -> list[Any]:
+        journal = Journal(tmp_path / "run", "k")
+        return rubric.local_answers(cases, backend, journal, template, 4, lambda *_: None)
+
+    first = answers()
+    assert all(one.value.text for one in first[:-1])
+    assert (first[-1].value, first[-1].fault) == (None, "too_long")
     journal = tmp_path / "run/journal.0.jsonl"
     journal.write_text(journal.read_text()[: -len(journal.read_text().splitlines()[-1]) // 2])
-    assert rubric.local_answers(cases, backend, Journal(tmp_path / "run", "k"), 4, quiet) == first
+    assert answers() == first
 
 
 def test_agreement_with_a_person(tmp_path: Path) -> None:
