@@ -276,8 +276,7 @@ def _progress() -> Progress:
 @click.option("--adapter", help="A PEFT adapter for the model.")
 @click.option("--revision", help="Revision of the Hub repository.")
 @click.option("--dtype", default="auto", help="auto, float32, bfloat16, float16, int8 or nf4.")
-@click.option("--template", help="Prompt of a checkpoint: by default what it was trained with, else "
-              "chat.")  # fmt: skip
+@click.option("--template", help="A checkpoint's prompt: what it was trained with, else chat.")
 @click.option("--base-url", help="The OpenAI-compatible server of the model that answers.")
 @click.option("--responses", type=click.Path(path_type=Path),
               help="Answers that are there already: rows of prompt_id and response.")  # fmt: skip
