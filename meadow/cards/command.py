@@ -26,9 +26,7 @@ def conditions(manifest: Manifest) -> list[str]:
     settings = manifest.settings
     found = []
     if manifest.stage == "mix":
-        found.append(
-            "CORPUS stands for the corpus; MANIFEST.json has the SHA-256 of its shards (`sources`)."
-        )
+        found.append("CORPUS stands for the corpus: MANIFEST.json has the hashes of its shards.")
     if settings.get("excluded_ids"):
         found.append(
             f"Rows taken down were left out: {settings.get('excluded', 'some')} ids in "
