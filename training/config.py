@@ -209,7 +209,7 @@ class Run(Settings):
         attention: "auto": FlashAttention where it is installed, else sdpa, or eager for a family
             that has no other; "flex" is torch's flex_attention, for GPUs.
         activation_checkpointing: Recompute activations in the backward pass.
-        fsdp: Shard weights, gradients and optimizer over the devices (FSDP2); full fine-tuning.
+        fsdp: Shard weights, gradients and optimizer over the devices (FSDP2).
         save_steps: A checkpoint every so many steps; 0: only the final model.
         keep_checkpoints: How many complete checkpoints stay.
         validation_steps: Held-out loss every so many steps; 0: at the end only.
@@ -262,8 +262,8 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
-        if self.run.fsdp and self.method != "full":
-            raise ValueError(f"run.fsdp is for method full, not {self.method}")
+        if self.run.fsdp and (self.method == "lora_int8" or self.optimizer.name == "adamw_8bit"):
+            raise ValueError("run.fsdp cannot shard int8 weights or 8-bit optimizer state")
         if self.method == "full" and self.base.dtype == "float16":
             raise ValueError("weights in float16 become no number within a few steps; method full "
                              "needs base.dtype float32 or bfloat16")  # fmt: skip

@@ -153,8 +153,9 @@ def prepare(
         held = tokenize(kept_back, tokenizer, recipe.data)
         if len(held):
             once = recipe.batch.model_copy(update={"loss_mean": "tokens", "tail": "short"})
-            # every process sees the held-out rows, in the same order: no device count here
-            one = make_plan(held, once, epochs=1, seed=0, row_tokens=recipe.row_tokens)
+            one = make_plan(
+                held, once, epochs=1, seed=0, row_tokens=recipe.row_tokens, devices=group.size
+            )
             validation = _batches(held, one, recipe, tokenizer, empty)
     if recipe.run.best == "validation_loss" and validation is None:
         raise UsageError(

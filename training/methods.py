@@ -46,7 +46,12 @@ def base_checkpoint(recipe: Recipe, base: str | Path | None) -> Checkpoint:
 def precision(recipe: Recipe) -> Precision:
     """How the base is held while the recipe trains."""
     kind = {"lora_int8": "int8", "qlora_nf4": "nf4"}.get(recipe.method, "")
-    return Precision.of(kind, recipe.base.dtype)
+    held = Precision.of(kind, recipe.base.dtype)
+    if kind == "nf4" and recipe.run.fsdp:
+        # two packed values a byte cannot be sharded as bytes, but as values of the dtype
+        stored = {"bnb_4bit_quant_storage": recipe.base.dtype}
+        return Precision(held.dtype, {**held.quantisation, **stored})
+    return held
 
 
 def adapt(model: Any, lora: Lora) -> Any:

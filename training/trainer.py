@@ -85,6 +85,9 @@ def training_arguments(recipe: Recipe, out: Path, *, micro_batches: int) -> Trai
             "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
             "state_dict_type": "FULL_STATE_DICT",
             "reshard_after_forward": True,
+            # the first process of a machine reads the weights, the others get their shares of it;
+            # a base in 4 bits is read by each: what is packed cannot be handed out
+            "cpu_ram_efficient_loading": recipe.method != "qlora_nf4",
             "activation_checkpointing": run.activation_checkpointing,
         }
     table: dict[str, Any] = dict(
@@ -94,7 +97,7 @@ def training_arguments(recipe: Recipe, out: Path, *, micro_batches: int) -> Trai
         gradient_accumulation_steps=max(1, micro_batches // group.size),
         num_train_epochs=1,
         **optimizer.model_dump(exclude={"name"}),
-        optim={"adamw": "adamw_torch", "adamw_8bit": "adamw_bnb_8bit"}[optimizer.name],
+        optim={"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}[optimizer.name],
         lr_scheduler_type="constant_with_warmup" if schedule.kind == "constant" else schedule.kind,
         warmup_steps=schedule.warmup if schedule.warmup < 1 else int(schedule.warmup),
         bf16=run.mixed_precision == "bfloat16",
@@ -309,7 +312,11 @@ class PlanTrainer(Trainer):
         with undisturbed():
             model.eval()
             if validate and plan.validation is not None:
-                self._noted |= held_out_loss(self.model_wrapped, plan.validation, self.args.device)
+                sums = held_out_sums(
+                    self.model_wrapped, plan.validation, self.args.device,
+                    rank=self.args.process_index, processes=self.args.world_size,
+                )  # fmt: skip
+                self._noted |= mean_losses(self._reduced(sums), plan.validation.rows.sources)
                 if plan.best == "validation_loss":
                     merit = -float(self._noted["validation_loss"] or math.inf)
             if examine and plan.exam is not None:
@@ -390,18 +397,27 @@ def undisturbed() -> Iterator[None]:
     np.random.set_state(numpy_state)
 
 
-def held_out_loss(model: Any, batches: PlannedBatches, device: Any) -> dict[str, Any]:
-    """Mean loss over learned tokens of held-out rows, in all and per source."""
-    sources = batches.rows.sources
-    sums = torch.zeros(len(sources), 2, dtype=torch.float64)
+def held_out_sums(
+    model: Any, batches: PlannedBatches, device: Any, *, rank: int = 0, processes: int = 1
+) -> torch.Tensor:
+    """Summed loss and learned tokens per source of this process's share of held-out rows.
+
+    The plan's micro-batches are a multiple of the processes: each runs as many.
+    """
+    sums = torch.zeros(len(batches.rows.sources), 2, dtype=torch.float64)
     training = model.training
     model.eval()
     with torch.no_grad():
-        for index in range(len(batches)):
+        for index in range(rank, len(batches), processes):
             batch: Any = batches[index]
             moved: Any = {name: value.to(device) for name, value in batch.items()}
-            sums += sums_per_source(token_losses(model, moved), len(sources)).cpu()
+            sums += sums_per_source(token_losses(model, moved), len(sums)).cpu()
     model.train(training)
+    return sums
+
+
+def mean_losses(sums: torch.Tensor, sources: list[str]) -> dict[str, Any]:
+    """Mean loss over learned tokens of held-out rows, in all and per source."""
     total, tokens = sums.sum(dim=0).tolist()
     return {
         "validation_loss": total / tokens if tokens else None,

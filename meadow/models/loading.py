@@ -36,6 +36,7 @@ _SETTINGS = frozenset(
         "bnb_4bit_quant_type",
         "bnb_4bit_use_double_quant",
         "bnb_4bit_compute_dtype",
+        "bnb_4bit_quant_storage",
     }
 )
 

@@ -85,8 +85,9 @@ def test_an_unknown_override_names_file_key_and_the_nearest(
 )
 def test_wrong_values_are_usage_errors(override: str, message: str | None) -> None:
     if message is None:
-        with pytest.raises(UsageError, match=r"run\.fsdp is for method full"):
-            load_recipe("tiny", [override, "method=lora"])
+        for other in ("method=lora_int8", "optimizer.name=adamw_8bit"):
+            with pytest.raises(UsageError, match=r"run\.fsdp cannot shard"):
+                load_recipe("tiny", [override, other])
         return
     with pytest.raises(UsageError, match=message):
         load_recipe("tiny", [override])

@@ -12,7 +12,9 @@ from meadow.errors import UsageError
 from training.config import load_recipe
 
 SEVEN, THIRTEEN = 6_738_415_616, 13_015_864_320
-EIGHT_BIT = ("base.dtype=bfloat16", "optimizer.name=adamw_8bit", "run.mixed_precision=no")
+EIGHT_BIT = (
+    "base.dtype=bfloat16", "optimizer.name=adamw_8bit", "run.mixed_precision=no", "run.fsdp=false",
+)  # fmt: skip
 STATE = ("weights", "gradients", "optimizer")
 
 

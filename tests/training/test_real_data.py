@@ -81,12 +81,13 @@ def untrained_loss(base: Path, tokenizer: Any, rows: list[dict[str, str]], recip
     """Held-out loss before the first step, measured as the run measures it."""
     from training.batches import PlannedBatches
     from training.methods import load_trainable
-    from training.trainer import held_out_loss
+    from training.trainer import held_out_sums, mean_losses
 
     tokens = tokenize(rows, tokenizer, recipe.data)
     plan = make_plan(tokens, recipe.batch, epochs=1, seed=0, row_tokens=recipe.row_tokens)
     batches = PlannedBatches(tokens, plan, recipe.batch, pad=2)
-    return float(held_out_loss(load_trainable(recipe, base), batches, "cpu")["validation_loss"])
+    sums = held_out_sums(load_trainable(recipe, base), batches, "cpu")
+    return float(mean_losses(sums, batches.rows.sources)["validation_loss"])
 
 
 def test_the_template_ends_where_the_answer_begins() -> None:
