@@ -373,7 +373,7 @@ def train(
             "trainable_parameters": trainable,
             "capabilities": capabilities(model),
         }
-        if recipe.batch.layout == "packed":
+        if recipe.batch.layout == "packed" and not recipe.run.fsdp:
             document["packing_check"] = _self_check(model, prepared, recipe, arguments)
         if group.first:
             run_manifest.write(out, document)
@@ -427,6 +427,8 @@ def _finish(trainer: PlanTrainer, document: dict[str, Any], seconds: float, resu
     if not trainer.is_world_process_zero():
         return Result(out, document, [], [])
     flush_lines(out)
+    if trainer.packing:
+        document["packing_check"] = trainer.packing
     result = Result.read(out, document)
     lines = result.metrics
     steps = trainer.state.global_step

@@ -37,6 +37,7 @@ from meadow.models.machine import ProcessGroup
 from training import checkpoints
 from training.batches import PlannedBatches, only_item, sums_per_source, token_losses, weighted_loss
 from training.config import Recipe
+from training.selfcheck import check_packing
 
 METRICS = "metrics.jsonl"
 EXAMS = "exams.jsonl"
@@ -207,6 +208,7 @@ class PlanTrainer(Trainer):
         steps = [int(lengths[planned.examples].sum()) for planned in batches.plan.steps]
         self.tokens_until = np.concatenate([[0], np.cumsum(steps, dtype=np.int64)]).tolist()
         """Real tokens of the plan's first n steps."""
+        self.packing: dict[str, float] = {}
         self._staging: Path | None = None
         self._noted: dict[str, Any] = {}
         self._clear()
@@ -217,8 +219,8 @@ class PlanTrainer(Trainer):
         return SequentialSampler(self.batches)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
-        """One micro-batch; the first one finds out whether the model is really sharded."""
-        if self.sharded:
+        """One micro-batch; before the first one a sharded model is looked at, and its packing."""
+        if self.sharded and not self.packing:
             from torch.distributed.fsdp import FSDPModule
 
             # on processors Trainer(fsdp=True) runs DDP and says nothing
@@ -229,6 +231,9 @@ class PlanTrainer(Trainer):
                     where="run.fsdp",
                     fix="run on GPUs with torchrun or accelerate launch, or set run.fsdp = false",
                 )
+            # only now it is on its devices, a share on each
+            packed = self.batches.plan.layout == "packed"
+            self.packing = check_packing(model, self.batches.rows) if packed else {"padded": 0.0}
         return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(
