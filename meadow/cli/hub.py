@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, json_option, log
-from meadow.errors import ExitCode
+from meadow.cli.app import Finish, dry_run_option, grouped, json_option, list_option, log
+from meadow.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from meadow.hub.plan import Plan
     from meadow.hub.publish import Card, Gate
+    from meadow.hub.verify import Verification
+    from meadow.quality.check import Finding
 
 
 @click.command()
@@ -167,30 +169,123 @@ def pull(name: str, out: Path | None, dry_run: bool, as_json: bool) -> None:
 @click.command()
 @click.argument("name", metavar="OWNER/NAME@REVISION")
 @click.option("--content", is_flag=True, help="Download every shard and hash it.")
+@click.option(
+    "--rebuild",
+    "again",
+    is_flag=True,
+    help="Build or mix it again from your own inputs, and sign that you got the same bytes.",
+)
+@click.option("--raw", type=click.Path(path_type=Path), help="With --rebuild: the raw files.")
+@list_option(
+    "--file",
+    "files",
+    metavar="SOURCE[:SUBSET[:ROLE]]=PATH",
+    help="With --rebuild: a raw file, named as for `meadow build`.",
+)
+@list_option(
+    "--corpus", "corpora", metavar="DIR", help="With --rebuild: the corpora of a mix, in its order."
+)
+@list_option("--exam", "exams", metavar="NAME=PATH", help="With --rebuild: the exams of a mix.")
+@click.option(
+    "--key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --rebuild: an ed25519 key (PEM or OpenSSH); default: one of your own, made once.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --rebuild: the signed statement; default: a name of key and commit, here.",
+)
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--config", type=click.Path(path_type=Path), help="A meadow.toml to use.")
+@dry_run_option
 @json_option
 @click.pass_context
-def verify(ctx: click.Context, /, name: str, content: bool, as_json: bool) -> None:
+def verify(ctx: click.Context, /, name: str, content: bool, as_json: bool, **given: Any) -> None:
     """Verify a published corpus.
 
     The hashes, row counts, licences and card of one commit are checked against its manifest; a
-    finding ends with exit code 1.
+    finding ends with exit code 1. It is said how many keys signed that they got these bytes.
+
+    With --rebuild it is made again from your own raw files (of a mix: corpora and exams), every
+    shard is compared, and a statement (in-toto, signed with ed25519) is written, which can be added
+    to the data set: the command for that is printed.
     """
     from meadow import api
 
     finish = Finish(as_json=as_json)
+    if not given["again"] and any(
+        given[n] for n in ("raw", "files", "corpora", "exams", "key", "out")
+    ):
+        raise UsageError("inputs and a key are for --rebuild", fix="add --rebuild")
     found = api.verify(name, content=content)
     for finding in found.findings:
         log(f"{finding.kind}: {finding.where}: {finding.detail}")
     verdict = f"{len(found.findings)} findings" if found.findings else "no finding"
     log(f"verified {found.files} files, {found.rows:,} rows at {found.commit}: {verdict}")
-    finish(
-        {
-            "commit": found.commit,
-            "files": found.files,
-            "rows": found.rows,
-            "findings": [asdict(finding) for finding in found.findings],
-        },
-        rows_in=found.rows,
-    )
-    if found.findings:
+    log(f"{len(found.keys)} parties got these bytes" + "".join(f"\n  key {k}" for k in found.keys))
+    if found.unclear:
+        log(f"{found.unclear} statements are of other bytes, or cannot be checked here (that needs "
+            "pip install 'medical-meadow[attest]')")  # fmt: skip
+    document: dict[str, Any] = {
+        "commit": found.commit,
+        "files": found.files,
+        "rows": found.rows,
+        "findings": [asdict(finding) for finding in found.findings],
+        "keys": list(found.keys),
+        "unclear_statements": found.unclear,
+    }
+    differ: list[Finding] = []
+    if given["again"]:
+        document["rebuild"], differ = _rebuild(name, found, given)
+    finish(document, rows_in=found.rows)
+    if found.findings or differ:
         ctx.exit(ExitCode.FAILED)
+
+
+def _rebuild(
+    name: str, found: Verification, given: dict[str, Any]
+) -> tuple[dict[str, Any], list[Finding]]:
+    """Make the folder again in a temporary place, compare, and write the signed statement."""
+    import tempfile
+
+    from meadow import api
+    from meadow.atomic import write_json
+    from meadow.cli.mix import exam_files
+    from meadow.config import read_config
+    from meadow.hub.attest import file_name, load_key, sign, statement
+    from meadow.hub.rebuild import rebuild
+    from meadow.net.hub import parse_reference
+
+    repository = parse_reference(name).repository
+    made_again = list(found.manifest.splits())
+    if given["dry_run"]:
+        log(f"would make {', '.join(made_again)} again, compare, and sign a statement")
+        return {"would_make": made_again}, []
+    key, key_id = load_key(given["key"])  # before hours of work
+    with tempfile.TemporaryDirectory(prefix="meadow-rebuild-") as folder:
+        made = rebuild(
+            found.manifest,
+            Path(folder) / "again",
+            config=read_config(given["config"]),
+            raw=given["raw"],
+            files=grouped(given["files"]),
+            corpora=[api.open_corpus(place) for place in given["corpora"]],
+            exams=api.load_exams(exam_files(given["exams"])),
+            workers=given["workers"],
+            progress=log,
+        )
+    for finding in made.findings:
+        log(f"{finding.kind}: {finding.where}: {finding.detail}")
+    told = {"same": not made.findings, "findings": [asdict(each) for each in made.findings]}
+    if made.findings:
+        log("these are other bytes: no statement was written")
+        return told, list(made.findings)
+    target = file_name(key_id, found.commit)
+    out = given["out"] or Path(Path(target).name)
+    write_json(
+        out, sign(statement(found.manifest, repository, found.commit, made.inputs, key_id), key)
+    )
+    log(f"the same bytes; wrote {out}, signed with the key {key_id}")
+    log(f"  add it: hf upload {repository} {out} {target} --repo-type dataset --create-pr")
+    return told | {"statement": str(out), "key": key_id}, []

@@ -18,10 +18,13 @@ from meadow.cards.card import CARD
 from meadow.cards.rows import refused_rows
 from meadow.corpus.manifest import Manifest, Shard
 from meadow.errors import CheckError, MeadowError
+from meadow.hub.attest import FOLDER as ATTESTATIONS
+from meadow.hub.attest import attested
 from meadow.hub.files import (
     QUARANTINE,
     Commit,
     fetch_to,
+    find_commit,
     published_files,
     read_commit,
     read_remote_manifest,
@@ -45,12 +48,18 @@ class Verification:
         files: Files whose hash was compared.
         rows: Rows of all shards, from the manifest.
         findings: What is wrong; empty where the corpus can be trusted.
+        manifest: What the commit holds.
+        keys: Keys of those who signed that they got these bytes.
+        unclear: Statements that are of other bytes, or whose signature is not valid.
     """
 
     commit: str
     files: int
     rows: int
     findings: tuple[Finding, ...]
+    manifest: Manifest
+    keys: tuple[str, ...] = ()
+    unclear: int = 0
 
 
 def verify(
@@ -80,7 +89,20 @@ def verify(
         if shard.path in commit.files:
             findings += _shard(client, commit, shard)
     rows = sum(shard.rows for shard in manifest.shards())
-    return Verification(commit.id, len(files), rows, tuple(findings))
+    keys, unclear = attested(_envelopes(client, commit), manifest)
+    return Verification(
+        commit.id, len(files), rows, tuple(findings), manifest, tuple(sorted(keys)), unclear
+    )
+
+
+def _envelopes(client: HubClient, commit: Commit) -> Iterator[bytes]:
+    """The statements of a data set: of the commit, and those that came after it."""
+    seen: set[str] = set()
+    for at in (find_commit(client, commit.repository), commit):
+        for name in sorted(at.files if at is not None else ()):
+            if at is not None and name.startswith(ATTESTATIONS) and name not in seen:
+                seen.add(name)
+                yield read_remote_text(client, at, name).encode()
 
 
 def _hashes(

@@ -190,6 +190,8 @@ def write_mix(
                 mix_schema(recipe),
             )
             for split in SPLITS
+            # a split of no rows is none: `datasets` cannot load an empty file
+            if split == "train" or selection.details["splits"][split]
         }
         files = [_ledger(staging, name, table) for name, table in _ledgers(selection)]
         manifest = Manifest(

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from support.command import run_meadow
 
+import meadow
+
 
 @pytest.mark.timeout(600)
 def test_the_demo_trains_and_evaluates_offline(tmp_path: Path) -> None:
@@ -27,3 +29,17 @@ def test_the_demo_trains_and_evaluates_offline(tmp_path: Path) -> None:
     assert "of 54 demo_exam questions right" in said  # nobody takes invented questions for USMLE's
     assert "tiny answers" in said  # the recipe's name, not the folder's
     assert "usmle" not in said
+
+    demo = tmp_path / "demo"
+    document = json.loads(run_meadow("summary", demo / "run", "--json").out)
+    assert (
+        sum(line["rows"] for line in document["licences"])
+        == meadow.open_corpus(demo / "mix").rows()
+    )
+    assert "its weights were made in this run" in document["summary"]
+    taken = meadow.open_corpus(demo / "mix").to_polars(split="train")["id"][0]
+    exclude = ("--exclude", demo / "exclude_ids.txt")
+    ran = run_meadow("takedown", taken, "--across", demo, *exclude, "--json")
+    steps = [item["rows"][taken] for item in json.loads(ran.out)["held"] if item["kind"] == "run"]
+    epochs = json.loads((demo / "run" / "run_manifest.json").read_text())["recipe"]["schedule"]
+    assert len(steps[0]) == epochs["epochs"], "once in every epoch"

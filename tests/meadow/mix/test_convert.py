@@ -70,7 +70,7 @@ def test_a_file_of_other_lines_stays_and_a_dry_run_writes_nothing(mixed: Path) -
     assert "remove the file" in ran.err
     for more, said in (
         (("--out", "chat.json"), "chat.jsonl"),
-        (("--out", "x.jsonl", "--split", "test"), "validation"),
+        (("--out", "x.jsonl", "--split", "test"), "one of train"),
     ):
         ran = run_meadow("convert", "mix", "--to", "jsonl", *more)
         assert ran.code == 2
