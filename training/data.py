@@ -1,9 +1,9 @@
 """A mix as token rows: the one place of training that knows how rows lie on disk.
 
-The mix is opened behind its gate (no exam item may be in it unless told), its rows become tokens
-with the position where their loss begins, and those positions are all that the plan and the loss
-know of a template. Rows that are cut, and rows that are left without a token to learn, are counted
-by reason: a loss over no token is not a number.
+The mix is opened behind its gate (no exam item may be in it unless told), and its rows become
+tokens in the frame that the tokenizer carries, with a mark on those that are learned: that is all
+that the plan and the loss know of a template. Rows that are cut, and rows that are left without a
+token to learn, are counted by reason: a loss over no token is not a number.
 """
 
 from __future__ import annotations

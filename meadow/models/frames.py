@@ -195,24 +195,24 @@ def learned_turns(
             what it learned would not be what it is shown.
     """
     wholes: list[Any] = [list(map(dict, turns)) for turns in conversations]
-    heads, borders = [], []
+    answers: list[tuple[int, int]] = []
     for place, turns in enumerate(wholes):
-        answers = [i for i, turn in enumerate(turns) if turn["role"] == "assistant"]
-        for answer in answers[-1:] if last_only else answers:
-            heads.append((turns[:answer], turns[: answer + 1]))
-            borders.append(place)
+        own = [(place, i) for i, turn in enumerate(turns) if turn["role"] == "assistant"]
+        answers += own[-1:] if last_only else own
     full = _apply(tokenizer, wholes, prompt=False)
-    before = _apply(tokenizer, [head for head, _ in heads], prompt=True)
-    through = _apply(tokenizer, [through for _, through in heads], prompt=False)
+    before = _apply(tokenizer, [wholes[place][:i] for place, i in answers], prompt=True)
+    earlier = [(place, i) for place, i in answers if i + 1 < len(wholes[place])]
+    through = _apply(tokenizer, [wholes[place][: i + 1] for place, i in earlier], prompt=False)
+    until = dict(zip(earlier, through, strict=True))
     found = [None if tokens is None else Learned(tokens, []) for tokens in full]
     known = set(tokenizer.all_special_ids)
-    for place, (head, _), prompt, said in zip(borders, heads, before, through, strict=True):
-        made = found[place]
+    for (place, i), prompt in zip(answers, before, strict=True):
+        made, said = found[place], until.get((place, i), full[place])
         if made is None or prompt is None or said is None:
             found[place] = None
             continue
         first = common_prefix(made.tokens, prompt)
-        if first < len(prompt) and not _begins(tokenizer, wholes[place], head):
+        if first < len(prompt) and not _begins(tokenizer, wholes[place], wholes[place][:i]):
             raise _differs(tokenizer, made.tokens, prompt, first)
         end = common_prefix(made.tokens, said)
         if end <= first or not set(said[end:]) <= known:

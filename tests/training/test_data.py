@@ -133,7 +133,7 @@ def test_a_fitted_row_is_short_enough_and_learns_something(
     if truncation == "cut_prompt" and response + 1 + min(prompt, length // 4) <= length:
         assert tokens.count(2) == response
     # an answer that was cut has no end: a model would learn to stop in the middle
-    assert (9 in tokens) == (tokens.count(2) == response)
+    assert 9 not in tokens or tokens.count(2) == response
 
 
 def test_the_end_goes_with_the_cut_end_of_an_answer(tokenizer: Any) -> None:
