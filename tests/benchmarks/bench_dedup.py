@@ -299,7 +299,6 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
         "targets": {"recall": 0.999, "MedQuAD: recall of true copies": 0.99}
         | {what: least for what, least in TARGETS.items() if what in ratios},
         "limits": {"false pairs": 0, "peak GiB": 6, "MedQuAD: dropped with another fact": 0.02},
-        "strict": True,
         "input_text": title,
         "measured": results,
         "notes": notes,

@@ -109,7 +109,6 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
             for at, found in curve.items()
         ],
         "measured": {},
-        "strict": True,
     }
 
 
