@@ -27,10 +27,15 @@ _BASE = click.option(
 )
 
 
-def _load(recipe: str, overrides: tuple[str, ...]) -> Recipe:
+def _load(recipe: str, overrides: tuple[str, ...], mix: str | None) -> Recipe:
+    """The recipe; what is mistyped is refused here, before torch is imported."""
     from training.config import find_recipe, load_recipe
 
     found = load_recipe(recipe, overrides)
+    if mix is not None:
+        from training.data import open_mix
+
+        open_mix(mix)
     if recipe != find_recipe(recipe).stem and not recipe.endswith(".toml"):
         log(f"recipe {found.name}")
     return found
@@ -86,7 +91,7 @@ def train(
     TOML file. For several processes start `torchrun ... -m training` with the same arguments.
     """
     finish = Finish(as_json=as_json)
-    found = _load(recipe, overrides)
+    found = _load(recipe, overrides, mix)
     if dry_run:
         from training.plan import plan_run
 
@@ -174,8 +179,8 @@ def plan(
     base's tokenizer where it is at hand, else estimated from characters.
     """
     finish = Finish(as_json=as_json)
-    found = _load(recipe, overrides)
-    from training.plan import plan_run  # torch with it: a recipe's name is refused before
+    found = _load(recipe, overrides, mix)
+    from training.plan import plan_run
 
     document = plan_run(
         found,

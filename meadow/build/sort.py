@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SLICE_ROWS = 4096
-_MOST_MAPPED = 128 * 1024**2
-"""Bytes of a file whose pages may stay: to map them anew for each slice costs as much as to take
-the rows."""
+_MOST_HELD = 128 * 1024**2
+"""Bytes of a file that is held as one batch: rows are taken of it for less than half the price."""
 
 
 class ExternalSort:
@@ -168,6 +167,9 @@ class _MappedRows:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         reader = pa.ipc.open_file(pa.py_buffer(self._map))
         self._batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
+        if len(self._map) <= _MOST_HELD and self._batches:
+            self._batches = pa.Table.from_batches(self._batches).combine_chunks().to_batches()
+            self._map.madvise(mmap.MADV_DONTNEED)
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
 
     def take(self, rows: Any, columns: Sequence[str]) -> pa.Table:
@@ -188,12 +190,9 @@ class _MappedRows:
             .take(pl.Series(rows[members] - self._starts[owners[members[0]]]).to_arrow())
             for members in np.split(lying, np.flatnonzero(np.diff(owners[lying])) + 1)
         ]
-        table = (
-            pa.Table.from_batches(parts)
-            .combine_chunks()
-            .take(pl.Series(np.argsort(lying)).to_arrow())
-        )
-        if len(self._map) > _MOST_MAPPED:
-            # the pages that were read are the system's again: a large file is not to be memory
-            self._map.madvise(mmap.MADV_DONTNEED)
+        table = pa.Table.from_batches(parts)
+        if len(parts) > 1:
+            table = table.combine_chunks().take(pl.Series(np.argsort(lying)).to_arrow())
+        # the pages that were read are the system's again: a large file must not count as memory
+        self._map.madvise(mmap.MADV_DONTNEED)
         return table

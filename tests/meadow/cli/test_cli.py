@@ -271,3 +271,21 @@ def test_a_signal_that_a_library_dresses_up_still_ends_as_one(
 
     monkeypatch.setattr("meadow.cli.app.cli.main", dressed_up)
     assert run_meadow("sources").code == 143
+
+
+@pytest.mark.parametrize(
+    "line", ["plan qlora", "plan tiny --mix nope", "train tiny --mix nope --out run", "build medqq"]
+)
+def test_a_typo_is_refused_without_torch(line: str, tmp_path: Path) -> None:
+    code = (
+        "import atexit, sys; from meadow.__main__ import main; "
+        "atexit.register(lambda: print('torch' in sys.modules)); main()"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *line.split()],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (2, "False\n"), ran.stderr
