@@ -8,6 +8,7 @@
   };
   // on a phone a row of a table becomes a block, and every cell says what it is
   const label = (table) => {
+    table.className = "labelled";
     const names = [...table.querySelectorAll("th")].map((cell) => cell.textContent);
     for (const row of table.rows) {
       for (const cell of row.cells) cell.dataset.label = names[cell.cellIndex] || "";
