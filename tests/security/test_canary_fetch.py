@@ -22,7 +22,7 @@ import meadow.sources
 file = File("toy.csv", os.environ["TOY_URL"], sha256=os.environ.get("TOY_SHA256"))
 origin = Origin(files=(file,), read=lambda i, o: iter(()), convert=lambda r, o: iter(()))
 toy = Source("toy", "Toy", "https://example.org", "Nobody", "mit", False, upstream=origin)
-meadow.sources.SOURCES["toy"] = toy
+meadow.sources.SOURCES = {**meadow.sources.SOURCES, "toy": toy}
 main()
 """
 Answer = Callable[[Request, int], Reply]
