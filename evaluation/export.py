@@ -261,14 +261,16 @@ def _of_exam(run: Finished) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
             continue
         item, said = run.items[row["item_id"]], row["pred"] or ""
         how = "log-likelihood" if row["mode"] in SCORED else row["rule"] or "none"
-        answer = [row["text"] if row["text"] is not None else said]
+        text = said if row["text"] is None else row["text"]
+        asked = {"raw": item["question"], "formatted": row["prompt"], "reference": [row["gold"]],
+                 "choices": list(item["options"])}  # fmt: skip
+        score = {"score": float(row["correct"]), "is_correct": bool(row["correct"])}
         facts = {"status": row["status"], "step": item["step"], "discipline": item["discipline"]}
+        name = f"{exam}_{row['mode']}"
         samples.append(
-            _sample_of(
-                f"{exam}_{row['mode']}", "accuracy", row["item_id"], item["question"],
-                row["prompt"], [row["gold"]], answer, float(row["correct"]), bool(row["correct"]),
-                (said, how), facts, choices=list(item["options"]),
-            )
+            {"evaluation_name": name, "evaluation_result_id": f"{name}#accuracy",
+             "sample_id": row["item_id"], **_said(asked, text, said, how), "evaluation": score,
+             "metadata": _strings(facts)}
         )  # fmt: skip
     return results, samples
 
@@ -292,43 +294,26 @@ def _of_rubric(run: Marked) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
         if cell["score"] is not None
     ]  # fmt: skip
     samples = [
-        _sample_of(
-            exam, "rubric_score", row["prompt_id"], row["conversation"], None, [], [row["answer"]],
-            row["score"], row["score"] == 1.0, (row["answer"], "llm_judge"),
-            {"tags": row["tags"], "fault": row["fault"] or None},
-        )
+        {"evaluation_name": exam, "evaluation_result_id": f"{exam}#rubric_score",
+         "sample_id": row["prompt_id"],
+         **_said({"raw": row["conversation"], "reference": []}, row["answer"], row["answer"],
+                 "llm_judge"),
+         "evaluation": {"score": row["score"], "is_correct": row["score"] == 1.0},
+         "metadata": _strings({"tags": row["tags"], "fault": row["fault"] or None})}
         for row in run.answers
         if row["score"] is not None
     ]  # fmt: skip
     return results, samples
 
 
-def _sample_of(
-    name: str,
-    metric: str,
-    key: str,
-    asked: str,
-    prompt: str | None,
-    reference: list[str],
-    answer: list[str],
-    score: float,
-    right: bool,
-    read: tuple[str, str],
-    facts: Mapping[str, Any],
-    choices: list[str] | None = None,
-) -> dict[str, Any]:
-    value, method = read
+def _said(asked: Mapping[str, Any], text: str, value: str, method: str) -> dict[str, Any]:
+    """A question, its answer, and what was read out of it."""
+    whole = asked["raw"] + "".join(asked["reference"])
+    read = {"turn_idx": 0, "source": "output.raw", "extracted_value": value,
+            "extraction_method": method, "is_terminal": True}  # fmt: skip
     return {
-        "evaluation_name": name,
-        "evaluation_result_id": f"{name}#{metric}",
-        "sample_id": key,
-        "sample_hash": hashlib.sha256((asked + "".join(reference)).encode()).hexdigest(),
-        "input": {"raw": asked, "formatted": prompt, "reference": reference, "choices": choices},
-        "output": {"raw": answer},
-        "answer_attribution": [
-            {"turn_idx": 0, "source": "output.raw", "extracted_value": value,
-             "extraction_method": method, "is_terminal": True}
-        ],
-        "evaluation": {"score": score, "is_correct": right},
-        "metadata": _strings(facts),
-    }  # fmt: skip
+        "sample_hash": hashlib.sha256(whole.encode()).hexdigest(),
+        "input": dict(asked),
+        "output": {"raw": [text]},
+        "answer_attribution": [read],
+    }

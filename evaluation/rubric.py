@@ -356,7 +356,7 @@ def judge_answers(
         return prompt.request(endpoint.model, values, attempt)
 
     open_rows = [row for row in rows if row["prompt_id"] in texts]
-    planned = estimate([make(row, 0) for row in open_rows], cache)
+    planned = estimate((make(row, 0) for row in open_rows), cache)
     tell(announced(f"{len(open_rows):,} criteria to judge", endpoint, planned, meter))
     asked = ask_all(
         open_rows, make, _verdict, endpoint, cache, meter,
@@ -405,7 +405,7 @@ def cell(values: Sequence[float | None]) -> dict[str, Any]:
 
 def summarise(answers: Sequence[Row], verdicts: Sequence[Row]) -> dict[str, Any]:
     """Everything that the page says, from the rows of the two tables."""
-    of_prompt = _grouped(verdicts)
+    of_prompt = by_prompt(verdicts)
     by_tag: dict[str, list[float | None]] = defaultdict(list)
     by_axis: dict[str, list[float | None]] = defaultdict(list)
     for answer in answers:
@@ -436,7 +436,8 @@ def summarise(answers: Sequence[Row], verdicts: Sequence[Row]) -> dict[str, Any]
     }
 
 
-def _grouped(verdicts: Iterable[Row]) -> dict[str, list[Row]]:
+def by_prompt(verdicts: Iterable[Row]) -> dict[str, list[Row]]:
+    """The verdicts of each prompt."""
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in verdicts:
         groups[row["prompt_id"]].append(row)
@@ -540,7 +541,7 @@ def run(
             for one in found
         ]
         verdicts = judge_answers(cases, texts, judge, tell=tell, progress=progress)
-        of_prompt = _grouped(verdicts)
+        of_prompt = by_prompt(verdicts)
         answers = []
         for case, one, text in zip(cases, found, texts, strict=True):
             score = score_of(of_prompt[case.prompt_id])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.report import TEMPLATES, digest, template
-from evaluation.rubric import JUDGED, Marked, read_rubric_run
+from evaluation.rubric import Marked, by_prompt, read_rubric_run
 from meadow import charts
 from meadow.atomic import write_text
 
@@ -89,8 +89,9 @@ def _facts(run: Marked, *, with_text: bool) -> dict[str, Any]:
     scored = sorted(
         run.answers, key=lambda answer: (answer["score"] is not None, answer["score"] or 0.0)
     )
+    verdicts = by_prompt(run.verdicts)
     prompts = [
-        {**answer, "verdicts": [v for v in run.verdicts if v["prompt_id"] == answer["prompt_id"]]}
+        {**answer, "verdicts": verdicts[answer["prompt_id"]]}
         for answer in (scored[:SHOWN] if with_text else ())
     ]
     return {
@@ -105,7 +106,6 @@ def _facts(run: Marked, *, with_text: bool) -> dict[str, Any]:
             if cells
         ],
         "prompts": prompts,
-        "judged": JUDGED,
     }
 
 

@@ -20,8 +20,8 @@ import os
 import sqlite3
 import time
 import tomllib
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -292,19 +292,21 @@ def json_in(text: str) -> Any:
         raise FaultError("not_json") from None
 
 
-def estimate(requests: Sequence[Mapping[str, Any]], cache: Cache) -> dict[str, int]:
+def estimate(requests: Iterable[Mapping[str, Any]], cache: Cache) -> dict[str, int]:
     """What a run that meets no fault would send, before it sends anything."""
-    known = cache.keys()
-    left = [request for request in requests if request_key(request) not in known]
-    tokens = [estimate_tokens(request) for request in left]
-    return {
-        "items": len(requests),
-        "cached": len(requests) - len(left),
-        "requests": len(left),
-        "characters": sum(len(m["content"]) for request in left for m in request["messages"]),
-        "prompt_tokens": sum(prompt_tokens for prompt_tokens, _ in tokens),
-        "completion_tokens": sum(completion for _, completion in tokens),
-    }
+    known, planned = cache.keys(), Counter[str]()
+    for request in requests:
+        planned["items"] += 1
+        if request_key(request) in known:
+            planned["cached"] += 1
+            continue
+        prompt_tokens, completion_tokens = estimate_tokens(request)
+        planned["requests"] += 1
+        planned["characters"] += sum(len(m["content"]) for m in request["messages"])
+        planned["prompt_tokens"] += prompt_tokens
+        planned["completion_tokens"] += completion_tokens
+    names = ("items", "cached", "requests", "characters", "prompt_tokens", "completion_tokens")
+    return {name: planned[name] for name in names}
 
 
 def estimate_tokens(request: Mapping[str, Any]) -> tuple[int, int]:

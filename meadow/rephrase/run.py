@@ -101,7 +101,7 @@ def rephrase_corpus(
     items = collect_items(corpus, source, inputs)[:limit]
     out = out or corpus.folder.with_name(corpus.folder.name + "-rephrased")
     with closing(Cache(Path(cache or DEFAULT_CACHE).expanduser())) as answers:
-        planned = estimate([chosen.request(model, item.values) for item in items], answers)
+        planned = estimate((chosen.request(model, item.values) for item in items), answers)
         progress(announced(f"{source}: {len(items):,} rows", endpoint, planned, meter))
         if not endpoint.is_local:
             progress(_leaving(endpoint, planned, corpus, source))
