@@ -368,10 +368,16 @@ def report(
 
 @click.command("browse")
 @click.argument("corpus", metavar="DIR|REPO@REV")
+@list_option(
+    "--corpus",
+    "origins",
+    metavar="DIR",
+    help="The builds that a mix was drawn from, to show the rows that it dropped.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free port.")
 @click.option("--no-open", is_flag=True, help="Print the address; open no browser.")
 @json_option
-def browse(corpus: str, port: int, no_open: bool, as_json: bool) -> None:
+def browse(corpus: str, origins: tuple[str, ...], port: int, no_open: bool, as_json: bool) -> None:
     """Browse a corpus in the browser.
 
     DIR is a built or mixed corpus; OWNER/NAME@REVISION a published one, which is pulled first. The
@@ -393,5 +399,9 @@ def browse(corpus: str, port: int, no_open: bool, as_json: bool) -> None:
             webbrowser.open(address)
 
     serve(
-        opened, port=port, title=corpus if is_published(corpus) else "Medical Meadow", ready=ready
+        opened,
+        origins=[open_corpus(place) for place in origins],
+        port=port,
+        title=corpus if is_published(corpus) else "Medical Meadow",
+        ready=ready,
     )

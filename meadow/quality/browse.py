@@ -14,7 +14,8 @@ import html
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -139,10 +140,13 @@ def write_space(folder: Path, *, shard_origin: str, title: str, repository: str)
     return [*written, folder / "README.md"]
 
 
-def application(corpus: Corpus, *, title: str = "Medical Meadow") -> Starlette:
-    """The local server: the page, the corpus folder's named files by ranges, and the search.
+def application(
+    corpus: Corpus, *, origins: Sequence[Corpus] = (), title: str = "Medical Meadow"
+) -> Starlette:
+    """The local server: the page, the corpus folder's named files by ranges, search and rows by id.
 
-    Only loopback names are answered (a foreign page cannot reach it by a name of its own), and only
+    `origins` are the builds that a mix was drawn from: they have the rows that it dropped. Only
+    loopback names are answered (a foreign page cannot reach it by a name of its own), and only
     files that the manifest names.
     """
     from starlette.applications import Starlette
@@ -183,15 +187,23 @@ def application(corpus: Corpus, *, title: str = "Medical Meadow") -> Starlette:
         source, split = parameters.pop("source", ""), parameters.pop("split", "train")
         try:
             query = Query.of(parameters)
-            rows, total = await run_in_threadpool(search.rows, source, split, query)
+            hits = await run_in_threadpool(search.rows, source, split, query)
         except MeadowError as error:
             return JSONResponse({"error": error.what}, status_code=400, headers=_HEADERS)
-        return JSONResponse({"rows": rows, "total": total}, headers=_HEADERS)
+        return JSONResponse(asdict(hits), headers=_HEADERS)
+
+    async def row(request: Request) -> Response:
+        record_id = request.query_params.get("id", "")
+        for opened in (corpus, *origins):
+            if record_id and (found := await run_in_threadpool(opened.find, record_id)):
+                return JSONResponse({"row": found}, headers=_HEADERS)
+        return JSONResponse({"row": None}, headers=_HEADERS)
 
     return Starlette(
         routes=[
             Route("/", index),
             Route("/api/search", find),
+            Route("/api/row", row),
             Route("/corpus/{path:path}", corpus_file),
             Route("/{path:path}", page_file),
         ],
@@ -211,12 +223,18 @@ def _fresh_report(corpus: Corpus) -> dict[str, Any]:
 
 
 def serve(
-    corpus: Corpus, *, port: int = 0, title: str = "Medical Meadow", ready: Callable[[str], None]
+    corpus: Corpus,
+    *,
+    origins: Sequence[Corpus] = (),
+    port: int = 0,
+    title: str = "Medical Meadow",
+    ready: Callable[[str], None],
 ) -> None:
     """Serve a corpus on loopback until interrupted.
 
     Args:
         corpus: What to show.
+        origins: The builds that a mix was drawn from, for the rows that it dropped.
         port: 0 takes a free one.
         title: What stands at the top of the page.
         ready: Called with the page's address once the port is bound.
@@ -235,7 +253,10 @@ def serve(
         ) from error
     ready(f"http://127.0.0.1:{listener.getsockname()[1]}/")
     settings = uvicorn.Config(
-        application(corpus, title=title), log_level="warning", lifespan="off", access_log=False
+        application(corpus, origins=origins, title=title),
+        log_level="warning",
+        lifespan="off",
+        access_log=False,
     )
     # Ctrl-C is how a server is meant to end.
     with listener, contextlib.suppress(KeyboardInterrupt):

@@ -14,16 +14,38 @@ from typing import Any
 
 import polars as pl
 
+from meadow.cards.rows import PAIRS
+from meadow.corpus.flags import FLAGS
 from meadow.corpus.folder import Corpus
 from meadow.corpus.shards import read_parquet
 from meadow.errors import UsageError
+from meadow.schema import COLUMNS as RECORD_COLUMNS
 
 TEXTS = ("instruction", "input", "output")
-COLUMNS = ["id", *TEXTS, "task", "license", "source"]
+COLUMNS = [name for name in RECORD_COLUMNS if name != "meta"]
+EVERYWHERE = "*"
+"""The name of all configs together, laid end to end in the manifest's order."""
+ORDERS = ("relevance", "longest", "shortest")
 MOST_ROWS = 20_000
 """Row numbers in one answer; the total is always exact."""
 CONTAMINATION = "contamination.parquet"
+_FLAGS = {flag.name: flag for flag in FLAGS}
 _TERM = re.compile(r'"([^"]+)"|(\S+)')
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What a search found.
+
+    Args:
+        rows: The numbers of the rows, in order, the first 20,000.
+        total: How many there are.
+        counts: Source -> how many of them are its own.
+    """
+
+    rows: list[int]
+    total: int
+    counts: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +56,34 @@ class Query:
         q: Words, and phrases in quotation marks: each must stand in one of the texts.
         task: A task.
         license: A licence key.
-        origin: The source of a row, where a mix holds several.
+        origin: The source of a row, where a mix or all configs are searched.
+        subset: A subset of a source.
+        flag: A quality flag that is raised.
+        rewritten: "yes" or "no": whether a model rewrote the row.
         contamination: "any", "none", "options", "stem" or "stem+answer".
         min: Least characters of the answer.
         max: Most characters of the answer.
+        order: "relevance", "longest" or "shortest"; None: as the rows stand.
     """
 
     q: str | None = None
     task: str | None = None
     license: str | None = None
     origin: str | None = None
+    subset: str | None = None
+    flag: str | None = None
+    rewritten: str | None = None
     contamination: str | None = None
     min: int | None = None
     max: int | None = None
+    order: str | None = None
 
     @classmethod
     def of(cls, parameters: Mapping[str, str]) -> Query:
         """Read a query string.
 
         Raises:
-            UsageError: A length is not a number.
+            UsageError: A length is not a number, or there is no such flag or order.
         """
         given: dict[str, Any] = {
             name: parameters[name] for name in cls.__slots__ if parameters.get(name)
@@ -62,6 +92,9 @@ class Query:
             if not re.fullmatch(r"[0-9]{1,12}", given[name]):
                 raise UsageError(f"{name} is not a number of characters: {given[name][:40]!r}")
             given[name] = int(given[name])
+        for name, known in (("flag", _FLAGS), ("order", ORDERS), ("rewritten", ("yes", "no"))):
+            if name in given and given[name] not in known:
+                raise UsageError(f"no {name} is called {given[name][:40]!r}")
         return cls(**given)
 
 
@@ -69,6 +102,23 @@ def terms(text: str) -> list[str]:
     """The words of a search; a phrase in quotation marks is one term."""
     found = [phrase or word.replace('"', "") for phrase, word in _TERM.findall(text)]
     return [term.strip() for term in found if term.strip()]
+
+
+def _relevance(sought: list[str]) -> pl.Expr:
+    """BM25 over the three texts (k1 1.2, b 0.75): often, and in a short row, is better.
+
+    Every hit holds every term, so that a term's rarity is the same for all and drops out of the
+    order; a term in the question counts twice.
+    """
+    length = pl.sum_horizontal(pl.col(TEXTS).str.len_chars())
+    norm = 1.2 * (0.25 + 0.75 * length / length.mean())
+    score = pl.lit(0.0)
+    for term in sought:
+        pattern = "(?i)" + pl.escape_regex(term)
+        often = pl.sum_horizontal(pl.col(TEXTS).str.count_matches(pattern))
+        often += pl.col("input").str.count_matches(pattern)
+        score += often / (often + norm)
+    return score
 
 
 class Search:
@@ -79,20 +129,33 @@ class Search:
         self._frames: dict[tuple[str, str], pl.DataFrame] = {}
         self._lock = threading.Lock()
 
-    def rows(self, source: str, split: str, query: Query) -> tuple[list[int], int]:
-        """The numbers of the rows that pass, in order (the first 20,000), and how many pass.
+    def rows(self, source: str, split: str, query: Query) -> Hits:
+        """The rows that pass.
 
         Raises:
             UsageError: There is no such source or split.
         """
         frame = self._frame(source, split).with_row_index("row")
-        hits = frame.filter(self._mask(query))["row"]
-        return hits.head(MOST_ROWS).to_list(), len(hits)
+        hits = frame.filter(self._mask(query))
+        if query.order == "relevance" and (sought := terms(query.q or "")):
+            hits = hits.with_columns(rank=-_relevance(sought))
+        elif query.order in {"longest", "shortest"}:
+            size = pl.col("output").str.len_chars().cast(pl.Int64)
+            hits = hits.with_columns(rank=-size if query.order == "longest" else size)
+        if "rank" in hits.columns:
+            hits = hits.sort("rank", "row")
+        counts = hits["source"].value_counts(sort=True)
+        return Hits(hits["row"].head(MOST_ROWS).to_list(), len(hits), dict(counts.iter_rows()))
 
     def _frame(self, source: str, split: str) -> pl.DataFrame:
         with self._lock:  # of several requests at once, one reads
             if (source, split) not in self._frames:
-                self._frames[source, split] = self.corpus.to_polars(source, split, COLUMNS)
+                if source == EVERYWHERE:
+                    configs = [name for name in self.corpus.configs if name != PAIRS]
+                    parts = [self.corpus.to_polars(name, columns=COLUMNS) for name in configs]
+                    self._frames[source, split] = pl.concat(parts)
+                else:
+                    self._frames[source, split] = self.corpus.to_polars(source, split, COLUMNS)
             return self._frames[source, split]
 
     def _mask(self, query: Query) -> pl.Expr:
@@ -104,9 +167,14 @@ class Search:
             ("task", query.task),
             ("license", query.license),
             ("source", query.origin),
+            ("subset", query.subset),
         ):
             if value is not None:
                 mask &= pl.col(column) == value
+        if query.rewritten is not None:
+            mask &= pl.col("rephrased_by").is_not_null() == (query.rewritten == "yes")
+        if query.flag is not None:
+            mask &= _FLAGS[query.flag].raised().fill_null(value=False)
         size = pl.col("output").str.len_chars()
         if query.min is not None:
             mask &= size >= query.min

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 from starlette.applications import Starlette
@@ -24,8 +24,10 @@ from support.page_corpora import (
     write_mix,
 )
 
+import meadow
 from meadow.prompt import alpaca, medalpaca
-from meadow.quality.browse import write_site
+from meadow.quality.browse import application, write_site
+from meadow.samples import FOLDER as SAMPLES
 from meadow.schema import Task, make_record
 
 pytestmark = pytest.mark.browser
@@ -347,3 +349,102 @@ def test_phone_and_themes(large: Path, serve: Any, watch: Any, scheme: str) -> N
     page.click("#theme")
     turned = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (int(re.findall(r"\d+", turned)[0]) < 128) == (scheme == "light")
+
+
+@pytest.fixture(scope="module")
+def lost(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A build and a mix of it, made by the program: rejects in the one, duplicates in the other."""
+    folder = tmp_path_factory.mktemp("lost")
+    corpus = meadow.build(["medquad", "mediqa"], raw=SAMPLES, out=folder / "corpus")
+    meadow.mix("full", corpus=corpus, out=folder / "mix", accept=["mediqa"])
+    return folder / "corpus", folder / "mix"
+
+
+def test_the_rejects_can_be_looked_at(lost: tuple[Path, Path], serve: Any, watch: Any) -> None:
+    corpus = meadow.open_corpus(lost[0])
+    watched = watch()
+    page = watched.page
+    page.goto(serve(lost[0]) + "#losses")
+    page.wait_for_selector(".losses li .chip")
+    assert page.title().startswith("Losses")
+    assert page.locator(".losses li").count() == corpus.rejects().height
+    where, reason, detail = corpus.rejects("mediqa").row(0)[1:4]
+    page.select_option("#lost-source", "mediqa")
+    page.select_option("#lost-reason", reason)
+    watched.until(f"document.querySelector('.losses').innerText.includes({json.dumps(where)})")
+    assert detail in page.inner_text(".losses")
+    page.fill("#lost-search", "nothing has these words")
+    page.keyboard.press("Enter")
+    watched.until("document.querySelector('.losses').innerText === 'None passes.'")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_dropped_row_stands_beside_the_kept_one(
+    lost: tuple[Path, Path], serve_app: Any, watch: Any, scheme: str
+) -> None:
+    corpus, mix = map(meadow.open_corpus, lost)
+    watched = watch(color_scheme=scheme, viewport={"width": 390, "height": 800})
+    page = watched.page
+    page.goto(serve_app(application(mix, origins=[corpus])) + "#losses=duplicates")
+    page.wait_for_selector(".losses summary")
+    pairs = mix.duplicates()
+    assert page.locator(".losses summary").count() == pairs.height
+    differing = next(
+        (n, kept, dropped)
+        for n, pair in enumerate(pairs.iter_rows(named=True))
+        if (kept := corpus.find(pair["kept_id"])) and (dropped := corpus.find(pair["dropped_id"]))
+        and kept["output"] != dropped["output"]
+    )  # fmt: skip
+    page.locator(".losses summary").nth(differing[0]).click()
+    page.wait_for_selector(".losses ins, .losses del")
+    shown = " ".join(page.inner_text(".losses details[open]").split())
+    for row in differing[1:]:
+        assert " ".join(row["output"].split()) in shown
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_rows_that_touch_an_exam_lead_to_their_row(mix: Path, serve: Any, watch: Any) -> None:
+    watched = watch()
+    page = watched.page
+    page.goto(serve(mix) + "#losses=exams")
+    page.wait_for_selector(".losses a")
+    page.locator(".losses a").first.click()
+    assert "Overlap with exams" in watched.row()
+
+
+def test_everything_is_searched_at_once_by_relevance(large: Path, serve: Any, watch: Any) -> None:
+    watched = watch()
+    page = watched.page
+    page.goto(serve(large) + "#source=*&q=" + quote('"case 7?"') + "&order=relevance")
+    watched.row()
+    assert page.inner_text(".status") == "2 of 60,907 rows"
+    counts = dict(text.rsplit(" ", 1) for text in page.locator(".where .chip").all_inner_texts())
+    assert counts == {"wikidoc": "1", "medqa": "1"}
+    assert sorted(page.locator(".rows .head .chip:not(.task)").all_inner_texts()) == [
+        "medqa", "wikidoc",
+    ]  # fmt: skip
+    page.click(".where .chip:has-text('medqa')")
+    watched.until("document.querySelector('.status').innerText === '1 of 900 rows'")
+    assert "case 7?" in watched.row()
+
+
+def test_a_random_row_and_the_listed_rows_as_lines(large: Path, serve: Any, watch: Any) -> None:
+    watched = watch()
+    page = watched.page
+    page.goto(serve(large) + "#source=medqa&task=summarization&order=longest")
+    watched.row()
+    watched.until(
+        "document.querySelector('.tools button:last-child').innerText === 'Save 300 rows'"
+    )
+    with page.expect_download() as saved:
+        page.click("text=Save 300 rows")
+    rows = [json.loads(line) for line in Path(saved.value.path()).open(encoding="utf-8")]
+    assert len({row["id"] for row in rows}) == 300
+    assert {row["task"] for row in rows} == {"summarization"}
+    sizes = [len(row["output"]) for row in rows]
+    assert sizes == sorted(sizes, reverse=True)
+    before = page.url
+    for _ in range(5):  # one draw in 300 is the row that is shown already
+        page.keyboard.press("r")
+    watched.until(f"location.href !== {json.dumps(before)}")
+    assert page.title().startswith("medqa ")

@@ -1,16 +1,17 @@
 // The state of the page as the part of its address after "#", so that every view can be linked.
 
-const NUMBERS = new Set(['row', 'min', 'max'])
+const NUMBERS = new Set(['row', 'min', 'max', 'page'])
 const NAMES = [
-  'source', 'split', 'row', 'id', 'q', 'task', 'license', 'origin', 'contamination', 'min', 'max', 'template',
+  'losses', 'page', 'reason', 'source', 'split', 'row', 'id', 'q', 'task', 'license', 'origin', 'subset', 'flag',
+  'rewritten', 'contamination', 'min', 'max', 'order', 'template',
 ]
-export const FILTERS = ['q', 'task', 'license', 'origin', 'contamination', 'min', 'max']
+export const FILTERS = ['q', 'task', 'license', 'origin', 'subset', 'flag', 'rewritten', 'contamination', 'min', 'max']
 
 /** "#source=wikidoc&row=123" -> { view: "browse", source: "wikidoc", row: 123 }. */
 export function parseAddress(hash) {
   const text = hash.replace(/^#/, '')
   if (text === '' || text === 'overview') return { view: 'overview' }
-  const state = { view: 'browse' }
+  const state = { view: /^losses\b/.test(text) ? 'losses' : 'browse' }
   for (const [name, value] of new URLSearchParams(text)) {
     if (!NAMES.includes(name) || value === '') continue
     if (!NUMBERS.has(name)) state[name] = value
@@ -22,6 +23,7 @@ export function parseAddress(hash) {
 /** The other way round. */
 export function formatAddress(state) {
   if (state.view === 'overview') return '#overview'
+  if (state.view === 'losses') state = { ...state, losses: state.losses ?? 'all' }
   const parameters = new URLSearchParams()
   for (const name of NAMES) {
     const value = state[name]

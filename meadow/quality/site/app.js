@@ -5,6 +5,7 @@ import { BrowseView } from './browse.js'
 import { openCorpus } from './corpus.js'
 import { el, size } from './dom.js'
 import { overviewView } from './overview.js'
+import { LossesView } from './losses.js'
 import { traffic } from './ranges.js'
 
 const find = (id) => document.getElementById(id)
@@ -21,15 +22,24 @@ function navigate(state, { replace = false } = {}) {
 let corpus = null
 let browse = null
 let overview = null
+let losses = null
+const title = document.title
 
 async function show() {
   if (corpus === null) return
   const state = parseAddress(location.hash)
-  for (const name of ['overview', 'browse']) {
+  for (const name of ['overview', 'browse', 'losses']) {
     if (state.view === name) find(`tab-${name}`).setAttribute('aria-current', 'page')
     else find(`tab-${name}`).removeAttribute('aria-current')
   }
   document.body.dataset.view = state.view
+  document.title = `${{ overview: 'Overview', browse: 'Rows', losses: 'Losses' }[state.view]} · ${title}`
+  if (state.view === 'losses') {
+    losses ??= new LossesView({ corpus, navigate, rowAddress: setting('search') && new URL('row', new URL(setting('search'), document.baseURI)) })
+    if (main.firstChild !== losses.root) main.replaceChildren(losses.root)
+    losses.show(state)
+    return
+  }
   if (state.view === 'overview') {
     if (overview === null) {
       main.replaceChildren(el('p', { class: 'loading' }, 'Reading the report …'))
@@ -45,7 +55,7 @@ async function show() {
     corpus.report().then((report) => {
       for (const license of report?.licenses ?? []) licenses.set(license.key, license)
     })
-    browse = new BrowseView({ corpus, licenses, navigate, searchAddress: setting('search') })
+    browse = new BrowseView({ corpus, licenses, navigate, searchAddress: setting('search'), title })
   }
   if (main.firstChild !== browse.root) main.replaceChildren(browse.root)
   browse.show(state)
@@ -78,6 +88,7 @@ function pressed(event) {
   if (key === '?') find('help').showModal()
   else if (key === 'd') toggleTheme()
   else if (key === 'o') navigate({ view: 'overview' })
+  else if (key === 'l' && document.body.dataset.view !== 'losses') navigate({ view: 'losses' })
   else if (key === 'b' && document.body.dataset.view !== 'browse') navigate({ view: 'browse' })
   else if (document.body.dataset.view !== 'browse' || !browse?.keyPressed(key)) return
   event.preventDefault()

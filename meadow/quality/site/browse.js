@@ -1,6 +1,6 @@
 // Browse: choose a source, narrow the rows, read them one by one.
 
-import { LIST_COLUMNS, ALL_COLUMNS } from './corpus.js'
+import { LIST_COLUMNS, ALL_COLUMNS, EVERYWHERE } from './corpus.js'
 import { characters, count, el, searchTerms, marked, words } from './dom.js'
 import { formatAddress } from './address.js'
 import { promptText, recordView, chip } from './record.js'
@@ -9,11 +9,13 @@ import { Selection, isNarrowed } from './selection.js'
 const PAGE = 50
 const TEMPLATES = ['medalpaca', 'alpaca', 'fields']
 const SNIPPET = 180
+const MOST_SAVED = 20000
+const CHOICES = ['task', 'license', 'origin', 'subset', 'flag', 'rewritten', 'contamination', 'min', 'max']
 
 /** The Browse view: built once, then told the state of the page again and again. */
 export class BrowseView {
-  constructor({ corpus, searchAddress, licenses, navigate }) {
-    Object.assign(this, { corpus, searchAddress, licenses, navigate })
+  constructor({ corpus, searchAddress, licenses, navigate, title }) {
+    Object.assign(this, { corpus, searchAddress, licenses, navigate, title })
     this.state = {}
     this.key = null
     this.page = 0
@@ -26,7 +28,12 @@ export class BrowseView {
       const control = el('select', { id: `pick-${name}`, onchange: () => this.#set({ [name]: control.value || undefined, row: undefined, id: undefined }) })
       return { control, field: el('label', { class: 'control' }, el('span', {}, label), control) }
     }
-    this.source = select('Source', 'source')
+    this.source = select(this.corpus.isMix ? 'Mix' : 'Source', 'source')
+    this.subset = select('Subset', 'subset')
+    this.flag = select('Flag', 'flag')
+    this.rewritten = select('Rewritten', 'rewritten')
+    this.order = select('Order', 'order')
+    this.order.field.hidden = this.flag.field.hidden = !this.searchAddress
     this.split = select('Split', 'split')
     this.task = select('Task', 'task')
     this.license = select('Licence', 'license')
@@ -48,10 +55,14 @@ export class BrowseView {
     this.search.addEventListener('search', () => { if (this.search.value === '' && this.state.q) this.#set({ q: undefined, row: undefined }) })
     this.filters = el('details', { class: 'filters', ontoggle: () => { if (this.filters.open) this.#offerFacets() } },
       el('summary', {}, 'Filters', this.badge = el('span', { class: 'badge', hidden: true })),
-      el('div', { class: 'panel' }, this.task.field, this.license.field, this.origin.field, this.contamination.field, this.min.field, this.max.field,
+      el('div', { class: 'panel' }, this.task.field, this.license.field, this.origin.field, this.subset.field, this.flag.field, this.rewritten.field, this.contamination.field, this.min.field, this.max.field,
         el('button', { type: 'button', class: 'quiet', onclick: () => this.#clear() }, 'Clear all')))
     this.status = el('p', { class: 'status', role: 'status' })
+    this.where = el('p', { class: 'where', hidden: true })
     this.list = el('ol', { class: 'rows' })
+    this.tools = el('p', { class: 'tools' },
+      el('button', { type: 'button', class: 'quiet', title: 'A row drawn at random  ( r )', onclick: () => this.random() }, 'Random row'),
+      this.save = el('button', { type: 'button', class: 'quiet', title: 'Save the listed rows as JSON lines', onclick: () => this.#save() }, 'Save JSONL'))
     this.range = el('span', { class: 'range' })
     const pager = (label, title, step) => el('button', { type: 'button', title, 'aria-label': title, onclick: () => this.turnPage(step) }, label)
     this.goto = el('input', { id: 'goto', type: 'number', min: 0, inputmode: 'numeric', 'aria-label': 'Go to row', placeholder: 'row' })
@@ -62,9 +73,9 @@ export class BrowseView {
     } }, this.goto, el('button', { type: 'submit' }, 'Go'))
     this.detail = el('div', { class: 'detail', tabindex: '-1' })
     this.root = el('div', { class: 'browse' },
-      el('div', { class: 'toolbar' }, this.source.field, this.split.field, form, this.filters),
+      el('div', { class: 'toolbar' }, this.source.field, this.split.field, form, this.order.field, this.filters),
       el('div', { class: 'panes' },
-        el('nav', { class: 'list', 'aria-label': 'Rows' }, this.status, this.list,
+        el('nav', { class: 'list', 'aria-label': 'Rows' }, this.status, this.where, this.tools, this.list,
           el('div', { class: 'pager' }, pager('‹', 'Previous page  ( [ )', -1), this.range, pager('›', 'Next page  ( ] )', 1), jump)),
         this.detail))
   }
@@ -74,12 +85,13 @@ export class BrowseView {
   }
 
   #clear() {
-    this.#set({ q: undefined, task: undefined, license: undefined, origin: undefined, contamination: undefined, min: undefined, max: undefined, row: undefined })
+    this.#set({ q: undefined, row: undefined, ...Object.fromEntries(CHOICES.map((name) => [name, undefined])) })
   }
 
   /** Show a state of the page. */
   show(state) {
-    const source = this.corpus.sources.includes(state.source) ? state.source : this.corpus.sources[0]
+    const known = [...this.corpus.sources, ...(this.corpus.configs.has(EVERYWHERE) ? [EVERYWHERE] : [])]
+    const source = known.includes(state.source) ? state.source : this.corpus.sources[0]
     const splits = [...(this.corpus.configs.get(source)?.keys() ?? [])]
     const split = splits.includes(state.split) ? state.split : splits[0]
     this.state = { ...state, source, split: splits.length > 1 ? split : undefined }
@@ -119,7 +131,10 @@ export class BrowseView {
 
   #controls(splits) {
     const { source, split } = this.current
-    options(this.source.control, this.corpus.sources.map((name) => [name, `${name} · ${count(total(this.corpus, name))}`]), source)
+    const everywhere = this.corpus.configs.has(EVERYWHERE) ? [[EVERYWHERE, `all · ${count(total(this.corpus, EVERYWHERE))}`]] : []
+    options(this.source.control, [...this.corpus.sources.map((name) => [name, `${name} · ${count(total(this.corpus, name))}`]), ...everywhere], source)
+    options(this.order.control, [['', 'as stored'], ...(this.state.q ? [['relevance', 'best first']] : []), ['longest', 'longest answer'], ['shortest', 'shortest answer']], this.state.order ?? '')
+    options(this.rewritten.control, [['', 'any row'], ['yes', 'by a model'], ['no', 'text of the source']], this.state.rewritten ?? '')
     options(this.split.control, splits.map((name) => [name, `${name} · ${count(this.corpus.rows(source, name))}`]), split)
     this.split.field.hidden = splits.length < 2
     this.search.value = this.state.q ?? ''
@@ -127,7 +142,7 @@ export class BrowseView {
     this.max.control.value = this.state.max ?? ''
     this.contamination.field.hidden = !this.corpus.hasContamination
     options(this.contamination.control, [['', 'any row'], ['any', 'some overlap'], ['options', 'options alone'], ['stem', 'stem'], ['stem+answer', 'stem and answer'], ['none', 'no overlap']], this.state.contamination ?? '')
-    const active = ['task', 'license', 'origin', 'contamination', 'min', 'max'].filter((name) => this.state[name] !== undefined).length
+    const active = CHOICES.filter((name) => this.state[name] !== undefined).length
     this.badge.hidden = active === 0
     this.badge.textContent = String(active)
     if (active || this.filters.open) this.#offerFacets()
@@ -149,6 +164,11 @@ export class BrowseView {
     offer(this.task.control, 'any task', facets.task, this.state.task)
     offer(this.license.control, 'any licence', facets.license, this.state.license)
     offer(this.origin.control, 'any source', facets.source, this.state.origin)
+    offer(this.subset.control, 'any subset', facets.subset, this.state.subset)
+    this.subset.field.hidden = facets.subset.size < 1 && !this.state.subset
+    const report = this.searchAddress ? await this.corpus.report() : null
+    const flags = (report?.flags ?? []).filter((flag) => flag.rows || flag.name === this.state.flag)
+    options(this.flag.control, [['', 'any row'], ...flags.map((flag) => [flag.name, `${flag.title} · ${count(flag.rows)}`])], this.state.flag ?? '')
     this.origin.field.hidden = facets.source.size < 2 && !this.state.origin
   }
 
@@ -168,6 +188,12 @@ export class BrowseView {
     else if (!shown) this.status.textContent = `${count(selection.total)} rows`
     else if (!selection.done) this.status.textContent = `${count(selection.total)} found · ${count(selection.scanned)} of ${count(selection.rows)} read …`
     else this.status.textContent = `${count(selection.total)} of ${count(selection.rows)} rows`
+    const parts = Object.entries(selection.counts ?? {})
+    this.where.hidden = parts.length < 2
+    this.where.replaceChildren(...parts.map(([name, rows]) =>
+      el('a', { class: 'chip', href: formatAddress({ ...this.state, view: 'browse', ...(this.corpus.configs.has(name) ? { source: name } : { origin: name }), row: undefined }) }, `${name} ${count(rows)}`)))
+    this.tools.hidden = selection.length === 0
+    this.save.textContent = `Save ${count(Math.min(selection.length, MOST_SAVED))} rows`
     const first = this.page * PAGE
     const last = Math.min(first + PAGE, selection.length)
     // All rows: their numbers, which start at 0. Some rows: places in the list, which start at 1.
@@ -207,6 +233,7 @@ export class BrowseView {
       el('a', { href: formatAddress({ ...this.state, view: 'browse', row: number }), 'data-row': number },
         el('span', { class: 'head' },
           el('span', { class: 'number' }, count(number)), chip(words(row.task), 'task'),
+          row.source === this.current.source ? null : chip(row.source),
           el('span', { class: 'length' }, `${count(characters(row.output))} characters`)),
         el('span', { class: 'text' }, marked(excerpt(text, terms), terms)),
         el('span', { class: 'answer' }, marked(excerpt(row.output.replace(/\s+/g, ' ').trim(), terms), terms))))
@@ -278,6 +305,7 @@ export class BrowseView {
     const terms = searchTerms(this.state.q ?? '')
     this.detail.replaceChildren(recordView({ row, number, total, template, terms, findings, licenses: this.licenses, pair, actions }))
     this.detail.scrollTop = 0
+    document.title = `${row.source} ${count(number)} · ${this.title}`
     this.#markRow()
   }
 
@@ -290,6 +318,38 @@ export class BrowseView {
     if (place < 0 || place >= this.selection.length) return
     this.moved = true
     this.#set({ row: this.selection.at(place), id: undefined }, { replace: true })
+  }
+
+  /** Go to a row of the list drawn at random. */
+  random() {
+    if (!this.selection.length) return
+    this.moved = true
+    this.#set({ row: this.selection.at(Math.floor(Math.random() * this.selection.length)), id: undefined })
+  }
+
+  /** Save the listed rows as JSON lines, in the order of the list. */
+  async #save() {
+    const { selection } = this
+    const { source, split } = this.current
+    const most = Math.min(selection.length, MOST_SAVED)
+    const lines = []
+    this.save.disabled = true
+    try {
+      for (let from = 0; from < most; from += 500) {
+        const numbers = Array.from({ length: Math.min(500, most - from) }, (_, index) => selection.at(from + index))
+        const rows = await this.corpus.pick(source, split, numbers, ALL_COLUMNS)
+        for (const row of rows) lines.push(JSON.stringify(row))
+        this.save.textContent = `${count(lines.length)} of ${count(most)} …`
+      }
+      const address = URL.createObjectURL(new Blob([lines.join('\n'), '\n'], { type: 'application/jsonl' }))
+      el('a', { href: address, download: `${source === EVERYWHERE ? 'rows' : source}.jsonl` }).click()
+      setTimeout(() => URL.revokeObjectURL(address), 60000)
+    } catch (error) {
+      this.status.textContent = `The rows cannot be read: ${error.message}`
+    } finally {
+      this.save.disabled = false
+      this.#showStatus()
+    }
   }
 
   /** Go to another page of the list. */
@@ -310,6 +370,7 @@ export class BrowseView {
     else if (key === '[' || key === 'PageUp') this.turnPage(-1)
     else if (key === '/') this.search.focus()
     else if (key === 'g') this.goto.focus()
+    else if (key === 'r') this.random()
     else if (key === 'f') this.filters.open = !this.filters.open
     else if (key === 't') {
       const next = TEMPLATES[(TEMPLATES.indexOf(this.state.template ?? TEMPLATES[0]) + 1) % TEMPLATES.length]
@@ -332,10 +393,10 @@ function options(control, pairs, chosen) {
 }
 
 async function countFacets(corpus, source, split) {
-  const facets = { task: new Map(), license: new Map(), source: new Map() }
+  const facets = { task: new Map(), license: new Map(), source: new Map(), subset: new Map() }
   const names = Object.keys(facets)
   const tally = (row) => {
-    for (const name of names) facets[name].set(row[name], (facets[name].get(row[name]) ?? 0) + 1)
+    for (const name of names) if (row[name] != null) facets[name].set(row[name], (facets[name].get(row[name]) ?? 0) + 1)
     return false
   }
   const steps = corpus.scan(source, split, names, tally, new AbortController().signal)

@@ -9,6 +9,8 @@ const TAIL_BYTES = 64 * 2 ** 10
 const SCAN_BYTES = 3e6 // compressed bytes of one step of a scan: small enough to show progress
 
 export const ALL_COLUMNS = undefined
+/** All configs laid end to end, in the manifest's order: the place to search everywhere. */
+export const EVERYWHERE = '*'
 export const LIST_COLUMNS = ['instruction', 'input', 'output', 'task', 'license', 'source', 'subset']
 export const TEXT_COLUMNS = ['instruction', 'input', 'output']
 
@@ -36,6 +38,8 @@ class Corpus {
     for (const [config, splits] of listed) {
       this.configs.set(config, new Map(Object.entries(splits).map(([split, shards]) => [split, layOut(shards)])))
     }
+    const everything = this.sources.flatMap((name) => [...this.configs.get(name).values()].flatMap((split) => split.shards))
+    if (this.sources.length > 1) this.configs.set(EVERYWHERE, new Map([['all', layOut(everything)]]))
     // A sidecar need not be a config: its shards may be named among the other files.
     const pairs = (manifest.files ?? []).filter((file) => file.path.startsWith(`data/${PAIRS}/`))
     if (pairs.length && !this.configs.has(PAIRS)) this.looseShards = pairs
@@ -43,7 +47,43 @@ class Corpus {
 
   /** The configs that hold records. */
   get sources() {
-    return [...this.configs.keys()].filter((name) => name !== PAIRS)
+    return [...this.configs.keys()].filter((name) => name !== PAIRS && name !== EVERYWHERE)
+  }
+
+  get isMix() {
+    return this.manifest.stage === 'mix'
+  }
+
+  /** The rejects of a source: { where, reason, detail, excerpt }; at most `most` bytes of them are read. */
+  async rejects(source, most = 16e6) {
+    const file = this.manifest.sources?.[source]?.quarantine
+    if (this.isMix || !file?.bytes) return { rows: [], whole: true }
+    this.quarantines ??= new Map()
+    if (!this.quarantines.has(source)) {
+      const end = Math.min(file.bytes, most)
+      const bytes = openRanges(new URL(file.path, this.base), file.bytes).slice(0, end)
+      this.quarantines.set(source, bytes.then((buffer) => {
+        const lines = new TextDecoder().decode(buffer).split('\n')
+        if (end < file.bytes) lines.pop() // the line that was cut
+        return { rows: lines.filter(Boolean).map((line) => ({ source, ...JSON.parse(line) })), whole: end === file.bytes }
+      }))
+    }
+    return this.quarantines.get(source)
+  }
+
+  /** A ledger of a mix, whole: "duplicates" or "contamination". */
+  async ledger(name) {
+    const path = `${name}.parquet`
+    if (!(this.manifest.files ?? []).some((file) => file.path === path)) return []
+    this.ledgers ??= new Map()
+    if (!this.ledgers.has(name)) {
+      const read = async () => {
+        const buffer = await fetchWhole(new URL(path, this.base))
+        return buffer === null ? [] : parquetReadObjects({ file: buffer, compressors })
+      }
+      this.ledgers.set(name, read())
+    }
+    return this.ledgers.get(name)
   }
 
   rows(config, split) {
@@ -68,11 +108,7 @@ class Corpus {
 
   async #readContamination() {
     const found = new Map()
-    if (!this.hasContamination) return found
-    const buffer = await fetchWhole(new URL('contamination.parquet', this.base))
-    if (buffer === null) return found
-    const columns = ['exam', 'item_id', 'row_id', 'level', 'score']
-    for (const row of await parquetReadObjects({ file: buffer, columns, compressors })) {
+    for (const row of await this.ledger('contamination')) {
       if (!found.has(row.row_id)) found.set(row.row_id, [])
       found.get(row.row_id).push(row)
     }
@@ -127,19 +163,20 @@ class Corpus {
     return (await Promise.all(parts)).flat()
   }
 
-  /** The rows with these numbers (ascending), neighbours read together. */
+  /** The rows with these numbers, in this order; neighbours are read together. */
   async pick(config, split, numbers, columns) {
     const runs = []
-    for (const number of numbers) {
+    for (const number of [...numbers].sort((a, b) => a - b)) {
       const last = runs.at(-1)
       if (last && number - last.at(-1) < 200) last.push(number)
       else runs.push([number])
     }
-    const found = await Promise.all(runs.map(async (run) => {
+    const found = new Map()
+    await Promise.all(runs.map(async (run) => {
       const rows = await this.slice(config, split, run[0], run.at(-1) + 1, columns)
-      return run.map((number) => rows[number - run[0]])
+      for (const number of run) found.set(number, rows[number - run[0]])
     }))
-    return found.flat()
+    return numbers.map((number) => found.get(number))
   }
 
   /**

@@ -134,6 +134,7 @@ export function rewriteView(pair, row) {
 export function rowChips(row, findings) {
   const worst = ['stem+answer', 'stem', 'options'].find((level) => findings?.some((f) => f.level === level))
   return [
+    chip(row.source),
     chip(words(row.task), 'task'),
     chip(row.license),
     row.subset ? chip(row.subset) : null,

@@ -19,6 +19,11 @@ async function compile(state, corpus) {
   equal('task', state.task)
   equal('license', state.license)
   equal('source', state.origin)
+  equal('subset', state.subset)
+  if (state.rewritten !== undefined) {
+    columns.add('rephrased_by')
+    tests.push((row) => (row.rephrased_by != null) === (state.rewritten === 'yes'))
+  }
   if (state.contamination !== undefined) {
     const found = await corpus.contamination()
     columns.add('id')
@@ -63,8 +68,10 @@ export class Selection {
     this.scanned = this.rows
     this.done = true
     this.error = null
+    this.counts = null
+    this.places = null
     this.controller = new AbortController()
-    if (!isNarrowed(state)) return
+    if (!isNarrowed(state) && !(searchAddress && state.order)) return
     this.numbers = []
     this.total = 0
     this.scanned = 0
@@ -97,6 +104,7 @@ export class Selection {
   /** The place of a row number, or of the first one after it. */
   place(number) {
     if (this.numbers === null) return Math.min(number, Math.max(0, this.total - 1))
+    if (this.places) return this.places.get(number) ?? 0
     let low = 0
     let high = this.numbers.length
     while (low < high) {
@@ -108,6 +116,7 @@ export class Selection {
   }
 
   has(number) {
+    if (this.places) return this.places.has(number)
     return this.numbers === null ? number < this.total : this.numbers[this.place(number)] === number
   }
 
@@ -115,11 +124,13 @@ export class Selection {
     const url = new URL(address, document.baseURI)
     url.searchParams.set('source', this.source)
     url.searchParams.set('split', this.split)
-    for (const name of FILTERS) if (state[name] !== undefined) url.searchParams.set(name, state[name])
+    for (const name of [...FILTERS, 'order']) if (state[name] !== undefined) url.searchParams.set(name, state[name])
     const response = await fetch(url, { signal: this.controller.signal })
     const answer = await response.json()
     if (!response.ok) throw new Error(answer.error ?? `${response.status}`)
     this.numbers = answer.rows
+    this.counts = answer.counts
+    if (state.order) this.places = new Map(answer.rows.map((number, place) => [number, place]))
     this.total = answer.total
     this.scanned = this.rows
   }

@@ -101,7 +101,7 @@ def test_the_report_is_made_where_the_folder_has_none(client: TestClient, tmp_pa
 
 def test_search_answers_and_refuses(client: TestClient) -> None:
     found = client.get("/api/search", params={"source": "wikidoc", "q": '"case 17?"'})
-    assert found.json() == {"rows": [17], "total": 1}
+    assert found.json() == {"rows": [17], "total": 1, "counts": {"wikidoc": 1}}
     for parameters in (
         {"source": "nothing"},
         {"source": "wikidoc", "split": "test"},

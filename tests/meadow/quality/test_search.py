@@ -60,7 +60,9 @@ QUERIES = st.builds(
 @given(query=QUERIES)
 def test_search_equals_a_loop(search: Search, query: Query) -> None:
     wanted = [row for row, record in enumerate(RECORDS) if passes(row, record, query)]
-    assert search.rows("clean", "train", query) == (wanted, len(wanted))
+    found = search.rows("clean", "train", query)
+    assert (found.rows, found.total) == (wanted, len(wanted))
+    assert sum(found.counts.values()) == found.total
 
 
 def test_terms_are_words_and_phrases() -> None:
@@ -78,5 +80,5 @@ def test_no_findings_file_means_no_overlap(tmp_path: Path) -> None:
 
     entries = {"wikidoc": source_entry(tmp_path, "wikidoc", plain_records(5))}
     found = Search(open_corpus(write_build(tmp_path, entries)))
-    assert found.rows("wikidoc", "train", Query(contamination="any")) == ([], 0)
-    assert found.rows("wikidoc", "train", Query(contamination="none"))[1] == 5
+    assert found.rows("wikidoc", "train", Query(contamination="any")).rows == []
+    assert found.rows("wikidoc", "train", Query(contamination="none")).total == 5
