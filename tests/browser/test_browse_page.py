@@ -433,12 +433,10 @@ def test_a_random_row_and_the_listed_rows_as_lines(large: Path, serve: Any, watc
     page = watched.page
     page.goto(serve(large) + "#source=medqa&task=summarization&order=longest")
     watched.row()
-    watched.until(
-        "document.querySelector('.tools button:last-child').innerText === 'Save 300 rows'"
-    )
+    page.wait_for_selector(".tools button:has-text('Save 300 rows')")
     with page.expect_download() as saved:
         page.click("text=Save 300 rows")
-    rows = [json.loads(line) for line in Path(saved.value.path()).open(encoding="utf-8")]
+    rows = list(map(json.loads, Path(saved.value.path()).read_text("utf-8").splitlines()))
     assert len({row["id"] for row in rows}) == 300
     assert {row["task"] for row in rows} == {"summarization"}
     sizes = [len(row["output"]) for row in rows]

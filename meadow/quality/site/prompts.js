@@ -11,23 +11,24 @@ const WITHOUT_INPUT =
 const frame = (text) => ({ kind: 'frame', text })
 const field = (name, text) => ({ kind: name, text })
 
-function withInput(row) {
+// Stanford's alpaca has the response right behind the colon.
+function withInput(row, ending = '\n') {
   return [
     frame(`${WITH_INPUT}\n\n### Instruction:\n`), field('instruction', row.instruction),
     frame('\n\n### Input:\n'), field('input', row.input),
-    frame('\n\n### Response:\n'), field('output', row.output),
+    frame(`\n\n### Response:${ending}`), field('output', row.output),
   ]
 }
 
 function withoutInput(row) {
   return [
     frame(`${WITHOUT_INPUT}\n\n### Instruction:\n`), field('instruction', row.instruction),
-    frame('\n\n### Response:\n'), field('output', row.output),
+    frame('\n\n### Response:'), field('output', row.output),
   ]
 }
 
 /** Template name -> the parts of a row's training text. */
 export const TEMPLATES = {
-  medalpaca: withInput,
-  alpaca: (row) => (row.input ? withInput(row) : withoutInput(row)),
+  medalpaca: (row) => withInput(row),
+  alpaca: (row) => (row.input ? withInput(row, '') : withoutInput(row)),
 }
