@@ -164,7 +164,7 @@ def forms(a: Finished, b: Finished) -> dict[str, Any] | None:
     same = all(one.get(key) == other.get(key) for key in held)
     if same and weights and one.get("load") != other.get("load"):
         return {
-            "a": f"{a.name} as {one['load']}",
+            "a": a.name if one["load"] in a.name else f"{a.name} in {one['load']}",
             "b": f"the {other['load']} form",
             "proof": weights | {key: value for key, value in _manifests(a, b).items() if value},
         }

@@ -260,9 +260,7 @@ def test_two_forms_of_one_model_are_tied_to_their_hashes(
         run(backend, sample_items[:12], settings, tmp_path / f"run-{name}")
     a, b, c = (str(tmp_path / f"run-{name}") for name in "abc")
     said = CliRunner().invoke(compare_command, [a, b, "--margin", "99"]).stdout
-    equal = (
-        r"the bfloat16 form equals trained \(float32\) as float32 within 99 points \(TOST p .*\),"
-    )
+    equal = r"the bfloat16 form equals trained \(float32\) within 99 points \(TOST p .*\),"
     assert re.search(equal, said)
     manifest = hashlib.sha256((tmp_path / "trained/run_manifest.json").read_bytes()).hexdigest()
     weights = read_run(Path(a)).run["model"]["weights"]
