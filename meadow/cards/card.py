@@ -38,14 +38,6 @@ if TYPE_CHECKING:
 
 
 CARD = "README.md"
-_PAPER = """@article{han2023medalpaca,
-  title = {MedAlpaca: An Open-Source Collection of Medical Conversational AI Models and
-           Training Data},
-  author = {Han, Tianyu and Adams, Lisa C. and Papaioannou, Jens-Michalis and Grundmann, Paul and
-            Oberhauser, Tom and L{\\"o}ser, Alexander and Truhn, Daniel and Bressem, Keno K.},
-  journal = {arXiv preprint arXiv:2304.08247},
-  year = {2023}
-}"""
 
 
 def render_card(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
@@ -84,15 +76,18 @@ def front(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> dict
 def _body(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
     sources = _sources_of(manifest, locate)
     rows = sum(shard.rows for shard in manifest.shards())
+    configs = list(manifest.splits())
+    config = configs[0] if len(configs) == 1 else ALL
     text = (
         _environment()
         .get_template("card.md.j2")
         .render(
             stage=manifest.stage,
-            published=manifest.published is not None,
+            published=manifest.published,
             pretty_name=pretty_name(manifest),
             summary=_summary(manifest, rows, len(sources)),
-            use=_use(manifest),
+            config=config,
+            shards=f"data/{'*' if config not in configs else config}/train-*.parquet",
             composition=_composition(manifest, locate, counted),
             structure=_table(
                 ["column", "what it holds"],
@@ -108,7 +103,6 @@ def _body(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
             licenses="\n\n".join([_licenses(manifest, locate), *_answered(counted)]),
             spoken=_languages(counted),
             takedown=_takedown(manifest),
-            bibtex=_bibtex(manifest),
         )
     )
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
@@ -132,77 +126,6 @@ def data_cards() -> Path:
     """The folder of hand-written prose: inside the wheel, or at the root of a checkout."""
     inside = Path(__file__).parents[1] / "data_cards"
     return inside if inside.is_dir() else Path(__file__).parents[2] / "data_cards"
-
-
-def _use(manifest: Manifest) -> str:
-    """How to load the rows: lines that run as they stand, of the published data set if it is."""
-    configs = manifest.splits()
-    config = ALL if len(configs) > 1 and ALL not in configs else next(iter(configs), ALL)
-    there = manifest.published
-    shards = f"data/{'*' if config == ALL and ALL not in configs else config}/train-*.parquet"
-    if there is None:
-        place = "path/to/this/folder"
-        return "\n\n".join(
-            [
-                fenced(
-                    f'import meadow\n\nrows = meadow.open_corpus("{place}").to_polars()', "python"
-                ),
-                fenced(
-                    f'import polars as pl\n\nrows = pl.read_parquet("{place}/{shards}")', "python"
-                ),
-            ]
-        )
-    remote = f"datasets/{there.address}/{shards}"
-    blocks = [
-        ("bash", "pip install datasets polars duckdb medical-meadow"),
-        (
-            "python",
-            "from datasets import load_dataset\n\n"
-            f'rows = load_dataset("{there.repository}", "{config}", revision="{there.revision}", '
-            'split="train")',
-        ),
-        (
-            "python",
-            "import polars as pl\nfrom huggingface_hub import HfFileSystem\n\n"
-            f'hub = HfFileSystem()\nfiles = hub.glob("{remote}")\n'
-            "rows = pl.concat([pl.read_parquet(hub.open(file)) for file in files])",
-        ),
-        (
-            "python",
-            "import duckdb\nfrom huggingface_hub import HfFileSystem\n"
-            "from pyarrow.dataset import dataset\n\n"
-            f'hub = HfFileSystem()\nfiles = hub.glob("{remote}")\n'
-            'rows = duckdb.from_arrow(dataset(files, filesystem=hub, format="parquet"))',
-        ),
-        (
-            "python",
-            f'import meadow\n\nrows = meadow.open_corpus("{there.address}").to_polars()',
-        ),
-        ("bash", f"meadow verify {there.address}\nmeadow pull {there.address} --out DIR"),
-    ]
-    said = [fenced(text, language) for language, text in blocks]
-    return "\n\n".join(
-        [*said, "Where the data set is private or gated, log in first: `hf auth login`."]
-    )
-
-
-def _bibtex(manifest: Manifest) -> str:
-    """The entries to cite: the data set where it is published, and the paper of 2023."""
-    there = manifest.published
-    own = []
-    if there is not None:
-        name = re.sub(r"\W+", "_", f"{there.repository}_{there.revision}")
-        own = [
-            f"@misc{{{name},",
-            f"  title = {{{pretty_name(manifest)}}},",
-            f"  author = {{{{{there.owner}}}}},",
-            f"  year = {{{there.date[:4]}}},",
-            f"  version = {{{there.revision}}},",
-            f"  howpublished = {{\\url{{{there.url}}}}}",
-            "}",
-            "",
-        ]
-    return fenced("\n".join([*own, _PAPER]), "bibtex")
 
 
 def _sources_of(manifest: Manifest, locate: Locate) -> list[str]:

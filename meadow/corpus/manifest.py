@@ -254,6 +254,11 @@ class Published(_Part):
         return VERSION.fullmatch(self.revision) is not None
 
     @property
+    def key(self) -> str:
+        """What BibTeX calls it."""
+        return re.sub(r"\W+", "_", f"{self.repository}_{self.revision}")
+
+    @property
     def address(self) -> str:
         """`OWNER/NAME@REVISION`, as every command takes it."""
         return f"{self.repository}@{self.revision.replace('/', '%2F')}"

@@ -179,3 +179,49 @@ def test_one_word_says_of_a_source_whether_it_may_be_published(root: Path) -> No
     for item in printed:
         words = {readme[item["name"]].strip(), licences[item["name"]], item["publishable"]}
         assert words == {SOURCES[item["name"]].publishable}, item["name"]
+
+
+def test_rows_that_a_model_wrote_are_said_to_be(tmp_path: Path) -> None:
+    row = {"instruction": "Answer this question truthfully", "input": "What hums in a hive?",
+           "output": "Bees hum in a hive, by the beat of their wings."}  # fmt: skip
+    file = tmp_path / "medical_meadow_wikidoc_medical_flashcards.json"
+    file.write_text(json.dumps([row]))
+    front, body, croissant = built(tmp_path, "--file", f"anki={file}")
+    assert "machine-generated" in front["annotations_creators"]
+    assert "synthetic" in front["tags"]
+    (model,) = {r["rephrased_by"] for r in open_corpus(tmp_path / "c").to_arrow().to_pylist()}
+    assert croissant["rai:machineAnnotationTools"] == [f"{model}: 1 rows"]
+    labels = [each["prov:label"] for each in croissant["prov:wasGeneratedBy"]]
+    assert labels[1:] == ["rewritten by a language model: 1 rows"]
+    assert "1 medical instruction examples from 1 source," in body
+
+
+def test_the_task_of_every_row_is_the_category(tmp_path: Path) -> None:
+    front, _, croissant = built(tmp_path, "--raw", str(FOLDER), "--only", "cord19")
+    assert front["task_categories"] == ["summarization"]
+    licences = {r["license"] for r in open_corpus(tmp_path / "c").to_arrow().to_pylist()}
+    assert len(croissant["usageInfo"]) == len(licences)
+    closed = [each for each in croissant["usageInfo"] if "text and data mining" in each["name"]]
+    assert closed[0]["odrl:prohibition"] == [{"odrl:action": {"@id": "odrl:distribute"}}]
+    assert "odrl:permission" not in closed[0]
+
+
+def test_personal_data_is_replaced_in_either_style_and_counted(tmp_path: Path) -> None:
+    posts = tmp_path / "Posts.xml"
+    body = "&lt;p&gt;{}&lt;/p&gt;"
+    ask = body.format("Why does my kettle sing so loudly before the water boils?")
+    tell = body.format("The first bubbles burst. Write to singing@kettle-house.org for more.")
+    posts.write_text(
+        '<?xml version="1.0"?>\n<posts>\n<row Id="1" PostTypeId="1" Title="Why does it sing?" '
+        f'Body="{ask}" Score="9" CreationDate="2020-01-01T00:00:00.000" OwnerUserId="1" />\n'
+        f'<row Id="2" PostTypeId="2" ParentId="1" Body="{tell}" Score="8" '
+        'CreationDate="2020-01-02T00:00:00.000" OwnerUserId="2" />\n</posts>\n'
+    )
+    for style in ("meadow", "2023"):
+        place = tmp_path / style
+        place.mkdir()
+        _, said, told = built(place, "--file", f"stack_exchange:coffee={posts}", "--style", style)
+        (row,) = open_corpus(place / "c").to_arrow().to_pylist()
+        assert "kettle-house.org" not in row["output"]
+        assert "| email | 1 |" in said
+        assert "email in 1 rows" in told["rai:personalSensitiveInformation"]

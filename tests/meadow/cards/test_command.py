@@ -66,6 +66,26 @@ def test_a_build_is_made_again_by_its_card(given: list[str], tmp_path: Path) -> 
     assert [word for word in given if word.startswith("--") and word not in words] == []
 
 
+def test_a_build_of_the_published_origin_is_made_again(tmp_path: Path) -> None:
+    rows = [
+        {"instruction": "What advice does this sentence give?", "input": text, "output": label}
+        for text, label in (
+            ("Bees should be kept away from the salt cellar.", "This is a strong advice"),
+            ("Bees were counted at noon.", "This is no advice"),
+        )
+    ]
+    for place in ("raw/health_advice", "both/health_advice"):
+        (tmp_path / place).mkdir(parents=True)
+        name = "medical_meadow_health_advice.json"
+        (tmp_path / place / name).write_text(json.dumps(rows))
+    (csv,) = sorted((FOLDER / "health_advice").rglob("*.csv"))[:1]
+    (tmp_path / "both/health_advice" / csv.name).write_bytes(csv.read_bytes())
+    ran = run_meadow("build", "--only", "health_advice", "--origin", "published", "--raw",
+                     str(tmp_path / "raw"), "--out", str(tmp_path / "o"))  # fmt: skip
+    assert sum(shard.rows for shard in read_manifest(tmp_path / "o").shards()) > 0, ran.err
+    again(tmp_path / "o", tmp_path, {"RAW": str(tmp_path / "both")})
+
+
 OWN = """[build]
 sources = ["medquad", "anki", "pubmed_causal"]
 style = "2023"
