@@ -287,7 +287,7 @@ def _compute(
                 before, started = backend.work(), time.monotonic()
                 values = compute(index)
                 after = backend.work()
-                cost = {name: after[name] - before.get(name, 0) for name in COST if name in after}
+                cost = {k: after[k] - before[k] for k in COST if after.get(k) != before.get(k)}
                 cost = {"seconds": time.monotonic() - started, **cost}
                 # in the journal, so that what a killed process did counts as well
                 journal.append({**values, f"cost:{what}:{index}": cost})
