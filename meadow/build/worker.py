@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ENTRY = "entry.json"
+PROGRESS = "progress"
+"""How many candidates of a source were read so far, for who waits at a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,15 @@ def measure_inputs(task: SourceTask) -> list[NamedFile]:
     return measured
 
 
+def rows_so_far(staging: Path) -> dict[str, int]:
+    """Source -> candidates read, of the sources that are being built into `staging`."""
+    found = {}
+    for path in staging.glob(f"*/{PROGRESS}"):
+        with contextlib.suppress(OSError, ValueError):  # gone, or just being written
+            found[path.parent.name] = int(path.read_text(encoding="ascii"))
+    return found
+
+
 def build_source(task: SourceTask) -> SourceEntry:
     """Build one source into its staging folder and write its entry there, last."""
     folder = task.staging / task.source
@@ -133,6 +144,7 @@ def build_source(task: SourceTask) -> SourceEntry:
             rows = ExternalSort(folder / "rows.arrow")
             for batch in _transformed(task):
                 tally.take(batch)
+                (folder / PROGRESS).write_text(str(tally.rows_in), encoding="ascii")
                 tally.reject(batch.rejects, quarantine)
                 rows.add(batch)
             slices, rejects = rows.sort()
@@ -153,6 +165,7 @@ def build_source(task: SourceTask) -> SourceEntry:
     )
     if entry.rows_in != entry.rows_out + sum(entry.rejected.values()):
         raise AssertionError(f"{task.source}: rows were lost: {entry}")
+    (folder / PROGRESS).unlink(missing_ok=True)
     write_json(folder / ENTRY, entry.to_json())
     return entry
 

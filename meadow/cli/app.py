@@ -7,6 +7,7 @@ which ships `meadow` alone, can say in one line where they are.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -14,9 +15,10 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
@@ -224,9 +226,16 @@ class Finish:
             click.echo(" · ".join([*counts, f"time {seconds:.1f} s"]), err=True)
 
 
+_consoles: list[Any] = []
+"""The console of the line that `telling` keeps at the bottom of the terminal, while it does."""
+
+
 def log(message: str) -> None:
     """One line for the person at the terminal, on stderr, without secrets."""
-    click.echo(hide_secrets(message), err=True)
+    if _consoles:
+        _consoles[-1].out(hide_secrets(message), highlight=False)
+    else:
+        click.echo(hide_secrets(message), err=True)
 
 
 def listed(_: click.Context, __: click.Parameter, value: Iterable[str]) -> tuple[str, ...]:
@@ -248,6 +257,38 @@ def list_option(*names: str, help: str, **settings: Any) -> Callable[[Any], Any]
     """An option that takes a list, in the one manner that all of them have."""
     told = f"{help.rstrip('.')}. Takes commas and repeats."
     return click.option(*names, multiple=True, callback=listed, help=told, **settings)
+
+
+@contextlib.contextmanager
+def telling(describe: Callable[[], str]) -> Iterator[None]:
+    """Say on a terminal what is being done and how far it is, twice a second; nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    started, ended = time.monotonic(), threading.Event()
+
+    def line() -> Text:
+        return Text(hide_secrets(f"{describe()} · {time.monotonic() - started:.0f} s"))
+
+    console = Console(stderr=True)
+    with console.status(line()) as status:
+
+        def follow() -> None:
+            while not ended.wait(0.5):
+                status.update(line())
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        _consoles.append(console)
+        try:
+            yield
+        finally:
+            _consoles.clear()
+            ended.set()
+            thread.join()
 
 
 def grouped(options: Iterable[str]) -> dict[str, list[str]]:

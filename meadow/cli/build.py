@@ -16,6 +16,7 @@ from meadow.cli.app import (
     json_option,
     list_option,
     log,
+    telling,
 )
 from meadow.errors import ExitCode
 
@@ -78,6 +79,8 @@ def build(ctx: click.Context, /, as_json: bool, dry_run: bool, **given: Any) -> 
     """
     from meadow import api
     from meadow.build.build import over_threshold
+    from meadow.build.worker import rows_so_far
+    from meadow.corpus.commit import STAGING
 
     finish = Finish(as_json=as_json)
     check_engine(given["engine"])
@@ -87,7 +90,15 @@ def build(ctx: click.Context, /, as_json: bool, dry_run: bool, **given: Any) -> 
     if dry_run:
         finish(_planned(wanted, given, where["out"]))
         return
-    corpus = api.build(wanted, **given, **where, progress=log)
+    staging = Path(where["out"]) / STAGING
+
+    def so_far() -> str:
+        found = rows_so_far(staging)
+        told = ", ".join(f"{name}: {rows:,} rows" for name, rows in found.items())
+        return f"building {told or where['out']}"
+
+    with telling(so_far):
+        corpus = api.build(wanted, **given, **where, progress=log)
     entries = corpus.manifest.sources.values()
     finish(
         corpus.manifest.to_json(),

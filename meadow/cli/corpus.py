@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, json_option, list_option, log
+from meadow.cli.app import Finish, dry_run_option, json_option, list_option, log, telling
 from meadow.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -360,7 +360,8 @@ def report(
         document = build_report(opened, api.open_corpus(corpus) if corpus is not None else None)
         log(f"would write report.json, report.html and report.md to {target}")
     else:
-        document = api.report(folder, out=out, corpus=corpus, page=page)
+        with telling(lambda: f"writing the report of {folder}"):
+            document = api.report(folder, out=out, corpus=corpus, page=page)
         log(f"wrote report.json, report.html and report.md to {target}")
     log(verdict(document))
     finish(document, rows_in=opened.rows(), rows_out=document["rows"])

@@ -16,6 +16,7 @@ from meadow.cli.app import (
     json_option,
     list_option,
     log,
+    telling,
 )
 from meadow.errors import FileError, UsageError
 
@@ -146,10 +147,17 @@ def mix(
     if dry_run:
         finish(_planned(recipe, corpora, items, accepted, held, out, wanted))
         return
-    mixed = api.mix(
-        recipe, corpus=corpora, out=out, exams=items, accept=accepted, keep_from=held, progress=log,
-        **wanted,
-    ).manifest  # fmt: skip
+    said = ["mixing"]
+
+    def progress(line: str) -> None:
+        said.append(f"mixing, after {line}")
+        log(line)
+
+    with telling(lambda: said[-1]):
+        mixed = api.mix(
+            recipe, corpus=corpora, out=out, exams=items, accept=accepted, keep_from=held,
+            progress=progress, **wanted,
+        ).manifest  # fmt: skip
     show(mixed.details, mixed.steps)
     rows_in, rows_out = mixed.steps[0].rows_in, mixed.steps[-1].rows_out
     finish(mixed.to_json(), rows_in=rows_in, rows_out=rows_out, rejected=rows_in - rows_out)

@@ -80,6 +80,24 @@ def test_the_help_of_a_wheel_lists_only_what_can_run(monkeypatch: pytest.MonkeyP
     assert "Train:" not in told
 
 
+def in_a_terminal(*words: object, **settings: str) -> tuple[int, str]:
+    """Exit code and what a terminal gets of a command."""
+    parent, child = pty.openpty()
+    command = [sys.executable, "-m", "meadow", *map(str, words)]
+    environment = {**os.environ, "TERM": "xterm", **settings}
+    with subprocess.Popen(command, stdout=child, stderr=child, env=environment) as shown:
+        os.close(child)
+        said = b""
+        while True:
+            try:
+                part = os.read(parent, 65536)
+            except OSError:  # the terminal of a process that has ended
+                break
+            said += part
+    os.close(parent)
+    return shown.returncode, said.decode()
+
+
 def built(folder: Path, *names: str) -> Path:
     """A corpus of the samples, which hold broken rows on purpose: the command ends with 3."""
     given = [word for name in names for word in ("--only", name)]
@@ -168,23 +186,11 @@ def test_a_finding_is_told_in_the_commands_own_document(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("setting", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {}])
 def test_colours_stay_where_they_are_wanted(setting: dict[str, str], tmp_path: Path) -> None:
-    parent, child = pty.openpty()
-    words = [sys.executable, "-m", "meadow", "show", str(built(tmp_path / "c", "medqa")), "-n", "1"]
-    environment = {**os.environ, "TERM": "xterm", **setting}
-    with subprocess.Popen(words, stdout=child, stderr=child, env=environment) as shown:
-        os.close(child)
-        said = b""
-        while True:
-            try:
-                part = os.read(parent, 65536)
-            except OSError:  # the terminal of a process that has ended
-                break
-            said += part
-    os.close(parent)
-    assert shown.returncode == 0
-    assert b"medqa" in said
-    assert (b"\x1b[" in said) is not bool(setting)
-    assert b"time " not in said
+    code, said = in_a_terminal("show", built(tmp_path / "c", "medqa"), "-n", "1", **setting)
+    assert code == 0
+    assert "medqa" in said
+    assert ("\x1b[" in said) is not bool(setting)
+    assert "time " not in said
 
 
 def test_after_ctrl_c_only_what_continues_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,3 +295,14 @@ def test_a_typo_is_refused_without_torch(line: str, tmp_path: Path) -> None:
         check=False,
     )
     assert (ran.returncode, ran.stdout) == (2, "False\n"), ran.stderr
+
+
+def test_a_terminal_is_told_how_far_a_build_is(tmp_path: Path) -> None:
+    rows = "".join(f"Aspirin number {n} helps.,1\n" for n in range(30_000))
+    (tmp_path / "long.csv").write_text(f"sentence,label\n{rows}")
+    words = ("build", "--file", f"pubmed_causal={tmp_path}/long.csv", "--out")
+    code, said = in_a_terminal(*words, tmp_path / "c")
+    assert code == 0
+    assert re.search(r"building pubmed_causal: [\d,]+ rows", said)
+    assert "in 30,000 · out 30,000" in said
+    assert "\x1b[" not in run_meadow(*words, tmp_path / "d").err
