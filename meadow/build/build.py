@@ -117,9 +117,11 @@ class BuildSettings:
                 fix="name them too, so that they are built again: --only "
                 + ",".join([*self.sources, *stay]),
             )
-        same_recipe = (old.get("recipe"), bool(old.get("own_recipe"))) == (
-            self.recipe,
-            self.own_recipe,
+        # another recipe's name would say nothing of what stays, but for its note types
+        named = (self.recipe, self.own_recipe)
+        stays_named = bool(self.options.note_types) or named == (
+            old.get("recipe"),
+            bool(old.get("own_recipe")),
         )
         files = [str(name) for name in published.details.get("files", ())]
         origins = dict(old.get("origins", {}))
@@ -127,8 +129,8 @@ class BuildSettings:
             self,
             sources=(*self.sources, *stay),
             origins={n: OriginName(origins[n]) for n in stay if n in origins} | dict(self.origins),
-            recipe=self.recipe if same_recipe else None,
-            own_recipe=self.own_recipe and same_recipe,
+            recipe=self.recipe if stays_named else None,
+            own_recipe=self.own_recipe and stays_named,
             vouched={n: old["vouched"][n] for n in stay if n in old.get("vouched", {})}
             | dict(self.vouched),
             files=(*(f for f in files if re.split("[:=]", f)[0] in stay), *self.files),

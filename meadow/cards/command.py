@@ -16,9 +16,15 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def regenerate(manifest: Manifest) -> str:
-    """The command; RAW, CORPUS, DIR and the names of files stand for the reader's own paths."""
-    words = _mix(manifest) if manifest.stage == "mix" else _build(manifest)
-    return " ".join(["meadow", *words, "--out", "DIR"])
+    """The command; RAW, CORPUS, DIR and the names of files stand for the reader's own paths.
+
+    A corpus of two origins that no recipe names is built in two steps, a line each.
+    """
+    if manifest.stage == "mix":
+        commands = [_mix(manifest)]
+    else:
+        commands = [_build(manifest, names) for names in _steps(manifest.settings)]
+    return "\n".join(" ".join(["meadow", *words, "--out", "DIR"]) for words in commands)
 
 
 def conditions(manifest: Manifest) -> list[str]:
@@ -26,7 +32,9 @@ def conditions(manifest: Manifest) -> list[str]:
     settings = manifest.settings
     found = []
     if manifest.stage == "mix":
-        found.append("CORPUS stands for the corpus: MANIFEST.json has the hashes of its shards.")
+        count = int(settings.get("corpora", 1))
+        what = f"{count} corpora, in their order" if count > 1 else "the corpus"
+        found.append(f"CORPUS stands for {what}: MANIFEST.json has the hashes of the shards.")
     if settings.get("excluded_ids"):
         found.append(
             f"Rows taken down were left out: {settings.get('excluded', 'some')} ids in "
@@ -46,8 +54,6 @@ def conditions(manifest: Manifest) -> list[str]:
             f"MODEL stands for the embedding model {plain_cell(model['model'])}, whose weights "
             f"have the SHA-256 {plain_cell(model['sha256'])}."
         )
-    if settings.get("corpora", 1) > 1:
-        found.append(f"CORPUS stands for {settings['corpora']} corpora, in their order.")
     if settings.get("held"):
         count = len(settings["held"])
         found.append(f"HELD stands for what was held already ({count} folders), in their order.")
@@ -59,22 +65,38 @@ def conditions(manifest: Manifest) -> list[str]:
     return found
 
 
-def _build(manifest: Manifest) -> Iterator[str]:
+def _steps(settings: Mapping[str, Any]) -> list[list[str]]:
+    """The sources that one command builds: all, or where there is no recipe those of one origin."""
+    names = list(settings.get("sources", ()))
+    origins = dict(settings.get("origins", {}))
+    if settings.get("recipe"):
+        return [names]
+    steps: dict[str, list[str]] = {}
+    for name in names:
+        steps.setdefault(origins.get(name, ""), []).append(name)
+    return list(steps.values()) or [names]
+
+
+def _build(manifest: Manifest, sources: list[str]) -> Iterator[str]:
     settings = manifest.settings
     options = settings.get("options", {})
-    files = [str(name) for name in manifest.details.get("files", ())]
-    named = {name.partition("=")[0].partition(":")[0] for name in files}
-    sought = [name for name in settings.get("sources", ()) if name not in named]
+    files = [
+        name
+        for name in map(str, manifest.details.get("files", ()))
+        if re.split("[:=]", name)[0] in sources
+    ]
+    named = {re.split("[:=]", name)[0] for name in files}
+    sought = [name for name in sources if name not in named]
     yield "build"
     if settings.get("recipe"):
         yield from ("--recipe", _word(_recipe(settings)))
     if sought:  # beside a recipe too: it may have more sources than were built
-        yield from ("--only", _word(",".join(settings.get("sources", ()))))
+        yield from ("--only", _word(",".join(sources)))
     for name in files:
         yield from ("--file", _word(name))
     if sought or not files:
         yield from ("--raw", "RAW")
-    origins = set(settings.get("origins", {}).values())
+    origins = {origin for name, origin in settings.get("origins", {}).items() if name in sources}
     if len(origins) == 1:
         yield from ("--origin", _word(origins.pop()))
     yield from ("--style", _word(options.get("style", "meadow")))

@@ -5,6 +5,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -302,6 +303,27 @@ def test_a_folder_grows_to_what_one_build_of_all_would_give(tmp_path: Path) -> N
     assert run_meadow("check", tmp_path / "out").code == 0
     ran = build(tmp_path, "--raw", samples, "--only", "pubmed_causal", "--dry-run", "--json")
     assert json.loads(ran.out)["stay"] == ["medqa"]
+
+
+def test_the_card_of_a_folder_of_two_origins_has_a_command_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    row = {"instruction": "What kind of statement is this?", "input": "Sleep more.",
+           "output": "This is a strong advice"}  # fmt: skip
+    Path("advice.json").write_text(json.dumps([row]))
+    for options in (
+        ("--raw", FOLDER, "--only", "medquad"),
+        ("--file", "health_advice=advice.json", "--origin", "published"),
+    ):
+        ran = build(tmp_path, *options)
+        assert ran.code in BUILT, ran.err
+    commands = re.findall(r"^meadow build .*--out DIR$", Path("out/README.md").read_text(), re.M)
+    assert len(commands) == 2
+    for command in commands:
+        words = command.replace("RAW", str(FOLDER)).replace("DIR", "again").split()
+        assert run_meadow(*words[1:]).code in BUILT
+    assert hashes(tmp_path / "again") == hashes(tmp_path / "out")
 
 
 @pytest.mark.parametrize("changed", ["an id", "a version"])
