@@ -3,17 +3,15 @@
 The model is built on the meta device, the adapters by peft itself, so that parameters are counted,
 not guessed, in every architecture. Memory is arithmetic, per part, in GB (1e9 bytes):
 
-- weights: bytes per value of the dtype; int8 1 byte and a float32 scale per output; nf4 half a
-  byte, 1 byte of scale per 64 values and 4 bytes per 256 scales; embeddings, norms, the output
-  layer and fused experts are never quantised; adapters are float32.
+- weights: as `meadow.models.sizes` counts them; adapters are float32.
 - gradients: as the trained weights. optimizer: AdamW two values per trained weight in its dtype;
   8-bit AdamW two bytes and two float32 scales per 256 values. Under FSDP with mixed precision
   accelerate holds all of what is trained in float32, whatever the base's dtype.
 - autocast: a half-precision copy of trained float32 weights, where mixed precision is on and the
   weights are not sharded.
-- activations: what the layers keep for the backward pass of one micro-batch, counted by running
-  them on tensors without memory. With checkpointing every layer keeps its input, and one layer is
-  held whole; without it, every layer is. T x T values for the mask of a packed row.
+- activations: what the layers keep for the backward pass of one micro-batch, from the same place.
+  With checkpointing every layer keeps its input, and one layer is held whole; without it, every
+  layer is. T x T values for the mask of a packed row.
 - logits: the values of `LOGITS_AT_ONCE` tokens, their float32 copy and its gradient.
 
 Fragmentation, the allocator's reserve and communication buffers are not in it.
@@ -21,20 +19,25 @@ Fragmentation, the allocator's reserve and communication buffers are not in it.
 
 from __future__ import annotations
 
-import math
 import os
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from meadow.errors import FileError, RefusedError
 from meadow.exams.contamination import check_contamination
-from meadow.models.architecture import empty_model, gives_its_logits
-from meadow.models.loading import load_config, load_tokenizer, quiet, torch_dtype
+from meadow.models.architecture import empty_model
+from meadow.models.loading import (
+    count_parameters,
+    load_config,
+    load_tokenizer,
+    quiet,
+    torch_dtype,
+)
+from meadow.models.sizes import Sizes, kept_bytes
 from training.batches import logits_at_once
 from training.config import Recipe
 from training.data import (
@@ -48,51 +51,19 @@ from training.data import (
     texts_of,
     tokenize,
 )
-from training.methods import apply_method, base_checkpoint, dimensions_config, make_tokenizer
+from training.methods import (
+    apply_method,
+    base_checkpoint,
+    dimensions_config,
+    make_tokenizer,
+    precision,
+)
 from training.packing import plan_recipe
 
 GB = 1e9
 BLOCK_8BIT = 256
-BLOCK_NF4 = 64
-BLOCK_SCALES = 256
-EXPERT_DIMENSIONS = 3
-"""Of a weight that holds all experts of a layer."""
-FEW_LAYERS = 6
-"""On which activations are counted: the longest pattern of full and sliding attention, once."""
 UTILISATION = 0.4
 """Share of a device's peak arithmetic that a run is assumed to reach, for the hours."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Parameter counts of a model, adapters included, and what its layers keep.
-
-    Args:
-        parameters: Of the base.
-        trainable: That are trained: the base's, or the adapters'.
-        matrices: Values of each linear layer that quantisation replaces, for block counts.
-        outputs: Output features of those layers, summed.
-        vocabulary: Rows of the embedding.
-        fused: Values of experts that are no linear layers.
-        pieces: Whether losses can be taken piece by piece (`batches.lose_in_pieces`).
-        layers: How many there are.
-        kept: Bytes that one layer keeps of a micro-batch, and those of its input alone.
-    """
-
-    parameters: int
-    trainable: int
-    matrices: tuple[int, ...]
-    outputs: int
-    vocabulary: int
-    fused: int
-    pieces: bool
-    layers: int
-    kept: tuple[float, float]
-
-    @property
-    def linear(self) -> int:
-        """Values of all those layers."""
-        return sum(self.matrices)
 
 
 def micro_tokens(recipe: Recipe) -> tuple[int, int]:
@@ -111,97 +82,28 @@ def measure(recipe: Recipe, config: Any) -> Sizes:
     # what runs faster keeps as much for the backward pass as sdpa does
     attention = recipe.run.attention if recipe.run.attention == "eager" else "auto"
     model = empty_model(config, dtype=recipe.base.dtype, attention=attention)
-    output = model.get_output_embeddings()
-    quantised = [
-        module
-        for module in model.modules()
-        if isinstance(module, torch.nn.Linear) and module is not output
-    ]
-    parameters = sum(p.numel() for p in model.parameters())
-    matrices = tuple(module.weight.numel() for module in quantised)
-    outputs = sum(module.out_features for module in quantised)
-    language = model.get_decoder().parameters()
-    fused = sum(p.numel() for p in language if p.dim() == EXPERT_DIMENSIONS)
-    vocabulary = model.get_input_embeddings().weight.shape[0]
-    pieces = gives_its_logits(model)
-    adapted = model if recipe.method == "none" else apply_method(model, recipe)
-    trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-    return Sizes(
-        parameters=parameters,
-        trainable=0 if recipe.method == "none" else trainable,
-        matrices=matrices,
-        outputs=outputs,
-        vocabulary=vocabulary,
-        fused=fused,
-        pieces=pieces,
-        layers=config.get_text_config().num_hidden_layers,
-        kept=(0, 0) if recipe.method == "none" else kept_bytes(recipe, model),
-    )
-
-
-def kept_bytes(recipe: Recipe, model: Any) -> tuple[float, float]:
-    """Bytes that a layer keeps for the backward pass of a micro-batch, and those of its input.
-
-    The first layers run on fake tensors, which have shapes and no memory; what autograd saves of
-    them is summed.
-
-    Args:
-        recipe: What is trained, in which precision.
-        model: Without memory, adapters included; it is of no use afterwards.
-    """
-    mixed = recipe.run.mixed_precision != "no"
-    # FSDP's policy casts the weights themselves; fused experts have fake kernels in bfloat16 alone
-    decoder = model.get_decoder()
-    fused = any(value.dim() == EXPERT_DIMENSIONS for value in decoder.parameters())
-    cast = fused or (mixed and recipe.run.fsdp)
-    scale = torch_dtype(recipe.base.dtype).itemsize / 2 if fused and not mixed else 1
+    sizes = Sizes.of(model)
+    if recipe.method == "none":
+        return sizes
+    _, trainable = count_parameters(apply_method(model, recipe))
+    mixed = recipe.run.mixed_precision
     tokens, longest = micro_tokens(recipe)
-    stack = next(part for part in decoder.modules() if isinstance(part, torch.nn.ModuleList))
-    del stack[FEW_LAYERS:]
-    # a number of tokens that no weight has in its shape tells activations from cast weights
-    odd = longest | 1
-    kept: dict[int, torch.Tensor] = {}
-    inputs: list[torch.Tensor] = []
-    with FakeTensorMode():
-        for module in model.modules():
-            for name, value in module._parameters.items():
-                if value is not None:
-                    dtype = torch.bfloat16 if cast else value.dtype
-                    fake = torch.empty(value.shape, dtype=dtype)
-                    module._parameters[name] = torch.nn.Parameter(fake, value.requires_grad)
-            for name, value in module._buffers.items():
-                if value is not None:
-                    module._buffers[name] = torch.empty(value.shape, dtype=value.dtype)
-
-        def keep(value: torch.Tensor) -> torch.Tensor:
-            if odd in value.shape or tokens // longest * odd in value.shape:
-                kept[value.untyped_storage()._cdata] = value
-            return value
-
-        stack[0].register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
-        model.train()
-        rows = torch.zeros((tokens // longest, odd), dtype=torch.int64)
-        autocast = torch.autocast(
-            "cpu", dtype=torch_dtype(recipe.run.mixed_precision) if mixed else None, enabled=mixed
-        )
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value), autocast:
-            decoder(input_ids=rows.requires_grad_(False), use_cache=False)
-        total = sum(value.untyped_storage().nbytes() for value in kept.values())
-    return scale * total / len(stack), scale * inputs[0].untyped_storage().nbytes()
+    kept = kept_bytes(
+        model,
+        rows=tokens // longest,
+        longest=longest,
+        width=torch_dtype(recipe.base.dtype).itemsize,
+        mixed=None if mixed == "no" else torch_dtype(mixed),
+        cast=recipe.run.fsdp and mixed != "no",
+    )
+    return replace(sizes, trainable=trainable, kept=kept)
 
 
 def weight_bytes(recipe: Recipe, sizes: Sizes) -> float:
-    """Bytes of all weights, adapters included."""
-    width: int = torch_dtype(recipe.base.dtype).itemsize
-    rest = (sizes.parameters - sizes.linear) * width
+    """Bytes of all weights, adapters included, which are float32."""
     adapters = 0 if recipe.method in ("none", "full") else sizes.trainable * 4
-    if recipe.method == "lora_int8":
-        return sizes.linear + 4 * sizes.outputs + rest + adapters
-    if recipe.method == "qlora_nf4":
-        scales = [math.ceil(values / BLOCK_NF4) for values in sizes.matrices]
-        second = sum(math.ceil(count / BLOCK_SCALES) for count in scales)
-        return sizes.linear / 2 + sum(scales) + 4 * second + rest + adapters
-    return sizes.parameters * width + adapters
+    width: int = torch_dtype(recipe.base.dtype).itemsize
+    return sizes.held_bytes(precision(recipe).kind, width) + adapters
 
 
 def memory(recipe: Recipe, sizes: Sizes) -> dict[str, float]:

@@ -1,0 +1,145 @@
+"""How much memory a model takes, counted on the model without memory (`architecture.empty_model`).
+
+Weights are bytes per value of the dtype; int8 1 byte and a float32 scale per output; nf4 half a
+byte, 1 byte of scale per 64 values and 4 bytes per 256 scales. Embeddings, norms, the output layer
+and fused experts are never quantised. No torch at import.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from meadow.models.architecture import gives_its_logits
+
+BLOCK_NF4 = 64
+BLOCK_SCALES = 256
+EXPERT_DIMENSIONS = 3
+"""Of a weight that holds all experts of a layer."""
+FEW_LAYERS = 6
+"""On which activations are counted: the longest pattern of full and sliding attention, once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Counts of a model, adapters not included, and what its layers keep.
+
+    Args:
+        parameters: Of all of it.
+        matrices: Values of each linear layer that quantisation replaces, for block counts.
+        outputs: Output features of those layers, summed.
+        vocabulary: Rows of the embedding.
+        fused: Values of experts that are no linear layers.
+        pieces: Whether its logits are its output layer's, so that losses can be taken in pieces.
+        layers: How many there are.
+        trainable: Values that are trained: the model's, or those of adapters on it.
+        kept: Bytes that one layer keeps of a micro-batch, and those of its input alone.
+    """
+
+    parameters: int
+    matrices: tuple[int, ...]
+    outputs: int
+    vocabulary: int
+    fused: int
+    pieces: bool
+    layers: int
+    trainable: int = 0
+    kept: tuple[float, float] = (0.0, 0.0)
+
+    @classmethod
+    def of(cls, empty: Any) -> Sizes:
+        """Of a model without memory that nobody has changed yet."""
+        import torch
+
+        output = empty.get_output_embeddings()
+        linear = [
+            module
+            for module in empty.modules()
+            if isinstance(module, torch.nn.Linear) and module is not output
+        ]
+        return cls(
+            parameters=sum(p.numel() for p in empty.parameters()),
+            matrices=tuple(module.weight.numel() for module in linear),
+            outputs=sum(module.out_features for module in linear),
+            vocabulary=empty.get_input_embeddings().weight.shape[0],
+            fused=sum(p.numel() for p in _experts(empty)),
+            pieces=gives_its_logits(empty),
+            layers=empty.config.get_text_config().num_hidden_layers,
+        )
+
+    def held_bytes(self, kind: str, width: int) -> float:
+        """Bytes of the weights.
+
+        Args:
+            kind: "int8", "nf4", or anything else for plain weights.
+            width: Bytes of a value that is not quantised.
+        """
+        linear = sum(self.matrices)
+        rest = (self.parameters - linear) * width
+        if kind == "int8":
+            return linear + 4 * self.outputs + rest
+        if kind == "nf4":
+            scales = [math.ceil(values / BLOCK_NF4) for values in self.matrices]
+            second = sum(math.ceil(count / BLOCK_SCALES) for count in scales)
+            return linear / 2 + sum(scales) + 4 * second + rest
+        return self.parameters * width
+
+
+def _experts(model: Any) -> list[Any]:
+    """Weights that hold all experts of a layer."""
+    return [p for p in model.get_decoder().parameters() if p.dim() == EXPERT_DIMENSIONS]
+
+
+def kept_bytes(
+    model: Any, *, rows: int, longest: int, width: int, mixed: Any = None, cast: bool = False
+) -> tuple[float, float]:
+    """Bytes that a layer keeps for the backward pass of a micro-batch, and those of its input.
+
+    The first layers run on fake tensors, which have shapes and no memory; what autograd saves of
+    them is summed.
+
+    Args:
+        model: Without memory, adapters included; it is of no use afterwards.
+        rows: Of a micro-batch.
+        longest: Tokens of a row.
+        width: Bytes of a weight.
+        mixed: The dtype of autocast, or None.
+        cast: Whether the weights themselves are cast to it, as FSDP's policy does.
+    """
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    decoder = model.get_decoder()
+    # fused experts have fake kernels in bfloat16 alone
+    fused = bool(_experts(model))
+    scale = width / 2 if fused and not mixed else 1
+    stack: Any = next(part for part in decoder.modules() if isinstance(part, torch.nn.ModuleList))
+    del stack[FEW_LAYERS:]
+    # a number of tokens that no weight has in its shape tells activations from cast weights
+    odd = longest | 1
+    kept: dict[int, Any] = {}
+    inputs: list[Any] = []
+
+    def keep(value: Any) -> Any:
+        if odd in value.shape or rows * odd in value.shape:
+            kept[value.untyped_storage()._cdata] = value
+        return value
+
+    with FakeTensorMode():
+        for module in model.modules():
+            for name, value in module._parameters.items():
+                if value is not None:
+                    dtype = torch.bfloat16 if cast or fused else value.dtype
+                    fake = torch.empty(value.shape, dtype=dtype)
+                    module._parameters[name] = torch.nn.Parameter(fake, value.requires_grad)
+            for name, value in module._buffers.items():
+                if value is not None:
+                    module._buffers[name] = torch.empty(value.shape, dtype=value.dtype)
+        stack[0].register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+        model.train()
+        hooks: Any = torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value)
+        with hooks, torch.autocast("cpu", dtype=mixed, enabled=mixed is not None):
+            decoder(input_ids=torch.zeros((rows, odd), dtype=torch.int64), use_cache=False)
+        total = sum(value.untyped_storage().nbytes() for value in kept.values())
+    return scale * total / len(stack), scale * inputs[0].untyped_storage().nbytes()
