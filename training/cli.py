@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, exam_scorer, json_option, log
+from meadow.cli.app import Finish, dry_run_option, exam_scorer, json_option, list_option, log
 from meadow.cli.weights import convert_option, safe_weights
 from meadow.errors import UsageError
 
@@ -57,10 +57,9 @@ def _load(recipe: str, overrides: tuple[str, ...], mix: str | None) -> Recipe:
     metavar="N",
     help="Show N examples as tokens, with what is learned, and stop.",
 )
-@click.option(
+@list_option(
     "--exam",
     "exams",
-    multiple=True,
     metavar="NAME=FILE",
     help="Score the model on an exam every run.exam_steps steps, and at the end.",
 )
