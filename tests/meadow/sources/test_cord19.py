@@ -238,10 +238,11 @@ def test_the_best_row_may_stand_in_another_file(tmp_path: Path) -> None:
 def test_no_other_row_of_a_paper_takes_the_place_of_one_that_was_taken_down(
     tmp_path: Path,
 ) -> None:
-    rows = [row(abstract="The better one, taken down."), row(doi="10.5555/y"), row("zzzz0001")]
+    other = row("zzzz0001", title="Another title", doi="10.5555/z")
+    rows = [row(abstract="The better one, taken down."), row(doi="10.5555/y"), other]
     taken = frozenset({"https://doi.org/10.5555/x"})
-    kept, rejects = build(tmp_path / "c", text_of(rows[:2]), exclude=taken)
-    assert not kept
+    kept, rejects = build(tmp_path / "c", text_of(rows), exclude=taken)
+    assert [record["source_id"] for record in kept] == ["zzzz0001"]
     assert [item["reason"] for item in rejects] == ["excluded", "excluded"]
 
 
@@ -261,15 +262,17 @@ def test_each_paper_keeps_its_best_and_first_row(rows: list) -> None:
             row(u, title=f"{t} of {u}" if t else "", abstract=a, license=c, source_x=str(n))
             for n, (u, t, a, c) in enumerate(rows)
         ]
+        # a build of which no row comes out is an error
+        made.append(row("stays", title="A title of its own", source_x="-1"))
         kept, rejects = build(Path(folder) / "c", text_of(made))
-    assert len(kept) + len(rejects) == len(rows)
+    assert len(kept) + len(rejects) == len(made)
     best: dict[str, tuple] = {}
     for number, (uid, title, abstract, license) in enumerate(rows):
         if title and abstract:
             key = (license != "cc0", -len(abstract), number)
             best[uid] = min(best.get(uid, key), key)
     places = {each["source_id"]: int(json.loads(each["meta"])["source_x"]) for each in kept}
-    assert places == {uid: key[2] for uid, key in best.items()}
+    assert places == {"stays": -1} | {uid: key[2] for uid, key in best.items()}
 
 
 def test_old_layouts(tmp_path: Path) -> None:
