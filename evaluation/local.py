@@ -20,6 +20,7 @@ from meadow.atomic import sha256_file
 from meadow.corpus.manifest import hash_json
 from meadow.errors import FileError
 from meadow.models.architecture import check_tokens, longest_input
+from meadow.models.checkpoints import refuse_torn
 from meadow.models.frames import tokenize
 from meadow.models.loading import (
     Checkpoint,
@@ -324,6 +325,8 @@ def load(
     quiet()
     if model.startswith(("/", ".", "~")) and not Path(model).is_dir():
         raise FileError("no such checkpoint folder", where=model, fix="check --model")
+    for folder in filter(None, (model, adapter)):
+        refuse_torn(Path(folder))
     given, (model, adapter) = model, _adapted(model, adapter)
     device = device or default_device()
     precision = choose_precision(dtype, device=device, adapter=adapter)

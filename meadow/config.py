@@ -233,3 +233,24 @@ def read_config(path: Path | None = None) -> Config:
     config = read_settings(path, Config)
     config._folder = path.parent
     return config
+
+
+def override(document: dict[str, Any], change: str) -> None:
+    """Apply one dotted `key=value` to a document, in place; a bare word is a text."""
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(
+            f"not an override: {change!r}", fix="write KEY=VALUE, e.g. --set method=lora"
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *tables, last = key.strip().split(".")
+    table = document
+    for part in tables:
+        inner = table.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"--set {key}: {part} is not a table", fix="check the key")
+        table = inner
+    table[last] = value

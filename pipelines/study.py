@@ -253,7 +253,8 @@ def _mix(
 
 def _recipe(study: Study, arm: Arm) -> dict[str, Any] | None:
     """The arm's training recipe, defaults filled in; None where nothing is trained."""
-    from training.config import Recipe, load_recipe, override
+    from meadow.config import override
+    from training.config import Recipe, load_recipe
 
     if not arm.mix:
         return None

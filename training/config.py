@@ -8,14 +8,13 @@ bugs of 2023 are options with names, so that a faithful run can switch each of t
 from __future__ import annotations
 
 import datetime as dt
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from meadow.config import Settings, did_you_mean, parse_settings, read_toml
+from meadow.config import Settings, did_you_mean, override, parse_settings, read_toml
 from meadow.corpus.manifest import hash_json
 from meadow.errors import UsageError
 from meadow.prompt import TODAY
@@ -345,24 +344,3 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     for change in overrides:
         override(document, change)
     return parse_settings(document, Recipe, where=str(path))
-
-
-def override(document: dict[str, Any], change: str) -> None:
-    """Apply one `key=value` to a recipe's document, in place."""
-    key, equals, text = change.partition("=")
-    if not equals or not key.strip():
-        raise UsageError(
-            f"not an override: {change!r}", fix="write KEY=VALUE, e.g. --set method=lora"
-        )
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    *tables, last = key.strip().split(".")
-    table = document
-    for part in tables:
-        inner = table.setdefault(part, {})
-        if not isinstance(inner, dict):
-            raise UsageError(f"--set {key}: {part} is not a table", fix="check the key")
-        table = inner
-    table[last] = value

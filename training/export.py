@@ -17,6 +17,7 @@ import torch
 from meadow.atomic import write_text
 from meadow.config import parse_settings
 from meadow.errors import FileError, UsageError
+from meadow.models import checkpoints
 from meadow.models.frames import modelfile, set_stops
 from meadow.models.gguf import GGUF, convert, find_converter
 from meadow.models.loading import (
@@ -31,7 +32,7 @@ from meadow.models.loading import (
     quiet,
     torch_dtype,
 )
-from training import checkpoints, run_manifest
+from training import run_manifest
 from training.config import Dtype, Recipe
 from training.methods import base_checkpoint, precision
 from training.run_manifest import model_card
@@ -51,12 +52,7 @@ def find_model(folder: Path) -> Path:
         if run_manifest.read(candidate) and (
             (candidate / "adapter_config.json").is_file() or (candidate / "config.json").is_file()
         ):
-            if not checkpoints.is_complete(candidate):
-                raise FileError(
-                    "the checkpoint is torn: files are missing or cut",
-                    where=str(candidate),
-                    fix="name another checkpoint, or run `meadow train` again to continue",
-                )
+            checkpoints.refuse_torn(candidate, marked=True)
             return candidate
     raise FileError(
         "no trained model here",

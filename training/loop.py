@@ -28,6 +28,7 @@ from meadow.charts import curves
 from meadow.corpus.manifest import hash_json
 from meadow.errors import UsageError
 from meadow.exams.contamination import check_contamination
+from meadow.models import checkpoints
 from meadow.models.architecture import (
     check_tokens,
     empty_model,
@@ -45,7 +46,7 @@ from meadow.models.loading import (
     torch_dtype,
 )
 from meadow.models.machine import ProcessGroup
-from training import checkpoints, run_manifest
+from training import run_manifest
 from training.batches import PlannedBatches, lose_in_pieces
 from training.config import Recipe
 from training.data import (

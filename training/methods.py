@@ -11,9 +11,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast, set_seed
 
 from meadow.errors import UsageError
+from meadow.models import checkpoints
 from meadow.models.architecture import beside_text, packed_weights
 from meadow.models.loading import Checkpoint, Precision, load_config, load_model, torch_dtype
-from training import checkpoints
 from training.config import ALL_LINEAR, Base, Lora, Recipe
 
 

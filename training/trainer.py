@@ -32,9 +32,9 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from meadow.atomic import fsync_file, write_text
 from meadow.config import did_you_mean
 from meadow.errors import MeadowError, UsageError
+from meadow.models import checkpoints
 from meadow.models.loading import RUN_MANIFEST
 from meadow.models.machine import ProcessGroup
-from training import checkpoints
 from training.batches import PlannedBatches, only_item, sums_per_source, token_losses, weighted_loss
 from training.config import Recipe
 from training.selfcheck import check_packing

@@ -24,7 +24,7 @@ from meadow.errors import (
     RefusedError,
     UsageError,
 )
-from training import checkpoints
+from meadow.models import checkpoints
 from training.config import Recipe
 
 LoadRecipe = Callable[..., Recipe]

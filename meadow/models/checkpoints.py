@@ -2,7 +2,8 @@
 
 Trainer writes into the folder that it will later resume from, so that a kill leaves a torn one.
 Here a checkpoint is written under another name, put on disk, given a completion mark that lists
-every file with its size, and renamed. Resuming takes the newest whole one.
+every file with its size, and renamed. Resuming takes the newest whole one, and evaluation scores
+none that is torn.
 """
 
 from __future__ import annotations
@@ -77,6 +78,24 @@ def is_complete(checkpoint: Path) -> bool:
         )
     except (OSError, ValueError, KeyError, AttributeError):
         return False
+
+
+def refuse_torn(folder: Path, *, marked: bool = False) -> None:
+    """Refuse a checkpoint whose files are missing or cut.
+
+    Args:
+        folder: The checkpoint.
+        marked: Whether it has to have a completion mark, as every one of a run folder has.
+
+    Raises:
+        FileError: It is torn.
+    """
+    if (marked or (folder / MARK).is_file()) and not is_complete(folder):
+        raise FileError(
+            "the checkpoint is torn: files are missing or cut",
+            where=str(folder),
+            fix="name another checkpoint, or run `meadow train` again to continue",
+        )
 
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
