@@ -39,6 +39,12 @@ images_option = click.option(
     type=click.Choice(["by_number", "by_index", "readme"]),
     help="How the list of image questions is read.",
 )
+answer_is_option = click.option(
+    "--answer-is",
+    type=click.Choice(ANSWER_IS),
+    help="What the answers of the files are, where a file does not tell: labels, places from 0 or "
+    "1, or the right option's text.",
+)
 modes_option = list_option(
     "--modes",
     help="letter (the default), option, text, text_pmi, generate, generate_sc, cot, "
@@ -64,9 +70,7 @@ def evaluate() -> None:
 @click.option("--exam", required=True, help=f"{', '.join((*EXAMS, *ALIASES))}, {SAMPLE}, or any "
               "name with --file.")  # fmt: skip
 @files_option
-@click.option("--answer-is", type=click.Choice(ANSWER_IS),
-              help="What the answers of the files are, where a file does not tell: labels, places "
-              "from 0 or 1, or the right option's text.")  # fmt: skip
+@answer_is_option
 @images_option
 @modes_option
 @click.option("--template", help="Prompt: medalpaca, alpaca, short, bare or chat; by default what "
@@ -603,17 +607,13 @@ def export_command(folder: Path, out: Path | None, dry_run: bool, as_json: bool)
 @evaluate.command("import")
 @click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--exam", required=True, help="The exam's name, as in the runs to compare with.")
+@answer_is_option
 @click.option("--contamination", type=click.Path(path_type=Path), help="A mix, for the strata.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The run's folder.")
 @dry_run_option
 @json_option
 def import_command(
-    logs: tuple[Path, ...],
-    exam: str,
-    contamination: Path | None,
-    out: Path,
-    dry_run: bool,
-    as_json: bool,
+    logs: tuple[Path, ...], exam: str, out: Path, dry_run: bool, as_json: bool, **more: Any
 ) -> None:
     """Make a run of sample logs of lm-eval (samples_*.jsonl) or inspect (.eval, .json)."""
     finish = Finish(as_json=as_json)
@@ -625,8 +625,7 @@ def import_command(
         samples = sum(len(log.samples) for log in found)
         finish({"samples": samples, "models": [log.model for log in found]}, rows_in=samples)
         return
-    summary = import_logs(logs, name, out, contamination=contamination,
-                          command=["meadow", *sys.argv[1:]])  # fmt: skip
+    summary = import_logs(logs, name, out, command=["meadow", *sys.argv[1:]], **more)
     for mode, cell in summary["modes"].items():
         log("{}: {:.3f} [{:.3f}, {:.3f}] of {}".format(
             mode, cell["accuracy"], *cell["ci95"], cell["n"]))  # fmt: skip

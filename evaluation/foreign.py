@@ -24,6 +24,7 @@ from meadow.corpus.manifest import hash_json
 from meadow.errors import FileError, UsageError
 from meadow.exams.formats import Rows, read_json, rows_of
 from meadow.exams.items import ExamItem, items_of
+from meadow.exams.meaning import AnswerIs
 from meadow.net.redaction import hide_secrets
 from meadow.readers.archives import members
 
@@ -79,6 +80,7 @@ def import_logs(
     exam: str,
     out: Path,
     *,
+    answer_is: AnswerIs | None = None,
     contamination: Path | None = None,
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -88,6 +90,7 @@ def import_logs(
         paths: Sample logs.
         exam: The exam's name, by which the run is compared and its strata are found.
         out: The folder.
+        answer_is: What the answers in the logs are, where they do not tell.
         contamination: A mix whose contamination.parquet gives the strata.
         command: The command line, for run.json.
 
@@ -95,7 +98,8 @@ def import_logs(
         The content of summary.json.
 
     Raises:
-        FileError: A log cannot be read, or holds no multiple-choice questions.
+        FileError: A log cannot be read, holds no multiple-choice questions, or scored others right
+            than the answers say that stand in it.
         UsageError: The logs are of several models, or two of them are of one mode.
     """
     logs = [read_log(path) for path in paths]
@@ -107,7 +111,7 @@ def import_logs(
     rows: list[dict[str, Any]] = []
     excluded: Counter[str] = Counter()
     for path, log in zip(paths, logs, strict=True):
-        own = items_of(exam, [(said.where, said.row) for said in log.samples], path)
+        own = items_of(exam, [(said.where, said.row) for said in log.samples], path, answer_is)
         excluded.update(log.left_out)
         excluded.update(item.exclusion_reason for item in own if item.exclusion_reason)
         items |= {item.item_id: item for item in own}
@@ -116,11 +120,18 @@ def import_logs(
             for item, said in zip(own, log.samples, strict=True)
             if not item.exclusion_reason
         ]
-    if twice := [
-        key for key, n in Counter((r["mode"], r["item_id"]) for r in rows).items() if n > 1
-    ]:
+    scored = [row for row in rows if row["logliks"]]
+    odd = [row for row in scored if row["correct"] != (row["pred"] == row["gold"])]
+    if len(odd) > len(scored) / 20:
+        raise FileError(
+            f"the logs scored {len(odd)} of {len(scored)} samples otherwise than their answers say",
+            where=", ".join(map(str, paths)),
+            fix="say what the answers are: --answer-is label, index0, index1 or text",
+        )
+    times = Counter((row["mode"], row["item_id"]) for row in rows)
+    if twice := next((mode for (mode, _), count in times.items() if count > 1), None):
         raise UsageError(
-            f"two logs have mode {twice[0][0]}, and a question has one answer in a mode",
+            f"two logs have mode {twice}, and a question has one answer in a mode",
             where=", ".join(map(str, paths)),
             fix="import them into a folder each",
         )

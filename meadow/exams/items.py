@@ -164,13 +164,17 @@ def load_exam(
     return Exam(items, described)
 
 
-def items_of(name: str, rows: Rows, path: Path) -> list[ExamItem]:
+def items_of(
+    name: str, rows: Rows, path: Path, answer_is: AnswerIs | None = None
+) -> list[ExamItem]:
     """Rows of an exam as its items, in their order: for rows that stand in a file of another kind.
 
     Raises:
         FileError: As `load_exam`.
     """
-    return list(_identify(name, [_item(meaning, "") for meaning in understand(rows, path)]))
+    return list(
+        _identify(name, [_item(meaning, "") for meaning in understand(rows, path, answer_is)])
+    )
 
 
 def eligible(items: Iterable[ExamItem]) -> list[ExamItem]:

@@ -144,6 +144,28 @@ def test_a_log_of_inspect_keeps_its_own_verdicts(
     assert found["modes"]["generate"]["correct"] == 1
 
 
+def test_answers_that_a_log_does_not_explain_are_asked_for(
+    sample_items: list[ExamItem], tmp_path: Path
+) -> None:
+    items = [item for item in sample_items if len(item.options) == 4 and item.answer in "BC"][:6]
+    gold = [item.labels.index(item.answer) for item in items]
+    log = harness_log(tmp_path, items, gold)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    for line, place in zip(lines, gold, strict=True):  # as the harness' own MedQA has them
+        shown = line["doc"].pop("options").values()
+        line["doc"] |= {f"ending{n}": text for n, text in enumerate(shown)} | {"label": place}
+        line["doc"]["sent1"] = line["doc"].pop("question")
+        del line["doc"]["answer_idx"]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    words = ("import", log, "--exam", "own", "--out", tmp_path / "run")
+    assert "--answer-is" in str(invoke(*words).exception)
+    wrong = invoke(*words, "--answer-is", "index1")
+    assert "samples otherwise than their answers say" in str(wrong.exception)
+    found = imported(tmp_path / "run", log, more=("--answer-is", "index0"))
+    assert found["modes"]["letter"]["accuracy"] == 1
+    assert set(read_run(tmp_path / "run").items) == {item.item_id for item in items}
+
+
 def test_what_is_no_log_is_said(sample_items: list[ExamItem], tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"a": 1}')
     (tmp_path / "x.jsonl").write_text('{"question": "no log"}\n')
