@@ -24,6 +24,7 @@ from meadow.models.loading import (
     RUN_MANIFEST,
     Checkpoint,
     Precision,
+    default_device,
     dequantise,
     load_adapter,
     load_model,
@@ -72,11 +73,13 @@ def merge(source: Path, recipe: Recipe, base: str | Path | None) -> tuple[Any, d
     held = precision_trained_on(str(source)) or precision(recipe)
     figures: dict[str, float] = {}
     trained_on = None
-    plain = load_model(where, held)
+    device = default_device()
+    plain = load_model(where, held, device=device)
     probe = probe_tokens(int(plain.config.get_text_config().vocab_size))
     if held.quantisation:
         trained_on = logits(load_adapter(plain, str(source)), probe)
-        plain = load_model(where, held)
+        device = default_device()
+    plain = load_model(where, held, device=device)
     model = load_adapter(dequantise(plain), str(source))
     before = logits(model, probe)
     merged = model.merge_and_unload(safe_merge=True)

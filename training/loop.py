@@ -31,10 +31,9 @@ from meadow.exams.contamination import check_contamination
 from meadow.models import checkpoints
 from meadow.models.architecture import (
     check_tokens,
-    empty_model,
     longest_input,
-    packed_weights,
     takes_positions,
+    trainable_model,
 )
 from meadow.models.frames import set_stops
 from meadow.models.loading import (
@@ -132,7 +131,13 @@ def prepare(
         group.wait()
     checkpoint = base_checkpoint(recipe, base).pinned()
     config = load_config(checkpoint)
-    empty = fitting_model(recipe, config)
+    empty = trainable_model(
+        config,
+        dtype=recipe.base.dtype,
+        attention=recipe.run.attention,
+        half=recipe.run.mixed_precision != "no" or recipe.base.dtype != "float32",
+        packed=recipe.batch.layout == "packed",
+    )
     attention = str(empty.config._attn_implementation)
     longest = longest_input(config)
     if longest and recipe.data.length > longest:
@@ -199,35 +204,6 @@ def _weights_hash(folder: Path) -> str:
     """Identifies a local base by its configuration and weights."""
     files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
     return "sha256:" + hash_json({path.name: sha256_file(path) for path in files})
-
-
-def fitting_model(recipe: Recipe, config: Any) -> Any:
-    """The base without memory, once it is known that the recipe can train it.
-
-    Raises:
-        UsageError: It cannot.
-    """
-    mixed = recipe.run.mixed_precision != "no"
-    empty = empty_model(
-        config,
-        dtype=recipe.base.dtype,
-        attention=recipe.run.attention,
-        half=mixed or recipe.base.dtype != "float32",
-    )
-    if (packed := packed_weights(config)) not in ("", "mxfp4"):
-        raise UsageError(
-            f"the weights of the base are quantised already ({packed}): they cannot be trained",
-            where=str(getattr(config, "name_or_path", "")),
-            fix="name the plain weights; lora_int8 and qlora_nf4 quantise them",
-        )
-    if recipe.batch.layout == "packed" and not takes_positions(empty):
-        raise UsageError(
-            f"a {config.model_type} model is not told where a token stands: examples in one row "
-            "would see each other",
-            where="batch.layout",
-            fix="--set batch.layout=padded",
-        )
-    return empty
 
 
 def _batches(

@@ -103,6 +103,7 @@ def training_arguments(recipe: Recipe, out: Path, *, micro_batches: int) -> Trai
         warmup_steps=schedule.warmup if schedule.warmup < 1 else int(schedule.warmup),
         bf16=run.mixed_precision == "bfloat16",
         fp16=run.mixed_precision == "float16",
+        tf32=True if gpus and torch.cuda.get_device_capability() >= (8, 0) else None,
         activation_checkpointing=run.activation_checkpointing and not run.fsdp,
         # only the kind that is not reentrant lets gradients through a frozen base
         activation_checkpointing_kwargs={"use_reentrant": False},

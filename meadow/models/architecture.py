@@ -83,6 +83,36 @@ def packed_weights(config: Any) -> str:
     return str(getattr(method, "value", method))
 
 
+def trainable_model(config: Any, *, dtype: str, attention: str, half: bool, packed: bool) -> Any:
+    """The model without memory, once it is known that it can be trained.
+
+    Args:
+        config: As for `empty_model`, like the next three.
+        dtype: Of its weights.
+        attention: A key of `ATTENTION`.
+        half: Whether it is going to compute in 16 bits.
+        packed: Whether several examples are going to stand in one row.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    if (held := packed_weights(config)) not in ("", "mxfp4"):
+        raise UsageError(
+            f"the weights of the base are quantised already ({held}): they cannot be trained",
+            where=str(getattr(config, "name_or_path", "")),
+            fix="name the plain weights; lora_int8 and qlora_nf4 quantise them",
+        )
+    empty = empty_model(config, dtype=dtype, attention=attention, half=half)
+    if packed and not takes_positions(empty):
+        raise UsageError(
+            f"a {config.model_type} model is not told where a token stands: examples in one row "
+            "would see each other",
+            where="batch.layout",
+            fix="--set batch.layout=padded",
+        )
+    return empty
+
+
 def takes_positions(model: Any) -> bool:
     """Whether a model is told where a token stands: by that alone packed examples stay apart."""
     return "position_ids" in inspect.signature(model.forward).parameters
