@@ -36,7 +36,7 @@ from meadow.exams.items import ExamItem
 from meadow.licenses import LICENSES
 from meadow.mix.duplicates import Duplicates, find_duplicates
 from meadow.mix.recipe import MixRecipe, Part
-from meadow.schema import Reason
+from meadow.schema import Reason, split_turns
 from meadow.sources import SOURCES
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def select_rows(
     """
     import polars as pl
 
-    frame = pl.concat([pl.DataFrame(corpus.to_arrow(columns=COLUMNS)) for corpus in corpora])
+    frame = pl.concat([_with_beginnings(corpus) for corpus in corpora])
     parts = list(recipe.parts) or _all_sources(frame, recipe)
     warnings = _missing(frame, parts)
     part_of = _parts_of(frame, parts)
@@ -145,7 +145,7 @@ def select_rows(
         clusters = find_duplicates(kept.current(), threshold=recipe.threshold).clusters
     validation = np.zeros(frame.height, bool)
     validation[kept.rows] = split_validation(
-        kept.current()["id"], clusters, recipe.seed, recipe.validation
+        kept.current(), clusters, recipe.seed, recipe.validation
     )
     table = _count_parts(parts, part_of[kept.rows], warnings)
     ids = kept.current()["id"]
@@ -186,6 +186,27 @@ def select_rows(
         contamination=contamination,
         details=details,
     )
+
+
+def _with_beginnings(corpus: Corpus) -> pl.DataFrame:
+    """The columns that decisions need, and what the conversation of a row begins with, or null."""
+    import polars as pl
+
+    tables = []
+    for table in corpus.iter_tables(columns=[*COLUMNS, "meta"]):
+        rows = pl.DataFrame(table)
+        longer = rows["meta"].str.contains('"turns":', literal=True)
+        told = rows.filter(longer).select("input", "meta").rows()
+        firsts = iter([next(iter(split_turns(*row)), None) for row in told])
+        begins = [next(firsts) if is_longer else None for is_longer in longer]
+        tables.append(rows.drop("meta").with_columns(begins=pl.Series(begins, dtype=pl.String)))
+    frame = pl.concat(tables or [pl.DataFrame(corpus.to_arrow(columns=COLUMNS))])
+    if not tables:
+        return frame.with_columns(begins=pl.lit(None, pl.String))
+    # where a source has conversations, a row without turns before it is the beginning of one
+    talks = frame.filter(pl.col("begins").is_not_null())["source"].unique()
+    own = pl.when(pl.col("source").is_in(talks.implode())).then(pl.col("instruction"))
+    return frame.with_columns(begins=pl.coalesce("begins", own))
 
 
 def _drop_repeated(kept: _Rows) -> None:
@@ -429,29 +450,34 @@ def _draw(
 
 
 def split_validation(
-    ids: pl.Series, clusters: pl.DataFrame, seed: int, share: float
+    frame: pl.DataFrame, clusters: pl.DataFrame, seed: int, share: float
 ) -> npt.NDArray[np.bool_]:
-    """Which rows go to validation: whole clusters of duplicates, by hash.
+    """Which rows go to validation, by hash: whole clusters of duplicates and whole conversations.
+
+    A conversation gives a row for each answer, with the turns before it: parted, one row would tell
+    the other's answer.
 
     Args:
-        ids: The rows' ids.
+        frame: The rows' id, and what their conversation begins with (`begins`, or null).
         clusters: cluster, id: rows that must not be parted.
         seed: The recipe's seed.
         share: The share of rows that goes to validation.
     """
     import polars as pl
 
-    if share == 0 or not len(ids):
-        return np.zeros(len(ids), bool)
-    rows = pl.DataFrame({"id": ids}).join(
+    if share == 0 or not frame.height:
+        return np.zeros(frame.height, bool)
+    rows = frame.select("id", "begins").join(
         clusters.select("id", "cluster"), on="id", how="left", maintain_order="left"
     )
-    rows = rows.with_columns(pl.col("cluster").fill_null(pl.col("id")))
-    sizes = rows.select(pl.len().over("cluster"))["len"].to_numpy()
-    most = max(1.0, LARGE_CLUSTER * share * len(ids))
-    chosen = np.array(
-        [draw(seed, "validation", cluster) < share for cluster in rows["cluster"].to_list()]
+    # duplicates that stand in a conversation go where it goes
+    met = rows.drop_nulls().group_by("cluster").agg(pl.col("begins").min().alias("with"))
+    rows = rows.join(met, on="cluster", how="left", maintain_order="left").with_columns(
+        group=pl.coalesce("with", "cluster", "begins", "id")
     )
+    sizes = rows.select(pl.len().over("group"))["len"].to_numpy()
+    most = max(1.0, LARGE_CLUSTER * share * frame.height)
+    chosen = np.array([draw(seed, "validation", group) < share for group in rows["group"]])
     result: npt.NDArray[np.bool_] = chosen & (sizes <= most)
     return result
 

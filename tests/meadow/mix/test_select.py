@@ -318,6 +318,23 @@ def test_a_conversation_keeps_its_turns_in_order(tmp_path: Path) -> None:
     assert other[0]["content"] == f"And if it goes on?\n\n{lying.input}"
 
 
+def test_a_conversation_is_not_parted_between_train_and_validation(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    rows = []
+    for n in range(200):
+        question, answer, more, last = texts(rng, 4)
+        turns = [question, answer]
+        first = record("openassistant", 2 * n, answer, input="")._replace(instruction=question)
+        second = record("openassistant", 2 * n + 1, last, input=join_turns(turns))
+        meta = dump_meta({"turns": [len(turn) for turn in turns]})
+        rows += [first, second._replace(instruction=more, meta=meta)]
+    corpus = write_corpus(tmp_path / "corpus", rows)
+    _, made = run(recipe(validation=0.3), corpus, tmp_path / "mix")
+    held = {int(n) // 2 for n in made.to_polars(split="validation")["source_id"]}
+    assert 30 < len(held) < 90
+    assert not held & {int(n) // 2 for n in made.to_polars(split="train")["source_id"]}
+
+
 def test_several_corpora_are_one_and_an_id_counts_once(tmp_path: Path) -> None:
     rng = random.Random(5)
     said = texts(rng, 6)
