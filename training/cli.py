@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, exam_scorer, json_option, list_option, log
+from meadow.cli.app import (
+    Finish,
+    dry_run_option,
+    exam_scorer,
+    json_option,
+    list_option,
+    log,
+    telling,
+)
 from meadow.cli.weights import convert_option, safe_weights
 from meadow.errors import UsageError
 
@@ -94,7 +102,9 @@ def train(
     if dry_run:
         from training.plan import plan_run
 
-        _finish_plan(finish, plan_run(found, mix=mix, base=base))
+        with telling(lambda: f"planning {found.name}, counting tokens"):
+            document = plan_run(found, mix=mix, base=base)
+        _finish_plan(finish, document)
         return
     if preview:
         from training.plan import preview_run
@@ -181,21 +191,21 @@ def plan(
     found = _load(recipe, overrides, mix)
     from training.plan import plan_run
 
-    document = plan_run(
-        found,
-        mix=mix,
-        base=base,
-        gpus=gpus,
-        gpu_gb=gpu_gb,
-        gpu_tflops=gpu_tflops,
-    )
-    if not as_json:
-        for line in plan_lines(document):
-            click.echo(line)
+    with telling(lambda: f"planning {found.name}, counting tokens"):
+        document = plan_run(
+            found,
+            mix=mix,
+            base=base,
+            gpus=gpus,
+            gpu_gb=gpu_gb,
+            gpu_tflops=gpu_tflops,
+        )
     _finish_plan(finish, document)
 
 
 def _finish_plan(finish: Finish, document: dict[str, Any]) -> None:
+    for line in () if finish.as_json else plan_lines(document):
+        click.echo(line)
     rows = document.get("rows", {})
     rejected = sum(rows["rejected"].values()) if rows else None
     finish(document, rows_in=rows.get("in"), rows_out=rows.get("out"), rejected=rejected)
