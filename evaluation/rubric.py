@@ -415,6 +415,8 @@ def summarise(answers: Sequence[Row], verdicts: Sequence[Row]) -> dict[str, Any]
         for tag in {tag: None for row in rows for tag in row["tags"]}:
             by_axis[tag].append(score_of(row for row in rows if tag in row["tags"]))
     names = {True: "met", False: "not met", None: None}
+    counts = Counter(names[row["met"]] or row["status"] for row in verdicts)
+    order = dict.fromkeys(("met", "not met", *sorted(counts)))
     worst, best = (
         fmean(score_of(_assumed(rows, good)) or 0.0 for rows in of_prompt.values())
         for good in (False, True)
@@ -426,7 +428,7 @@ def summarise(answers: Sequence[Row], verdicts: Sequence[Row]) -> dict[str, Any]
         **cell([answer["score"] for answer in answers]),
         "bounds": [min(1.0, max(0.0, worst)), min(1.0, max(0.0, best))],
         "adjusted": cell([answer["adjusted"] for answer in answers]),
-        "verdicts": dict(Counter(names[row["met"]] or row["status"] for row in verdicts)),
+        "verdicts": {name: counts[name] for name in order if counts[name]},
         "undecided": sum(row["met"] is None for row in verdicts),
         "silent": sum(not answer["answer"] and not answer["fault"] for answer in answers),
         "cut": sum(answer["cut"] for answer in answers),
