@@ -140,7 +140,7 @@ def _warnings(a: Finished, b: Finished, mode: str) -> list[str]:
     if differing := len(first & second) - len(prompts):
         found.append(f"prompts of {differing} questions differ")
     for key, what in (
-        ("framing", "shots, cuts or option orders differ"),
+        ("framing", "templates, shots, cuts or option orders differ"),
         ("max_new_tokens", "response limits differ"),
         ("judge", "the judges or their prompts differ: their scores do not compare"),
     ):
