@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evaluation.images import audit, lines
+from meadow.atomic import sha256_file
 from meadow.cli.app import Finish, dry_run_option, errata_option, json_option, list_option, log
 from meadow.cli.rephrase import asking_options
 from meadow.cli.weights import convert_option, safe_weights
@@ -362,7 +363,7 @@ def _rubric_run(
         answer: Any
         if options["responses"]:
             given = rubric.read_answers(options["responses"], whole)[: len(cases)]
-            model["responses_sha256"] = rubric.answers_hash(given)
+            model["responses_sha256"] = sha256_file(options["responses"])
 
             def answer(key: str) -> Any:
                 return given

@@ -614,8 +614,3 @@ def read_rubric_run(folder: Path) -> Marked:
     known = read_documents(folder, "meadow eval rubric", REVIEW)[0] if seen else None
     answers, verdicts = (read_parquet(folder / name).to_pylist() for name in (ANSWERS, VERDICTS))
     return Marked(folder, run, summary, answers, verdicts, known)
-
-
-def answers_hash(answers: Sequence[Asked[Response]]) -> str:
-    """What tells one file of answers from another."""
-    return hash_json([answer.value.text for answer in answers if answer.value])

@@ -69,18 +69,25 @@ def evaluate(modes: str, url: str, out: Path) -> list[str | Path]:
             "--base-url", url, "--out", out, "--json"]  # fmt: skip
 
 
+def rubric(url: str, out: Path) -> list[str | Path]:
+    return ["eval", "rubric", "--exam", "sample", "--limit", "1", "--model", MODEL, "--base-url",
+            url, "--judge", MODEL, "--judge-url", url, "--cache", out.with_suffix(".sqlite"),
+            "--out", out, "--json"]  # fmt: skip
+
+
 def commands(watch: Watch, url: str, name: str) -> dict[str, list[str | Path]]:
     return {
         "rephrase": rephrase(watch, url, watch.folder / f"rephrased-{name}"),
         "generate": evaluate("generate", url, watch.folder / f"generated-{name}"),
         "letter": evaluate("letter", url, watch.folder / f"letters-{name}"),
+        "rubric": rubric(url, watch.folder / f"rubric-{name}"),
     }
 
 
 @pytest.mark.parametrize(
     ("command", "fault"),
     [("rephrase", "401"), ("rephrase", "no text"), ("rephrase", "parrot"), ("generate", "no form"),
-     ("letter", "parrot")],
+     ("letter", "parrot"), ("rubric", "401"), ("rubric", "parrot")],
 )  # fmt: skip
 def test_a_server_that_repeats_the_key_finds_no_listener(
     watch: Watch, command: str, fault: str
@@ -96,7 +103,7 @@ def test_a_server_that_repeats_the_key_finds_no_listener(
     assert watch.leaks == []
 
 
-@pytest.mark.parametrize("command", ["rephrase", "generate"])
+@pytest.mark.parametrize("command", ["rephrase", "generate", "rubric"])
 def test_neither_key_nor_text_reaches_another_host(
     watch: Watch, other: OtherHost, command: str
 ) -> None:
@@ -111,7 +118,7 @@ def test_neither_key_nor_text_reaches_another_host(
     assert watch.leaks == []
 
 
-@pytest.mark.parametrize("command", ["rephrase", "generate"])
+@pytest.mark.parametrize("command", ["rephrase", "generate", "rubric"])
 def test_an_address_with_a_secret_is_refused_and_not_repeated(watch: Watch, command: str) -> None:
     for url in (
         f"http://user:{PASSWORD}@127.0.0.1:9/v1",
