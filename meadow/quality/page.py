@@ -260,8 +260,9 @@ def verdict(report: Mapping[str, Any]) -> str:
         return f"{lead} No quality flag is raised."
     most = max(raised, key=lambda flag: flag["rows"])
     return (
-        f"{lead} {len(raised)} of {len(report['flags'])} quality flags are raised, most often "
-        f"“{most['title'].lower()}” ({most['rows']:,} rows)."
+        f"{lead} {len(raised)} of {len(report['flags'])} quality flags "
+        f"{'is' if len(raised) == 1 else 'are'} raised, most often “{most['title'].lower()}” "
+        f"({most['rows']:,} row{'' if most['rows'] == 1 else 's'})."
     )
 
 
