@@ -99,7 +99,8 @@ def verdict(runs: Sequence[Finished], comparison: dict[str, Any] | None) -> str:
             parts.append(f"No letter could be read in {silent:,} of the responses ({why}).")
         if longer := cell["statuses"].get("truncated"):
             parts.append(
-                f"{longer:,} were cut at the limit of a response, which --max-new-tokens raises."
+                f"{longer:,} ended before their answer, inside their thinking or at the limit of a "
+                "response, which --max-new-tokens raises."
             )
         cut, lost = run.summary["n_truncated"], run.summary["n_unscorable"]
         if cut or lost:
