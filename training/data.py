@@ -20,14 +20,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from meadow.api import open_corpus
+from meadow.api import is_published, open_corpus
 from meadow.atomic import sha256_file
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import NAME
 from meadow.errors import UsageError
 from meadow.models.frames import Learned, bind, common_prefix, control_tokens, learned_turns
 from meadow.models.frames import tokenize as text_tokens
-from meadow.net.hub import SCHEME
 from meadow.prompt import complete, render
 from training.config import Data, Recipe
 
@@ -54,10 +53,8 @@ def open_mix(location: str | Path) -> Corpus:
         FileError: There is no finished corpus in it.
     """
     text = str(location)
-    if Path(text).exists() or "://" in text:
+    if Path(text).exists() or "://" in text or is_published(text):
         return open_corpus(text)
-    if "@" in text and text.partition("@")[0].count("/") == 1 and not text.startswith((".", "/")):
-        return open_corpus(SCHEME + text)
     raise UsageError(
         "no such mix",
         where=text,

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from meadow.atomic import write_text
+from meadow.cards.model import model_card
 from meadow.config import parse_settings
 from meadow.errors import FileError, UsageError
 from meadow.models import checkpoints
@@ -36,7 +37,6 @@ from meadow.models.loading import (
 from training import run_manifest
 from training.config import Dtype, Recipe
 from training.methods import base_checkpoint, precision
-from training.run_manifest import model_card
 
 MODELFILE = "Modelfile"
 """For Ollama: `ollama create NAME -f Modelfile` in the exported folder."""

@@ -24,6 +24,7 @@ import torch
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
 from meadow.atomic import locked, sha256_file, write_text
+from meadow.cards.model import model_card
 from meadow.charts import curves
 from meadow.corpus.manifest import hash_json
 from meadow.errors import UsageError
@@ -45,6 +46,7 @@ from meadow.models.loading import (
     torch_dtype,
 )
 from meadow.models.machine import ProcessGroup
+from meadow.models.random_base import make_base
 from training import run_manifest
 from training.batches import PlannedBatches, lose_in_pieces
 from training.config import Recipe
@@ -62,13 +64,12 @@ from training.data import (
 from training.methods import (
     apply_method,
     base_checkpoint,
+    dimensions_config,
     load_trainable,
-    make_base,
     precision,
 )
 from training.packing import Plan, make_plan, plan_recipe, write_plan
 from training.plan import check_memory, device_gb, measure
-from training.run_manifest import model_card
 from training.selfcheck import check_packing
 from training.trainer import (
     EXAMS,
@@ -127,7 +128,8 @@ def prepare(
     if made:
         base = out / "base"
         if group.first:
-            make_base(recipe, texts_of(read_rows(corpus, "train")), base)
+            texts = texts_of(read_rows(corpus, "train"))
+            make_base(dimensions_config(recipe.base), texts, base, seed=recipe.run.seed)
         group.wait()
     checkpoint = base_checkpoint(recipe, base).pinned()
     config = load_config(checkpoint)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast, set_seed
+from transformers import AutoConfig, set_seed
 
 from meadow.errors import UsageError
-from meadow.models import checkpoints
 from meadow.models.architecture import beside_text, packed_weights
 from meadow.models.loading import Checkpoint, Precision, load_config, load_model, torch_dtype
 from training.config import ALL_LINEAR, Base, Lora, Recipe
@@ -149,61 +145,3 @@ def load_trainable(
     if recipe.base.loaded_as and not held.quantisation:
         model = model.to(torch_dtype(recipe.base.dtype))
     return apply_method(model, recipe)
-
-
-# -- a base made from nothing: random weights, and a byte-level tokenizer learned from the mix. For
-# demonstrations and tests that may not download anything; the same rows and seed give the same base
-
-BOS, EOS, PAD = "<s>", "</s>", "<pad>"
-
-
-def make_tokenizer(texts: Iterable[str], vocabulary: int, longest: int) -> Any:
-    """Learn a byte-level BPE tokenizer.
-
-    Args:
-        texts: What it learns from.
-        vocabulary: The most tokens; fewer where the texts give fewer.
-        longest: The model's context.
-    """
-    from tokenizers import ByteLevelBPETokenizer
-
-    learned: Any = ByteLevelBPETokenizer()
-    learned.train_from_iterator(
-        texts, vocabulary, min_frequency=0, show_progress=False, special_tokens=[BOS, EOS, PAD]
-    )
-    make: Any = PreTrainedTokenizerFast
-    return make(
-        tokenizer_object=learned._tokenizer,
-        bos_token=BOS,
-        eos_token=EOS,
-        pad_token=PAD,
-        add_bos_token=True,
-        model_max_length=longest,
-    )
-
-
-def make_base(recipe: Recipe, texts: Iterable[str], folder: Path) -> Path:
-    """Write a random base of the recipe's dimensions, unless it is there already.
-
-    Returns:
-        The folder.
-    """
-    if checkpoints.is_complete(folder):
-        return folder
-    sizes = recipe.base.dimensions
-    tokenizer = make_tokenizer(texts, sizes.vocab_size, sizes.max_position_embeddings)
-    config = dimensions_config(recipe.base)
-    config.bos_token_id = tokenizer.bos_token_id
-    config.eos_token_id = tokenizer.eos_token_id
-    config.pad_token_id = tokenizer.pad_token_id
-    set_seed(recipe.run.seed)
-    models: Any = AutoModelForCausalLM
-    model = models.from_config(config, dtype=torch.float32)
-    # aside first: a run that was killed here must not find half a base the next time
-    staging = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    tokenizer.save_pretrained(staging)
-    model.save_pretrained(staging)
-    checkpoints.publish(staging, folder, 0)
-    return folder

@@ -37,6 +37,7 @@ from meadow.models.loading import (
     quiet,
     torch_dtype,
 )
+from meadow.models.random_base import make_tokenizer
 from meadow.models.sizes import Sizes, kept_bytes
 from training.batches import logits_at_once
 from training.config import Recipe
@@ -55,7 +56,6 @@ from training.methods import (
     apply_method,
     base_checkpoint,
     dimensions_config,
-    make_tokenizer,
     precision,
 )
 from training.packing import plan_recipe

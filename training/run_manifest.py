@@ -1,4 +1,4 @@
-"""run_manifest.json: written before the first step, completed after the last; and the card from it.
+"""run_manifest.json: written before the first step, completed after the last.
 
 With plan.parquet beside it, a checkpoint can be traced to the exact rows it saw. Every figure of a
 model's card comes from here.
@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from huggingface_hub import ModelCard, ModelCardData
 
 from meadow.atomic import write_json
 from meadow.errors import FileError, UsageError
@@ -30,7 +28,6 @@ LIBRARIES = (
     "safetensors",
     "numpy",
 )
-TEMPLATE = Path(__file__).parent / "templates" / "model_card.md.j2"
 IDENTITY = ("recipe_hash", "plan_hash", "micro_batches_per_step", "base")
 """What must be equal for a run to be continued in the same folder."""
 EXTENDED = ("trained", "base")
@@ -106,42 +103,3 @@ def check_same_run(
             fix="choose another --out, or remove the folder",
         )
     return found
-
-
-METHODS = {
-    "full": "all weights",
-    "lora": "low-rank adapters on the base as it is",
-    "lora_int8": "low-rank adapters on a base in int8",
-    "qlora_nf4": "low-rank adapters on a base in nf4",
-}
-
-
-def model_card(document: dict[str, Any], *, merged: bool = False) -> str:
-    """README.md for a model folder.
-
-    Args:
-        document: The run manifest.
-        merged: Whether adapters were merged into the weights.
-    """
-    recipe = document["recipe"]
-    base = document["base"]["name"]
-    on_hub = base != "random" and base.count("/") == 1 and base[0] not in "./"
-    adapters = recipe["method"] != "full" and not merged
-    header = ModelCardData(
-        library_name="peft" if adapters else "transformers",
-        pipeline_tag="text-generation",
-        tags=["medical", "instruction-tuning", "medical-meadow"],
-        base_model=base if on_hub else None,
-    )
-    facts = {"parameters": 0, "trainable_parameters": 0, "result": {}, **document}
-    card = ModelCard.from_template(
-        header,
-        template_path=str(TEMPLATE),
-        merged=merged,
-        methods=METHODS,
-        counts=lambda numbers: ", ".join(f"{name} {n:,}" for name, n in numbers.items()),
-        number=lambda value: f"{value:.4f}" if isinstance(value, float) else "not measured",
-        thousands="{:,}".format,
-        **facts,
-    )
-    return str(card)

@@ -26,10 +26,10 @@ from support.hand_loop import run_steps
 from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, Trainer, TrainingArguments
 
 from meadow.models.loading import quiet
+from meadow.models.random_base import make_tokenizer
 from training.batches import PlannedBatches
 from training.config import Batch
 from training.data import TokenRows
-from training.methods import make_tokenizer
 from training.packing import make_plan
 from training.trainer import Interludes, PlanTrainer
 

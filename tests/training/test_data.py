@@ -42,7 +42,7 @@ ROW = {
 
 @pytest.fixture
 def tokenizer() -> Any:
-    from training.methods import make_tokenizer as learn
+    from meadow.models.random_base import make_tokenizer as learn
 
     rows = [ROW | {"input": f"pain after surgery in {word}"} for word in ("adults", "children")]
     return learn(texts_of(rows), 300, 512)

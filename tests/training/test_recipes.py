@@ -53,12 +53,14 @@ def test_a_recipe_of_each_method_trains(
 ) -> None:
     from transformers import AutoTokenizer
 
-    from training.methods import make_base
+    from meadow.models.random_base import make_base
+    from training.methods import dimensions_config
 
     whole = load_recipe(ONE_A_METHOD[method])
     small = load_recipe(ONE_A_METHOD[method], REDUCED)
     assert small.method == method
-    base = make_base(small, texts_of(read_rows(open_mix(mix), "train")), tmp_path / "base")
+    texts = texts_of(read_rows(open_mix(mix), "train"))
+    base = make_base(dimensions_config(small.base), texts, tmp_path / "base", seed=0)
     tokenizer: Any = AutoTokenizer.from_pretrained(base)
     tokenizer.chat_template = CHAT
     tokenizer.save_pretrained(base)
