@@ -235,7 +235,7 @@ class Published(_Part):
     ]
     revision: Annotated[str, _matching(r"^[A-Za-z0-9][A-Za-z0-9._/+-]*$")]
     date: Annotated[str, _matching(r"^\d{4}-\d\d-\d\d$")]
-    endpoint: Annotated[str, _matching(r"^https?://[A-Za-z0-9.:/_-]+$")]
+    endpoint: Annotated[str, _matching(r"^https?://[A-Za-z0-9.:/_\[\]-]+$")]
     kept_card: bool = Field(default=False, exclude_if=lambda value: not value)
 
     @property
