@@ -17,7 +17,7 @@ from typing import Any
 from evaluation.modes import prediction
 from evaluation.parse import parse
 from evaluation.questions import Question
-from evaluation.results import FORMAT, write_run
+from evaluation.results import FORMAT, check_same_run, write_run
 from evaluation.summary import read_contamination, summarise
 from meadow.atomic import locked, sha256_file
 from meadow.corpus.manifest import hash_json
@@ -120,6 +120,8 @@ def import_logs(
             for item, said in zip(own, log.samples, strict=True)
             if not item.exclusion_reason
         ]
+    if not rows:
+        raise FileError("no sample of the logs can be scored", where=", ".join(map(str, paths)))
     scored = [row for row in rows if row["logliks"]]
     odd = [row for row in scored if row["correct"] != (row["pred"] == row["gold"])]
     if len(odd) > len(scored) / 20:
@@ -141,7 +143,7 @@ def import_logs(
     files = {path.name: sha256_file(path) for path in paths}
     run = {
         "format": FORMAT,
-        "key": hash_json({"files": files, "exam": exam, "format": FORMAT}),
+        "key": hash_json({"files": files, "exam": exam, "answer_is": answer_is}),
         "model": model,
         "settings": {
             "exam": exam,
@@ -160,6 +162,7 @@ def import_logs(
         "cost": {},
     }
     with locked(out):
+        check_same_run(out, str(run["key"]))
         write_run(out, list(items.values()), levels, rows, summary, run)
     return summary
 

@@ -142,6 +142,20 @@ def read_documents(folder: Path, command: str, *names: str) -> list[Any]:
         raise FileError(f"not a run: {type(error).__name__} {error}", where=str(folder)) from error
 
 
+def check_same_run(folder: Path, key: str) -> None:
+    """Refuse a folder that holds the finished run of another key.
+
+    Raises:
+        UsageError: It does.
+    """
+    if (folder / RUN).exists() and read_documents(folder, "", RUN)[0].get("key") != key:
+        raise UsageError(
+            "the folder holds another run (other model, judge, prompts or settings)",
+            where=str(folder),
+            fix="choose another --out, or delete the folder",
+        )
+
+
 def read_run(folder: Path) -> Finished:
     """Read a run's folder.
 

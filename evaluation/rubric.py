@@ -30,7 +30,7 @@ from evaluation import generate
 from evaluation.backend import Backend, Response, Sampling
 from evaluation.journal import Journal
 from evaluation.parse import answer_of
-from evaluation.results import RUN, SUMMARY, read_documents
+from evaluation.results import RUN, SUMMARY, check_same_run, read_documents
 from evaluation.stats import bootstrap
 from meadow.atomic import locked, write_json
 from meadow.charts import wilson
@@ -531,12 +531,7 @@ def run(
     about = {**about, "judge": marked_by}
     key = hash_json({"format": FORMAT, "cases": [case.model_dump() for case in cases], **about})
     with locked(out):
-        if (out / RUN).exists() and read_rubric_run(out).run["key"] != key:
-            raise UsageError(
-                "the folder holds another run (other model, judge, prompts or settings)",
-                where=str(out),
-                fix="choose another --out, or delete the folder",
-            )
+        check_same_run(out, key)
         found = answer(key)
         texts = [
             None if one.value is None else (answer_of(one.value.text) or "").strip()

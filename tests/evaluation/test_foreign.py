@@ -111,6 +111,9 @@ def test_a_log_of_lm_eval_is_compared_and_has_strata(
     cell = json.loads(said.stdout)["modes"]["letter"]
     assert (cell["only_a"], cell["only_b"], cell["n"]) == (4, 3, 12)
     assert invoke("report", tmp_path / "a", tmp_path / "b", "--out", tmp_path).exit_code == 0
+    assert imported(tmp_path / "b", tmp_path / "two" / first.name) == other  # again, the same
+    into = invoke("import", first, "--exam", "own", "--out", tmp_path / "b")
+    assert "holds another run" in str(into.exception)
     texts = harness_log(tmp_path / "three", items, gold, texts=True)
     both = imported(tmp_path / "c", first, texts)
     assert set(both["modes"]) == {"letter", "text"}
