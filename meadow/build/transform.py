@@ -155,7 +155,10 @@ def _check(record: Record, where: str, rules: Rules) -> Record | Reject:
     if any(map(has_lone_surrogate, texts)):
         return Reject(where, Reason.LONE_SURROGATE, "not encodable as UTF-8", " ".join(texts))
     if rules.exclude and not rules.exclude.isdisjoint(
-        names_of(record.id, record.source, record.source_id, record.url, record.meta)
+        names_of(
+            *(record.id, record.source, record.source_id, record.url, record.meta),
+            authors=(author.url for author in record.authors),
+        )
     ):
         return Reject(where, Reason.EXCLUDED, "named in exclude_ids.txt", record.id)
     if rules.errata:

@@ -39,11 +39,12 @@ def takedown(
 ) -> None:
     """Say who holds a row, and keep it out from now on.
 
-    IDS are record ids, upstream ids (also SOURCE:ID), addresses, DOIs, PubMed numbers as pmid:N, or
-    files: one name a line, or a CSV of retractions. Corpora and mixes are named with their shards
-    and ledgers, training runs with the steps in which a row was due. Names that were given one by
-    one, and those of a file that some folder holds, are then added to the list that every build
-    reads; build, mix and train again for the rest.
+    IDS are record ids, upstream ids (also SOURCE:ID, and of any message in a conversation),
+    addresses of pages or authors, DOIs, PubMed numbers as pmid:N, or files: one name a line, or a
+    CSV of retractions. Corpora and mixes are named with their shards and ledgers, training runs
+    with the steps in which a row was due. Names that were given one by one, and those of a file
+    that some folder holds, are then added to the list that every build reads; build, mix and train
+    again for the rest.
     """
     from meadow.config import read_config
     from meadow.quality.takedown import asked_names, exclude, search

@@ -1,9 +1,14 @@
-"""Under which names a row can be asked for: its ids, its address, and a paper's DOI and numbers."""
+"""Under which names a row can be asked for.
+
+Its ids, its address, the addresses of its authors, the ids of the messages that a conversation
+consists of, and the DOI and numbers of its paper.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 
 _DOI = re.compile(r"(?:doi:|https?://(?:dx\.)?doi\.org/)?(10\.\d{4,9}/\S+)", re.IGNORECASE)
 _PUBMED = re.compile(
@@ -16,8 +21,11 @@ _CENTRAL = re.compile(
     r"(PMC\d+)/?",
     re.IGNORECASE,
 )
-_FACTS = {"doi": "", "pubmed_id": "pmid:", "pmid": "pmid:", "pmcid": ""}
-"""Key of a row's `meta` -> what stands before its value in a name."""
+_FACTS = {
+    **{"doi": "", "pubmed_id": "pmid:", "pmid": "pmid:", "pmcid": ""},
+    **{"reply_id": "", "message_ids": ""},
+}
+"""Key of a row's `meta` (a value, or several) -> what stands before it in a name."""
 
 
 def normal_name(text: str) -> str:
@@ -37,10 +45,15 @@ def normal_name(text: str) -> str:
 
 
 def names_of(
-    record_id: str, source: str, source_id: str | None, url: str | None, meta: str
+    record_id: str,
+    source: str,
+    source_id: str | None,
+    url: str | None,
+    meta: str,
+    authors: Iterable[str | None] = (),
 ) -> set[str]:
-    """Every name of a row, as `normal_name` spells them."""
-    found = {record_id}
+    """Every name of a row, as `normal_name` spells them; `authors` are their addresses."""
+    found = {record_id, *filter(None, authors)}
     if source_id is not None:
         found |= {source_id, normal_name(source_id), f"{source}:{source_id}"}
     if url is not None:
@@ -48,7 +61,10 @@ def names_of(
     if any(f'"{key}":' in meta for key in _FACTS):
         try:
             facts = json.loads(meta)
-            found |= {normal_name(f"{_FACTS[k]}{facts[k]}") for k in _FACTS if facts.get(k)}
+            for key in _FACTS:
+                value = facts.get(key) or ()
+                for one in value if isinstance(value, list | tuple) else (value,):
+                    found.add(normal_name(f"{_FACTS[key]}{one}"))
         except (ValueError, AttributeError, RecursionError):
             pass  # a corpus can come from anybody
     return found

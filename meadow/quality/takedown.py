@@ -25,7 +25,7 @@ from meadow.errors import FileError, UsageError
 from meadow.models.loading import RUN_MANIFEST
 
 PLAN = "plan.parquet"
-_ASKED = ("id", "source", "source_id", "url", "meta")
+_ASKED = ("id", "source", "source_id", "url", "meta", "authors")
 _LEDGERS = {
     "duplicates.parquet": ("kept_id", "dropped_id"),
     "contamination.parquet": ("row_id",),
@@ -178,9 +178,13 @@ def _rows(corpus: Corpus, wanted: set[str]) -> Iterator[tuple[str, str, str]]:
         shards += [shard["path"] for part in splits.values() for shard in part]
     for path in shards:
         table = read_parquet(corpus.folder / path, list(_ASKED))
-        for row in zip(*(table[name].to_pylist() for name in _ASKED), strict=True):
-            for name in sorted(wanted & names_of(*row)):
-                yield name, row[0], path
+        for *own, authors in zip(*(table[name].to_pylist() for name in _ASKED), strict=True):
+            record_id, source, source_id, url, meta = own
+            addresses = [author["url"] for author in authors or ()]
+            for name in sorted(
+                wanted & names_of(record_id, source, source_id, url, meta, addresses)
+            ):
+                yield name, record_id, path
 
 
 def _ids_in(path: Path, columns: Sequence[str], ids: set[str]) -> list[str]:

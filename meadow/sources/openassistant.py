@@ -200,6 +200,11 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
             "turn": len(raw["history"]) // 2 + 1,
             **({"turns": [len(turn) for turn in turns]} if turns and alternate and not old else {}),
             "tree": message.get("message_tree_id"),
+            **(
+                {}
+                if old or not turns
+                else {"message_ids": [t["message_id"] for t in raw["history"]]}
+            ),
         },
     )
 
@@ -273,5 +278,5 @@ SOURCE = Source(
         "Not medical; English only.",
         "A candidate is a prompter message with at least one reply.",
     ),
-    version=2,
+    version=3,
 )

@@ -126,3 +126,23 @@ def test_ledgers_are_named_and_faults_are_errors(place: Path) -> None:
     (place / "runs" / "one" / "run_manifest.json").write_text("{")
     assert run_meadow("takedown", "b", "--across", "runs").code == 1
     assert run_meadow("takedown", "--across", "runs").code == 2
+
+
+def test_a_message_and_an_author_take_down_every_row_that_holds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ("build", "--raw", FOLDER, "--only", "openassistant,stack_exchange", "--out", "c")
+    assert run_meadow(*options).code in (0, 3)
+    rows = meadow.open_corpus("c").to_polars()
+    later = rows.filter(rows["meta"].str.contains('"message_ids"'))[0]
+    message = json.loads(later["meta"].item())["message_ids"][0]
+    author = next(a["url"] for row in rows["authors"] for a in row if "/users/" in (a["url"] or ""))
+    own = [r["id"] for r in rows.to_dicts() if author in {a["url"] for a in r["authors"]}]
+    told = json.loads(run_meadow("takedown", message, author, "--across", "c", "--json").out)
+    assert later["id"].item() in told["found"][message]
+    assert sorted(told["found"][author]) == sorted(own)
+    Path("meadow.toml").write_text("")
+    assert run_meadow(*options).code in (0, 3)
+    left = meadow.open_corpus("c").to_polars()["id"].to_list()
+    assert not {later["id"].item(), *own} & set(left)
