@@ -150,12 +150,6 @@ class PlannedBatches(Dataset[MicroBatchTensors]):
         return 1.0 / (filled * int(targets[list(examples)].sum()))
 
 
-def only_item(items: list[MicroBatchTensors]) -> MicroBatchTensors:
-    """The collate function: an item of the data set already is a micro-batch."""
-    (item,) = items
-    return item
-
-
 # The loss of a micro-batch, token by token: one function for every launcher and every check.
 
 LOGITS = 2**27

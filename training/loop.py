@@ -32,7 +32,6 @@ from meadow.exams.contamination import check_contamination
 from meadow.models import checkpoints
 from meadow.models.architecture import (
     check_tokens,
-    longest_input,
     takes_positions,
     trainable_model,
 )
@@ -75,7 +74,6 @@ from training.trainer import (
     EXAMS,
     METRICS,
     Exam,
-    Interludes,
     PlanTrainer,
     cut_lines,
     flush_lines,
@@ -139,16 +137,9 @@ def prepare(
         attention=recipe.run.attention,
         half=recipe.run.mixed_precision != "no" or recipe.base.dtype != "float32",
         packed=recipe.batch.layout == "packed",
+        length=recipe.data.length,
     )
     attention = str(empty.config._attn_implementation)
-    longest = longest_input(config)
-    if longest and recipe.data.length > longest:
-        raise UsageError(
-            f"data.length {recipe.data.length} is above the model's max_position_embeddings "
-            f"{longest}",
-            where=str(base or recipe.base.repository),
-            fix=f"--set data.length={longest}",
-        )
     tokenizer = load_tokenizer(checkpoint)
     frame_tokenizer(tokenizer, recipe)
     shown, kept_back = split_rows(corpus, recipe)
@@ -361,17 +352,14 @@ def train(
             f"{trainable:,} of {total:,} parameters, fill {plan.fill:.2f}"
             + (f", resumed after step {at:,}" if at else "")
         )
-        run = recipe.run
         trainer = PlanTrainer(
             model=model,
             args=arguments,
             batches=prepared.batches,
             tokenizer=prepared.tokenizer,
-            interludes=Interludes(
-                prepared.validation, run.validation_steps, exam, run.exam_steps, run.best
-            ),
-            sharded=run.fsdp,
-            keep=run.keep_checkpoints,
+            run=recipe.run,
+            validation=prepared.validation,
+            exam=exam,
             callbacks=list(callbacks),
         )
         trainer.remove_callback(PrinterCallback)
@@ -433,7 +421,7 @@ def _finish(trainer: PlanTrainer, document: dict[str, Any], seconds: float, resu
     write_text(staging / MODEL / "README.md", model_card(document))
     checkpoints.publish(staging / MODEL, out / MODEL, steps)
     shutil.rmtree(staging, ignore_errors=True)
-    checkpoints.rotate(out, trainer.keep, trainer.state.best_global_step)
+    checkpoints.rotate(out, trainer.run.keep_checkpoints, trainer.state.best_global_step)
     title = f"{document['recipe']['name']}: loss per step"
     plot = curves(
         losses(lines), title, across="step", strong=["all sources", "held out"], sparse=["held out"]

@@ -20,7 +20,8 @@ import random
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ from meadow.errors import MeadowError, UsageError
 from meadow.models import checkpoints
 from meadow.models.loading import RUN_MANIFEST
 from meadow.models.machine import ProcessGroup
-from training.batches import PlannedBatches, only_item, sums_per_source, token_losses, weighted_loss
-from training.config import Recipe
+from training.batches import PlannedBatches, sums_per_source, token_losses, weighted_loss
+from training.config import Recipe, Run
 from training.selfcheck import check_packing
 
 METRICS = "metrics.jsonl"
@@ -78,19 +79,12 @@ def training_arguments(recipe: Recipe, out: Path, *, micro_batches: int) -> Trai
                 where="run.trackers",
                 fix=f"pip install {tracker}, or leave it out",
             )
-    sharding: dict[str, Any] = {}
-    if run.fsdp:
-        sharding["fsdp"] = True
-        sharding["fsdp_config"] = {
-            "version": 2,
-            "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-            "state_dict_type": "FULL_STATE_DICT",
-            "reshard_after_forward": True,
-            # the first process of a machine reads the weights, the others get their shares of it;
-            # a base in 4 bits is read by each: what is packed cannot be handed out
-            "cpu_ram_efficient_loading": recipe.method != "qlora_nf4",
-            "activation_checkpointing": run.activation_checkpointing,
-        }
+    sharding = {
+        # the first process of a machine reads the weights, the others get their shares of it;
+        # a base in 4 bits is read by each: what is packed cannot be handed out
+        "cpu_ram_efficient_loading": recipe.method != "qlora_nf4",
+        "activation_checkpointing": run.activation_checkpointing,
+    }
     table: dict[str, Any] = dict(
         output_dir=str(out),
         # an item of the data set is a whole micro-batch, and the plan holds all epochs
@@ -124,7 +118,7 @@ def training_arguments(recipe: Recipe, out: Path, *, micro_batches: int) -> Trai
         remove_unused_columns=False,
         # with a cache, packed examples would see each other
         use_cache=False,
-        **sharding,
+        **({"fsdp": True, "fsdp_config": sharding} if run.fsdp else {}),
     )
     for name in recipe.trainer:
         known = sorted({field.name for field in fields(TrainingArguments)} - set(table))
@@ -142,25 +136,6 @@ def training_arguments(recipe: Recipe, out: Path, *, micro_batches: int) -> Trai
         ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Interludes:
-    """What happens between steps.
-
-    Args:
-        validation: Held-out micro-batches, or None.
-        validation_steps: How often; 0 means at the end only.
-        exam: The scorer, or None.
-        exam_steps: How often; 0 means at the end only.
-        best: What decides which step's model is kept: "validation_loss", "exam", or "": the last.
-    """
-
-    validation: PlannedBatches | None = None
-    validation_steps: int = 0
-    exam: Exam | None = None
-    exam_steps: int = 0
-    best: str = ""
-
-
 class PlanTrainer(Trainer):
     """Runs a plan.
 
@@ -169,9 +144,9 @@ class PlanTrainer(Trainer):
         args: From `training_arguments`.
         batches: The plan's micro-batches.
         tokenizer: Saved with every checkpoint, and handed to the exam.
-        interludes: Held-out loss and exams.
-        sharded: Whether FSDP was asked for.
-        keep: How many checkpoints stay.
+        run: How often what happens between steps, which step's model is kept, and whether sharded.
+        validation: Held-out micro-batches, or None.
+        exam: The scorer, or None.
         callbacks: The caller's own.
     """
 
@@ -182,17 +157,17 @@ class PlanTrainer(Trainer):
         args: TrainingArguments,
         batches: PlannedBatches,
         tokenizer: Any,
-        interludes: Interludes,
-        sharded: bool = False,
-        keep: int = 2,
+        run: Run,
+        validation: PlannedBatches | None = None,
+        exam: Exam | None = None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
-        collate: Any = only_item
         super().__init__(
             model=model,
             args=args,
             train_dataset=batches,
-            data_collator=collate,
+            # an item of the data set is a micro-batch already
+            data_collator=itemgetter(0),
             processing_class=tokenizer,
             callbacks=[_BetweenSteps(self), *(callbacks or [])],
         )
@@ -201,9 +176,9 @@ class PlanTrainer(Trainer):
         self.loss_is_scaled_for_ga = True
         self.batches = batches
         self.tokenizer = tokenizer
-        self.interludes = interludes
-        self.sharded = sharded
-        self.keep = keep
+        self.run = run
+        self.validation = validation
+        self.exam = exam
         self.out = Path(str(args.output_dir))
         lengths = batches.rows.lengths
         steps = [int(lengths[planned.examples].sum()) for planned in batches.plan.steps]
@@ -221,7 +196,7 @@ class PlanTrainer(Trainer):
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """One micro-batch; before the first one a sharded model is looked at, and its packing."""
-        if self.sharded and not self.packing:
+        if self.run.fsdp and not self.packing:
             from torch.distributed.fsdp import FSDPModule
 
             # on processors Trainer(fsdp=True) runs DDP and says nothing
@@ -308,30 +283,30 @@ class PlanTrainer(Trainer):
         """Held-out loss and exam, where one is due; whether the step is the best one so far."""
         step = self.state.global_step
         last = step >= self.state.max_steps
-        plan = self.interludes
-        validate = plan.validation is not None and _due(step, plan.validation_steps, last)
-        examine = plan.exam is not None and _due(step, plan.exam_steps, last)
+        held, exam = self.validation, self.exam
+        validate = held is not None and _due(step, self.run.validation_steps, last)
+        examine = exam is not None and _due(step, self.run.exam_steps, last)
         if not (validate or examine):
             return False
         model: Any = self.model
         merit: float | None = None
         with undisturbed():
             model.eval()
-            if validate and plan.validation is not None:
+            if validate and held is not None:
                 sums = held_out_sums(
-                    self.model_wrapped, plan.validation, self.args.device,
+                    self.model_wrapped, held, self.args.device,
                     rank=self.args.process_index, processes=self.args.world_size,
                 )  # fmt: skip
-                self._noted |= mean_losses(self._reduced(sums), plan.validation.rows.sources)
-                if plan.best == "validation_loss":
+                self._noted |= mean_losses(self._reduced(sums), held.rows.sources)
+                if self.run.best == "validation_loss":
                     merit = -float(self._noted["validation_loss"] or math.inf)
-            if examine and plan.exam is not None:
+            if examine and exam is not None:
                 with torch.no_grad():
-                    scored = plan.exam(model, self.tokenizer)
+                    scored = exam(model, self.tokenizer)
                 lines = scored if isinstance(scored, list) else [dict(scored)]
                 for line in lines:
                     self._write_line(EXAMS, {"step": step, **line})
-                if plan.best == "exam":
+                if self.run.best == "exam":
                     merit = float(lines[0]["accuracy"])
             model.train()
         so_far = -math.inf if self.state.best_metric is None else self.state.best_metric
@@ -343,7 +318,7 @@ class PlanTrainer(Trainer):
     def keep_best(self) -> int:
         """Take up the weights of the best step, where one was to be found; returns the step."""
         best = self.state.best_global_step
-        if not self.interludes.best or best in (None, self.state.global_step):
+        if not self.run.best or best in (None, self.state.global_step):
             return int(self.state.global_step)
         self.state.best_model_checkpoint = str(self.out / f"checkpoint-{best}")
         self._load_best_model()
@@ -374,7 +349,7 @@ class PlanTrainer(Trainer):
             flush_lines(self.out)
             checkpoints.publish(staging / name, self.out / name, self.state.global_step)
             shutil.rmtree(staging, ignore_errors=True)
-            checkpoints.rotate(self.out, self.keep, self.state.best_global_step)
+            checkpoints.rotate(self.out, self.run.keep_checkpoints, self.state.best_global_step)
         self.accelerator.wait_for_everyone()
 
 

@@ -83,7 +83,9 @@ def packed_weights(config: Any) -> str:
     return str(getattr(method, "value", method))
 
 
-def trainable_model(config: Any, *, dtype: str, attention: str, half: bool, packed: bool) -> Any:
+def trainable_model(
+    config: Any, *, dtype: str, attention: str, half: bool, packed: bool, length: int
+) -> Any:
     """The model without memory, once it is known that it can be trained.
 
     Args:
@@ -92,14 +94,23 @@ def trainable_model(config: Any, *, dtype: str, attention: str, half: bool, pack
         attention: A key of `ATTENTION`.
         half: Whether it is going to compute in 16 bits.
         packed: Whether several examples are going to stand in one row.
+        length: The most tokens of an example.
 
     Raises:
         UsageError: It cannot.
     """
+    where = str(getattr(config, "name_or_path", ""))
+    longest = longest_input(config)
+    if longest and length > longest:
+        raise UsageError(
+            f"data.length {length} is above the model's max_position_embeddings {longest}",
+            where=where,
+            fix=f"--set data.length={longest}",
+        )
     if (held := packed_weights(config)) not in ("", "mxfp4"):
         raise UsageError(
             f"the weights of the base are quantised already ({held}): they cannot be trained",
-            where=str(getattr(config, "name_or_path", "")),
+            where=where,
             fix="name the plain weights; lora_int8 and qlora_nf4 quantise them",
         )
     empty = empty_model(config, dtype=dtype, attention=attention, half=half)

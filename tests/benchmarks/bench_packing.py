@@ -28,10 +28,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, Trainer
 from meadow.models.loading import quiet
 from meadow.models.random_base import make_tokenizer
 from training.batches import PlannedBatches
-from training.config import Batch
+from training.config import Batch, Run
 from training.data import TokenRows
 from training.packing import make_plan
-from training.trainer import Interludes, PlanTrainer
+from training.trainer import PlanTrainer
 
 VOCABULARY = 4096
 EXAMPLES = 128
@@ -121,7 +121,7 @@ def plan_trainer(rows: TokenRows, folder: str) -> Any:
             folder, per_device_train_batch_size=1,
             gradient_accumulation_steps=batches.plan.micro_batches,
         ),
-        batches=batches, tokenizer=None, interludes=Interludes(),
+        batches=batches, tokenizer=None, run=Run(),
     )  # fmt: skip
 
 
