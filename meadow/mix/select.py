@@ -342,7 +342,7 @@ def _drop_duplicates(kept: _Rows, recipe: MixRecipe, held: Sequence[Corpus]) -> 
             "rows held elsewhere are told by deduplication, and the recipe asks for none",
             fix="--deduplicate exact, or without --keep-from",
         )
-    frame = kept.current()
+    frame = kept.current().drop("begins")  # what is held elsewhere has no such column
     wanted = recipe.deduplicate != "none"
     others = [pl.DataFrame(corpus.to_arrow(columns=COLUMNS)) for corpus in held]
     found = find_duplicates(
