@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meadow.corpus.folder import Corpus
+from meadow.errors import UsageError
 
 if TYPE_CHECKING:
     from meadow.build.plan import Answers, BuildPlan, Images
@@ -55,20 +56,23 @@ def open_corpus(location: Place, *, verify: bool = False) -> Corpus:
         FileError: The folder holds no finished corpus.
         CheckError: A shard is not what the manifest says.
     """
+    return Corpus.open(_folder(location), verify=verify)
+
+
+def _folder(location: Place) -> Path:
+    """The folder on this machine; what an address names is pulled to the cache first."""
     from meadow.net.stores import is_remote
 
     text = str(location)
     if is_published(text):
         from meadow.hub.pull import pull_to_cache
 
-        folder = pull_to_cache(text)
-    elif is_remote(text):
+        return pull_to_cache(text)
+    if is_remote(text):
         from meadow.corpus.stored import pull_corpus
 
-        folder = pull_corpus(text)
-    else:
-        folder = Path(location)
-    return Corpus.open(folder, verify=verify)
+        return pull_corpus(text)
+    return Path(location)
 
 
 def is_published(text: str) -> bool:
@@ -345,7 +349,7 @@ def check(folder: Place) -> list[Finding]:
     """
     from meadow.quality.check import check_corpus
 
-    return check_corpus(Path(folder))
+    return check_corpus(_folder(folder))
 
 
 def diff(old: Place | Corpus, new: Place | Corpus, *, examples: int = 3) -> Difference:
@@ -369,7 +373,8 @@ def report(
 
     Args:
         folder: A built or mixed corpus.
-        out: Where to; None: `report/` in the folder, and the manifest names the files.
+        out: Where to; None: `report/` in the folder, and the manifest names the files. For an
+            address a folder has to be named.
         corpus: The build that a mix was drawn from: it knows the sources of dropped duplicates.
         page: A browse page to link example rows to.
     """
@@ -378,11 +383,18 @@ def report(
     from meadow.atomic import locked
     from meadow.quality.report import write_report
 
+    place = _folder(folder)
+    if out is None and place != Path(folder):
+        raise UsageError(
+            "a corpus from elsewhere keeps the report that it came with",
+            where=str(folder),
+            fix="--out DIR for one of your own",
+        )
     origin = _opened(corpus) if corpus is not None else None
-    Corpus.open(Path(folder))  # no lock is laid into a folder that is no corpus
-    with locked(Path(folder)) if out is None else contextlib.nullcontext():
+    Corpus.open(place)  # no lock is laid into a folder that is no corpus
+    with locked(place) if out is None else contextlib.nullcontext():
         target = Path(out) if out is not None else None
-        return write_report(Corpus.open(Path(folder)), target, origin=origin, page=page)
+        return write_report(Corpus.open(place), target, origin=origin, page=page)
 
 
 def publish(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +17,7 @@ from meadow.cli.app import (
     list_option,
     log,
     telling,
+    telling_steps,
 )
 from meadow.cli.weights import convert_option, safe_weights
 from meadow.errors import UsageError
@@ -33,6 +35,10 @@ _SET = click.option(
 _BASE = click.option(
     "--base", metavar="PATH|REPO", help="Another base: a local folder or REPO[@REVISION]."
 )
+
+
+def _quiet(line: str) -> None:
+    pass
 
 
 def _load(recipe: str, overrides: tuple[str, ...], mix: str | None) -> Recipe:
@@ -116,6 +122,7 @@ def train(
         return
     if out is None:
         raise UsageError("no folder for the run", fix="--out DIR, or --preview N to see examples")
+    from training.loop import StepLines
     from training.loop import train as run
 
     if base or found.base.repository != "random":
@@ -123,16 +130,20 @@ def train(
         safe = safe_weights(named, convert=convert_weights)
         base = base if safe == named else safe
     first = os.environ.get("RANK", "0") == "0"
-    result = run(
-        found,
-        mix,
-        out,
-        base=base,
-        exam=exam_scorer(exams, found.data.template) if exams else None,
-        allow_contaminated=allow_contaminated,
-        ignore_memory=ignore_memory,
-        progress=log if first else lambda line: None,
-    )
+    # the other processes of a run say nothing
+    told = telling_steps(f"training {found.name}") if first else contextlib.nullcontext(_quiet)
+    with told as progress:
+        result = run(
+            found,
+            mix,
+            out,
+            base=base,
+            exam=exam_scorer(exams, found.data.template) if exams else None,
+            callbacks=[StepLines(progress)],
+            allow_contaminated=allow_contaminated,
+            ignore_memory=ignore_memory,
+            progress=progress,
+        )
     if not first:
         return
     data, shown = result.manifest["data"], result.manifest["result"]
@@ -279,18 +290,21 @@ def export(
     RUN is the --out folder of `meadow train`, or one of its checkpoints. The base is dequantised
     and merged in float32; the figures say how far the result is from the adapters.
     """
-    from meadow.hub.models import push_model
     from meadow.models.gguf import find_converter
-    from training.export import export as write
-    from training.export import find_model
+    from training.run_manifest import find_model, refuse_taken
 
     finish = Finish(as_json=as_json)
+    # what can be refused is refused before torch is imported
+    source = find_model(run)
+    refuse_taken(out)
+    if gguf:
+        find_converter(converter)
     if dry_run:
-        source = find_model(run)
-        if gguf:
-            find_converter(converter)
         finish({"source": str(source), "out": str(out), "push": repository})
         return
+    from meadow.hub.models import push_model
+    from training.export import export as write
+
     document = write(
         run, out, base=base, dtype=cast("Dtype | None", dtype), gguf=gguf, converter=converter
     )

@@ -17,7 +17,7 @@ import torch
 from meadow.atomic import write_text
 from meadow.cards.model import model_card
 from meadow.config import parse_settings
-from meadow.errors import FileError, UsageError
+from meadow.errors import FileError
 from meadow.models import checkpoints
 from meadow.models.frames import modelfile, set_stops
 from meadow.models.gguf import GGUF, convert, find_converter
@@ -37,29 +37,11 @@ from meadow.models.loading import (
 from training import run_manifest
 from training.config import Dtype, Recipe
 from training.methods import base_checkpoint, precision
+from training.run_manifest import find_model, refuse_taken
 
 MODELFILE = "Modelfile"
 """For Ollama: `ollama create NAME -f Modelfile` in the exported folder."""
 PROBE_TOKENS = 24
-
-
-def find_model(folder: Path) -> Path:
-    """The model of a run folder, or the folder itself where it is a model or checkpoint.
-
-    Raises:
-        FileError: There is no finished model in it.
-    """
-    for candidate in (folder / "model", folder):
-        if run_manifest.read(candidate) and (
-            (candidate / "adapter_config.json").is_file() or (candidate / "config.json").is_file()
-        ):
-            checkpoints.refuse_torn(candidate, marked=True)
-            return candidate
-    raise FileError(
-        "no trained model here",
-        where=str(folder),
-        fix="name the --out folder of a finished `meadow train`, or one of its checkpoints",
-    )
 
 
 def merge(source: Path, recipe: Recipe, base: str | Path | None) -> tuple[Any, dict[str, float]]:
@@ -136,8 +118,7 @@ def export(
     document = run_manifest.read(source) or {}
     recipe = parse_settings(document["recipe"], Recipe, where=str(source / RUN_MANIFEST))
     dtype = dtype or recipe.base.dtype
-    if out.exists() and any(out.iterdir()):
-        raise UsageError("the output folder is not empty", where=str(out), fix="choose another")
+    refuse_taken(out)
     program = find_converter(converter) if gguf else None
     figures: dict[str, float] = {}
     if recipe.method == "full":

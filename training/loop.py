@@ -15,13 +15,19 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, TrainerCallback, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from meadow.atomic import locked, sha256_file, write_text
 from meadow.cards.model import model_card
@@ -240,6 +246,33 @@ class Result:
         return self.folder / MODEL
 
 
+class StepLines(TrainerCallback):
+    """One line a step: step, loss, loss on held-out rows where it was measured, learning rate.
+
+    Args:
+        progress: Gets the lines.
+    """
+
+    def __init__(self, progress: Callable[[str], None]) -> None:
+        self.progress = progress
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Called by Trainer; what it logs besides steps is no step."""
+        if logs is None or "learning_rate" not in logs or not state.is_world_process_zero:
+            return
+        line = f"step {state.global_step:,}/{state.max_steps:,} loss {logs['loss']:.4f}"
+        if "validation_loss" in logs:
+            line += f" held out {logs['validation_loss']:.4f}"
+        self.progress(f"{line} lr {logs['learning_rate']:.1e}")
+
+
 def train(
     recipe: Recipe,
     mix: str | Path,
@@ -362,7 +395,7 @@ def train(
             exam=exam,
             callbacks=list(callbacks),
         )
-        trainer.remove_callback(PrinterCallback)
+        trainer.remove_callback(PrinterCallback)  # it prints every loss of a step: see StepLines
         started = time.monotonic()
         trainer.train(resume_from_checkpoint=str(resumed[1]) if resumed else None)
         return _finish(trainer, document, time.monotonic() - started, at)

@@ -14,6 +14,7 @@ from typing import Any
 
 from meadow.atomic import write_json
 from meadow.errors import FileError, UsageError
+from meadow.models import checkpoints
 from meadow.models.loading import RUN_MANIFEST
 from meadow.models.machine import ProcessGroup, hardware, versions
 
@@ -103,3 +104,32 @@ def check_same_run(
             fix="choose another --out, or remove the folder",
         )
     return found
+
+
+def find_model(folder: Path) -> Path:
+    """The model of a run folder, or the folder itself where it is a model or checkpoint.
+
+    Raises:
+        FileError: There is no finished model in it.
+    """
+    for candidate in (folder / "model", folder):
+        if read(candidate) and (
+            (candidate / "adapter_config.json").is_file() or (candidate / "config.json").is_file()
+        ):
+            checkpoints.refuse_torn(candidate, marked=True)
+            return candidate
+    raise FileError(
+        "no trained model here",
+        where=str(folder),
+        fix="name the --out folder of a finished `meadow train`, or one of its checkpoints",
+    )
+
+
+def refuse_taken(out: Path) -> None:
+    """A model is exported to a folder that is new or empty.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise UsageError("the output folder is not empty", where=str(out), fix="choose another")

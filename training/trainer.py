@@ -18,7 +18,6 @@ import math
 import os
 import random
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from operator import itemgetter
@@ -113,7 +112,7 @@ def training_arguments(recipe: Recipe, out: Path, *, micro_batches: int) -> Trai
         ddp_timeout=7200,
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=bool(gpus),
-        disable_tqdm=not sys.stderr.isatty(),
+        disable_tqdm=True,
         # the loss reads columns that no model's forward knows
         remove_unused_columns=False,
         # with a cache, packed examples would see each other

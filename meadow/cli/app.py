@@ -73,6 +73,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
 RESUMED = ("fetch", "build", "rephrase", "publish", "pull", "train", "eval", "study")
 """The commands that continue where a run of them was stopped; the others begin again."""
 
+_IN_A_CHECKOUT = (
+    "it is in a checkout of the repository: clone it, and there pip install -e '.[train,eval]'"
+)
+
 APPLICATIONS = ("pipelines", "training", "evaluation")
 
 
@@ -125,7 +129,7 @@ def _missing(name: str, error: ModuleNotFoundError) -> click.Command:
     """A command that says what has to be installed before it can run."""
     package = (error.name or "").partition(".")[0]
     if package in APPLICATIONS:
-        fix = f"`meadow {name}` needs a checkout of the repository: pip install -e ."
+        fix = _IN_A_CHECKOUT
     elif package == "meadow":
         raise error
     else:
@@ -154,7 +158,7 @@ def application(module: str, what: str) -> Any:
         if package == "meadow":
             raise
         fix = (
-            "it is in a checkout of the repository: pip install -e ."
+            _IN_A_CHECKOUT
             if package in APPLICATIONS
             else f"pip install {package}, or run `make setup` in a checkout"
         )
@@ -289,6 +293,23 @@ def telling(describe: Callable[[], str]) -> Iterator[None]:
             _consoles.clear()
             ended.set()
             thread.join()
+
+
+@contextlib.contextmanager
+def telling_steps(what: str) -> Iterator[Callable[[str], None]]:
+    """As `telling`, of work that tells its steps by lines: they are logged, and the last one stays.
+
+    Args:
+        what: What is being done, until the first line.
+    """
+    said = [what]
+
+    def progress(line: str) -> None:
+        said.append(f"{what}, after: {line}")
+        log(line)
+
+    with telling(lambda: said[-1]):
+        yield progress
 
 
 def grouped(options: Iterable[str]) -> dict[str, list[str]]:

@@ -125,7 +125,7 @@ def _visible(text: str) -> str:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR|REPO@REV")
 @click.option(
     "--privacy",
     "sample",
@@ -147,7 +147,7 @@ def _visible(text: str) -> str:
 @json_option
 @click.pass_context
 def check(
-    ctx: click.Context, /, folder: Path, sample: int | None, raw: str | None, as_json: bool
+    ctx: click.Context, /, folder: str, sample: int | None, raw: str | None, as_json: bool
 ) -> None:
     """Verify a corpus folder.
 
@@ -164,7 +164,8 @@ def check(
     finish = Finish(as_json=as_json)
     if sample is not None:
         require_presidio()
-    findings = api.check(folder)
+    with telling(lambda: f"checking {folder}"):
+        findings = api.check(folder)
     document: dict[str, Any] = {}
     if raw is not None:
         document["against_raw"] = _against_raw(folder, Path(raw) if raw else None, findings)
@@ -182,7 +183,7 @@ def check(
         ctx.exit(ExitCode.FAILED)
 
 
-def _against_raw(folder: Path, raw: Path | None, findings: list[Finding]) -> dict[str, Any]:
+def _against_raw(folder: str, raw: Path | None, findings: list[Finding]) -> dict[str, Any]:
     """Compare rows with their raw texts, say what was done of each source, add the findings."""
     from meadow.api import open_corpus
     from meadow.config import read_config
@@ -326,20 +327,20 @@ def card(folder: Path, tokenizer: str | None, dry_run: bool, as_json: bool) -> N
 
 
 @click.command("report")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR|REPO@REV")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to; default: DIR/report.")
 @click.option(
     "--corpus",
-    type=click.Path(path_type=Path),
+    metavar="DIR|REPO@REV",
     help="The build that a mix was drawn from: it knows the sources of dropped duplicates.",
 )
 @click.option("--page", default="", metavar="URL", help="A browse page to link example rows to.")
 @dry_run_option
 @json_option
 def report(
-    folder: Path,
+    folder: str,
     out: Path | None,
-    corpus: Path | None,
+    corpus: str | None,
     page: str,
     dry_run: bool,
     as_json: bool,
@@ -347,14 +348,15 @@ def report(
     """Write the quality report.
 
     One self-contained HTML page, a Markdown twin and report.json, which the browse page shows as
-    its Overview. Without --out they go to DIR/report and the manifest names them.
+    its Overview. Without --out they go to DIR/report and the manifest names them; of a published
+    corpus they go to --out.
     """
     from meadow import api
     from meadow.quality.page import verdict
     from meadow.quality.report import FOLDER, build_report
 
     finish = Finish(as_json=as_json)
-    target = out or folder / FOLDER
+    target = out or Path(folder) / FOLDER
     opened = api.open_corpus(folder)
     if dry_run:
         document = build_report(opened, api.open_corpus(corpus) if corpus is not None else None)

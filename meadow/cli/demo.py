@@ -32,7 +32,7 @@ def demo(out: Path, data: bool, workers: int, as_json: bool) -> None:
     document = {"corpus": str(out / "corpus"), "rows": corpus}
     document["rephrased"] = demo_rephrase(out)
     if not data:
-        document |= application("pipelines.demo", "the rest of the demo").run_demo(out)
+        document |= application("pipelines.demo", "the demo beyond --data").run_demo(out)
     finish(document, rows_out=corpus)
 
 

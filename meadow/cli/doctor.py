@@ -107,7 +107,10 @@ def _advice(found: dict[str, Any]) -> list[str]:
             names = ", ".join(missing)
             advice.append(f"{extra}: {names} missing: pip install 'medical-meadow[{extra}]'")
     if not found["checkout"]:
-        advice.append("train, eval and study need a checkout: pip install -e .")
+        advice.append(
+            "train, eval and study need a checkout of the repository: clone it, and there "
+            "pip install -e '.[train,eval]'"
+        )
     if found["hub"]["token"] == "not set":  # noqa: S105 - a state, not a token
         advice.append("publishing needs a token: hf auth login, or HF_TOKEN")
     if not found["contact"]:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, grouped, json_option, list_option, log
+from meadow.cli.app import (
+    Finish,
+    dry_run_option,
+    grouped,
+    json_option,
+    list_option,
+    log,
+    telling,
+    telling_steps,
+)
 from meadow.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -81,10 +90,11 @@ def publish(
             planned["space"] = page.to_json()
         finish(planned)
         return
-    done = api.publish(
-        folder, name, public=public, gated=gated, create_pr=create_pr, card=card, space=space,
-        progress=log,
-    )  # fmt: skip
+    with telling_steps(f"publishing {folder}") as progress:
+        done = api.publish(
+            folder, name, public=public, gated=gated, create_pr=create_pr, card=card, space=space,
+            progress=progress,
+        )  # fmt: skip
     repository = done.plan.repository
     if not done.made_commit:
         log("nothing has changed: no commit was made")
@@ -151,7 +161,8 @@ def pull(name: str, out: Path | None, dry_run: bool, as_json: bool) -> None:
             log(f"would fetch {path} ({size:,} bytes)")
         finish({"dry_run": True, "folder": str(folder), "files": len(named)})
         return
-    pulled = api.pull(name, folder, progress=log)
+    with telling_steps(f"pulling {name}") as progress:
+        pulled = api.pull(name, folder, progress=progress)
     rows = sum(shard.rows for shard in pulled.manifest.shards())
     log(f"{reference.repository}@{pulled.commit} is in {folder}")
     finish(
@@ -218,7 +229,8 @@ def verify(ctx: click.Context, /, name: str, content: bool, as_json: bool, **giv
         given[n] for n in ("raw", "files", "corpora", "exams", "key", "out")
     ):
         raise UsageError("inputs and a key are for --rebuild", fix="add --rebuild")
-    found = api.verify(name, content=content)
+    with telling(lambda: f"verifying {name}"):
+        found = api.verify(name, content=content)
     for finding in found.findings:
         log(f"{finding.kind}: {finding.where}: {finding.detail}")
     verdict = f"{len(found.findings)} findings" if found.findings else "no finding"

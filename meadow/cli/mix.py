@@ -16,7 +16,7 @@ from meadow.cli.app import (
     json_option,
     list_option,
     log,
-    telling,
+    telling_steps,
 )
 from meadow.errors import FileError, UsageError
 
@@ -147,13 +147,7 @@ def mix(
     if dry_run:
         finish(_planned(recipe, corpora, items, accepted, held, out, wanted))
         return
-    said = ["mixing"]
-
-    def progress(line: str) -> None:
-        said.append(f"mixing, after {line}")
-        log(line)
-
-    with telling(lambda: said[-1]):
+    with telling_steps("mixing") as progress:
         mixed = api.mix(
             recipe, corpus=corpora, out=out, exams=items, accept=accepted, keep_from=held,
             progress=progress, **wanted,

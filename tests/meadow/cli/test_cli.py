@@ -226,6 +226,7 @@ def test_sources_and_doctor_never_fail_and_print_no_token(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("words", [
     ("doctor",), ("plan", "tyni"), ("train", "tyni", "--mix", "m", "--out", "o"),
     ("plan", "tiny", "--mix", "nope"), ("train", "tiny", "--mix", "nope", "--out", "o"),
+    ("export", "no-run", "--out", "x"),
 ])  # fmt: skip
 def test_what_needs_no_model_imports_no_torch(words: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "torch").mkdir()
