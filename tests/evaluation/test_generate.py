@@ -134,12 +134,12 @@ class Thinker:
 def test_thinking_beyond_its_budget_is_closed_and_the_answer_follows(opened: str) -> None:
     mark = "" if opened else "<think>"
     backend: Any = Thinker(mark + "a b c d e f g")
-    (found,) = generate._respond(backend, [f"Q{opened}"], [Sampling(9)], 4)
+    (found,) = generate.respond(backend, [f"Q{opened}"], [Sampling(9)], 4)
     assert backend.calls[0] == (f"Q{opened}", 4)
     assert backend.calls[1] == (f"Q{opened}{mark}a b c d\n</think>\n\n", 5)
     assert found == Response("<think>a b c d\n</think>\n\nC: it is", False)
     quick: Any = Thinker(mark + "a </think> D")
-    (found,) = generate._respond(quick, [f"Q{opened}"], [Sampling(9)], 4)
+    (found,) = generate.respond(quick, [f"Q{opened}"], [Sampling(9)], 4)
     assert len(quick.calls) == 1
     assert found.text == "<think>a </think> D"
 
