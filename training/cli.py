@@ -167,11 +167,10 @@ def train(
 
 def example_line(example: dict[str, Any]) -> str:
     """An example's tokens, what is learned in green; where there is no colour, in brackets."""
-    pieces: list[str] = []
-    for token, learned in zip(example["tokens"], example["learned"], strict=True):
-        text = f"\u27e6{token}\u27e7" if learned else token
-        pieces.append(click.style(text, fg="green", bold=True) if learned else text)
-    return " ".join(pieces)
+    return " ".join(
+        click.style(f"\u27e6{token}\u27e7", fg="green", bold=True) if learned else token
+        for token, learned in zip(example["tokens"], example["learned"], strict=True)
+    )
 
 
 @click.command()

@@ -87,18 +87,14 @@ def read_rows(
         )
 
 
-Row = dict[str, Any]
-
-
-def split_rows(corpus: Corpus, recipe: Recipe) -> tuple[Iterable[Row], Iterable[Row] | None]:
+def split_rows(corpus: Corpus, recipe: Recipe) -> tuple[Iterable[Any], Iterable[Any] | None]:
     """The rows to train on and the ones that are held out: by the mix, or by the recipe's share."""
     rows, share = read_rows(corpus, "train", recipe.mix.repeat), recipe.mix.validation
     if not share:
-        splits = corpus.manifest.splits().values()
-        some = any(shard.rows for item in splits for shard in item.get("validation", ()))
+        some = any("validation" in splits for splits in corpus.manifest.splits().values())
         return rows, read_rows(corpus, "validation") if some else None
 
-    def held(row: Row) -> bool:
+    def held(row: Mapping[str, Any]) -> bool:
         digest = hashlib.sha256(f"{recipe.run.seed}/{row['id']}".encode()).digest()
         return int.from_bytes(digest[:6], "big") < share * 2**48
 

@@ -1,7 +1,6 @@
 """run_manifest.json: written before the first step, completed after the last.
 
-With plan.parquet beside it, a checkpoint can be traced to the exact rows it saw. Every figure of a
-model's card comes from here.
+With plan.parquet beside it, a checkpoint can be traced to the rows it saw. A card's figures are its.
 """
 
 from __future__ import annotations
@@ -31,8 +30,6 @@ LIBRARIES = (
 )
 IDENTITY = ("recipe_hash", "plan_hash", "micro_batches_per_step", "base")
 """What must be equal for a run to be continued in the same folder."""
-EXTENDED = ("trained", "base")
-"""What must be equal for it to be extended, beside the steps that it has planned already."""
 
 
 def now() -> str:
@@ -93,7 +90,7 @@ def check_same_run(
     differs = [key for key in IDENTITY if found.get(key) != wanted[key]]
     steps = int(found.get("steps", 0))
     longer = wanted["steps"] > steps and plan_hash(steps) == found.get("plan_hash")
-    if differs and longer and all(found.get(key) == wanted[key] for key in EXTENDED):
+    if differs and longer and all(found.get(key) == wanted[key] for key in ("trained", "base")):
         found["status"] = "extended"
         found["extended"] = [*found.get("extended", []), steps]
         return found

@@ -29,7 +29,6 @@ NOISE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 """Mean difference of a token's loss that no shape explains away, by the weights' dtype."""
 FACTOR = 4
 """How many times the noise of padding the noise of packing may be."""
-EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
 def check_packing(model: Any, rows: TokenRows) -> dict[str, float]:
@@ -65,7 +64,8 @@ def check_packing(model: Any, rows: TokenRows) -> dict[str, float]:
     leak = float((together[size - 1 :] - replaced[size - 1 :]).abs().max())
     difference, noise = (float((made - alone).abs().mean()) for made in (together, padded))
     # experts work on the tokens that were sent to them, whose number the neighbour changes
-    routed = any(getattr(config, name, None) for name in EXPERTS)
+    kinds = ("num", "num_local", "n_routed")
+    routed = any(getattr(config, f"{kind}_experts", None) for kind in kinds)
     where = f"attention {getattr(model.config, '_attn_implementation', 'unknown')}"
     if not leak <= (max(LEAK, noise) if routed else LEAK):
         raise CheckError(

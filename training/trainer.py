@@ -358,6 +358,14 @@ class _BetweenSteps(TrainerCallback):
     def __init__(self, trainer: PlanTrainer) -> None:
         self.trainer = trainer
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # a checkpoint holds its own schedule's rate; that of a longer run is another
+        schedule = self.trainer.lr_scheduler
+        groups = schedule.optimizer.param_groups
+        for group, base, share in zip(groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
+            group["lr"] = base * share(schedule.last_epoch)
+        schedule._last_lr = [group["lr"] for group in groups]
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # a best step is saved, whatever save_steps says
         control.should_save |= self.trainer.between_steps()

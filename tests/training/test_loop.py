@@ -340,6 +340,13 @@ def test_a_finished_run_is_extended_and_saved_more_often(
     # one that ran through is the same run: its rate is constant
     whole = train(longer, mix, tmp_path / "whole")
     assert [m["loss"] for m in whole.metrics] == [m["loss"] for m in result.metrics]
+    # another rate before, but the longer schedule's from the first new step on
+    falling = ("schedule.kind=cosine", "schedule.warmup=0", "run.save_steps=2")
+    train(tiny(*falling, "schedule.max_steps=2"), mix, tmp_path / "falling")
+    went_on = train(tiny(*falling, "schedule.max_steps=4"), mix, tmp_path / "falling")
+    at_once = train(tiny(*falling, "schedule.max_steps=4"), mix, tmp_path / "at-once")
+    for one, other in zip(went_on.metrics[2:], at_once.metrics[2:], strict=True):
+        assert one["learning_rate"] == other["learning_rate"]
     with pytest.raises(UsageError, match="recipe_hash"):
         train(tiny(*steady, "schedule.max_steps=9", "optimizer.learning_rate=1"), mix, out)
     with pytest.raises(UsageError, match="plan_hash"):
