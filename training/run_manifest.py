@@ -1,6 +1,6 @@
 """run_manifest.json: written before the first step, completed after the last.
 
-With plan.parquet beside it, a checkpoint can be traced to the rows it saw. A card's figures are its.
+With plan.parquet beside it, a checkpoint can be traced to the rows it saw.
 """
 
 from __future__ import annotations
