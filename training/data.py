@@ -21,9 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from meadow.api import is_published, open_corpus
-from meadow.atomic import sha256_file
 from meadow.corpus.folder import Corpus
-from meadow.corpus.manifest import NAME
 from meadow.errors import UsageError
 from meadow.models.frames import Learned, bind, common_prefix, control_tokens, learned_turns
 from meadow.models.frames import tokenize as text_tokens
@@ -108,20 +106,6 @@ def texts_of(rows: Iterable[Mapping[str, str]]) -> Iterable[str]:
         yield row["instruction"]
         yield row["input"] or ""
         yield row["output"]
-
-
-def mix_facts(corpus: Corpus) -> dict[str, Any]:
-    """Which rows exactly: the manifest's hash and every shard's."""
-    return {
-        "folder": str(corpus.folder),
-        "stage": corpus.manifest.stage,
-        "config_hash": corpus.manifest.config_hash,
-        "manifest_sha256": sha256_file(corpus.folder / NAME),
-        "shards": [
-            {"path": shard.path, "rows": shard.rows, "sha256": shard.sha256}
-            for shard in corpus.manifest.shards()
-        ],
-    }
 
 
 @dataclass

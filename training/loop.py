@@ -58,7 +58,6 @@ from training.config import Recipe
 from training.data import (
     TokenRows,
     frame_tokenizer,
-    mix_facts,
     open_mix,
     pad_token,
     read_rows,
@@ -180,7 +179,7 @@ def prepare(
         },
         "precision": precision(recipe).to_json(),
         "attention": attention,
-        "mix": mix_facts(corpus),
+        "mix": corpus.facts(),
         "contamination": contamination,
         "data": rows.facts(),
         "steps": len(plan.steps),

@@ -360,7 +360,7 @@ class _BetweenSteps(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # a checkpoint holds its own schedule's rate; that of a longer run is another
-        schedule = self.trainer.lr_scheduler
+        schedule: Any = self.trainer.lr_scheduler
         groups = schedule.optimizer.param_groups
         for group, base, share in zip(groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
             group["lr"] = base * share(schedule.last_epoch)

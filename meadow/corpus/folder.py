@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from meadow.atomic import replacing
+from meadow.atomic import replacing, sha256_file
 from meadow.corpus.commit import holds
-from meadow.corpus.manifest import Manifest, Shard, read_manifest
+from meadow.corpus.manifest import NAME, Manifest, Shard, read_manifest
 from meadow.corpus.shards import check_rows, read_parquet, read_rows
 from meadow.errors import CheckError, UsageError
 
@@ -240,6 +240,19 @@ class Corpus:
             tests.append(pl.any_horizontal(known[name].raised() for name in flags))
         rows = self.to_polars().filter(*tests)
         return rows if columns is None else rows.select(columns)
+
+    def facts(self) -> dict[str, Any]:
+        """Which rows exactly, for the record of whoever uses them: the hashes of its files."""
+        return {
+            "folder": str(self.folder),
+            "stage": self.manifest.stage,
+            "config_hash": self.manifest.config_hash,
+            "manifest_sha256": sha256_file(self.folder / NAME),
+            "shards": [
+                {"path": shard.path, "rows": shard.rows, "sha256": shard.sha256}
+                for shard in self.manifest.shards()
+            ],
+        }
 
     def verify(self) -> None:
         """Hold every shard to its hash.
