@@ -63,6 +63,7 @@ def recipe_of(part: str, *, tiny: bool) -> Any:
         f"batch.examples={8 if tiny else EXAMPLES}",
         f"schedule.max_steps={3 if tiny else STEPS}",
         "data.bos=false", "data.template=alpaca", "run.save_steps=0", "schedule.epochs=1",
+        "run.trackers=[]",
     ]  # fmt: skip
     return load_recipe(SHAPES[shape], [*changes, *(TINY if tiny else ())])
 

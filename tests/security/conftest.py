@@ -18,7 +18,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from training.methods import make_tokenizer
+    from meadow.models.random_base import make_tokenizer
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -92,8 +92,9 @@ def test_a_trained_adapter_is_scored_on_its_own_base(base: Path, tmp_path: Path)
     import torch
 
     from evaluation.local import load
+    from meadow.models.random_base import make_tokenizer
     from training.config import load_recipe
-    from training.methods import load_trainable, make_tokenizer, precision
+    from training.methods import load_trainable, precision
 
     recipe = load_recipe("tiny", ["method=qlora_nf4", "base.dtype=bfloat16"])
     make_tokenizer(["some words of a text"], 300, 128).save_pretrained(base)
