@@ -237,7 +237,8 @@ def mix(
         answer_is: Exam -> what its answers are, where its files do not tell.
         progress: Told one line at a time.
         changes: drop, deduplicate, threshold, seed, validation, format, order, errata, semantic,
-            semantic_threshold: other values than the recipe's.
+            semantic_threshold and the recipe's other keys (parts, exclude, ...): other values than
+            the recipe's.
 
     Raises:
         UsageError: The recipe is wrong, or `out` holds something else.

@@ -140,6 +140,8 @@ def _mix(manifest: Manifest) -> Iterator[str]:
     for key in ("drop", "deduplicate", "threshold", "seed", "validation", "format", "order"):
         if key in asked:
             yield from (f"--{key}", _word(str(asked[key])))
+    for key, value in dict(settings.get("changed", {})).items():
+        yield from ("--set", _word(f"{key}={_value(value)}"))
 
 
 def _word(text: Any) -> str:
@@ -173,5 +175,8 @@ def _pairs(values: Mapping[str, Any]) -> Iterator[str]:
 
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(k)} = {_value(v)}" for k, v in value.items()) + "}"
+        pairs = (f"{json.dumps(k)} = {_value(v)}" for k, v in value.items() if v is not None)
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
     return json.dumps(value, ensure_ascii=False).replace("\u007f", "\\u007f")

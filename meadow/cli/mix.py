@@ -103,6 +103,14 @@ if TYPE_CHECKING:
     help="How rows stand: shuffled by the seed (the default), or source by source as in the "
     "corpus.",
 )
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help='Override another key of the recipe, in TOML: exclude=["medqa"], or '
+    'parts=[{source="medquad", quota=500}] (a part: source, subset, quota, weight, labels).',
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
 @dry_run_option
 @json_option
@@ -123,6 +131,7 @@ def mix(
     validation: float | None,
     row_format: str | None,
     order: str | None,
+    overrides: tuple[str, ...],
     out: Path,
     dry_run: bool,
     as_json: bool,
@@ -133,14 +142,23 @@ def mix(
     medalpaca-2023) or a TOML file. Expected and found counts are printed; a miss is a warning.
     """
     from meadow import api
+    from meadow.config import override
+    from meadow.mix.recipe import OPTIONS
 
     finish = Finish(as_json=as_json)
+    given: dict[str, Any] = {}
+    for change in overrides:
+        override(given, change)
+    for key in OPTIONS & given.keys():
+        name = key.replace("_", "-")
+        raise UsageError(f"--set {key}: the command has --{name}", fix=f"--{name} VALUE")
     wanted: dict[str, Any] = {
         "drop": drop, "deduplicate": deduplicate, "threshold": threshold, "seed": seed,
         "validation": validation, "format": row_format, "semantic": semantic,
         "semantic_threshold": semantic_threshold,
         "order": order,
         "errata": None if errata == ("off",) else list(errata),
+        **given,
     }  # fmt: skip
     items = api.load_exams(exam_files(exams), answer_kinds(answers))
     held = [api.open_corpus(place) for place in keep_from]

@@ -27,6 +27,11 @@ Format = Literal["instruction", "messages"]
 Order = Literal["shuffled", "source"]
 """How rows stand in a split: by a hash of seed and id, or as in the corpus, source by source."""
 Deduplication = Literal["none", "exact", "near"]
+OPTIONS = frozenset({
+    "seed", "validation", "format", "order", "deduplicate", "threshold", "drop", "errata",
+    "semantic", "semantic_threshold",
+})  # fmt: skip
+"""The keys of a mix that `meadow mix` has an option for; the others are given with --set."""
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
 
@@ -177,6 +182,13 @@ class MixRecipe(_Named):
     exclude: tuple[str, ...] = ()
     arithmetic: tuple[str, ...] = ()
 
+    _changed: dict[str, Any] = PrivateAttr(default={})
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The keys that are not as in the recipe's file and that no option of their own gives."""
+        return self._changed
+
     @model_validator(mode="after")
     def _parts_once(self) -> MixRecipe:
         titles = [part.title for part in self.parts]
@@ -268,4 +280,6 @@ def changed(recipe: MixRecipe, **values: Any) -> MixRecipe:
     given = {name: value for name, value in values.items() if value is not None}
     result = parse_settings(recipe.model_dump() | given, MixRecipe, where="", fix="mend the option")
     result._file = recipe._file
+    told = result.model_dump(mode="json", include=given.keys() - OPTIONS, exclude_unset=True)
+    result._changed = recipe._changed | told
     return result

@@ -66,6 +66,8 @@ def mix_settings(
         "exams": sorted(exams),
         "accepted_licences": sorted(set(accepted)),
         **({"own_recipe": True} if recipe.is_own else {}),
+        # an own recipe is printed whole, with what was changed in it
+        **({"changed": recipe.changes} if recipe.changes and not recipe.is_own else {}),
         **({"corpora": len(corpora)} if len(corpora) > 1 else {}),
         **(
             {"held": [[[s.path, s.sha256] for s in one.manifest.shards()] for one in held]}

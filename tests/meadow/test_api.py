@@ -109,3 +109,15 @@ def test_the_types_are_those_that_mypy_sees(tmp_path: Path, root: Path) -> None:
         '"typing.Mapping[str, meadow.source.Source]"',
     ], ran.stdout
     assert 'Argument "corpus" to "mix" has incompatible type "int"' in ran.stdout
+
+
+def test_check_and_report_take_an_address_as_show_does(medqa: Path, tmp_path: Path) -> None:
+    """What is elsewhere is not written to: its report goes to a folder that is named."""
+    address = f"file://{tmp_path}/store/corpus"
+    meadow.build(["medqa"], raw=SAMPLES, out=address)
+    assert meadow.check(address) == []
+    with pytest.raises(meadow.MeadowError, match="--out DIR"):
+        meadow.report(address)
+    found = meadow.report(address, out=tmp_path / "report")
+    assert found["rows"] == len(meadow.open_corpus(medqa / "corpus"))
+    assert (tmp_path / "report" / "report.html").is_file()

@@ -40,6 +40,8 @@ def test_train_then_export_from_the_command_line(mix: Path, tmp_path: Path, root
     document = json.loads(done.stdout)
     assert document["last_loss"] < document["first_loss"] - 0.5
     assert done.stderr.strip().splitlines()[-1].startswith("in 96 · out 96 · rejected 0 · time")
+    told = [line for line in done.stderr.splitlines() if line.startswith("step ")]
+    assert [line.split(" loss ")[0] for line in told] == [f"step {n}/6" for n in range(1, 7)]
     assert len((out / "metrics.jsonl").read_text().splitlines()) == document["steps"] == 6
     exported = call("export", str(out), "--out", str(tmp_path / "model"), "--json")
     assert exported.exit_code == 0, exported.output

@@ -141,6 +141,13 @@ def test_a_mix_is_made_again_by_its_card(tmp_path: Path) -> None:
     run_meadow("mix", "full", "--corpus", str(corpus), "--accept-licence", "chatdoctor", "--drop",
                "none", "--format", "messages", "--out", str(tmp_path / "m2"))  # fmt: skip
     again(tmp_path / "m2", tmp_path, places)
+    parts = 'parts=[{source="medquad",quota=3},{source="pubmed_causal",labels={"Correlational"=2}}]'
+    run_meadow("mix", "clean", "--corpus", str(corpus), "--set", parts, "--set", "exam_sources=[]",
+               "--out", str(tmp_path / "m4"))  # fmt: skip
+    words = again(tmp_path / "m4", tmp_path, places)
+    assert words.count("--set") == 2
+    settings = [read_manifest(tmp_path / name).settings for name in ("m4", "m4-again")]
+    assert settings[0] == settings[1]
     run_meadow("mix", str(tmp_path / "half.toml"), "--corpus", str(corpus), "--out",
                str(tmp_path / "m3"))  # fmt: skip
     card = (tmp_path / "m3" / "README.md").read_text()

@@ -124,6 +124,18 @@ def test_a_list_takes_commas_and_repeats(tmp_path: Path) -> None:
     assert run_meadow("mix", "full", "--corpus", once, *strange).code == 2
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [("seed=3", "--seed"), ("exclud=[]", "did you mean 'exclude'"), ("x", "KEY=VALUE"),
+     ("exclude=3", "exclude")],
+)  # fmt: skip
+def test_a_wrong_key_of_a_mix_is_a_usage_error(change: str, told: str, tmp_path: Path) -> None:
+    ran = run_meadow("mix", "clean", "--corpus", "c", "--set", change, "--out", tmp_path / "m")
+    assert ran.code == 2
+    assert told in ran.err
+    assert not (tmp_path / "m").exists()
+
+
 def test_every_list_option_takes_both_manners() -> None:
     """NAME=VALUE items part where another NAME= follows; `--set` is no list but assignments."""
     commands = [cli.get_command(click.Context(cli), name) for name in COMMANDS]

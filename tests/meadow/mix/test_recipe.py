@@ -120,6 +120,10 @@ def test_a_file_and_changed_values(tmp_path: Path) -> None:
     assert (other.name, other.seed, other.drop, other.format) == ("mine", 8, "none", "messages")
     with pytest.raises(UsageError):
         changed(recipe, validation=3)
+    once = changed(other, parts=[{"source": "medqa", "quota": 3}], seed=9)
+    assert changed(once, exclude=("anki",)).changes == {
+        "parts": [{"source": "medqa", "quota": 3}], "exclude": ["anki"],
+    }  # fmt: skip
 
 
 def test_expectations() -> None:
