@@ -216,9 +216,7 @@ def plan(
 def _finish_plan(finish: Finish, document: dict[str, Any]) -> None:
     for line in () if finish.as_json else plan_lines(document):
         click.echo(line)
-    rows = document.get("rows", {})
-    rejected = sum(rows["rejected"].values()) if rows else None
-    finish(document, rows_in=rows.get("in"), rows_out=rows.get("out"), rejected=rejected)
+    finish(document)
 
 
 def plan_lines(document: dict[str, Any]) -> list[str]:
@@ -243,6 +241,9 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
         how = "estimated" if document["tokens_estimated"] else "counted"
         lines.append(f"  steps           {document['steps']:>16,}")
         lines.append(f"  tokens          {document['tokens']:>16,} ({how})")
+    if rows := document.get("rows"):
+        lost = "".join(f", {reason} {count:,}" for reason, count in rows["rejected"].items())
+        lines.append(f"  rows            {rows['out']:>16,} (of {rows['in']:,}{lost})")
     if document["hours"] is not None:
         lines.append(f"  hours           {document['hours']:>16.2f} ({document['hours_assume']})")
     return lines

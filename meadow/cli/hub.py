@@ -250,7 +250,7 @@ def verify(ctx: click.Context, /, name: str, content: bool, as_json: bool, **giv
     differ: list[Finding] = []
     if given["again"]:
         document["rebuild"], differ = _rebuild(name, found, given)
-    finish(document, rows_in=found.rows)
+    finish(document)
     if found.findings or differ:
         ctx.exit(ExitCode.FAILED)
 

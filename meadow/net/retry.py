@@ -43,8 +43,10 @@ class TryAgain(Exception):
 
 
 def broken(error: Exception) -> TryAgain:
-    """Another try for a connection that broke, with what its library calls it."""
-    return TryAgain(f"{type(error).__name__}: {error}".rstrip(": "))
+    """Another try for a connection that broke, with what its library calls it, and why it did."""
+    again = TryAgain(f"{type(error).__name__}: {error}".rstrip(": "))
+    again.__cause__ = error
+    return again
 
 
 def is_unresolved(error: BaseException) -> bool:

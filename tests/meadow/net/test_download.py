@@ -343,6 +343,13 @@ def test_nobody_listens(tmp_path: Path) -> None:
     assert len(fake.waits) == 5
 
 
+def test_a_host_without_an_address_is_not_asked_again_and_again(tmp_path: Path) -> None:
+    fake = FakeClock()
+    with pytest.raises(NetworkError, match="name cannot be resolved"):
+        get("https://nowhere.invalid/file", tmp_path / "file", fake=fake)
+    assert len(fake.waits) == 1
+
+
 # -- where from ------------------------------------------------------------------------------------
 
 
