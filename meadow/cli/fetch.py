@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,7 @@ def fetch(
     fetcher = Fetcher(
         raw=config.raw_folder(raw).expanduser(),
         lock=lock or config.folder / NAME,
-        policy=RetryPolicy(deadline=deadline),
+        policy=RetryPolicy(deadline=deadline, sleep=_wait),
     )
     check_sources(names, SOURCES)
     chosen = [SOURCES[name] for name in dict.fromkeys(names)]
@@ -193,6 +194,12 @@ def _crawl(
         log(f"{source.name}/{STORE}: {result.stored:,} pages, {result.fetched:,} new, {state}")
         crawled[source.name] = asdict(result)
     return [source for source in chosen if source.crawl is None], crawled
+
+
+def _wait(seconds: float) -> None:
+    """Before another try of a file; a person at the terminal should know why nothing moves."""
+    log(f"the transfer failed: another try in {seconds:.0f} s")
+    time.sleep(seconds)
 
 
 def _bytes(size: int | None) -> str:
