@@ -32,18 +32,20 @@ DEADLINE = 120.0
 
 def add_sources(described: dict[str, list[dict[str, Any]]]) -> None:
     """Make `meadow fetch` know invented sources."""
+    import meadow.sources
     from meadow.source import File, Origin, Source
-    from meadow.sources import SOURCES
 
+    known = dict(meadow.sources.SOURCES)
     for name, files in described.items():
         origin = Origin(
             tuple(File(**file) for file in files),
             read=lambda *_: iter(()),
             convert=lambda *_: iter(()),
         )
-        SOURCES[name] = Source(
+        known[name] = Source(
             name, "Invented", "https://example.org", "Nobody", "mit", False, upstream=origin
         )
+    meadow.sources.SOURCES = known
 
 
 def child(run: dict[str, Any], barrier: int) -> NoReturn:
