@@ -25,6 +25,8 @@ PHRASE = 4
 MOST_ALIGNED = 4000
 """Words above which two texts are compared without their order, which would take too long."""
 _WORD = re.compile(r"\w+")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+"""Commas that only group digits: 1,600,000 is 1600000."""
 _FRAME_WORDS = """
 a an the and or of in for to at by on with from as is are was were be been am do does did can could
 should would will may might what which who whom whose how when where why i my me we our you your it
@@ -71,7 +73,7 @@ def same_fact(one: tuple[str, str], other: tuple[str, str]) -> bool:
 
 def _same(one: str, other: str) -> bool:
     """Whether two texts differ in no more than a word here and there, and a phrase more or less."""
-    left, right = _WORD.findall(one), _WORD.findall(other)
+    left, right = (_WORD.findall(_THOUSANDS.sub("", text)) for text in (one, other))
     small = [[word.casefold() for word in words] for words in (left, right)]
     if small[0] == small[1]:
         return True

@@ -126,3 +126,10 @@ def test_what_is_held_already_is_dropped_and_never_the_other_way_round() -> None
 def test_a_letter_by_itself_is_a_name() -> None:
     assert question_key("What is hemophilia A?") != question_key("What is hemophilia?")
     assert question_key("What is a fever?") == question_key("What is fever?")
+
+
+def test_a_comma_that_groups_digits_makes_no_other_number() -> None:
+    one = FENWICK.replace("90", "in 1,600,000 of 2,000,000")
+    assert same_fact((ASKED, one), (ASKED, one.replace(",", "")))
+    assert not same_fact((ASKED, one), (ASKED, one.replace("1,600,000", "1,700,000")))
+    assert not same_fact((ASKED, one), (ASKED, one.replace("1,600,000", "16,00")))
