@@ -79,7 +79,7 @@ def _body(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
     configs = list(manifest.splits())
     config = configs[0] if len(configs) == 1 else ALL
     text = (
-        _environment()
+        card_environment()
         .get_template("card.md.j2")
         .render(
             stage=manifest.stage,
@@ -89,27 +89,28 @@ def _body(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
             config=config,
             shards=f"data/{'*' if config not in configs else config}/train-*.parquet",
             composition=_composition(manifest, locate, counted),
-            structure=_table(
+            structure=markdown_table(
                 ["column", "what it holds"],
                 [[Markdown(f"`{n}`"), COLUMN_TEXTS[n]] for n in columns_of(manifest, locate)],
             ),
             example=_example(manifest, locate),
             command=_command(manifest),
-            losses=_losses(manifest),
+            losses=losses_part(manifest),
             extras=[section] if (section := _rewritten(manifest)) else [],
             sources=[_source_section(name, manifest) for name in sources],
             contamination=_contamination(manifest),
-            privacy=_privacy(counted),
-            licenses="\n\n".join([_licenses(manifest, locate), *_answered(counted)]),
-            spoken=_languages(counted),
-            takedown=_takedown(manifest),
+            privacy=privacy_part(counted),
+            licenses="\n\n".join([_licenses(manifest, locate), *answered_part(counted)]),
+            spoken=languages_part(counted),
+            takedown=takedown_part(manifest),
         )
     )
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def card_environment() -> jinja2.Environment:
+    """The template engine of cards: every value is escaped, and a missing one is an error."""
     import jinja2
 
     # the output is Markdown, not HTML: values are escaped for Markdown where they are inserted
@@ -171,7 +172,7 @@ def render_prose(name: str, entry: SourceEntry | None, source: Source) -> str:
     facts: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
     for group, counts in counted.get("facts", {}).items():
         facts[group] = defaultdict(int, counts)
-    template = _environment().from_string(path.read_text(encoding="utf-8"))
+    template = card_environment().from_string(path.read_text(encoding="utf-8"))
     return template.render(
         rows_in=counted.get("rows_in", 0),
         rows_out=counted.get("rows_out", 0),
@@ -211,7 +212,7 @@ def _source_counts(entry: SourceEntry, source: Source, stage: str) -> str:
     if source.published_rows is not None:
         rows.append(["rows of the 2023 release", f"{source.published_rows:,}"])
     where = "the corpus that the mix was drawn from, " if stage == "mix" else ""
-    return _table([f"{where}origin: {entry.origin}", "rows"], rows)
+    return markdown_table([f"{where}origin: {entry.origin}", "rows"], rows)
 
 
 def _composition(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
@@ -234,7 +235,7 @@ def _composition(manifest: Manifest, locate: Locate, counted: list[SourceRows]) 
             more = [] if mixed else of(config)  # a build has a config for each source
             rows.append([config, split, f"{count:,}", size, _rows_under(licenses) or "none", *more])
     heads = ["config", "split", "rows", "MB", "licence (rows)"]
-    parts = [_table(heads if mixed else [*heads, *last], rows)]
+    parts = [markdown_table(heads if mixed else [*heads, *last], rows)]
     if mixed:
         total = max(1, sum(source.rows for source in counted))
         own = [
@@ -247,7 +248,9 @@ def _composition(manifest: Manifest, locate: Locate, counted: list[SourceRows]) 
             ]
             for source in sorted(counted, key=lambda source: -source.rows)
         ]
-        parts.append(_table(["source", "rows in this mix", "share", "licence (rows)", *last], own))
+        parts.append(
+            markdown_table(["source", "rows in this mix", "share", "licence (rows)", *last], own)
+        )
     return "\n\n".join([*parts, *([_tokens(tokens)] if tokens else [])])
 
 
@@ -348,7 +351,8 @@ def split_warning(name: str, entry: SourceEntry) -> str:
     return source.split_warning(source.origin(OriginName(entry.origin)), names, entry.rows_in)
 
 
-def _losses(manifest: Manifest) -> str:
+def losses_part(manifest: Manifest) -> str:
+    """The table of steps and sources with what each rejected, and every warning."""
     warnings = [split_warning(name, entry) for name, entry in manifest.sources.items()]
     warnings += [
         f"{name} was cut after {entry.limit:,} candidate rows (--limit)."
@@ -360,7 +364,7 @@ def _losses(manifest: Manifest) -> str:
 
 def _loss_table(manifest: Manifest) -> str:
     named: list[tuple[str, Step | SourceEntry]] = [(step.name, step) for step in manifest.steps]
-    return _table(
+    return markdown_table(
         ["step" if named else "source", "rows in", "rows out", "rejected by reason"],
         [
             [name, f"{counted.rows_in:,}", f"{counted.rows_out:,}", _reasons(counted.rejected)]
@@ -396,7 +400,10 @@ def _contamination(manifest: Manifest) -> str:
         *(f"rows with {level}" for level in kinds),
         "rows still in the mix",
     ]
-    parts = [_table(heads, rows), *(_exam_files(exam, found) for exam, found in record.items())]
+    parts = [
+        markdown_table(heads, rows),
+        *(_exam_files(exam, found) for exam, found in record.items()),
+    ]
     return "\n\n".join(filter(None, parts))
 
 
@@ -413,13 +420,18 @@ def _exam_files(exam: str, found: Mapping[str, Any]) -> str:
     ]
     parts = []
     if files:
-        parts.append(_table([f"{exam}: file", "sha256", "rows", "items", "left out"], files))
+        parts.append(
+            markdown_table([f"{exam}: file", "sha256", "rows", "items", "left out"], files)
+        )
     if recall:
-        parts.append(_table([f"{exam}: its own items, edited and looked for", "found"], recall))
+        parts.append(
+            markdown_table([f"{exam}: its own items, edited and looked for", "found"], recall)
+        )
     return "\n\n".join(parts)
 
 
-def _privacy(counted: list[SourceRows]) -> str:
+def privacy_part(counted: list[SourceRows]) -> str:
+    """Which sources were searched for personal data, and what was replaced."""
     from meadow.sources import SOURCES
 
     free = [s.name for s in counted if s.name in SOURCES and SOURCES[s.name].free_text]
@@ -434,11 +446,12 @@ def _privacy(counted: list[SourceRows]) -> str:
     return (
         f"{searched} What looks like personal data was replaced by typed placeholders; values are "
         "never logged. A row counts once for each kind.\n\n"
-        + _table(["kind", "rows"], [[kind, f"{n:,}"] for kind, n in sorted(counts.items())])
+        + markdown_table(["kind", "rows"], [[kind, f"{n:,}"] for kind, n in sorted(counts.items())])
     )
 
 
-def _languages(counted: list[SourceRows]) -> str:
+def languages_part(counted: list[SourceRows]) -> str:
+    """The languages that were measured."""
     counts: Counter[str] = sum((source.languages for source in counted), Counter())
     if not counts:
         return "No text is long enough to tell its language."
@@ -462,7 +475,7 @@ def _licenses(manifest: Manifest, locate: Locate) -> str:
             ]
         )
     head = ["key", "licence", "rows", "redistribute", "share alike", "name authors", "commercial"]
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _asked(known: License | None) -> list[str]:
@@ -477,7 +490,7 @@ def _asked(known: License | None) -> list[str]:
     ]
 
 
-def _answered(counted: list[SourceRows]) -> Iterator[str]:
+def answered_part(counted: list[SourceRows]) -> Iterator[str]:
     """Who answers for licences that are not stated; and which are disputed, decided or not."""
     from meadow.sources import SOURCES
 
@@ -533,7 +546,7 @@ def _rewritten(manifest: Manifest) -> str:
         "hash of the request in `meta`. The untouched originals are in the config `raw_pairs`, "
         "under the same ids. A rewrite that lost a number, unit, drug-like word or negation, or "
         "failed another check, was not used: the row kept its text (a section stayed out).\n\n"
-        + _table(head, rows)
+        + markdown_table(head, rows)
     )
 
 
@@ -547,7 +560,8 @@ def _review(review: dict[str, Any] | None) -> str:
     )
 
 
-def _takedown(manifest: Manifest) -> str:
+def takedown_part(manifest: Manifest) -> str:
+    """Whom to ask, and what a takedown does."""
     contact = manifest.details.get("contact")
     asked = f"Write to {plain_cell(contact)}." if contact else (
         "No contact is set: whoever publishes this folder sets `contact` in meadow.toml."
@@ -568,7 +582,8 @@ def license_page(manifest: Manifest, locate: Locate) -> str:
     )
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def markdown_table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; nothing in a cell is markup."""
     lines = [" | ".join(map(plain_cell, head)), " | ".join("---" for _ in head)]
     lines += [" | ".join(map(plain_cell, row)) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)

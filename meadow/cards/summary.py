@@ -17,13 +17,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from meadow.cards.card import (
-    _answered,
-    _environment,
-    _languages,
-    _losses,
-    _privacy,
-    _table,
-    _takedown,
+    answered_part,
+    card_environment,
+    languages_part,
+    losses_part,
+    markdown_table,
+    privacy_part,
+    takedown_part,
 )
 from meadow.cards.header import Locate
 from meadow.cards.rows import PAIRS, SourceRows, rows_by_source
@@ -81,23 +81,23 @@ def render_summary(
     for config in manifest.splits().values():
         splits.update({name: sum(s.rows for s in shards) for name, shards in config.items()})
     rows = ", ".join(f"{name} {count:,}" for name, count in splits.items())
-    text = _environment().get_template("summary.md.j2").render(
+    text = card_environment().get_template("summary.md.j2").render(
         subject=f"{subject} (rows: {rows})",
         said=_said(provider),
         base=_base(provider, trained),
         size=_size(manifest, locate),
         content=plain_cell(_content(counted)),
-        spoken=plain_cell(_languages(counted)),
+        spoken=plain_cell(languages_part(counted)),
         trained=_training(trained),
         public=_public(counted, manifest.sources),
         crawled=_crawled(counted, manifest.sources),
         synthetic=_synthetic(counted, manifest.sources),
         other=_other(counted),
-        losses=_losses(manifest),
-        privacy=_privacy(counted),
-        takedown=_takedown(manifest),
-        disputes="\n\n".join(_answered(counted)),
-        bill=_table(
+        losses=losses_part(manifest),
+        privacy=privacy_part(counted),
+        takedown=takedown_part(manifest),
+        disputes="\n\n".join(answered_part(counted)),
+        bill=markdown_table(
             ["licence", "redistribute", "rows", "tokens", "sources"],
             [
                 [
@@ -222,7 +222,7 @@ def _public(counted: list[SourceRows], entries: Mapping[str, SourceEntry]) -> st
     ]
     if not rows:
         return "None."
-    return "Each is listed, whatever its share.\n\n" + _table(
+    return "Each is listed, whatever its share.\n\n" + markdown_table(
         ["data set", "rows", "share of all rows", "licences", "cite"], rows
     )
 
@@ -241,7 +241,7 @@ def _crawled(counted: list[SourceRows], entries: Mapping[str, SourceEntry]) -> s
     return (
         "Their raw files are stores of pages as `meadow fetch` crawls them: from a wiki's "
         "interface for programs, one request at a time.\n\n"
-        + _table(["domain", "source", "rows"], rows)
+        + markdown_table(["domain", "source", "rows"], rows)
     )
 
 
@@ -257,7 +257,7 @@ def _synthetic(counted: list[SourceRows], entries: Mapping[str, SourceEntry]) ->
         rows += [
             [source.name, m, "wrote part of the source before it came here"] for m in generated
         ]
-    return _table(["source", "model", "what it did"], rows) if rows else (
+    return markdown_table(["source", "model", "what it did"], rows) if rows else (
         "None: no row names a model that rewrote it, and no source says that one wrote it."
     )  # fmt: skip
 
@@ -268,7 +268,7 @@ def _other(counted: list[SourceRows]) -> str:
         for s in counted
         if s.licenses[SUPPLIED] or not s.homepage
     ]
-    return _table(["source", "rows", "how"], rows) if rows else "None."
+    return markdown_table(["source", "rows", "how"], rows) if rows else "None."
 
 
 def read_run(folder: Path) -> tuple[Trained, str, list[tuple[str, str]]]:
