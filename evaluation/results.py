@@ -133,6 +133,10 @@ def read_documents(folder: Path, command: str, *names: str) -> list[Any]:
     try:
         return [json.loads((folder / name).read_text(encoding="utf-8")) for name in names]
     except FileNotFoundError as error:
+        if not folder.is_dir():
+            raise FileError(
+                "there is no such folder", where=str(folder), fix="check the name"
+            ) from error
         raise FileError(
             f"not a finished run: {Path(error.filename).name} is missing",
             where=str(folder),

@@ -152,7 +152,7 @@ def test_every_list_option_takes_both_manners() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["card NONE", "card NONE --dry-run", "publish NONE a/b", "publish NONE a/b --dry-run",
+    ["compare NONE NONE", "eval report NONE", "card NONE", "card NONE --dry-run", "publish NONE a/b", "publish NONE a/b --dry-run",
      "report NONE", "report NONE --dry-run", "check NONE", "show NONE", "diff NONE NONE",
      "mix clean --corpus NONE --out MADE", "rephrase anki --corpus NONE --model m"],
 )  # fmt: skip
@@ -164,7 +164,8 @@ def test_what_is_no_corpus_stays_as_it_was(words: str, kind: str, tmp_path: Path
     given = words.replace("NONE", str(folder)).replace("MADE", str(tmp_path / "made"))
     ran = run_meadow(*given.split())
     assert ran.code == 1
-    assert ("there is no such folder" if kind == "absent" else "no MANIFEST.json") in ran.err
+    lacking = "run.json is missing" if words.startswith(("compare", "eval")) else "no MANIFEST.json"
+    assert ("there is no such folder" if kind == "absent" else lacking) in ran.err
     assert list(tmp_path.rglob("*")) == ([folder] if kind == "other" else [])
 
 
