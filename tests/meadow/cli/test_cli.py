@@ -152,7 +152,8 @@ def test_every_list_option_takes_both_manners() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["compare NONE NONE", "eval report NONE", "card NONE", "card NONE --dry-run", "publish NONE a/b", "publish NONE a/b --dry-run",
+    ["compare NONE NONE", "eval report NONE",
+     "card NONE", "card NONE --dry-run", "publish NONE a/b", "publish NONE a/b --dry-run",
      "report NONE", "report NONE --dry-run", "check NONE", "show NONE", "diff NONE NONE",
      "mix clean --corpus NONE --out MADE", "rephrase anki --corpus NONE --model m"],
 )  # fmt: skip
