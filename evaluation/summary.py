@@ -22,11 +22,12 @@ from evaluation.stats import (
     softmax,
 )
 from meadow.charts import wilson
+from meadow.corpus.folder import CONTAMINATION
 from meadow.corpus.manifest import NAME as MANIFEST
 from meadow.corpus.manifest import read_manifest
 from meadow.corpus.shards import read_parquet
 from meadow.errors import FileError
-from meadow.exams.contamination import FILE_NAME, remaining
+from meadow.exams.contamination import remaining
 from meadow.exams.overlap import Level
 
 Row = Mapping[str, Any]
@@ -53,7 +54,7 @@ def read_contamination(folder: Path, exam: str) -> dict[str, str]:
                 where=str(folder),
                 fix=f"it knows {', '.join(sorted(held)) or 'no exam'}; mix again with --exam",
             )
-    path = folder / FILE_NAME if folder.is_dir() else folder
+    path = folder / CONTAMINATION if folder.is_dir() else folder
     if not path.exists():
         raise FileError(
             "no contamination.parquet: the mix was not held against any exam",

@@ -187,8 +187,8 @@ def to_arrow(records: Sequence[Record], places: Sequence[str]) -> pa.RecordBatch
 
     schema = row_schema()
     kind = schema.field("authors").type
-    texts: dict[str, Sequence[Any]] = dict(zip(COLUMNS, zip(*records, strict=True)))  # noqa: B905
-    texts = {name: texts.get(name, ()) for name in COLUMNS} | {"_where": places}
+    cells = list(zip(*records, strict=True)) or [()] * len(COLUMNS)
+    texts: dict[str, Sequence[Any]] = {**dict(zip(COLUMNS, cells, strict=True)), "_where": places}
     # as one struct of columns: a list of dictionaries takes either library far longer
     lists = texts.pop("authors")
     offsets = pl.Series([0, *accumulate(map(len, lists))], dtype=pl.Int32).to_arrow()

@@ -29,8 +29,10 @@ Names = str | Sequence[str] | None
 """One value or several of a column; None: any."""
 REJECTS = ("source", "where", "reason", "detail", "excerpt")
 """The columns of the frame of rejects: the source, and the fields of a `Reject`."""
-LEDGERS = {"duplicates": "duplicates.parquet", "contamination": "contamination.parquet"}
-"""The files of a mix that say which rows were dropped, or touch an exam's items."""
+DUPLICATES = "duplicates.parquet"
+"""The ledger of a mix that says which rows were dropped, and for which."""
+CONTAMINATION = "contamination.parquet"
+"""The ledger of a mix that says which rows touch which item of an exam."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,7 +425,7 @@ class Corpus:
         Raises:
             UsageError: This is no mix.
         """
-        return self._ledger("duplicates")
+        return self._ledger(DUPLICATES)
 
     def contamination(self) -> pl.DataFrame:
         """Which rows of a mix touch which item of an exam, at what level; what was removed, too.
@@ -431,19 +433,18 @@ class Corpus:
         Raises:
             UsageError: This is no mix.
         """
-        return self._ledger("contamination")
+        return self._ledger(CONTAMINATION)
 
     def _ledger(self, name: str) -> pl.DataFrame:
         import polars as pl
 
-        file = LEDGERS[name]
-        if file not in self.manifest.named():
+        if name not in self.manifest.named():
             raise UsageError(
-                f"a {self.manifest.stage} has no ledger of {name}",
+                f"a {self.manifest.stage} has no ledger of {name.removesuffix('.parquet')}",
                 where=str(self.folder),
                 fix="open a mix: `meadow mix` writes it",
             )
-        return pl.DataFrame(read_parquet(self.folder / file))
+        return pl.DataFrame(read_parquet(self.folder / name))
 
     def why(self, record_id: str, *, mixes: Sequence[Corpus] = ()) -> Why:
         """What is known of one row: where it comes from, what was done to it, and where it went.

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from meadow.corpus.folder import CONTAMINATION, Corpus
 from meadow.errors import RefusedError
 from meadow.exams.index import ItemTable
 from meadow.exams.overlap import FOUND, Level, Verdict, judge
@@ -46,13 +47,9 @@ from meadow.text.ngrams import (
 if TYPE_CHECKING:
     import polars as pl
 
-    from meadow.corpus.folder import Corpus
     from meadow.exams.items import ExamItem
 
 FIELDS = ("instruction", "input", "output")
-FILE_NAME = "contamination.parquet"
-
-
 COLUMNS = ("exam", "item_id", "row_id", "level", "score", "aligned", "matched")
 
 
@@ -149,15 +146,12 @@ def remaining(folder: Path) -> pl.DataFrame:
     """
     import polars as pl
 
-    from meadow.corpus.folder import Corpus
-    from meadow.corpus.shards import read_parquet
-
     ids = {
         value
         for table in Corpus.open(folder).iter_tables(columns=["id"])
         for value in table["id"].to_pylist()
     }
-    table = pl.DataFrame(read_parquet(folder / FILE_NAME))
+    table = Corpus.open(folder).contamination()
     return table.filter(pl.col("row_id").is_in(list(ids)))
 
 
@@ -189,7 +183,7 @@ def check_contamination(corpus: Corpus, *, allow: bool) -> dict[str, Any]:
         if not allow:
             raise RefusedError(
                 f"exam items are in the mix: {listed}",
-                where=str(corpus.folder / FILE_NAME),
+                where=str(corpus.folder / CONTAMINATION),
                 fix="mix again with the decontamination step, or pass --allow-contaminated "
                 "(the run manifest will say so)",
             )
@@ -204,7 +198,7 @@ def _contaminated_rows(corpus: Corpus, record: Mapping[str, Any]) -> dict[str, d
     table, the record's own counts stand.
     """
     found: dict[str, Counter[str]] = {exam: Counter() for exam in record}
-    if (corpus.folder / FILE_NAME).is_file():
+    if (corpus.folder / CONTAMINATION).is_file():
         matches = remaining(corpus.folder).select("exam", "row_id", "level").unique()
         for exam, _, level in matches.iter_rows():
             found.setdefault(exam, Counter())[level] += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -287,7 +287,8 @@ def _commit(client: HubClient, plan: Plan, message: str, report: Report, target:
     for group in _groups(additions):
         client.call(
             plan.where,
-            lambda group=group: client.api.preupload_lfs_files(  # type: ignore[misc]
+            partial(
+                client.api.preupload_lfs_files,
                 plan.repository,
                 group,
                 repo_type=plan.kind,

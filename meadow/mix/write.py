@@ -19,7 +19,7 @@ import numpy as np
 from meadow.atomic import locked, naming
 from meadow.cards.documents import render_documents
 from meadow.corpus.commit import claim, clear_staging, commit_folder, holds, open_staging
-from meadow.corpus.folder import Corpus
+from meadow.corpus.folder import CONTAMINATION, DUPLICATES, Corpus
 from meadow.corpus.manifest import (
     NAME,
     Manifest,
@@ -29,7 +29,6 @@ from meadow.corpus.manifest import (
     library_versions,
 )
 from meadow.corpus.shards import write_parquet, write_shards
-from meadow.exams.contamination import FILE_NAME as CONTAMINATION
 from meadow.exams.errata import described, read_errata, row_faults
 from meadow.exams.items import ExamItem
 from meadow.exams.semantic import fingerprint
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 SLICE_ROWS = 8192
 SHUFFLED_ROWS = 32_768
 """About how many rows are held at once to be shuffled."""
-DUPLICATES = "duplicates.parquet"
 CLUSTERS = "clusters.parquet"
 SPLITS = ("train", "validation")
 

@@ -20,9 +20,8 @@ import polars as pl
 from meadow.atomic import write_bytes
 from meadow.corpus.commit import commit_folder
 from meadow.corpus.flags import FLAGS, TEXTS
-from meadow.corpus.folder import Corpus
+from meadow.corpus.folder import DUPLICATES, Corpus
 from meadow.corpus.manifest import Manifest, hash_json
-from meadow.corpus.shards import read_parquet
 from meadow.licenses import LICENSES
 from meadow.mix.duplicates import THRESHOLD, find_duplicates
 from meadow.quality.page import render_html, render_markdown
@@ -37,7 +36,6 @@ COLUMNS = [
     "id", "instruction", "input", "output", "source", "subset", "task", "license", "url",
     "authors", "rephrased_by", "meta",
 ]  # fmt: skip
-DUPLICATES = "duplicates.parquet"
 NOT_AT_HAND = "not at hand"
 EDGES = (0, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 1_000_000_000)
 """Bins that double; the last one is open."""
@@ -290,7 +288,7 @@ def _with_sources(pairs: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
 
 def _ledger(corpus: Corpus, frame: pl.DataFrame, origin: Corpus | None) -> tuple[pl.DataFrame, str]:
     """The pairs that a mix dropped."""
-    pairs = pl.DataFrame(read_parquet(corpus.folder / DUPLICATES))
+    pairs = corpus.duplicates()
     known = [frame.select("id", "source")]
     if origin is not None:
         known.append(origin.to_polars(columns=["id", "source"]))

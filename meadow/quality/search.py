@@ -16,8 +16,7 @@ import polars as pl
 
 from meadow.cards.rows import PAIRS
 from meadow.corpus.flags import FLAGS
-from meadow.corpus.folder import Corpus
-from meadow.corpus.shards import read_parquet
+from meadow.corpus.folder import CONTAMINATION, Corpus
 from meadow.errors import UsageError
 from meadow.schema import COLUMNS as RECORD_COLUMNS
 
@@ -28,7 +27,6 @@ EVERYWHERE = "*"
 ORDERS = ("relevance", "longest", "shortest")
 MOST_ROWS = 20_000
 """Row numbers in one answer; the total is always exact."""
-CONTAMINATION = "contamination.parquet"
 _FLAGS = {flag.name: flag for flag in FLAGS}
 _TERM = re.compile(r'"([^"]+)"|(\S+)')
 
@@ -196,6 +194,5 @@ class Search:
         """The findings of a mix; none for a corpus that was never compared with an exam."""
         if CONTAMINATION not in self.corpus.manifest.named():
             return pl.DataFrame(schema={"row_id": pl.String, "level": pl.String})
-        path = self.corpus.folder / CONTAMINATION
-        found = pl.DataFrame(read_parquet(path, ["row_id", "level"]))
+        found = self.corpus.contamination().select("row_id", "level")
         return found.filter(pl.col("level") != "none")

@@ -17,7 +17,7 @@ from typing import Any
 from meadow.atomic import write_text
 from meadow.config import listed_ids
 from meadow.corpus.commit import STAGING
-from meadow.corpus.folder import Corpus
+from meadow.corpus.folder import CONTAMINATION, DUPLICATES, Corpus
 from meadow.corpus.manifest import NAME
 from meadow.corpus.names import names_of, normal_name
 from meadow.corpus.shards import read_parquet
@@ -27,8 +27,8 @@ from meadow.models.loading import RUN_MANIFEST
 PLAN = "plan.parquet"
 _ASKED = ("id", "source", "source_id", "url", "meta", "authors")
 _LEDGERS = {
-    "duplicates.parquet": ("kept_id", "dropped_id"),
-    "contamination.parquet": ("row_id",),
+    DUPLICATES: ("kept_id", "dropped_id"),
+    CONTAMINATION: ("row_id",),
 }
 _DOI_COLUMNS = ("originalpaperdoi", "doi")
 _PUBMED_COLUMNS = ("originalpaperpubmedid", "pubmedid", "pubmed_id", "pmid")

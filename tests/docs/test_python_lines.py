@@ -11,19 +11,22 @@ MYPY = (sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--impli
 """Strict, but for names that a library of others exports lazily."""
 
 
-@pytest.mark.parametrize("name", ["README.md", *sorted(
-    path.relative_to(Path(__file__).parents[2]).as_posix()
-    for path in (Path(__file__).parents[2] / "docs").glob("*.md")
-)])  # fmt: skip
-def test_the_python_lines_of_a_page_are_typed(name: str, root: Path, tmp_path: Path) -> None:
-    text = (root / name).read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    if not blocks:
-        pytest.skip("no Python on this page")
-    for number, block in enumerate(blocks):
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCKS = {
+    page.relative_to(ROOT).as_posix(): found
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    if (found := BLOCK.findall(page.read_text(encoding="utf-8")))
+}
+
+
+def test_the_readme_and_the_guide_have_python_lines() -> None:
+    assert {"README.md", "docs/guide.md"} <= BLOCKS.keys()
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_the_python_lines_of_a_page_are_typed(name: str, tmp_path: Path) -> None:
+    for number, block in enumerate(BLOCKS[name]):
         (tmp_path / f"lines_{number}.py").write_text(block, encoding="utf-8")
-    ran = subprocess.run(
-        [*MYPY, tmp_path],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    ran = subprocess.run([*MYPY, tmp_path], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout

@@ -84,7 +84,9 @@ def test_from_the_file_to_the_report(tmp_path: Path) -> None:
     assert found["verdicts"] == {"met": met, "not met": 150 - met}
     assert found["score"] == pytest.approx(sum(scores) / 30)
     assert found["ci95"][0] < found["score"] < found["ci95"][1]
-    shorter = sum(s - 0.0147 * (len(t) - 2000) / 500 for s, t in zip(scores, said.values()))  # noqa: B905
+    shorter = sum(
+        s - 0.0147 * (len(t) - 2000) / 500 for s, t in zip(scores, said.values(), strict=True)
+    )
     assert found["adjusted"]["score"] == pytest.approx(min(1, shorter / 30))
     assert found["bounds"] == pytest.approx([found["score"]] * 2)
     assert set(found["strata"]) == {f"theme:{t}" for t in ("emergencies", "medicines", "context",

@@ -8,7 +8,7 @@ from support.command import Ran, run_meadow
 
 from meadow.api import open_corpus
 from meadow.cards.rows import refused_rows
-from meadow.errors import ExitCode
+from meadow.errors import ExitCode, RefusedError
 from meadow.hub.publish import check_licenses
 from meadow.samples import FOLDER
 
@@ -31,7 +31,7 @@ def gate(folder: Path) -> str:
     """What the gate of publishing says; "" where it is open."""
     try:
         check_licenses(folder, open_corpus(folder).manifest)
-    except Exception as refused:
+    except RefusedError as refused:
         return str(refused)
     return ""
 
