@@ -107,6 +107,10 @@ def parse(response: str, options: Options, *, at_limit: bool = False) -> Parsed:
     text = unicodedata.normalize("NFKC", answer).replace("\u2019", "'").strip()
     # emphasis and the marks of headings and quotations; an underscore in a word stays
     text = re.sub(r"[*`]+|(?<![^\W_])_+|_+(?![^\W_])|(?m:^[ \t]*[#>]+[ \t]*)", "", text).strip()
+    # no run of blank space is longer than two signs: whatever a rule allows of it costs nothing,
+    # also where a model has written ten thousand line breaks
+    lines = "\n".join(" ".join(line.split()) for line in text.split("\n"))
+    text = re.sub(r"\n{3,}", "\n\n", lines).strip()
     if not text:
         return Parsed(None, "", "", Status.TRUNCATED if at_limit else Status.EMPTY)
     if not at_limit:

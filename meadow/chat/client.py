@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from meadow.atomic import disk_full, is_disk_full
 from meadow.errors import FileError, NetworkError, RefusedError, UpstreamChangedError, UsageError
 from meadow.net.http import clean_address, is_loopback
 from meadow.net.retry import RETRY_STATUS, RetryPolicy, TryAgain, parse_retry_after
@@ -178,6 +179,8 @@ class Cache:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            if is_disk_full(error):
+                raise disk_full(self.path) from error
             # SQLite tells a full disk from other faults only where a write of its own was short
             cause = getattr(error, "sqlite_errorcode", 0) & 0xFF
             doubt = cause in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR}

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from support.canary import Watch
 from support.hub.server import LoopbackHub, running
 
 from evaluation import local
+from meadow.cli.weights import safe_weights
 from meadow.errors import MeadowError, RefusedError
 from meadow.models.loading import Checkpoint, load_config, load_tokenizer
 from meadow.models.weights import INDEX, adapter_folder
@@ -207,24 +205,20 @@ def test_on_the_hub_serialised_weights_are_not_even_fetched(
 # -- the rest --------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_the_way_that_the_guide_names_converts_weights(
-    root: Path, model: Path, tmp_path: Path
+    root: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The script of the guide, run as it stands there, on honest weights of 2023's kind."""
+    """`--convert-weights`, on honest weights of 2023's kind: the same numbers, loaded by both."""
     import torch
 
+    assert "--convert-weights" in (root / "docs" / "guide.md").read_text(encoding="utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     weights = load_file(model / "model.safetensors")
     torch.save(weights, model / "pytorch_model.bin")
     (model / "model.safetensors").unlink()
-    guide = (root / "docs" / "guide.md").read_text(encoding="utf-8")
-    found = re.search(r"## Weights in another format.*?```python\n(.*?)```", guide, re.S)
-    assert found
-    script = tmp_path / "convert.py"
-    script.write_text(found[1])
-    new = tmp_path / "converted"
-    subprocess.run([sys.executable, script, model, new], check=True, capture_output=True)
+    new = Path(safe_weights(str(model), convert=True))
     loaded = load_file(new / "model.safetensors")
+    assert loaded.keys() == weights.keys()
     assert all(torch.equal(loaded[name], weights[name]) for name in loaded)
     assert local.load(str(new))
     assert load_for_training(new)

@@ -83,7 +83,7 @@ def test_other_bytes_are_told_with_their_reason_and_not_signed(tmp_path: Path, h
         options = ("--only", "medquad", "--raw", tmp_path / "raw")
         session.meadow("build", *options, "--out", "corpus", fault=True)
         session.meadow("publish", "corpus", "meadow/demo@v1.0.0")
-        file = next(path for path in raw.rglob("*.xml"))
+        file = next(path for path in raw.rglob("*.xml") if "Gallstones" in path.read_text())
         file.write_text(file.read_text().replace("Gallstones", "Kidney stones"))
         rebuild = ("verify", "meadow/demo@v1.0.0", "--rebuild", "--raw", tmp_path / "raw")
         ran = session.meadow(*rebuild, "--json", fault=True)
