@@ -1,7 +1,8 @@
 """Quality flags: rows that a careful reader should look at. A flag removes nothing.
 
-Each flag is one polars expression over the columns of a record, with linear patterns only, so that
-hostile text costs no more than other text.
+They stand beside the corpus, which is filtered by them; the report counts them, and docs/flags.md
+says how often each was right. Each flag is one polars expression over the columns of a record, with
+linear patterns only, so that hostile text costs no more than other text.
 """
 
 from __future__ import annotations

@@ -224,14 +224,11 @@ class Corpus:
         import polars as pl
 
         from meadow.corpus.flags import FLAGS
-        from meadow.schema import COLUMNS
 
         known = {each.name: each for each in FLAGS}
         flags = [flag] if isinstance(flag, str) else list(flag or ())
         for name in flags:
             self._check_known("flag", name, known)
-        for name in columns or ():
-            self._check_known("column", name, (*COLUMNS, "messages"))
         asked = {"source": source, "subset": subset, "task": task, "license": licence}
         tests = [
             pl.col(name).is_in([value] if isinstance(value, str) else list(value))
@@ -240,7 +237,11 @@ class Corpus:
         ]
         if flags:
             tests.append(pl.any_horizontal(known[name].raised() for name in flags))
-        rows = self.to_polars().filter(*tests)
+        # shard by shard: what does not pass is never held beside the rest
+        parts = [pl.DataFrame(table).filter(*tests) for table in self.iter_tables()]
+        rows = pl.concat(parts or [pl.DataFrame(self._empty())], how="diagonal")
+        for name in columns or ():
+            self._check_known("column", name, rows.columns)
         return rows if columns is None else rows.select(columns)
 
     def facts(self) -> dict[str, Any]:

@@ -170,13 +170,12 @@ def _inputs(corpus: Corpus, source: str) -> tuple[tuple[str, str], ...]:
 
 def _flags(row: dict[str, Any]) -> tuple[str, ...]:
     import polars as pl
+    import pyarrow as pa
 
     from meadow.schema import arrow_schema
 
     if not row:
         return ()
-    import pyarrow as pa
-
     schema = arrow_schema()
     frame = pl.DataFrame(pa.Table.from_pylist([{n: row[n] for n in schema.names}], schema))
     return tuple(flag.name for flag in FLAGS if frame.select(flag.raised()).item())

@@ -97,7 +97,7 @@ def test_a_filter_takes_columns_and_flags(whole: Path) -> None:
     assert both.height == sum(r["license"] == "mit" for r in rows)
     shown = corpus.filter(flag=["html", "percent_encoding"])
     assert shown.height == sum("<" in r["output"] or "%2" in r["input"] for r in rows)
-    for wrong in ({"flag": "shrot"}, {"columns": ["idd"]}):
+    for wrong in ({"flag": "shrot"}, {"columns": ["idd"]}, {"columns": ["messages"]}):
         with pytest.raises(UsageError):
             corpus.filter(**wrong)  # type: ignore[arg-type]
 
