@@ -78,8 +78,12 @@ def rebuild(
         recipe = _recipe(published.settings)
         accepted = list(published.settings.get("accepted_licences", ()))
         made = mix_corpus(recipe, corpora, folder, exams or {}, accepted, progress=progress)
-        shards = (shard for corpus in corpora for shard in corpus.manifest.shards())
-        inputs = {shard.path: shard.sha256 for shard in shards}
+        # corpora of one source have shards of one path: the number of the corpus tells them apart
+        inputs = {
+            f"{number}/{shard.path}" if len(corpora) > 1 else shard.path: shard.sha256
+            for number, corpus in enumerate(corpora, 1)
+            for shard in corpus.manifest.shards()
+        }
         findings = [] if made.versions == published.versions else [_versions(published)]
     else:
         settings = _settings(published.settings, config)

@@ -11,8 +11,10 @@ import pytest
 from support.hub.server import running
 from support.hub.session import Session
 
+from meadow.config import Config
 from meadow.corpus.manifest import read_manifest
 from meadow.hub.attest import attested, load_key, sign, statement
+from meadow.hub.rebuild import rebuild
 from meadow.samples import FOLDER
 
 BUILD = ("--only", "medquad,stack_exchange", "--raw", FOLDER)
@@ -109,6 +111,23 @@ def test_a_mix_is_made_again_from_its_corpus(tmp_path: Path, here: Path) -> None
         assert (ran.returncode, "name them with --corpus" in ran.stderr) == (2, True)
         told = json.loads(session.meadow(*rebuild, "--corpus", "corpus", "--json").stdout)
         assert told["rebuild"]["same"] is True
+
+
+def test_corpora_with_shards_of_one_path_are_told_apart(tmp_path: Path) -> None:
+    import meadow
+
+    parts = [path for path in sorted((FOLDER / "medquad").iterdir()) if path.is_dir()][:2]
+    corpora = []
+    for number, part in enumerate(parts):
+        raw = tmp_path / str(number) / "medquad"
+        shutil.copytree(part, raw / part.name)
+        corpora.append(meadow.build(["medquad"], raw=raw.parent, out=tmp_path / f"c{number}"))
+    mix = meadow.mix("clean", corpus=corpora, out=tmp_path / "mix")
+    made = rebuild(mix.manifest, tmp_path / "again", config=Config(), corpora=corpora)
+    assert made.findings == ()
+    shards = [shard for corpus in corpora for shard in corpus.manifest.shards()]
+    assert len({shard.path for shard in shards}) == 1
+    assert sorted(made.inputs.values()) == sorted(shard.sha256 for shard in shards)
 
 
 @pytest.fixture
