@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from meadow.atomic import fsync_file, fsync_folder, sha256_file, write_json
 from meadow.errors import FileError, RefusedError
 from meadow.models import tensors_only
 from meadow.models.weights import adapter_folder, check_model
@@ -63,8 +64,10 @@ def convert(model: str, revision: str | None = None) -> Path:
             where=model,
             fix="name a checkpoint as transformers or peft wrote it",
         )
-    hashes = {name: _sha256(source / name) for name in names}
-    identity = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+    hashes = {name: sha256_file(source / name) for name in names}
+    # what stands beside the weights is copied: another configuration is another model
+    beside = {path.name: sha256_file(path) for path in _documents(source)}
+    identity = hashlib.sha256(json.dumps([hashes, beside], sort_keys=True).encode()).hexdigest()
     target = CACHE.expanduser() / f"{Path(model).name}-{identity[:16]}"
     if (target / NOTE).is_file():
         return target
@@ -77,12 +80,15 @@ def convert(model: str, revision: str | None = None) -> Path:
             "source": model,
             "revision": revision,
             "sha256": hashes,
-            "converted": {_safe(name): _sha256(staging / _safe(name)) for name in names},
+            "converted": {_safe(name): sha256_file(staging / _safe(name)) for name in names},
         }
         # last: its existence says that the folder is whole
-        (staging / NOTE).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+        for path in staging.iterdir():
+            fsync_file(path)
+        write_json(staging / NOTE, note)
         if not target.exists():
             staging.replace(target)
+            fsync_folder(target.parent)
     except OSError as error:
         raise FileError(
             f"the converted weights cannot be written: {error.strerror}", where=str(target)
@@ -133,12 +139,16 @@ def _tensors(source: Path, target: Path) -> list[str]:
     return [name for name in header if name != "__metadata__"]
 
 
+def _documents(source: Path) -> list[Path]:
+    """Configuration and tokenizer; an index of the shards is written anew."""
+    found = {path for pattern in _DOCUMENTS for path in source.glob(pattern)}
+    return sorted(path for path in found if not path.name.endswith(".index.json"))
+
+
 def _copy_documents(source: Path, target: Path, written: dict[str, list[str]]) -> None:
     """Configuration and tokenizer as they are, and an index of the shards."""
-    for pattern in _DOCUMENTS:
-        for path in source.glob(pattern):
-            if not path.name.endswith(".index.json"):
-                shutil.copyfile(path, target / path.name)
+    for path in _documents(source):
+        shutil.copyfile(path, target / path.name)
     if len(written) > 1:
         shards = {tensor: _safe(name) for name, tensors in written.items() for tensor in tensors}
         index = {"metadata": {}, "weight_map": shards}
@@ -149,8 +159,3 @@ def _copy_documents(source: Path, target: Path, written: dict[str, list[str]]) -
 def _safe(name: str) -> str:
     """pytorch_model-00001-of-00002.bin -> model-00001-of-00002.safetensors."""
     return name.removeprefix("pytorch_").removesuffix(".bin") + ".safetensors"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

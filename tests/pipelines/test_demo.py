@@ -12,12 +12,21 @@ import meadow
 
 
 @pytest.mark.timeout(600)
-def test_the_demo_trains_and_evaluates_offline(tmp_path: Path) -> None:
+def test_the_demo_trains_and_evaluates_offline(root: Path, tmp_path: Path) -> None:
     ran = run_meadow("demo", "--out", tmp_path / "demo", "--json")
     assert ran.code == 0, ran.err
     told = json.loads(ran.out)
     assert told["mix"] > 100
     assert told["loss"]["last"] < told["loss"]["first"]
+    readme = (root / "README.md").read_text(encoding="utf-8").partition("<!-- demo -->\n```\n")[2]
+    shown = readme.partition("\n```")[0].splitlines()
+    printed = ran.err.replace(f"{tmp_path}/", "").splitlines()
+    # the figures of a trained model differ a little from one processor to another
+    learned = ("trained ", "exam, ", "base answers ", "out 329")
+    assert [line for line in shown if not line.startswith(learned)] == [
+        line for line in printed if not line.startswith(learned)
+    ]
+    assert abs(float(readme.partition(" -> ")[2][:4]) - told["loss"]["last"]) < 0.05
     for name in ("base", "tuned"):
         assert told["exam"][name]["n"] == 54
         low, high = told["exam"][name]["ci95"]

@@ -73,6 +73,9 @@ def test_a_converted_model_has_the_same_numbers(
     before = (folder / NOTE).stat().st_mtime_ns
     assert convert(str(model)) == folder
     assert (folder / NOTE).stat().st_mtime_ns == before
+    settings = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**settings, "rope_theta": 123.0}))
+    assert convert(str(model)) != folder, "another configuration is another model"
     assert not list(folder.parent.glob(".*"))
 
 
