@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from meadow.atomic import sha256_file
-from meadow.corpus.manifest import Manifest, Shard
+from meadow.corpus.manifest import Manifest, NamedFile, Shard
 from meadow.corpus.shards import write_parquet
 from meadow.schema import Task, arrow_schema, make_record, to_rows
 
@@ -61,10 +61,15 @@ def write_mix(
         splits[split] = (
             Shard(path=name, rows=len(part), bytes=path.stat().st_size, sha256=sha256_file(path)),
         )
+    files: tuple[NamedFile, ...] = ()
     if matches is not None:
-        write_parquet(pa.Table.from_pylist(matches), folder / "contamination.parquet")
+        ledger = folder / "contamination.parquet"
+        write_parquet(pa.Table.from_pylist(matches), ledger)
+        files = (
+            NamedFile(path=ledger.name, bytes=ledger.stat().st_size, sha256=sha256_file(ledger)),
+        )
     Manifest(
         stage="mix", config_hash="test", settings={}, configs={"small": splits},
-        details=details or {},
+        details=details or {}, files=files,
     ).write(folder)  # fmt: skip
     return folder
