@@ -461,6 +461,28 @@ def report_command(
     finish(written, rows_in=len(runs), rows_out=2)
 
 
+@evaluate.command("exams")
+@json_option
+def exams_command(as_json: bool) -> None:
+    """List the exams that are read by name: their form, and where they are downloaded from."""
+    finish = Finish(as_json=as_json)
+    from evaluation.download import REMOTES
+
+    rubrics = dict.fromkeys(REMOTES, "prompts with a rubric, for eval rubric")
+    other_names = {name: alias for alias, name in ALIASES.items()}
+    found: list[dict[str, Any]] = []
+    for name, form in {**rubrics, **EXAMS}.items():
+        place = REMOTES.get(name)
+        address = f"hf://datasets/{place.repository}" if place else None
+        found.append(
+            {"exam": name, "alias": other_names.get(name), "form": form, "download": address}
+        )
+        if not as_json:
+            shown = address or "no download: name its files with --file"
+            click.echo(f"{name}: {form}\n    {shown}")
+    finish(found)
+
+
 @evaluate.command("audit-images")
 @files_option
 @json_option

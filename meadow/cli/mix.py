@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     "exams",
     metavar="NAME=PATH",
     help="An exam that every row is compared with. NAME is one of yours, or "
-    "usmle_self_assessment (usmle), medqa, mmlu_medical (mmlu), medmcqa, pubmedqa, medbullets.",
+    "usmle_self_assessment (usmle), medqa, mmlu_medical (mmlu), medmcqa, pubmedqa, medbullets, "
+    "medxpertqa, mmlu_pro_health, head_qa, medexpqa, afrimed_qa.",
 )
 @list_option(
     "--answer-is",

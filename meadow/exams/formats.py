@@ -19,8 +19,8 @@ from meadow.source import Input, Options
 
 Rows = list[tuple[str, dict[str, Any]]]
 SUFFIXES = {".json", ".jsonl", ".csv", ".tsv", ".parquet"}
-QUESTION = ("question", "stem", "query", "sent1")
-"""The names that a question's column has, in lower case."""
+QUESTION = ("question_clean", "question", "stem", "query", "sent1", "full_question", "qtext")
+"""The names that a question's column has, in lower case, the better text first."""
 MMLU = ("question", "A", "B", "C", "D", "answer")
 """The columns of MMLU's files, which have no header."""
 _WRAPPERS = ("test", "data", "rows", "questions", "items", "examples")
@@ -148,6 +148,9 @@ def _rows_in(value: Any, path: Path) -> list[Any]:
         return [dict(zip(names, row, strict=True)) for row in value["data"]]
     if any(str(name).lower() in QUESTION for name in value):
         return _by_column(value, path)
+    papers = value.get("exams")
+    if isinstance(papers, dict) and papers:
+        return _by_paper(papers, path)
     lists = [name for name, rows in value.items() if isinstance(rows, list)]
     named = [name for name in _WRAPPERS if name in lists]
     if named or len(lists) == 1:
@@ -161,6 +164,17 @@ def _rows_in(value: Any, path: Path) -> list[Any]:
         where=str(path),
         fix=f"found the keys {', '.join(map(str, list(value)[:20])) or '(none)'}",
     )
+
+
+def _by_paper(papers: dict[str, Any], path: Path) -> list[Any]:
+    """Papers by name, as HEAD-QA's file has them: each its facts, and its questions in `data`."""
+    found: list[Any] = []
+    for name, paper in papers.items():
+        if not isinstance(paper, dict) or not isinstance(paper.get("data"), list):
+            raise FileError("a paper with its questions in data was due", where=f"{path}: {name}")
+        facts = {key: fact for key, fact in paper.items() if key != "data"}
+        found += [{**facts, **row} if isinstance(row, dict) else row for row in paper["data"]]
+    return found
 
 
 def _by_column(value: dict[str, Any], path: Path) -> list[Any]:

@@ -38,9 +38,20 @@ EXAMS = {
     "mmlu_medical": "MMLU's six medical subjects, CSV without a header or Parquet",
     "medmcqa": "MedMCQA, opa to opd and cop",
     "pubmedqa": "PubMedQA, a context and a final decision",
-    "medbullets": "Medbullets",
+    "medbullets": "Medbullets, opa to opd or ope, and answer_idx",
+    "medxpertqa": "MedXpertQA's text part, ten options",
+    "mmlu_pro_health": "MMLU-Pro, of which the category health is kept",
+    "head_qa": "HEAD-QA, papers of questions with qtext, answers and ra",
+    "medexpqa": "MedExpQA, full_question, numbered options and correct_option",
+    "afrimed_qa": "AfriMed-QA's one CSV file, of which multiple choice of the test split is kept",
 }
 """The exams that have a form of their own, and what that is."""
+_KEPT = {
+    "mmlu_pro_health": {"category": "health"},
+    "afrimed_qa": {"split": "test", "question_type": "mcq"},
+}
+"""What is kept of files that hold more than the exam: column -> value."""
+_RENAMED = {"medexpqa": {"type": "discipline"}}
 ALIASES = {"mmlu": "mmlu_medical", "usmle": USMLE}
 MMLU_SUBJECTS = frozenset({
     "anatomy", "clinical_knowledge", "college_biology", "college_medicine", "medical_genetics",
@@ -193,7 +204,17 @@ def _parts(
         yield from _mmlu(files)
     else:
         for path in files:
-            yield path, rows_of(path), {}
+            left_out: Counter[str] = Counter()
+            kept = []
+            for where, row in rows_of(path):
+                wanted = _KEPT.get(name, {}).items()
+                other = next((f"{k}: {row[k]}" for k, v in wanted if row.get(k, v) != v), None)
+                if other:
+                    left_out[f"of another {other}"] += 1
+                else:
+                    names = _RENAMED.get(name, {})
+                    kept.append((where, {names.get(key, key): row[key] for key in row}))
+            yield path, kept, dict(left_out)
 
 
 def _mmlu(files: Sequence[Path]) -> Iterator[tuple[Path, Rows, dict[str, int]]]:
@@ -240,6 +261,8 @@ def _item(meaning: Meaning, excluded: str) -> ExamItem:
         reason = f"more than {MAX_OPTIONS} options"
     elif not answer:
         reason = "no answer"
+    elif "," in answer and {*answer.split(",")} <= {label for label, _ in filled}:
+        reason = "several right answers"
     elif answer not in dict(filled):
         reason = "answer not among the options"
     elif meaning.disagrees:

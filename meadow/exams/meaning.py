@@ -30,16 +30,16 @@ CONTEXT = (
     "patient_case", "scenario", "background", "abstract", "paragraph", "article",
 )  # fmt: skip
 """Columns that carry the case that a question is about."""
-OPTIONS = ("options", "choices", "option", "endings")
+OPTIONS = ("options", "choices", "option", "endings", "answer_options", "answers")
 ANSWER = (
     "answer_idx", "answer_index", "correct_option", "cop", "answer_key", "answerkey", "answer",
-    "label", "final_decision", "correct_answer", "target", "gold",
+    "label", "final_decision", "correct_answer", "target", "gold", "ra",
 )  # fmt: skip
 ANSWER_TEXT = ("answer", "correct_answer", "answer_text")
 IMAGE = ("image", "images", "image_path", "figure", "img")
-NUMBER = ("id", "no", "idx", "number", "question_id", "pubid", "qid", "_key")
+NUMBER = ("id", "no", "idx", "number", "question_id", "sample_id", "pubid", "qid", "_key")
 STEP = ("step", "meta_info")
-DISCIPLINE = ("discipline", "subject", "subject_name")
+DISCIPLINE = ("discipline", "subject", "subject_name", "specialty", "body_system", "category")
 _COLUMNS = ("{}", "op{}", "option_{}", "ending{}", "option{}", "choice_{}")
 _NO = {"", "false", "0", "no", "none", "null", "nan"}
 
@@ -90,8 +90,12 @@ def understand(rows: Rows, path: Path, answer_is: AnswerIs | None = None) -> Ite
     for where, row in flat:
         if not _text(row.get(question)) and question not in row:
             raise FileError(f"the row has no {question!r}", where=where)
-    options = [_options(row, where, yes_no=answer == "final_decision") for where, row in flat]
-    given = [_text(_single(row.get(answer))) for _, row in flat]
+    options, given = [], []
+    for where, row in flat:
+        offered = _options(row, where, yes_no=answer == "final_decision")
+        lettered, value = _lettered(offered, _text(_single(row.get(answer))))
+        options.append(lettered)
+        given.append(value)
     second = next((name for name in ANSWER_TEXT if name in names and name != answer), None)
     texts = [_text(_single(row.get(second))) if second else "" for _, row in flat]
     keys = _answers(list(zip(flat, options, given, texts, strict=True)), path, answer_is)
@@ -102,7 +106,8 @@ def understand(rows: Rows, path: Path, answer_is: AnswerIs | None = None) -> Ite
             if (part := _passage(row.get(name)))
             and (name not in CONTEXT or " " in part or not isinstance(row[name], str | int | float))
         )
-        matching = [own for own, shown in offered if shown == text]
+        stem = _without_options(stem, offered)
+        matching = [own for own, shown in offered if text and shown == text]
         prompt = str(row.get("prompt") or "")
         if prompt and prompt.count(stem) != 1:
             raise FileError("prompt does not hold the question once", where=where)
@@ -183,10 +188,12 @@ def _options(row: Mapping[str, Any], where: str, *, yes_no: bool) -> list[tuple[
         if all(isinstance(part, list) for part in lists):
             value = [{"key": k, "value": v} for k, v in zip(*lists, strict=False)]
         else:
-            return sorted((_text(k).upper(), _text(v)) for k, v in value.items())
+            pairs = [(_text(k).upper(), _text(v)) for k, v in value.items()]
+            return sorted(pairs, key=lambda pair: (_NUMBERED.sub("", pair[0]).zfill(3), pair[0]))
     if isinstance(value, list) and value:
         if all(isinstance(option, Mapping) for option in value):
-            pairs = [(_first(o, ("key", "label", "letter")), _first(o, ("value", "text", "option")))
+            pairs = [(_first(o, ("key", "label", "letter", "aid")),
+                      _first(o, ("value", "text", "option", "content", "atext")))
                      for o in value]  # fmt: skip
             return [(label.upper(), text) for label, text in pairs]
         if not any(isinstance(option, Mapping | list) for option in value):
@@ -209,6 +216,46 @@ def _options(row: Mapping[str, Any], where: str, *, yes_no: bool) -> list[tuple[
         where=where,
         fix=f"found {', '.join(row)}",
     )
+
+
+_NUMBERED = re.compile(r"OPTION[_ ]?(?=\d{1,2}$)")
+
+
+def _lettered(options: list[tuple[str, str]], answer: str) -> tuple[list[tuple[str, str]], str]:
+    """Options that a file numbers (1, 2 or option1, option2), and the answer, by letter.
+
+    AfriMed-QA fills up to five options with "n/a", and says "option1,option3" where several are
+    right.
+    """
+    numbers = [_NUMBERED.sub("", label) for label, _ in options]
+    if not numbers or not all(re.fullmatch(r"\d{1,2}", number) for number in numbers):
+        return options, answer
+    named = numbers != [label for label, _ in options]
+    letters = dict(zip(numbers, string.ascii_uppercase, strict=False))
+    parts = [letters.get(_NUMBERED.sub("", part.strip().upper())) for part in answer.split(",")]
+    return [
+        (letters[number], "" if named and text.casefold() == "n/a" else text)
+        for number, (_, text) in zip(numbers, options, strict=True)
+    ], ",".join(filter(None, parts)) if all(parts) else answer
+
+
+_HEADING = re.compile(r"\s*(?:answer )?(?:choices|options):?\s*$", re.IGNORECASE)
+
+
+def _without_options(stem: str, options: Sequence[tuple[str, str]]) -> str:
+    """A stem without the list of its own options at the end, as MedXpertQA's have it.
+
+    The frame shows the options, and a question that shows them twice is another question.
+    """
+    rest = stem.rstrip()
+    for label, text in reversed(options):
+        if not text or not rest.endswith(text):
+            return stem
+        mark = re.search(rf"(?:^|\s)\(?{re.escape(label)}[).:]\s*$", rest[: -len(text)])
+        if not mark:
+            return stem
+        rest = rest[: mark.start()]
+    return _HEADING.sub("", rest).rstrip() if options else stem
 
 
 _Row = tuple[tuple[str, dict[str, Any]], list[tuple[str, str]], str, str]

@@ -48,7 +48,8 @@ def read_file(
 ) -> Iterator[Raw | Reject]:
     """The rows of one file as {column: text}; `_where` is `label:line` of the row's first line.
 
-    A row of another width or with bad UTF-8 is a reject.
+    A row of another width or with bad UTF-8 is a reject; empty fields behind the last column are
+    none.
 
     Raises:
         FileError: An open quote, a stray quote or a field over 16 MiB: where the next row begins
@@ -72,6 +73,8 @@ def read_file(
                     continue
                 if not row:
                     continue
+                if len(row) > len(names) and not any(row[len(names) :]):
+                    del row[len(names) :]  # a spreadsheet's empty columns behind the last one
                 if len(row) != len(names):
                     detail = f"{len(row)} fields where {len(names)} were due"
                     whole = printable(delimiter.join(row)[:500])

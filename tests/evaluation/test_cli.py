@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from evaluation.cli import _thinking, compare, evaluate
+from evaluation.download import REMOTES
 from meadow.cli.app import COMMANDS
 from meadow.corpus.shards import read_parquet
 from meadow.errors import FileError, UsageError
@@ -115,6 +116,15 @@ def test_the_template_is_the_one_that_was_trained(random_folder: Path, tmp_path:
     result = invoke("run", "--model", model, "--exam", "sample", "--preview", "1", "--json")
     (row,) = json.loads(result.stdout)
     assert "### " not in row["prompt"]
+
+
+def test_the_exams_are_listed_with_their_places() -> None:
+    listed = {row["exam"]: row for row in json.loads(invoke("exams", "--json").stdout)}
+    assert {*listed} == {*EXAMS, *REMOTES}
+    assert listed["mmlu_medical"]["alias"] == "mmlu"
+    assert listed["medxpertqa"]["download"] == "hf://datasets/TsinghuaC3I/MedXpertQA"
+    assert "medbullets" not in REMOTES
+    assert "no download" in invoke("exams").output
 
 
 def test_what_the_answers_of_a_file_are(random_folder: Path, tmp_path: Path) -> None:

@@ -218,6 +218,124 @@ def test_pubmedqa_and_medbullets(tmp_path: Path) -> None:
     assert [item.answer_text for item in load_exam("medbullets", [path])] == ["c", "aa"]
 
 
+def test_medbullets_as_the_spreadsheet_left_it(tmp_path: Path) -> None:
+    path = tmp_path / "medbullets_op5.csv"
+    path.write_text(
+        "link,question,opa,opb,opc,opd,ope,answer_idx,answer,explanation\n"
+        'https://example.org/1,"Which knot, if\nwet?",reef,bow,eye,bend,hitch,E,hitch,Wet.,,,,,\n'
+        "https://example.org/2,Which rope?,hemp,jute,silk,wool,wire,A,hemp,Dry.,,,,,\n"
+    )
+    items = load_exam("medbullets", [path])
+    assert [item.answer_text for item in items] == ["hitch", "hemp"]
+    path.write_text("question,A,B,answer\nWhich rope?,hemp,jute,A,left over\n")
+    with pytest.raises(FileError, match="5 fields where 4 were due"):
+        load_exam("medbullets", [path])
+
+
+def test_medxpertqa_shows_its_ten_options_once(tmp_path: Path) -> None:
+    texts = ["gill", "fin", "scale (A) of tin", "eye", "tail", "roe", "jaw", "bone", "skin", "gut"]
+    options = dict(zip("ABCDEFGHIJ", texts, strict=True))
+    shown = " ".join(f"({label}) {text}" for label, text in options.items())
+    rows = [
+        {"id": "Text-0", "question": f"A carp gasps. Which part?\nAnswer Choices: {shown}",
+         "options": options, "label": "J", "medical_task": "Diagnosis", "body_system": "Digestive"},
+        {"id": "Text-1", "question": f"Is ({texts[0]}) a part of {shown[:-1]}?",
+         "options": options, "label": "A", "medical_task": "Diagnosis", "body_system": "Other"},
+    ]  # fmt: skip
+    first, second = load_exam("medxpertqa", [documented(tmp_path, rows, "test.jsonl")])
+    assert first.question == "A carp gasps. Which part?"
+    assert (first.answer_text, len(first.options), first.discipline) == ("gut", 10, "Digestive")
+    # what only looks like the list of options stays
+    assert second.question == rows[1]["question"]
+
+
+def test_mmlu_pro_keeps_health(tmp_path: Path) -> None:
+    texts = [f"reef {letter}" for letter in "abcdefghij"]
+    table = [
+        {"question_id": n, "question": f"Which reef {n}?", "options": texts[:size], "src": "x",
+         "answer": "ABCDEFGHIJ"[index], "answer_index": index, "cot_content": "", "category": kind}
+        for n, size, index, kind in ((1, 10, 9, "health"), (2, 4, 0, "law"), (3, 7, 1, "health"))
+    ]  # fmt: skip
+    path = tmp_path / "test-00000-of-00001.parquet"
+    pq.write_table(pa.Table.from_pylist(table), path)
+    exam = load_exam("mmlu_pro_health", [path])
+    assert [(item.number, item.answer) for item in exam] == [("1", "J"), ("3", "B")]
+    assert exam.files[0]["left_out"] == {"of another category: law": 1}
+
+
+def head_qa_paper(image: str = "") -> dict[str, object]:
+    answers = [{"aid": n, "atext": text} for n, text in enumerate(("elm", "oak", "ash", "fir"), 1)]
+    return {
+        "name": "Cuaderno_2031_1_B", "year": "2031", "category": "biology",
+        "data": [
+            {"qid": "1", "qtext": "Which tree?", "ra": "3", "image": "", "answers": answers},
+            {"qid": "2", "qtext": "Which leaf?", "ra": "1", "image": image, "answers": answers},
+        ],
+    }  # fmt: skip
+
+
+def test_head_qa_in_papers_and_in_rows(tmp_path: Path) -> None:
+    paper = head_qa_paper(image="./data/medicalimages/2031/1.png")
+    path = tmp_path / "test_HEAD_EN.json"
+    path.write_text(json.dumps({"version": "1.0", "language": "en", "exams": {"one": paper}}))
+    exam = load_exam("head_qa", [path])
+    assert [(i.answer, i.answer_text, i.discipline, i.exclusion_reason) for i in exam] == [
+        ("C", "ash", "biology", None), ("A", "elm", "biology", "image"),
+    ]  # fmt: skip
+    assert exam[0].labels == tuple("ABCD")
+    rows = [{**row, "qid": int(row["qid"]), "ra": int(row["ra"]), "category": "biology",
+             "image": None} for row in head_qa_paper()["data"]]  # type: ignore[attr-defined]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "0000.parquet")
+    assert [i.answer for i in load_exam("head_qa", [tmp_path / "0000.parquet"])] == ["C", "A"]
+    path.write_text(json.dumps({"exams": {"one": {"name": "no questions"}}}))
+    with pytest.raises(FileError, match=r"test_HEAD_EN\.json: one"):
+        load_exam("head_qa", [path])
+
+
+def test_medexpqa_numbers_its_options(tmp_path: Path) -> None:
+    rows = [
+        {"id": str(n), "full_question": f"Which root {n}?", "type": "BOTANY", "year": 2031,
+         "lang": "en", "correct_option": right, "full_answer": "For it is the third.",
+         "options": {"1": "beet", "2": "leek", "3": "kale", "4": "cress", "5": last}}
+        for n, right, last in ((1, 3, None), (2, 5, "rape"))
+    ]  # fmt: skip
+    exam = load_exam("medexpqa", [documented(tmp_path, rows, "test.en.casimedicos.rag.jsonl")])
+    assert [(item.answer, item.answer_text, len(item.options)) for item in exam] == [
+        ("C", "kale", 4), ("E", "rape", 5),
+    ]  # fmt: skip
+    assert {item.discipline for item in exam} == {"BOTANY"}
+
+
+def test_afrimed_qa_keeps_the_choices_of_its_test_split(tmp_path: Path) -> None:
+    def row(n: int, right: str, kind: str = "mcq", split: str = "test") -> dict[str, object]:
+        options = {f"option{i}": text for i, text in enumerate(("ox", "elk", "n/a", "ram"), 1)}
+        return {"sample_id": f"s{n}", "split": split, "question_type": kind, "prompt": "",
+                "question": f"Which\n\nhorn {n}? ", "question_clean": f"Which horn {n}?",
+                "answer_options": json.dumps(options) if kind == "mcq" else "",
+                "correct_answer": right, "specialty": "Urology"}  # fmt: skip
+
+    rows = [
+        row(1, "option4"), row(2, "option1,option2"), row(3, "option1", split="train"),
+        row(4, "", "saq"), row(5, "", "consumer_queries", "train"), row(6, "option3"),
+    ]  # fmt: skip
+    path = tmp_path / "afri_med_qa_15k_v2.5_phase_2_15275.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    exam = load_exam("afrimed_qa", [path])
+    assert [(i.question, i.answer_text, i.exclusion_reason) for i in exam] == [
+        ("Which horn 1?", "ram", None),
+        ("Which horn 2?", "", "several right answers"),
+        ("Which horn 6?", "", "answer not among the options"),
+    ]
+    assert [len(item.options) for item in exam] == [3, 3, 3]
+    assert exam.files[0]["left_out"] == {
+        "of another split: train": 2, "of another question_type: saq": 1,
+        "several right answers": 1, "answer not among the options": 1,
+    }  # fmt: skip
+
+
 @pytest.mark.realdata
 def test_the_real_files(upstream: Path) -> None:
     test = load_exam("medqa", [upstream / "medqa" / "phrases_no_exclude_test.jsonl"])
