@@ -54,6 +54,7 @@ _ALL = (
     *(_creative_commons("by-sa", version) for version in ("2.5", "3.0", "4.0")),
     _creative_commons("by", "4.0"),
     _creative_commons("by-nc", "4.0"),
+    _creative_commons("by-nc-sa", "4.0"),
     License(
         "cc-by", "Creative Commons BY, version not stated",
         _CREATIVE_COMMONS, "yes", attribution=True,

@@ -25,7 +25,8 @@ _SIZES = (
     (10_000_000, "1M<n<10M"),
 )
 _HUB_LICENSES = {
-    "cc0-1.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "mit", "apache-2.0",
+    "cc0-1.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0",
+    "mit", "apache-2.0",
     "gpl-3.0",
 }  # fmt: skip
 """The licences that the Hub has an identifier for, as far as rows have them."""

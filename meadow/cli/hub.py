@@ -75,8 +75,7 @@ def publish(
     HF_TOKEN.
     """
     from meadow import api
-    from meadow.corpus.folder import PUBLISHED
-    from meadow.hub.publish import Publisher
+    from meadow.hub.publish import RECEIPT, Publisher
 
     finish = Finish(as_json=as_json)
     if dry_run:
@@ -100,9 +99,9 @@ def publish(
     if not done.made_commit:
         log("nothing has changed: no commit was made")
     if done.pull_request is not None:
-        log(f"opened {done.pull_request}; receipt: {folder / PUBLISHED}")
+        log(f"opened {done.pull_request}; receipt: {folder / RECEIPT}")
     else:
-        log(f"published {repository}@{done.tag or done.commit}; receipt: {folder / PUBLISHED}")
+        log(f"published {repository}@{done.tag or done.commit}; receipt: {folder / RECEIPT}")
     result = {
         **done.plan.to_json(),
         "commit": done.commit,

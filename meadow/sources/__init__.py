@@ -15,7 +15,9 @@ class _Sources(Mapping[str, Source]):
     """Name -> source; a source is imported when it is asked for, since a build takes but few."""
 
     def __getitem__(self, name: str) -> Source:
-        if name == "alpaca":
+        if name == "afrimed_qa":
+            from meadow.sources.afrimed_qa import SOURCE
+        elif name == "alpaca":
             from meadow.sources.alpaca import SOURCE
         elif name == "anki":
             from meadow.sources.anki.source import SOURCE
@@ -29,6 +31,8 @@ class _Sources(Mapping[str, Source]):
             from meadow.sources.mediqa import SOURCE
         elif name == "mediqa_qa":
             from meadow.sources.mediqa_qa import SOURCE
+        elif name == "medmcqa":
+            from meadow.sources.medmcqa import SOURCE
         elif name == "medqa":
             from meadow.sources.medqa import SOURCE
         elif name == "medquad":
@@ -57,8 +61,8 @@ class _Sources(Mapping[str, Source]):
 
 
 _NAMES = (
-    *("alpaca", "anki", "chatdoctor", "cord19", "health_advice", "mediqa", "mediqa_qa", "medqa"),
-    *("medquad", "mmmlu", "openassistant", "pubmed_causal", "stack_exchange", "wikidoc"),
-    "wikidoc_patient_information",
+    *("afrimed_qa", "alpaca", "anki", "chatdoctor", "cord19", "health_advice", "mediqa"),
+    *("mediqa_qa", "medmcqa", "medqa", "medquad", "mmmlu", "openassistant", "pubmed_causal"),
+    *("stack_exchange", "wikidoc", "wikidoc_patient_information"),
 )
 SOURCES: Mapping[str, Source] = _Sources()

@@ -2,8 +2,8 @@
 
 What is refused is a string that *is* a source's name (or that name before a colon, as in a file
 argument), and an import of one source's module. A name inside a sentence stays: examples of a
-command line and messages are prose, nothing branches on them. Two words are names of other things
-as well, and stand where those are defined: an exam format and a prompt template. The demonstration
+command line and messages are prose, nothing branches on them. Some words are names of other things
+as well, and stand where those are defined: exam formats and a prompt template. The demonstration
 rewrites the sample of one source, which it has to say.
 """
 
@@ -15,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from meadow.exams.items import EXAMS
 from meadow.source import Source
 from meadow.sources import SOURCES
 
 OTHER_THINGS = {
-    ("meadow/exams/items.py", "medqa"),  # the format that MedQA's exam files have
+    # the formats of exams, of whose data sets the training splits are sources
+    *(("meadow/exams/items.py", name) for name in EXAMS if name in SOURCES),
     ("meadow/prompt.py", "alpaca"),  # the prompt template of that model
     ("meadow/cli/demo.py", "anki"),  # whose sample the demonstration rewrites
 }

@@ -1,0 +1,150 @@
+"""AfriMed-QA: questions from medical schools and the public in Africa (Olatunji et al. 2025).
+
+One CSV file holds three kinds of question: multiple choice with up to five options, short answers,
+and what consumers would ask in a scene that they were shown. Only rows whose column `split` says
+"train" are taken: the others are an exam. Options are JSON in a cell, named option1 to option5 and
+filled up with "n/a"; `correct_answer` names one or several. `question_clean` is the text as its
+authors repaired it, after a form had swallowed the line breaks of laboratory tables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from meadow.prompt import EXAM_INSTRUCTION, exam_input
+from meadow.readers import delimited
+from meadow.readers.json_rows import DECODER
+from meadow.schema import Author, Raw, Reason, Record, Reject, Task, make_record
+from meadow.source import File, Options, Origin, Provenance, Source
+
+NAME = "afrimed_qa"
+HOMEPAGE = "https://github.com/intron-innovation/AfriMed-QA"
+COLUMNS = (
+    "sample_id", "split", "question_type", "prompt", "question", "answer_options", "correct_answer",
+    "answer_rationale", "specialty", "country", "tier",
+)  # fmt: skip
+SHORT_ANSWER = "Answer this medical question in a few sentences."
+CONSUMER = "Answer this question of somebody who asks for medical advice."
+NO_ANSWER = {"", "n/a", "n:a", "na", "none", "nil", "nan"}
+"""What stands in a cell that says nothing."""
+FILLED = {"", "n/a"}
+"""What options are filled up with."""
+VOTED_DOWN = {"false", "0", "0.0"}
+
+
+def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+    """One question -> one record; a multiple choice is answered by letter, then by its reason."""
+    where, kind = raw["_where"], raw["question_type"].strip()
+    question = _lines(raw.get("question_clean") or raw["question"])
+    if (split := raw["split"].strip()) != "train":
+        yield Reject(where, Reason.NOT_A_TARGET, f"of the split {split!r}: an exam", question)
+    elif raw.get("quality", "").strip().casefold() in VOTED_DOWN:
+        yield Reject(where, Reason.LOW_RANK, "its reviewers voted it down", question)
+    elif not question:
+        yield Reject(where, Reason.EMPTY_INPUT, "no question", str(raw)[:500])
+    elif kind == "mcq":
+        yield _choice(raw, question)
+    elif kind in ("saq", "consumer_queries"):
+        answer = _said(raw["answer_rationale"])
+        scene = _lines(raw["prompt"]) if kind == "consumer_queries" else ""
+        if not answer:
+            yield Reject(where, Reason.EMPTY_OUTPUT, "nobody answered it", question)
+            return
+        text = f"{scene}\n\n{question}" if scene else question
+        instruction = CONSUMER if kind == "consumer_queries" else SHORT_ANSWER
+        yield _record(raw, instruction, text, answer, Task.OPEN_QA, {})
+    else:
+        yield Reject(where, Reason.UNKNOWN_LABEL, f"question_type {kind!r}", question)
+
+
+def _choice(raw: Raw, question: str) -> Record | Reject:
+    where = raw["_where"]
+    try:
+        given = DECODER.decode(raw["answer_options"])
+        texts = {str(name): " ".join(str(text).split()) for name, text in given.items()}
+    except (ValueError, AttributeError, RecursionError) as error:
+        return Reject(where, Reason.BAD_JSON, f"answer_options: {error}", raw["answer_options"])
+    texts = {name: text for name, text in texts.items() if text.casefold() not in FILLED}
+    letters = dict(zip(texts, "ABCDEFGHIJ", strict=False))
+    right = [name.strip() for name in raw["correct_answer"].split(",")]
+    if len(right) > 1 and {*right} <= {*texts}:
+        return Reject(where, Reason.NOT_A_TARGET, "several right answers", question)
+    if len(texts) < 2 or right[0] not in letters:
+        detail = f"answer {raw['correct_answer']!r} is not among {', '.join(texts)}"
+        return Reject(where, Reason.ANSWER_NOT_IN_OPTIONS, detail, question)
+    shown = {letters[name]: text for name, text in texts.items()}
+    letter = letters[right[0]]
+    output = "\n\n".join(
+        filter(None, (f"{letter}: {shown[letter]}", _said(raw["answer_rationale"])))
+    )
+    text = exam_input(question, list(shown.items()))
+    meta = {"options": shown, "answer": letter}
+    return _record(raw, EXAM_INSTRUCTION, text, output, Task.MULTIPLE_CHOICE, meta)
+
+
+def _record(
+    raw: Raw, instruction: str, text: str, output: str, task: Task, meta: dict[str, Any]
+) -> Record:
+    facts = {name: raw.get(name, "").strip() for name in ("specialty", "country", "tier")}
+    return make_record(
+        source=NAME,
+        source_id=raw["sample_id"].strip(),
+        subset=raw["question_type"].strip(),
+        instruction=instruction,
+        input=text,
+        output=output,
+        task=task,
+        license="cc-by-nc-sa-4.0",
+        url=HOMEPAGE,
+        authors=(Author("the contributors of AfriMed-QA", HOMEPAGE),),
+        meta={**meta, **{name: fact for name, fact in facts.items() if fact}},
+    )
+
+
+def _lines(text: str) -> str:
+    """A text without the blank lines and the padding that the form left."""
+    return "\n".join(filter(None, (" ".join(line.split()) for line in text.splitlines())))
+
+
+def _said(text: str) -> str:
+    """A rationale; "" where the cell says that there is none."""
+    return "" if re.sub(r"[\s.]+", "", text).casefold() in NO_ANSWER else _lines(text)
+
+
+SOURCE = Source(
+    name=NAME,
+    title="AfriMed-QA (training split)",
+    homepage=HOMEPAGE,
+    citation=(
+        "Olatunji et al., AfriMed-QA: A Pan-African, Multi-Specialty, Medical Question-Answering "
+        "Benchmark Dataset, ACL 2025, arXiv:2411.15640"
+    ),
+    license="cc-by-nc-sa-4.0",
+    free_text=True,
+    license_note=(
+        "The authors' repository and their first place on the Hub say CC BY-NC-SA 4.0; a later "
+        "copy on the Hub is said to be CC BY 4.0. The stricter one is taken here."
+    ),
+    upstream=Origin(
+        files=(
+            File(
+                "afri_med_qa_15k_v2.5_phase_2_15275.csv",
+                url="hf://datasets/afrimedqa/afrimedqa_v2@main/afri_med_qa_15k_v2.4_phase_2_15275.csv",
+                also=("afri_med_qa_15k_v2.4_phase_2_15275.csv",),
+                by_hand="the first place on the Hub, intronhealth/afrimedqa_v2, asks who you are",
+            ),
+        ),
+        read=delimited.with_header(COLUMNS),
+        convert=convert,
+        expected_rows=15_275,
+    ),
+    provenance=Provenance(
+        text_sources=("medical schools", "crowd workers"),
+        arxiv="https://arxiv.org/abs/2411.15640",
+        github=HOMEPAGE,
+        derived=("AfriMed-QA",),
+    ),
+    notes=("Rows of the test split are an exam and are set aside; not for commercial use.",),
+)

@@ -1,0 +1,84 @@
+"""MedMCQA: a key that counts from 0 or from 1, and explanations that open with a letter."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from meadow.errors import FileError
+from meadow.exams.errata import read_errata, row_fault, row_faults
+from meadow.samples import FOLDER
+from meadow.schema import Record, Reject
+from meadow.source import Input, Options
+from meadow.sources.medmcqa import SOURCE, convert, explained, read
+
+SAMPLE = FOLDER / "medmcqa/train.json"
+ROWS = [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines()]
+
+
+def converted(path: Path) -> list[Record | Reject]:
+    raws = read([Input(path, path.name)], Options())
+    return [found for raw in raws for found in convert(raw, Options())]
+
+
+def test_the_hubs_parquet_gives_the_rows_of_the_authors_lines(tmp_path: Path) -> None:
+    path = tmp_path / "train-00000-of-00001.parquet"
+    table = [{**row, "cop": row["cop"] - 1} for row in ROWS if row["cop"] < 5]
+    pq.write_table(pa.Table.from_pylist(table), path)
+    copy = tmp_path / "copy.jsonl"  # the Parquet file, written as lines
+    copy.write_text("".join(json.dumps(row) + "\n" for row in table))
+    expected = [row for row in converted(SAMPLE) if isinstance(row, Record)]
+    assert len(expected) > 20
+    for file in (path, copy):
+        assert [row for row in converted(file) if isinstance(row, Record)] == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"), [([1, 2, 3], "counts from 0 or from 1"), ([-1, -1], "test split")]
+)
+def test_a_key_that_does_not_tell_is_refused(tmp_path: Path, keys: list[int], message: str) -> None:
+    path = tmp_path / "train.json"
+    path.write_text("".join(json.dumps({**ROWS[0], "cop": key}) + "\n" for key in keys))
+    with pytest.raises(FileError, match=message):
+        converted(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "shown", "letters"),
+    [
+        ("Ans. is 'c' i.e., Moss It is wet.", "Moss", "It is wet.", ["C"]),
+        ("Ans-B. Moss is wet in spring.", "Moss", "Moss is wet in spring.", ["B"]),
+        ("Answer is D (Moss) It is wet there.", "Moss", "It is wet there.", ["D"]),
+        ("Ans. (a) and (c) Both of them rise.", "a and c", "Both of them rise.", ["A", "C"]),
+        ("C i.e. Moss", "Moss", "", ["C"]),
+        ("Answer: A walker sinks in it.", "Moss", "Answer: A walker sinks in it.", []),
+        ("A walker sinks in it at once.", "Moss", "A walker sinks in it at once.", []),
+        ("Ans. None of these is wet.", "Moss", "Ans. None of these is wet.", []),
+        ("It is wet there (Ref: Bogs 3/e p 9).", "Moss", "It is wet there", []),
+        ("(Ref: Bogs p 9) It is wet.", "Moss", "(Ref: Bogs p 9) It is wet.", []),
+        ("Referred pain is felt there.", "Moss", "Referred pain is felt there.", []),
+        ("Ref - Bogs and Fens pg 2", "Moss", "", []),
+        ("Foregut", "Moss", "", []),
+    ],
+)
+def test_what_an_explanation_is(text: str, answer: str, shown: str, letters: list[str]) -> None:
+    assert explained(text, answer)[:2] == (shown, letters)
+
+
+def test_doubled_choices_are_known_errata() -> None:
+    faults = row_faults(read_errata(["known"]))
+    doubled = [
+        row.source_id
+        for row in converted(SAMPLE)
+        if isinstance(row, Record) and row_fault(row.input, row.output, faults)
+    ]
+    # of two rows with two equal options, the one whose right option is doubled
+    assert doubled == [ROWS[7]["id"]]
+
+
+def test_another_split_is_told_by_its_name() -> None:
+    assert SOURCE.upstream is not None
+    told = SOURCE.split_warning(SOURCE.upstream, ["validation-00000-of-00001.parquet"], 4183)
+    assert "another split" in told
