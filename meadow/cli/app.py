@@ -42,8 +42,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("meadow.cli.corpus:report", "Write the quality report."),
     "summary": ("meadow.cli.summary:summary", "Summarise the training content for the EU AI Act."),
     "browse": ("meadow.cli.corpus:browse", "Browse a corpus in the browser."),
+    "trace": (
+        "meadow.cli.trace:trace",
+        "Say where a row went: corpora, mixes, runs, steps, checkpoints.",
+    ),
     "takedown": (
-        "meadow.cli.takedown:takedown",
+        "meadow.cli.trace:takedown",
         "Say who holds a row, and keep it out from now on.",
     ),
     "publish": ("meadow.cli.hub:publish", "Publish a corpus to the Hub in one commit."),
@@ -61,7 +65,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Data": ("sources", "fetch", "build", "rephrase"),
-    "Look": ("show", "check", "diff", "card", "report", "browse", "summary", "takedown"),
+    "Look": ("show", "check", "diff", "card", "report", "browse", "summary", "trace", "takedown"),
     "Mix": ("mix", "convert"),
     "Publish": ("publish", "pull", "verify"),
     "Train": ("train", "plan", "export"),

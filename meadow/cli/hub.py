@@ -75,7 +75,8 @@ def publish(
     HF_TOKEN.
     """
     from meadow import api
-    from meadow.hub.publish import RECEIPT, Publisher
+    from meadow.corpus.folder import PUBLISHED
+    from meadow.hub.publish import Publisher
 
     finish = Finish(as_json=as_json)
     if dry_run:
@@ -99,9 +100,9 @@ def publish(
     if not done.made_commit:
         log("nothing has changed: no commit was made")
     if done.pull_request is not None:
-        log(f"opened {done.pull_request}; receipt: {folder / RECEIPT}")
+        log(f"opened {done.pull_request}; receipt: {folder / PUBLISHED}")
     else:
-        log(f"published {repository}@{done.tag or done.commit}; receipt: {folder / RECEIPT}")
+        log(f"published {repository}@{done.tag or done.commit}; receipt: {folder / PUBLISHED}")
     result = {
         **done.plan.to_json(),
         "commit": done.commit,

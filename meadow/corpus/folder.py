@@ -33,6 +33,10 @@ DUPLICATES = "duplicates.parquet"
 """The ledger of a mix that says which rows were dropped, and for which."""
 CONTAMINATION = "contamination.parquet"
 """The ledger of a mix that says which rows touch which item of an exam."""
+PUBLISHED = "publish.json"
+"""The receipt of a publication, in the folder that was published: what went where."""
+PULLED = "pull.json"
+"""The receipt of a pull, in the folder that was pulled."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from meadow.cards.card import CARD, merge_card
 from meadow.cards.documents import render_documents
 from meadow.cards.rows import refused_rows
 from meadow.corpus.commit import with_documents
+from meadow.corpus.folder import PUBLISHED
 from meadow.corpus.manifest import (
     NAME,
     VERSION,
@@ -49,7 +50,6 @@ from meadow.hub.verify import Rows, config_rows, front_matter, load_counts, shar
 from meadow.net.hub import HubClient, parse_reference
 from meadow.quality.check import check_corpus
 
-RECEIPT = "publish.json"
 LICENSE_FOLDER = "LICENSES/"
 MAX_NAMED = 5
 _BRANCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]*")
@@ -198,10 +198,10 @@ class Publisher:
                 self._set(release.repository, public=self.public)
                 self._tag(release, made.commit)
             done = Publication(plan, made.commit, release.tag, rows, pull_request=made.pull_request)
-            write_json(folder / RECEIPT, self._receipt(done))
+            write_json(folder / PUBLISHED, self._receipt(done))
             if page is not None and release.space is not None:
                 done = replace(done, space=self._show(release.space, page))
-                write_json(folder / RECEIPT, self._receipt(done))
+                write_json(folder / PUBLISHED, self._receipt(done))
             return done
 
     def _gate(self, folder: Path, name: str) -> Release:

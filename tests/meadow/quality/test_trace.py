@@ -1,18 +1,20 @@
-"""Taking rows down: who holds them, under any name, and what keeps them out from then on."""
+"""Where rows went, under any of their names, and what keeps them out from then on."""
 
 import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from support.command import run_meadow
+from support.mixes import write_mix
 
 import meadow
 from meadow.atomic import write_json
 from meadow.corpus.names import normal_name
-from meadow.corpus.shards import write_parquet
+from meadow.corpus.shards import read_parquet, write_parquet
 from meadow.samples import FOLDER
 
 PAPER = "10.5555/sample.000"
@@ -29,7 +31,29 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run.mkdir(parents=True)
     steps = {"record_id": ids, "step": [n // 4 + 1 for n in range(len(ids))]}
     write_parquet(pa.table(steps), run / "plan.parquet")
-    write_json(run / "run_manifest.json", {"status": "finished"})
+    document = {
+        "status": "finished", "recipe_hash": "r", "plan_hash": "p", "base": {"name": "b"},
+        "steps": steps["step"][-1], "mix": mix.facts(),
+    }  # fmt: skip
+    write_json(run / "run_manifest.json", document)
+    return place
+
+
+@pytest.fixture
+def models(place: Path) -> Path:
+    """Beside it what comes of a run: checkpoints, its model, an export; and a release."""
+    run = place / "runs" / "one"
+    document = json.loads((run / "run_manifest.json").read_text())
+    for name, step, told in (
+        ("runs/one/checkpoint-2", 2, {}),
+        ("runs/one/model", document["steps"], {"result": {"model_of_step": 3}}),
+        ("exports/one", document["steps"], {"export": {"dtype": "float32"}}),
+    ):
+        write_json(place / name / "run_manifest.json", document | told)
+        write_json(place / name / "COMPLETE.json", {"step": step, "files": {}})
+    files = {shard["path"]: {"sha256": shard["sha256"]} for shard in document["mix"]["shards"]}
+    receipt = {"repository": "who/mix", "tag": "v1.0.0", "commit": "c", "files": files}
+    write_json(place / "data" / "mix" / "publish.json", receipt)
     return place
 
 
@@ -44,6 +68,66 @@ def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def row_of(paper: str) -> str:
     rows = meadow.open_corpus("data/corpus").to_polars()
     return rows.filter(rows["url"] == f"https://doi.org/{paper}")["id"].item()
+
+
+def traced(*words: str) -> dict[str, Any]:
+    """Folder -> what `meadow trace` says of it."""
+    ran = run_meadow("trace", *words, "--json")
+    assert ran.code == 0, ran.err
+    return {holding["folder"]: holding for holding in json.loads(ran.out)["held"]}
+
+
+def test_a_row_is_traced_to_splits_releases_steps_checkpoints_and_exports(models: Path) -> None:
+    ids = meadow.open_corpus("data/mix").to_polars()["id"].to_list()
+    step = {record: n // 4 + 1 for n, record in enumerate(ids)}
+    late, early = ids[-1], ids[0]
+    assert step[late] > 3
+    held = traced(late[:12], ".")
+    assert held["data/mix"]["splits"] == {late: ["clean/train"]}
+    assert held["data/mix"]["published"] == ["who/mix@v1.0.0"]
+    # the checkpoint and the best step's model are older than the row's step
+    assert {name: each["rows"] for name, each in held.items() if name.startswith(("r", "e"))} == {
+        "runs/one": {late: [step[late]]},
+        "exports/one": {late: [step[late]]},
+    }
+    held = traced(early, ".")
+    assert {name for name in held if name.startswith(("r", "e"))} == {
+        "runs/one", "runs/one/checkpoint-2", "runs/one/model", "exports/one",
+    }  # fmt: skip
+    shutil.rmtree("runs")  # of an export alone its mix is known, and no step
+    assert traced(early, ".")["exports/one"]["rows"] == {early: []}
+    text = run_meadow("trace", early, "data/mix", "exports").out
+    assert "published as who/mix@v1.0.0" in text
+    assert "the plan with the steps is not here" in text
+    ran = run_meadow("trace", early, "exports", "--json")
+    assert (ran.code, json.loads(ran.out)["unknown"]) == (1, ["exports/one"])
+
+
+def test_a_trace_that_finds_nothing_or_cannot_read_says_so(models: Path) -> None:
+    ran = run_meadow("trace", "pmid:12", ".")
+    assert ran.code == 1
+    assert "nothing holds pmid:12: 6 folders were looked at" in ran.err
+    ids = sorted(meadow.open_corpus("data/corpus").to_polars()["id"].to_list())
+    rows = pa.table({"record_id": ids, "step": [1] * len(ids)})
+    write_parquet(rows, Path("runs/one/plan.parquet"))
+    ran = run_meadow("trace", ids[0], "runs")
+    assert (ran.code, "it ends with step 1, and the run has" in ran.err) == (1, True)
+    Path("runs/one/plan.parquet").write_bytes(b"PAR1")
+    ran = run_meadow("trace", ids[0], "runs", "--json")
+    assert (ran.code, "plan.parquet" in json.loads(ran.out)["where"]) == (1, True)
+    Path("data/mix/publish.json").write_text("[]")
+    assert run_meadow("trace", ids[0], "data").code == 1
+
+
+def test_the_beginning_of_several_ids_is_refused(tmp_path: Path) -> None:
+    rows = [(f"{name}", "Say.", "a", "b") for name in ("x", "y")]
+    folder = write_mix(tmp_path / "mix", rows)
+    table = read_parquet(next(folder.rglob("*.parquet")))
+    ids = [f"abcdef{n}" for n in range(2)]
+    write_parquet(table.set_column(0, "id", pa.array(ids)), next(folder.rglob("*.parquet")))
+    ran = run_meadow("trace", "abcdef", folder, "--json")
+    assert (ran.code, json.loads(ran.out)["where"]) == (2, "abcdef0, abcdef1")
+    assert run_meadow("trace", "abcdef1", folder).code == 0
 
 
 @pytest.mark.parametrize(

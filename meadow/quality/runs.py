@@ -1,0 +1,141 @@
+"""What a training run left, read as data: which rows were due in which of its optimizer steps.
+
+A run's folder has a manifest and a plan (plan.parquet: a line for every example and epoch). Its
+checkpoints and its model lie in it with copies of the manifest; an export lies anywhere, and is
+tied to its run by the hash of recipe, plan and base. Nothing here loads a model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from meadow.corpus.shards import read_parquet
+from meadow.errors import FileError
+from meadow.models.checkpoints import MARK
+from meadow.models.loading import RUN_MANIFEST, trained_as
+
+PLAN = "plan.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A folder with a run manifest.
+
+    Args:
+        folder: Where it lies.
+        kind: run, checkpoint (also the model that a run ends with) or export.
+        document: The run manifest.
+        run: The hash of recipe, plan and base: of all folders of a run the same; "" where the
+            manifest does not say what they are.
+        until: The last step that its weights saw; None for a run's own folder, or where nobody
+            says.
+    """
+
+    folder: Path
+    kind: str
+    document: Mapping[str, Any]
+    run: str
+    until: int | None
+
+    @classmethod
+    def read(cls, folder: Path) -> Trained:
+        """Read the run manifest of a folder.
+
+        Raises:
+            FileError: There is none, or it cannot be read.
+        """
+        path = folder / RUN_MANIFEST
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(document, dict):
+                raise ValueError("not a run manifest")
+        except FileNotFoundError as error:
+            raise FileError(
+                "no training run here, nor a model of one",
+                where=str(folder),
+                fix=f"name the --out folder of `meadow train`: it has {RUN_MANIFEST} and {PLAN}",
+            ) from error
+        except (OSError, ValueError) as error:
+            raise FileError(f"{RUN_MANIFEST} cannot be read: {error}", where=str(folder)) from error
+        if document.get("export"):
+            kind = "export"
+        else:
+            kind = "run" if not (folder / MARK).is_file() else "checkpoint"
+        run = (trained_as(str(folder)) or {}).get("run", "")
+        until = None if kind == "run" else _last_step(folder, document)
+        return cls(folder, kind, document, run, until)
+
+    @property
+    def status(self) -> str:
+        """started, finished, ..., as the run manifest says."""
+        return str(self.document.get("status", ""))
+
+    def shards(self, split: str) -> dict[str, str]:
+        """Path -> SHA-256 of the shards of a split of the mix, as they were when the run began."""
+        mix = self.document.get("mix")
+        listed = mix.get("shards", []) if isinstance(mix, Mapping) else []
+        try:
+            return {
+                shard["path"]: shard["sha256"]
+                for shard in listed
+                if Path(shard["path"]).name.startswith(f"{split}-")
+            }
+        except (KeyError, TypeError) as error:
+            raise FileError(
+                f"{RUN_MANIFEST} does not say which shards its mix had", where=str(self.folder)
+            ) from error
+
+    def plan(self) -> Path | None:
+        """The plan in its own folder, or in the run's around it; None where there is none."""
+        beside = [self.folder, *([self.folder.parent] if self.kind == "checkpoint" else [])]
+        return next((at / PLAN for at in beside if (at / PLAN).is_file()), None)
+
+    def steps(self, ids: Collection[str], plan: Path) -> dict[str, list[int]]:
+        """The steps that saw each of the records, ascending; those that none saw are left out.
+
+        Args:
+            ids: Record ids.
+            plan: The run's plan.
+
+        Raises:
+            FileError: It cannot be read, or it is the plan of another run.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        try:
+            table = read_parquet(plan, ["record_id", "step"])
+            last = pc.max(table["step"]).as_py() or 0
+            planned = int(self.document.get("steps", last))
+            # a checkpoint may be of a time before the run was extended
+            if planned > last or (planned < last and self.kind == "run"):
+                raise ValueError(f"it ends with step {last}, and the run has {planned}")
+            table = table.filter(pc.is_in(table["record_id"], pa.array(list(ids), pa.string())))
+        except (FileError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+            raise FileError(
+                f"the run's plan cannot be used: {getattr(error, 'what', error)}",
+                where=str(plan),
+                fix="take it from a copy of the run's folder; only `meadow train` writes one",
+            ) from error
+        found: dict[str, list[int]] = {}
+        for record_id, step in zip(
+            *(table[n].to_pylist() for n in table.column_names), strict=True
+        ):
+            if self.until is None or step <= self.until:
+                found.setdefault(record_id, []).append(step)
+        return {record_id: sorted(steps) for record_id, steps in found.items()}
+
+
+def _last_step(folder: Path, document: Mapping[str, Any]) -> int | None:
+    """The step of a checkpoint's weights: that of the best where a run keeps it, else the last."""
+    try:
+        told = document.get("result", {}).get("model_of_step")
+        if told is None:
+            told = json.loads((folder / MARK).read_text(encoding="utf-8"))["step"]
+        return int(told)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
