@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meadow.errors import UsageError
+from meadow.exams.items import ExamItem, eligible, load_exam
 from meadow.prompt import render
 from pipelines.study_config import HeldOutPart, StudyExam
 
@@ -35,28 +37,37 @@ class HeldOut:
     items: dict[str, list[dict[str, Any]]]
     taken: dict[str, tuple[str, ...]]
 
-    def excluded(
-        self, records: Iterable[str], *, plant: float, keep: float, seed: int
-    ) -> frozenset[str]:
-        """The record ids that a mix must not hold.
+    def excluded(self, records: Iterable[str], *, keep: float, seed: int) -> frozenset[str]:
+        """The record ids that a mix must not hold: the items' clusters, and what is not kept.
 
         Args:
             records: All ids of the corpus.
-            plant: The share of items, drawn by hash, whose rows stay in.
             keep: The share of the other rows that stays in.
-            seed: Of the draws.
+            seed: Of the draw.
         """
-        gone = [i for i in self.taken if _draw(seed, f"plant:{i}") >= int(plant * 2**64)]
-        found = {record for item in gone for record in self.taken[item]}
-        if keep < 1:
-            related = {record for cluster in self.taken.values() for record in cluster}
-            limit = int(keep * 2**64)
-            found |= {r for r in records if r not in related and _draw(seed, f"keep:{r}") >= limit}
-        return frozenset(found)
+        related = {record for cluster in self.taken.values() for record in cluster}
+        if keep == 1:
+            return frozenset(related)
+        limit = int(keep * 2**64)
+        others = {r for r in records if r not in related and draw(seed, f"keep:{r}") >= limit}
+        return frozenset(related | others)
 
 
-def _draw(seed: int, text: str) -> int:
+def draw(seed: int, text: str) -> int:
+    """A number below 2**64 that depends on nothing but its arguments."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{text}".encode()).digest()[:8], "big")
+
+
+def asked_items(exam: StudyExam, paths: Sequence[Path], seed: int) -> list[ExamItem]:
+    """The items of an exam that the arms are asked: all, or as many as are wanted, by hash."""
+    items = eligible(load_exam(exam.name, paths))
+    if exam.longest:
+        items = [item for item in items if len(item.question) <= exam.longest]
+    if exam.items:
+        drawn = sorted(items, key=lambda item: draw(seed, f"ask:{item.item_id}"))[: exam.items]
+        chosen = {item.item_id for item in drawn}
+        items = [item for item in items if item.item_id in chosen]
+    return items
 
 
 def cut_items(
@@ -90,7 +101,7 @@ def cut_items(
         for part in exam.parts:
             rows = frame.filter(frame["source"] == part.source).to_dicts()
             rows = [row for row in rows if _usable(row, template)]
-            rows.sort(key=lambda row: _draw(seed, row["id"]))
+            rows.sort(key=lambda row: draw(seed, row["id"]))
             drawn = _one_per_cluster(rows, part, cluster_of, used)
             cut = _classify if part.per_class else _choose
             items[exam.name] += cut(drawn, part, seed, template)
@@ -151,11 +162,11 @@ def _choose(
         own = _beginning(row["output"])
         others = sorted(
             {_beginning(other["output"]) for other in rows} - {own},
-            key=lambda text: _draw(seed, f"{row['id']}:{text}"),
+            key=lambda text: draw(seed, f"{row['id']}:{text}"),
         )
         options = sorted(
             [own, *others[: part.options - 1]],
-            key=lambda text: _draw(seed, f"order:{row['id']}:{text}"),
+            key=lambda text: draw(seed, f"order:{row['id']}:{text}"),
         )
         items.append(_item(row, part, template, options, options.index(own)))
     return items

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,55 +26,90 @@ from meadow.build.engine import run_tasks
 from meadow.build.plan import plan_build
 from meadow.cli.app import Finish, dry_run_option, json_option, log
 from meadow.config import parse_settings
-from meadow.corpus.manifest import hash_json
+from meadow.corpus.manifest import hash_json, read_manifest
 from meadow.errors import FileError, UsageError
 from meadow.exams.formats import exam_files
-from meadow.exams.items import load_exam
-from pipelines.held_out import HeldOut, cut_items
-from pipelines.study_config import QUESTIONS, Arm, Study, load_study
+from pipelines.held_out import HeldOut, asked_items, cut_items
+from pipelines.study_config import (
+    QUESTIONS,
+    Arm,
+    Study,
+    StudyExam,
+    Twins,
+    load_study,
+    source_twins,
+    with_contamination,
+)
+from pipelines.touched import disguised, write_touched
 
 ARM = "arm.json"
 Progress = Callable[[str], None]
+Exams = dict[str, tuple[StudyExam, tuple[Path, ...]]]
+"""By name: the exam and its items' files."""
 
 
 @click.command("study")
 @click.argument("name")
 @click.option("--raw", type=click.Path(path_type=Path), required=True, help="The raw files.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The study's folder.")
+@click.option(
+    "--leave-one-out",
+    "twins",
+    flag_value="leave-one-out",
+    help="What each source is worth: the study's arm again, without one source at a time.",
+)
+@click.option(
+    "--add-one-in",
+    "twins",
+    flag_value="add-one-in",
+    help="The same from the other side: the base, or a core of sources, and one source more.",
+)
 @dry_run_option
 @json_option
-def command(name: str, raw: Path, out: Path, dry_run: bool, as_json: bool) -> None:
+def command(
+    name: str, raw: Path, out: Path, twins: Twins | None, dry_run: bool, as_json: bool
+) -> None:
     """Run a whole study, from raw files to the report.
 
     NAME is a study of the project or a TOML file, which maps each source to its files below --raw.
-    What is finished is not computed again; a study that was killed continues.
+    What is finished is not computed again; a study that was killed continues. --leave-one-out and
+    --add-one-in train twins of one arm that differ in one source and write a report of their own.
     """
     finish = Finish(as_json=as_json)
     plan = load_study(name)
+    plan = source_twins(plan, twins) if twins else with_contamination(plan)
     if dry_run:
         rows = plan_study(plan)
         if not as_json:
             click.echo(
-                f"{'arm':<24}{'asks':<16}{'method':<12}{'mix':<16}{'steps':>7}{'minutes':>9}"
+                f"{'arm':<34}{'asks':<16}{'method':<12}{'mix':<34}{'steps':>7}{'minutes':>9}"
             )
             for row in rows:
                 steps = row["steps"] or (f"{row['epochs']} ep" if row["epochs"] else "-")
                 click.echo(
-                    f"{row['arm']:<24}{' '.join(row['questions']):<16}{row['method']:<12}"
-                    f"{row['mix'] or '-':<16}{steps:>7}{row['estimated_seconds'] / 60:>9.1f}"
+                    f"{row['arm']:<34}{' '.join(row['questions']):<16}{row['method']:<12}"
+                    f"{row['mix'] or '-':<34}{steps:>7}{row['estimated_seconds'] / 60:>9.1f}"
                 )
-            total = sum(row["estimated_seconds"] for row in rows) / plan.concurrency / 60
-            click.echo(f"about {total:.0f} minutes, {plan.concurrency} arms at a time")
-            if plan.machine:
-                click.echo(f"estimated for {plan.machine}")
+            click.echo(_budget(plan, plan.arms))
         finish({"arms": rows})
         return
-    document = run_study(plan, raw, out, progress=log)
+    document = run_study(plan, raw, out, twins=twins, progress=log)
     for question in document["questions"]:
         for answer in question["answers"]:
             log(f"{question['name']} {answer}")
-    log(f"the report: {out / 'report.html'}, {out / 'report.md'}")
+    for row in document["contamination"]:
+        log(f"contamination {row['sentence']}")
+    report = twins or "report"
+    log(f"the report: {out / report}.html, {out / report}.md")
     finish(document)
+
+
+def _budget(study: Study, arms: Sequence[Arm]) -> str:
+    """What these arms will take, in words."""
+    minutes = sum(arm.seconds for arm in arms) / study.concurrency / 60
+    return f"{len(arms)} arms, {study.concurrency} at a time: about {minutes:.0f} minutes" + (
+        f", estimated for {study.machine}" if study.machine else ""
+    )
 
 
 def plan_study(study: Study) -> list[dict[str, Any]]:
@@ -100,13 +135,17 @@ def plan_study(study: Study) -> list[dict[str, Any]]:
     return rows
 
 
-def run_study(study: Study, raw: Path, out: Path, *, progress: Progress) -> dict[str, Any]:
+def run_study(
+    study: Study, raw: Path, out: Path, *, twins: Twins | None = None, progress: Progress
+) -> dict[str, Any]:
     """Run what is not finished and write the report.
 
     Args:
         study: What to do.
         raw: The folder of raw files.
         out: The study's folder.
+        twins: Which twins of an arm the study is; the report is named for them, and the card of
+            the arm's mix gets what they say.
         progress: Told one line at a time.
 
     Returns:
@@ -115,7 +154,11 @@ def run_study(study: Study, raw: Path, out: Path, *, progress: Progress) -> dict
     Raises:
         MeadowError: A raw file, a recipe or an arm is wrong; what was finished stays.
     """
+    for arm in study.arms:
+        if arm.base.startswith("local:"):
+            _base(study, arm, raw, out)  # what is missing is said before anything is built
     with locked(out):
+        progress(_budget(study, study.arms))
         whole = _build(study, raw, out / "corpus", frozenset(), progress)
         held = _hold_out(study, whole, out / "held_out")
         exams = _exam_files(study, raw, out / "held_out")
@@ -136,10 +179,12 @@ def run_study(study: Study, raw: Path, out: Path, *, progress: Progress) -> dict
                 if found is None:
                     raise FileError(f"arm {task.name} left no result", where=str(task.folder))
                 arms[task.name] = found
-        from pipelines.study_report import study_report, write_study_report
+        from pipelines.study_report import study_report, write_study_report, write_worth
 
-        document = study_report(study, out, arms)
-        write_study_report(document, out)
+        document = study_report(study, out, arms, held)
+        write_study_report(document, out, twins or "report")
+        if twins == "leave-one-out":
+            write_worth(document, study, out)
         return document
 
 
@@ -196,7 +241,7 @@ def _hold_out(study: Study, corpus: Path, folder: Path) -> HeldOut:
     return held
 
 
-def _exam_files(study: Study, raw: Path, folder: Path) -> dict[str, tuple[str, tuple[Path, ...]]]:
+def _exam_files(study: Study, raw: Path, folder: Path) -> Exams:
     files = {}
     for exam in study.exams:
         paths = tuple(raw / name for name in exam.files) or (folder / f"{exam.name}.jsonl",)
@@ -207,7 +252,7 @@ def _exam_files(study: Study, raw: Path, folder: Path) -> dict[str, tuple[str, t
                 where=str(missing[0]),
                 fix="put them below --raw as the study's TOML names them",
             )
-        files[exam.name] = (exam.mode, paths)
+        files[exam.name] = (exam, paths)
     return files
 
 
@@ -217,7 +262,7 @@ def _mix(
     raw: Path,
     out: Path,
     held: HeldOut,
-    exams: Mapping[str, tuple[str, tuple[Path, ...]]],
+    exams: Exams,
     progress: Progress,
 ) -> Path:
     """A mix of the corpus without the held-out clusters (or with a planted share of them)."""
@@ -226,17 +271,22 @@ def _mix(
     corpus = out / "corpus"
     gone = held.excluded(
         api.open_corpus(corpus).to_arrow(columns=["id"])["id"].to_pylist(),
-        plant=settings.plant,
         keep=settings.keep,
         seed=study.seed,
     )
+    corpora = [corpus]
     if gone:
-        corpus = out / f"corpus-{hash_json(sorted(gone))[:12]}"
-        _build(study, raw, corpus, gone, progress)
+        corpora = [out / f"corpus-{hash_json(sorted(gone))[:12]}"]
+        _build(study, raw, corpora[0], gone, progress)
+    sources: list[str] = []
+    if settings.touch is not None:
+        pairs = disguised(api.open_corpus(corpus), held, settings.touch, study.seed)
+        corpora.append(write_touched(pairs, out))
+        sources = sorted({before.source for before, _ in pairs})
     mix = partial(
         api.mix,
-        settings.mix_recipe(name),
-        corpus=corpus,
+        settings.mix_recipe(name, sources),
+        corpus=corpora,
         out=folder,
         exams={exam: paths for exam, (_, paths) in exams.items()},
         accept=sorted({key.partition(":")[0] for key in study.files}),
@@ -273,19 +323,19 @@ def _task(
     raw: Path,
     out: Path,
     mixes: Mapping[str, Path],
-    exams: dict[str, tuple[str, tuple[Path, ...]]],
+    exams: Exams,
 ) -> ArmTask:
     recipe = _recipe(study, arm)
-    base = _base(arm, raw, out)
+    base = _base(study, arm, raw, out)
     mix = mixes[arm.mix] if arm.mix else None
     identity = [
         recipe,
         arm.allow_contaminated,
-        sha256_file(mix / "MANIFEST.json") if mix else None,
+        read_manifest(mix).details["key"] if mix else None,
         _identity(base),
         {
-            name: [mode, [sha256_file(p) for p in exam_files(paths)]]
-            for name, (mode, paths) in exams.items()
+            name: [exam.mode, exam.items, exam.longest, [sha256_file(p) for p in exam_files(paths)]]
+            for name, (exam, paths) in exams.items()
         },
     ]
     return ArmTask(
@@ -295,13 +345,14 @@ def _task(
         mix=mix,
         base=base,
         exams=exams,
+        seed=study.seed,
         allow_contaminated=arm.allow_contaminated,
         threads=max(1, (os.cpu_count() or 1) // study.concurrency),
         key=hash_json(identity),
     )
 
 
-def _base(arm: Arm, raw: Path, out: Path) -> str:
+def _base(study: Study, arm: Arm, raw: Path, out: Path) -> str:
     kind, _, rest = arm.base.partition(":")
     if kind == "raw":
         path = raw / rest
@@ -312,6 +363,16 @@ def _base(arm: Arm, raw: Path, out: Path) -> str:
                 fix="put the model's folder below --raw as the study's TOML names it",
             )
         return str(path)
+    if kind == "local":
+        named = study.bases[rest]
+        if not (named.path() / "config.json").is_file():
+            raise FileError(
+                f"arm {arm.name}: the base {rest} is missing",
+                where=str(named.path()),
+                fix=named.make
+                + (f", and name its folder with {named.variable}" if named.variable else ""),
+            )
+        return str(named.path())
     if kind == "arm":
         return str(out / "arms" / rest / "run" / "model")
     if not arm.mix and not arm.base:
@@ -336,7 +397,8 @@ class ArmTask:
         recipe: The training recipe as JSON; None scores the base as it is.
         mix: The mix's folder; None where nothing is trained.
         base: The base's folder or repository; "" is the recipe's own.
-        exams: Exam -> (mode, its items' files).
+        exams: What it is scored on.
+        seed: Of the items that are asked.
         allow_contaminated: Train although exam items are in the mix.
         threads: Of torch.
         key: Identifies all of it.
@@ -347,7 +409,8 @@ class ArmTask:
     recipe: dict[str, Any] | None
     mix: Path | None
     base: str
-    exams: dict[str, tuple[str, tuple[Path, ...]]]
+    exams: Exams
+    seed: int
     allow_contaminated: bool
     threads: int
     key: str
@@ -392,6 +455,7 @@ def run_arm(task: ArmTask) -> dict[str, Any]:
         trained = {
             "method": recipe.method,
             "steps": len(losses),
+            "tokens": result.metrics[-1]["tokens"],
             "first_loss": losses[0],
             "last_loss": losses[-1],
         }
@@ -403,18 +467,18 @@ def run_arm(task: ArmTask) -> dict[str, Any]:
     backend = load(model, adapter=adapter)
     document: dict[str, Any] = {"name": task.name, "key": task.key, "trained": trained, "exams": {}}
     document["parameters"] = sum(p.numel() for p in backend.model.parameters())
-    for exam, (mode, paths) in task.exams.items():
-        folder = task.folder / "eval" / exam
+    for name, (exam, paths) in task.exams.items():
+        folder = task.folder / "eval" / name
         summary = run(
             backend,
-            load_exam(exam, list(paths)),
-            Settings(exam=exam, modes=parse_modes(mode)),
+            asked_items(exam, paths, task.seed),
+            Settings(exam=name, modes=parse_modes(exam.mode)),
             folder,
             contamination=task.mix,
         )
-        cell = summary["modes"][mode]
-        document["exams"][exam] = {
-            "mode": mode,
+        cell = summary["modes"][exam.mode]
+        document["exams"][name] = {
+            "mode": exam.mode,
             "accuracy": cell["accuracy"],
             "ci95": cell["ci95"],
             "n": cell["n"],

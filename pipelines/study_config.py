@@ -5,24 +5,31 @@ Config is data: an unknown key is an error with the file, the key and the neares
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from meadow.config import Settings, read_settings
 from meadow.errors import UsageError
-from meadow.mix.recipe import MixRecipe, load_mix_recipe
+from meadow.mix.recipe import MixRecipe, Part, load_mix_recipe
 from meadow.schema import Style
 
 STUDIES = Path(__file__).parent / "studies"
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-Question = Literal["RQ1", "RQ2", "RQ3", "RQ4"]
+Question = Literal["RQ1", "RQ2", "RQ3", "RQ4", "sources"]
+Level = Literal["verbatim", "edited", "reordered", "reworded"]
+Twins = Literal["leave-one-out", "add-one-in"]
+SUBSET = "touched"
+"""The subset that the rows of touched items have."""
 QUESTIONS: dict[Question, str] = {
     "RQ1": "Does fine-tuning beat the base?",
     "RQ2": "Does size matter?",
     "RQ3": "What do LoRA and 8-bit cost against full fine-tuning?",
     "RQ4": "Does better data help?",
+    "sources": "What is each source worth?",
 }
 
 
@@ -51,12 +58,16 @@ class StudyExam(Settings):
         mode: The scoring mode whose accuracy is reported.
         parts: What is cut from the corpus, by cluster.
         files: Paths below the raw folder.
+        items: How many of the files' items are asked, drawn by hash; 0 asks all.
+        longest: Only items of the files whose question has at most so many characters; 0: all.
     """
 
     name: Name
     mode: str = "text"
     parts: tuple[HeldOutPart, ...] = ()
     files: tuple[str, ...] = ()
+    items: int = Field(default=0, ge=0)
+    longest: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _one_origin(self) -> StudyExam:
@@ -65,20 +76,40 @@ class StudyExam(Settings):
         return self
 
 
+class Touch(Settings):
+    """Rows of an exam's items that go into a mix, to see what contamination does.
+
+    Args:
+        exam: An exam that is cut from the corpus.
+        share: Of its items, drawn by hash.
+        level: How the rows are disguised (see `pipelines.touched`).
+        times: How often each stands in the mix.
+        words: For "reworded": phrase in lower case -> what stands in its place.
+    """
+
+    exam: str
+    share: float = Field(default=0.5, gt=0, le=1)
+    level: Level = "verbatim"
+    times: int = Field(default=1, ge=1)
+    words: dict[str, str] = Field(default_factory=dict)
+
+
 class StudyMix(Settings):
     """A mix of the study.
 
     Args:
         recipe: A mix recipe of the project by name, or `inline`.
         inline: A mix recipe written here.
-        plant: The share of the held-out items that stays in (an ablation); 0 takes all out.
-        keep: The share of the other rows that stays in, drawn by hash.
+        sources: Only the recipe's parts of these sources; empty: all of them.
+        keep: The share of the rows of the corpus that stays in, drawn by hash.
+        touch: Rows of held-out items that are put into it.
     """
 
     recipe: str = ""
     inline: MixRecipe | None = None
-    plant: float = Field(default=0.0, ge=0, le=1)
+    sources: tuple[str, ...] = ()
     keep: float = Field(default=1.0, gt=0, le=1)
+    touch: Touch | None = None
 
     @model_validator(mode="after")
     def _one_recipe(self) -> StudyMix:
@@ -86,13 +117,45 @@ class StudyMix(Settings):
             raise ValueError("a mix has either recipe or inline")
         return self
 
-    def mix_recipe(self, name: str) -> MixRecipe:
-        """The recipe itself; one written here gets the name of the mix."""
-        if self.inline is None:
-            return load_mix_recipe(self.recipe)
-        named = self.inline.model_copy()
+    def mix_recipe(self, name: str, touched: Iterable[str] = ()) -> MixRecipe:
+        """The recipe itself; one that is written or changed here gets the name of the mix.
+
+        Args:
+            name: Of the mix.
+            touched: The sources of the rows that are touched.
+        """
+        recipe = load_mix_recipe(self.recipe) if self.inline is None else self.inline
+        changes: dict[str, Any] = {}
+        if self.sources:
+            parts = tuple(part for part in recipe.parts if part.source in self.sources)
+            changes["parts"] = parts
+        if self.touch is not None:
+            planted = (Part(source=s, subset=SUBSET, weight=self.touch.times) for s in touched)
+            # they are the point of the mix: decontamination reports them, and leaves them in
+            changes |= {"parts": (*changes.get("parts", recipe.parts), *planted), "drop": "none"}
+        if self.inline is None and not changes:
+            return recipe
+        named = recipe.model_copy(update=changes)
         named._file = Path(f"{name}.toml")
         return named
+
+
+class LocalBase(Settings):
+    """A base that no Hub has in the form that is needed: a folder which the user makes once.
+
+    Args:
+        folder: Where it is looked for.
+        variable: The environment variable that names another folder.
+        make: How it is made; what the error says where it is missing.
+    """
+
+    folder: str
+    variable: str = ""
+    make: str
+
+    def path(self) -> Path:
+        """The folder on this machine."""
+        return Path(os.environ.get(self.variable) or self.folder).expanduser()
 
 
 class Arm(Settings):
@@ -101,8 +164,8 @@ class Arm(Settings):
     Args:
         name: Unique.
         questions: What it helps to answer.
-        base: `raw:PATH` below the raw folder, `arm:NAME`, `random`, or a Hub repository; "" is the
-            recipe's own.
+        base: `raw:PATH` below the raw folder, `local:NAME` of the table `bases`, `arm:NAME`,
+            `random`, or a Hub repository; "" is the recipe's own.
         mix: What it is trained on; "" evaluates the base as it is.
         recipe: A training recipe by name; "" is the study's `training` table.
         set: Overrides of the recipe, as of `meadow train --set`.
@@ -121,21 +184,67 @@ class Arm(Settings):
 
 
 class Comparison(Settings):
-    """A paired comparison that helps to answer a question: `b` against `a`."""
+    """A paired comparison that helps to answer a question: `b` against `a`.
+
+    Args:
+        question: Which one.
+        a, b: Two arms.
+        exam: What they are compared on.
+        about: What would be so if `b` were better.
+        margin: The smallest difference of accuracies that would matter, as a share: equality
+            within it is tested too (TOST). 0: only the difference is.
+        source: Which source the two differ in, where that is the question.
+    """
 
     question: Question
     a: str
     b: str
     exam: str
     about: str
+    margin: float = Field(default=0.0, ge=0, lt=1)
+    source: str = ""
 
 
-class Ablation(Settings):
-    """Planted items: the contaminated arm against a clean one, by stratum."""
+class Contamination(Settings):
+    """What contamination does: twins of an arm whose mixes hold rows of exam items, one a level.
+
+    Args:
+        arm: The clean arm.
+        exam: An exam that is cut from the corpus.
+        levels: One twin each.
+        share, times, words: As of a mix's `touch`.
+        set: Overrides of the twins' recipe beside the arm's own, such as a later last step.
+        seconds: What one twin takes on the hardware that `machine` names.
+    """
 
     arm: str
-    clean: str
     exam: str
+    levels: tuple[Level, ...] = get_args(Level)
+    share: float = Field(default=0.5, gt=0, le=1)
+    times: int = Field(default=1, ge=1)
+    words: dict[str, str] = Field(default_factory=dict)
+    set: tuple[str, ...] = ()
+    seconds: int = Field(default=0, ge=0)
+
+
+class Worth(Settings):
+    """What a source is worth: which arm gets twins by `--leave-one-out` and `--add-one-in`.
+
+    Args:
+        arm: The arm whose mix is varied; its plan stays as it is elsewhere.
+        sources: Which ones are varied; empty: all of its mix.
+        core: For add-one-in: the sources that every twin has; empty: one source is all there is,
+            and what it is compared with is the base itself.
+        set: Overrides of the arm's recipe for it and its twins: where `max_steps` cuts the mix
+            short, the rows of the others would move up into the place of those left out.
+        seconds: What one twin takes on the hardware that `machine` names.
+    """
+
+    arm: str
+    sources: tuple[str, ...] = ()
+    core: tuple[str, ...] = ()
+    set: tuple[str, ...] = ()
+    seconds: int = Field(default=0, ge=0)
 
 
 class Study(Settings):
@@ -150,7 +259,8 @@ class Study(Settings):
         style: The instruction style of the build.
         concurrency: Arms at a time, one thread each on a processor.
         files: `source` or `source:subset` -> paths below the raw folder.
-        exams, mixes, arms, comparisons, ablation: The study.
+        bases: Folders that the user makes, by the name that arms use.
+        exams, mixes, arms, comparisons, contamination, worth: The study.
         training: The training recipe that the arms share.
         paper: Whether the paper's table stands beside ours.
     """
@@ -163,11 +273,13 @@ class Study(Settings):
     style: Style = Style.MEADOW
     concurrency: int = Field(default=1, ge=1)
     files: dict[str, tuple[str, ...]]
+    bases: dict[Name, LocalBase] = Field(default_factory=dict)
     exams: tuple[StudyExam, ...] = Field(min_length=1)
     mixes: dict[Name, StudyMix]
     arms: tuple[Arm, ...] = Field(min_length=1)
     comparisons: tuple[Comparison, ...] = ()
-    ablation: Ablation | None = None
+    contamination: Contamination | None = None
+    worth: Worth | None = None
     training: dict[str, Any] = Field(default_factory=dict)
     paper: bool = True
 
@@ -182,16 +294,129 @@ class Study(Settings):
                 raise ValueError(f"arm {arm.name}: there is no mix {arm.mix!r}")
             if arm.base.startswith("arm:") and arm.base[4:] not in arms[:place]:
                 raise ValueError(f"arm {arm.name}: {arm.base} is not an earlier arm")
+            if arm.base.startswith("local:") and arm.base[6:] not in self.bases:
+                raise ValueError(f"arm {arm.name}: there is no base {arm.base[6:]!r} in bases")
         pairs = [(c.a, c.b, c.exam) for c in self.comparisons]
-        if self.ablation is not None:
-            pairs.append((self.ablation.clean, self.ablation.arm, self.ablation.exam))
+        if self.contamination is not None:
+            pairs.append((self.contamination.arm, self.contamination.arm, self.contamination.exam))
+        if self.worth is not None:
+            pairs.append((self.worth.arm, self.worth.arm, self.exams[0].name))
         for a, b, exam in pairs:
             for name in (a, b):
                 if name not in arms:
                     raise ValueError(f"a comparison names arm {name!r}, which is not there")
             if exam not in exams:
                 raise ValueError(f"a comparison names exam {exam!r}, which is not there")
+        cut = {exam.name for exam in self.exams if exam.parts}
+        asked = [(f"mix {k}", mix.touch.exam) for k, mix in self.mixes.items() if mix.touch]
+        if self.contamination is not None:
+            asked.append(("contamination", self.contamination.exam))
+        for who, exam in asked:
+            if exam not in cut:
+                raise ValueError(f"{who} touches exam {exam!r}, which is not cut from the corpus")
+        trained = {arm.name for arm in self.arms if arm.mix}
+        for table in (self.contamination, self.worth):
+            if table is not None and table.arm not in trained:
+                raise ValueError(f"arm {table.arm} is not trained: it has no mix to make twins of")
         return self
+
+    def arm(self, name: str) -> Arm:
+        """The arm of that name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+
+def with_contamination(study: Study) -> Study:
+    """The study with the twins of its table `contamination`: an arm and a mix for each level."""
+    asked = study.contamination
+    if asked is None:
+        return study
+    clean = study.arm(asked.arm)
+    mixes, arms = dict(study.mixes), list(study.arms)
+    for level in asked.levels:
+        touch = Touch(
+            exam=asked.exam, share=asked.share, level=level, times=asked.times, words=asked.words
+        )
+        name = f"{clean.mix}-{level}"
+        mixes[name] = study.mixes[clean.mix].model_copy(update={"touch": touch})
+        changes: dict[str, Any] = {"name": f"{clean.name}-{level}", "mix": name, "questions": ()}
+        changes |= {"set": (*clean.set, *asked.set), "allow_contaminated": True}
+        changes |= {"seconds": asked.seconds or clean.seconds}
+        arms.append(clean.model_copy(update=changes))
+    return _checked(study, mixes=mixes, arms=arms)
+
+
+def source_twins(study: Study, how: Twins) -> Study:
+    """The part of a study that says what each source is worth: an arm and its twins, compared.
+
+    Raises:
+        UsageError: The study does not say of which arm, or the arm's mix has no such source.
+    """
+    from meadow.sources import SOURCES
+
+    asked = study.worth
+    if asked is None:
+        raise UsageError(
+            f"the study {study.title!r} does not say of which arm --{how} makes twins",
+            fix='a table [worth] with arm = "NAME"',
+        )
+    arm = study.arm(asked.arm)
+    arm = arm.model_copy(update={"set": (*arm.set, *asked.set), "questions": ("sources",)})
+    mix = study.mixes[arm.mix]
+    inside = list(dict.fromkeys(part.source for part in mix.mix_recipe(arm.mix).parts))
+    if missing := [name for name in (*asked.sources, *asked.core) if name not in inside]:
+        raise UsageError(
+            f"the mix {arm.mix} names no part of {missing[0]}",
+            fix=f"one of {', '.join(inside)}" if inside else "name its parts in the recipe",
+        )
+    sources = [name for name in asked.sources or inside if name not in asked.core]
+    mixes, twins, comparisons = {arm.mix: mix}, [], []
+    seconds = asked.seconds or arm.seconds
+
+    def twin(name: str, kept: Iterable[str]) -> str:
+        mixes[name] = mix.model_copy(update={"sources": tuple(kept)})
+        changes = {"name": name, "mix": name, "seconds": seconds}
+        twins.append(arm.model_copy(update=changes))
+        return name
+
+    if how == "leave-one-out":
+        whole = arm
+        pairs = [
+            (one, twin(f"{arm.name}-without-{one}", [s for s in inside if s != one]), whole.name)
+            for one in sources
+        ]
+    else:
+        if asked.core:
+            twin(f"{arm.name}-core", asked.core)
+            whole = twins.pop()
+        else:
+            whole = arm.model_copy(update={"name": f"{arm.name}-untrained", "mix": ""})
+        pairs = [
+            (one, whole.name, twin(f"{arm.name}-with-{one}", (*asked.core, one))) for one in sources
+        ]
+        del mixes[arm.mix]
+    for one, a, b in pairs:
+        title = SOURCES[one].title if one in SOURCES else one
+        comparisons += [
+            Comparison(question="sources", a=a, b=b, exam=exam.name, about=title, source=one)
+            for exam in study.exams
+        ]
+    return _checked(
+        study,
+        mixes=mixes,
+        arms=[whole, *twins],
+        comparisons=comparisons,
+        contamination=None,
+        worth=None,
+    )
+
+
+def _checked(study: Study, **changes: Any) -> Study:
+    """The study with its twins, which have to be a study as well."""
+    try:
+        return Study.model_validate({**dict(study), **changes})
+    except ValidationError as error:
+        said = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise UsageError(f"the twins of {study.title!r} are no study: {said}") from error
 
 
 def study_names() -> list[str]:

@@ -6,24 +6,36 @@ continued gives the same report.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from meadow.atomic import write_json, write_text
+from meadow.atomic import locked, write_json, write_text
+from meadow.cards.documents import render_documents
 from meadow.charts import intervals
-from pipelines.study_config import QUESTIONS, Study
+from meadow.corpus.commit import commit_folder
+from meadow.corpus.folder import Corpus
+from meadow.exams.items import load_exam
+from pipelines.held_out import HeldOut
+from pipelines.study_config import QUESTIONS, SUBSET, Study
+from pipelines.touched import disguised, kept_runs, touched_ids
 
+ALPHA = 0.05
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def study_report(study: Study, out: Path, arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def study_report(
+    study: Study, out: Path, arms: Mapping[str, Mapping[str, Any]], held: HeldOut
+) -> dict[str, Any]:
     """The report as a value.
 
     Args:
         study: What was asked.
         out: The study's folder.
         arms: arm.json of every arm.
+        held: The items that were cut from the corpus.
     """
     from evaluation.compare import pair
     from evaluation.results import read_run
@@ -41,7 +53,11 @@ def study_report(study: Study, out: Path, arms: Mapping[str, Mapping[str, Any]])
                 predictions(comparison.a, comparison.exam),
                 predictions(comparison.b, comparison.exam),
                 modes[comparison.exam],
+                comparison.margin,
             ),
+            "tokens": [
+                arms[name]["trained"].get("tokens") for name in (comparison.a, comparison.b)
+            ],
         }
         for comparison in study.comparisons
     ]
@@ -62,6 +78,7 @@ def study_report(study: Study, out: Path, arms: Mapping[str, Mapping[str, Any]])
                 ],
             }
             for name, text in QUESTIONS.items()
+            if name != "sources" or name in {entry["question"] for entry in comparisons}
         ],
         "arms": [
             {
@@ -79,7 +96,8 @@ def study_report(study: Study, out: Path, arms: Mapping[str, Mapping[str, Any]])
         "strata": _strata(study, out, modes),
         "comparisons": comparisons,
         "mixes": _mixes(study, out),
-        "ablation": _ablation(study, out, modes),
+        "contamination": _contamination(study, out, held, modes),
+        "worth": _worth(study, out),
         "paper": _paper() if study.paper else [],
     }
 
@@ -87,18 +105,38 @@ def study_report(study: Study, out: Path, arms: Mapping[str, Mapping[str, Any]])
 def sentence(entry: Mapping[str, Any]) -> str:
     """What a paired comparison says, and how sure it is."""
     difference, (low, high) = entry["difference"], entry["ci95"]
+    tests = f"exact McNemar p {_p(entry['p'])}, {_p(entry['p_holm'])} after Holm"
+    if entry["question"] == "sources":
+        return (
+            f"{entry['about']}: {_points(difference, low, high)} on {entry['exam']} "
+            f"({entry['a']} {entry['accuracy_a']:.3f}, {entry['b']} {entry['accuracy_b']:.3f}, "
+            f"{entry['n']} items, {tests})"
+        )
+    equal = entry["equivalence"]
+    within, shown = f"within {equal['margin'] * 100:g} points", equal["p"] < ALPHA
+    tost = f" (TOST p {_p(equal['p'])})"
     if low > 0:
         verdict = "yes"
     elif high < 0:
         verdict = "the other way round"
+    elif equal["margin"] and shown:
+        verdict = f"no: they are equal {within}{tost}"
+    elif equal["margin"]:
+        verdict = f"no difference was shown, nor equality {within}{tost}"
     else:
         verdict = "no difference was shown"
+    first, second = entry["tokens"]
+    plan = f" Both were trained on {first:,} tokens." if first and first == second else ""
     return (
         f"{entry['about']}: {verdict}. {entry['b']} {entry['accuracy_b']:.3f} against {entry['a']} "
         f"{entry['accuracy_a']:.3f} on {entry['n']} items of {entry['exam']}; difference "
-        f"{difference:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}, exact McNemar p "
-        f"{_p(entry['p'])}, {_p(entry['p_holm'])} after Holm."
+        f"{difference:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}, {tests}.{plan}"
     )
+
+
+def _points(difference: float, low: float, high: float) -> str:
+    """A difference of accuracies with its interval, in points."""
+    return f"{difference * 100:+.1f} points [{low * 100:+.1f}, {high * 100:+.1f}]"
 
 
 def _p(value: float) -> str:
@@ -148,39 +186,135 @@ def _mixes(study: Study, out: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _ablation(study: Study, out: Path, modes: Mapping[str, str]) -> dict[str, Any] | None:
-    """The planted items: accuracy of both arms on planted and on clean items."""
-    if study.ablation is None:
-        return None
+def _contamination(
+    study: Study, out: Path, held: HeldOut, modes: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Per level: the twin against the clean arm, on the touched items and on the others.
+
+    What the rows beside the items did is the difference on the others; contamination is what the
+    touched items gained beyond that.
+    """
+    if study.contamination is None:
+        return []
+    import numpy as np
+
     from evaluation.results import read_run
-    from evaluation.stats import newcombe
+    from evaluation.stats import RESAMPLES, bootstrap, mcnemar, resampled_means
     from evaluation.summary import read_contamination
 
-    asked = study.ablation
-    mix = next(arm.mix for arm in study.arms if arm.name == asked.arm)
-    levels = read_contamination(out / "mixes" / mix, asked.exam)
-    mode = modes[asked.exam]
-    correct = {
-        name: read_run(out / "arms" / name / "eval" / asked.exam).correct(mode)
-        for name in (asked.arm, asked.clean)
+    asked = study.contamination
+    clean, mode = study.arm(asked.arm), modes[asked.exam]
+    items = load_exam(asked.exam, [out / "held_out" / f"{asked.exam}.jsonl"])
+    item_of = {
+        row["id"]: item.item_id for row, item in zip(held.items[asked.exam], items, strict=True)
     }
-    strata = []
-    for stratum, wanted in (("planted", True), ("not planted", False)):
-        items = [i for i in correct[asked.clean] if (levels.get(i, "none") != "none") is wanted]
-        n = len(items)
-        first = sum(correct[asked.clean][item] for item in items)
-        second = sum(correct[asked.arm][item] for item in items)
-        strata.append(
+    whole = Corpus.open(out / "corpus")
+    before = read_run(out / "arms" / clean.name / "eval" / asked.exam).correct(mode)
+    rest = _ids(out / "mixes" / clean.mix)
+    rows = []
+    for level in asked.levels:
+        arm = study.arm(f"{clean.name}-{level}")
+        touch = study.mixes[arm.mix].touch
+        if touch is None:
+            continue
+        touched = {item_of[one] for one in touched_ids(held, touch, study.seed)}
+        after = read_run(out / "arms" / arm.name / "eval" / asked.exam).correct(mode)
+        found = read_contamination(out / "mixes" / arm.mix, asked.exam)
+        strata: dict[str, Any] = {}
+        draws: list[Any] = []
+        for stratum, chosen in (
+            ("touched", [item for item in before if item in touched]),
+            ("untouched", [item for item in before if item not in touched]),
+        ):
+            moved = [float(after[item]) - float(before[item]) for item in chosen]
+            strata[stratum] = {
+                "n": len(chosen),
+                "clean": sum(before[item] for item in chosen) / len(chosen),
+                "contaminated": sum(after[item] for item in chosen) / len(chosen),
+                "difference": sum(moved) / len(moved),
+                "ci95": list(bootstrap(moved)),
+                "p": mcnemar(sum(step < 0 for step in moved), sum(step > 0 for step in moved)),
+            }
+            draws.append(resampled_means(moved, resamples=RESAMPLES, seed=len(draws)))
+        low, high = np.quantile(draws[0] - draws[1], [0.025, 0.975])
+        effect = strata["touched"]["difference"] - strata["untouched"]["difference"]
+        planted = _ids(out / "mixes" / arm.mix)
+        own = Counter({key: n for key, n in planted.items() if key[2] != SUBSET})
+        levels = Counter(found.get(item, "none") for item in touched)
+        rows.append(
             {
-                "stratum": stratum,
-                "n": n,
-                "clean": first / n if n else None,
-                "contaminated": second / n if n else None,
-                "difference": (second - first) / n if n else None,
-                "ci95": list(newcombe(second, n, first, n)) if n else None,
+                "level": level,
+                "arm": arm.name,
+                "clean": clean.name,
+                "exam": asked.exam,
+                "kept_runs": kept_runs(disguised(whole, held, touch, study.seed)),
+                "found": dict(sorted(levels.items())),
+                "rows": planted.total() - own.total(),
+                "elsewhere": (rest - own).total() + (own - rest).total(),
+                "strata": strata,
+                "effect": effect,
+                "effect_ci95": [float(low), float(high)],
             }
         )
-    return {"arm": asked.arm, "clean": asked.clean, "exam": asked.exam, "strata": strata}
+        rows[-1]["sentence"] = _contaminated(rows[-1])
+    return rows
+
+
+def _contaminated(row: Mapping[str, Any]) -> str:
+    touched, others = row["strata"]["touched"], row["strata"]["untouched"]
+    seen = touched["n"] - row["found"].get("none", 0)
+    return (
+        f"{row['level']}: {_points(touched['difference'], *touched['ci95'])} on {touched['n']} "
+        f"touched items, {_points(others['difference'], *others['ci95'])} on {others['n']} others: "
+        f"contamination is worth {_points(row['effect'], *row['effect_ci95'])}; decontamination "
+        f"finds {seen} of {touched['n']}"
+    )
+
+
+def _ids(folder: Path) -> Counter[tuple[str, str, str | None]]:
+    """How often each row stands in a mix: by id, source and subset."""
+    table = Corpus.open(folder).to_arrow(columns=["id", "source", "subset"])
+    return Counter(zip(*(table[name].to_pylist() for name in table.column_names), strict=True))
+
+
+def _worth(study: Study, out: Path) -> list[dict[str, Any]]:
+    """Per source: its rows, and how many rows of others differ between the twins: none ought to."""
+    found = []
+    for one, a, b in dict.fromkeys((c.source, c.a, c.b) for c in study.comparisons if c.source):
+        without, with_it = (
+            _ids(out / "mixes" / mix) if mix else Counter()
+            for mix in (study.arm(a).mix, study.arm(b).mix)
+        )
+        own = Counter({key: n for key, n in with_it.items() if key[1] == one})
+        others = with_it - own
+        changed = (others - without).total() + (without - others).total()
+        found.append({"source": one, "rows": own.total(), "elsewhere": changed})
+    return found
+
+
+def write_worth(document: Mapping[str, Any], study: Study, out: Path) -> None:
+    """Put what each source is worth into the manifest and the card of the arm's own mix.
+
+    Its rows stay as they are: whoever mixes again, or resumes the study, finds the same mix.
+    """
+    arm = study.arms[0]
+    folder = out / "mixes" / arm.mix
+    told = {
+        "study": study.title,
+        "method": document["arms"][0]["trained"]["method"],
+        "parameters": document["arms"][0]["parameters"],
+        "results": [
+            {
+                key: entry[key]
+                for key in ("source", "about", "exam", "difference", "ci95", "n", "p_holm")
+            }
+            for entry in document["comparisons"]
+        ],
+    }
+    with locked(folder):
+        manifest = Corpus.open(folder).manifest
+        manifest = replace(manifest, details={**manifest.own_details, "worth": told})
+        commit_folder(folder, manifest, {}, render_documents(manifest, lambda path: folder / path))
 
 
 def _paper() -> list[dict[str, Any]]:
@@ -210,8 +344,8 @@ def _charts(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def write_study_report(document: dict[str, Any], out: Path) -> None:
-    """report.json, report.md and report.html."""
+def write_study_report(document: dict[str, Any], out: Path, name: str) -> None:
+    """NAME.json, NAME.md and NAME.html."""
     import jinja2
 
     templates = jinja2.Environment(
@@ -223,8 +357,8 @@ def write_study_report(document: dict[str, Any], out: Path) -> None:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    write_json(out / "report.json", document)
+    write_json(out / f"{name}.json", document)
     charts = _charts(document)
-    for name in ("report.md", "report.html"):
-        template = templates.get_template(f"study{Path(name).suffix}.j2")
-        write_text(out / name, template.render(**document, charts=charts))
+    for suffix in (".md", ".html"):
+        template = templates.get_template(f"study{suffix}.j2")
+        write_text(out / f"{name}{suffix}", template.render(**document, charts=charts))

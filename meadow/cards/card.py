@@ -96,7 +96,7 @@ def _body(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
             example=_example(manifest, locate),
             command=_command(manifest),
             losses=losses_part(manifest),
-            extras=[section] if (section := _rewritten(manifest)) else [],
+            extras=[part for part in (_rewritten(manifest), _worth(manifest)) if part],
             sources=[_source_section(name, manifest) for name in sources],
             contamination=_contamination(manifest),
             privacy=privacy_part(counted),
@@ -547,6 +547,28 @@ def _rewritten(manifest: Manifest) -> str:
         "under the same ids. A rewrite that lost a number, unit, drug-like word or negation, or "
         "failed another check, was not used: the row kept its text (a section stayed out).\n\n"
         + markdown_table(head, rows)
+    )
+
+
+def _worth(manifest: Manifest) -> str:
+    """What each source added to a model's scores, by a study of this very mix; "" without one."""
+    told: dict[str, Any] = manifest.details.get("worth", {})
+    if not told:
+        return ""
+    lines = []
+    for entry in told["results"]:
+        low, high = (100 * bound for bound in entry["ci95"])
+        lines.append(
+            f"- {plain_cell(entry['about'])}: {100 * entry['difference']:+.1f} points "
+            f"[{low:+.1f}, {high:+.1f}] on {plain_cell(entry['exam'])} "
+            f"({entry['n']:,} items, p {entry['p_holm']:.3f} after Holm)"
+        )
+    return (
+        "## What each source is worth\n\n"
+        f"A model of {told['parameters']:,} weights was trained on this mix and again without each "
+        f"source, all else equal (study: {plain_cell(told['study'])}; method "
+        f"{plain_cell(told['method'])}). Accuracy with the source less accuracy without it, with "
+        "95 % intervals; an interval that holds 0 shows nothing.\n\n" + "\n".join(lines)
     )
 
 

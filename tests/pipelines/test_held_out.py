@@ -1,12 +1,14 @@
 """Items cut from a corpus: balanced, apart from the training rows, the same again."""
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from meadow.errors import UsageError
-from pipelines.held_out import cut_items
+from pipelines.held_out import asked_items, cut_items
 from pipelines.study_config import HeldOutPart, StudyExam
 
 SENTENCE = "the trial showed that patients who walked each day had fewer falls than others did"
@@ -48,24 +50,36 @@ def test_classes_are_balanced_and_the_draw_is_the_same_again() -> None:
 def test_relatives_of_an_item_leave_with_it() -> None:
     rows = frame()
     held = cut_items(rows, [exam(per_class=20)], seed=1, template="bare")
-    gone = held.excluded(rows["id"], plant=0, keep=1, seed=1)
+    gone = held.excluded(rows["id"], keep=1, seed=1)
     twins = {n for n in rows["id"] if n.endswith("01")}
     for twin in twins:
         assert (twin in gone) == (twin[:-2] + "00" in gone)
     assert len(gone) > len(held.taken)
 
 
-def test_planting_and_keeping_are_shares() -> None:
+def test_keeping_is_a_share_of_the_rows_that_are_no_relatives() -> None:
     rows = frame(200)
     held = cut_items(rows, [exam(per_class=20)], seed=1, template="bare")
-    none = held.excluded(rows["id"], plant=0, keep=1, seed=1)
-    half = held.excluded(rows["id"], plant=0.5, keep=1, seed=1)
-    assert held.excluded(rows["id"], plant=1, keep=1, seed=1) == frozenset()
-    assert half < none
-    few = held.excluded(rows["id"], plant=0.5, keep=0.2, seed=1)
-    assert half < few
-    assert few - half
-    assert not (few - half) & none
+    none = held.excluded(rows["id"], keep=1, seed=1)
+    few = held.excluded(rows["id"], keep=0.2, seed=1)
+    assert none < few
+    assert 0.6 < len(few - none) / (rows.height - len(none)) < 0.95
+
+
+def test_items_of_a_file_are_drawn_by_hash_among_the_short_ones(tmp_path: Path) -> None:
+    lines = [
+        {"question": f"Which of these is {'really ' * (n % 3)}number {n}?", "answer": "A",
+         "options": {"A": str(n), "B": "none"}}
+        for n in range(60)
+    ]  # fmt: skip
+    path = tmp_path / "q.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    asked = StudyExam(name="e", files=("q.jsonl",), items=10, longest=40)
+    found = asked_items(asked, [path], seed=1)
+    assert len(found) == 10
+    assert all(len(item.question) <= 40 for item in found)
+    assert found == asked_items(asked, [path], seed=1) != asked_items(asked, [path], seed=2)
+    assert len(asked_items(StudyExam(name="e", files=("q.jsonl",)), [path], seed=1)) == 60
 
 
 def test_choice_items_hold_their_own_answer_among_others() -> None:

@@ -8,7 +8,7 @@ import pytest
 from support.command import run_meadow
 
 from pipelines.study import plan_study
-from pipelines.study_config import load_study, study_names
+from pipelines.study_config import STUDIES, load_study, study_names
 
 
 @pytest.mark.parametrize("name", study_names())
@@ -21,7 +21,8 @@ def test_every_study_is_loaded_and_dry_run(name: str, tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     assert not (tmp_path / "o").exists()
     asked = {question for arm in study.arms for question in arm.questions}
-    assert asked == {"RQ1", "RQ2", "RQ3", "RQ4"}
+    assert asked == {"RQ1", "RQ3", "RQ4"} | (set() if name == "real" else {"RQ2"})
+    assert {comparison.question for comparison in study.comparisons} == asked
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,10 @@ def test_every_study_is_loaded_and_dry_run(name: str, tmp_path: Path) -> None:
         ('[[arms]]\nname = "x"\nmix = "none"', "there is no mix"),
         ('[[arms]]\nname = "x"\nbase = "arm:later"', "not an earlier arm"),
         ('[[comparisons]]\nquestion="RQ1"\na="x"\nb="base"\nexam="e"\nabout=""', "names arm"),
+        ('[[arms]]\nname = "x"\nbase = "local:b"', "no base 'b' in bases"),
+        ('[[arms]]\nname = "few-verbatim"\nbase = "random"', "two arms have one name"),
+        ('[worth]\narm = "nobody"', "names arm 'nobody'"),
+        ('[mixes.n]\nrecipe = "full"\ntouch = { exam = "f" }', "which is not cut"),
     ],
 )
 def test_a_wrong_study_says_what_is_wrong(tmp_path: Path, line: str, message: str) -> None:
@@ -41,6 +46,31 @@ def test_a_wrong_study_says_what_is_wrong(tmp_path: Path, line: str, message: st
     ran = run_meadow("study", tmp_path / "s.toml", "--raw", tmp_path, "--out", tmp_path / "o")
     assert ran.code == 2
     assert message in ran.err
+
+
+def test_a_base_that_no_hub_has_says_how_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEADOW_TEST_BASE", str(tmp_path / "nowhere"))
+    text = SMALL.replace('base = "random"\nmix = "m"', 'base = "local:own"\nmix = "m"')
+    text += (
+        '[bases.own]\nfolder = "~/own"\nvariable = "MEADOW_TEST_BASE"\nmake = "make it by hand"\n'
+    )
+    (tmp_path / "s.toml").write_text(text)
+    ran = run_meadow("study", tmp_path / "s.toml", "--raw", tmp_path, "--out", tmp_path / "o")
+    assert ran.code == 1
+    assert "the base own is missing" in ran.err
+    assert str(tmp_path / "nowhere") in ran.err
+    assert "make it by hand, and name its folder with MEADOW_TEST_BASE" in ran.err
+
+
+def test_twins_without_a_table_say_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(SMALL)
+    ran = run_meadow(
+        "study", tmp_path / "s.toml", "--raw", tmp_path, "--out", tmp_path / "o", "--add-one-in"
+    )
+    assert ran.code == 2
+    assert "[worth]" in ran.err
 
 
 def test_a_missing_raw_file_is_named(tmp_path: Path) -> None:
@@ -66,12 +96,12 @@ deduplicate = "near"
 drop = "stem"
 parts = [{ source = "pubmed_causal", quota = 300 }]
 
-[mixes.planted]
-plant = 0.5
+[mixes.few]
 keep = 0.05
 
-[mixes.planted.inline]
+[mixes.few.inline]
 deduplicate = "near"
+drop = "stem"
 parts = [{ source = "pubmed_causal" }]
 
 [training]
@@ -107,10 +137,9 @@ base = "arm:base"
 mix = "m"
 
 [[arms]]
-name = "planted"
+name = "few"
 base = "arm:base"
-mix = "planted"
-allow_contaminated = true
+mix = "few"
 
 [[comparisons]]
 question = "RQ1"
@@ -118,11 +147,13 @@ a = "base"
 b = "tuned"
 exam = "e"
 about = "Six steps help"
+margin = 0.3
 
-[ablation]
-arm = "planted"
-clean = "tuned"
+[contamination]
+arm = "few"
 exam = "e"
+levels = ["verbatim", "reworded"]
+words = { "with" = "having", "patients" = "people" }
 # tail
 """
 
@@ -143,7 +174,11 @@ def test_a_small_study_answers_with_intervals(finished: Path) -> None:
     assert entry["n"] == 48
     assert entry["ci95"][0] <= entry["difference"] <= entry["ci95"][1]
     assert document["questions"][0]["answers"] == [entry["sentence"]]
-    assert {arm["name"] for arm in document["arms"]} == {"base", "tuned", "planted"}
+    assert "within 30 points (TOST p" in entry["sentence"] or entry["ci95"][0] > 0
+    first, second = (arm["trained"]["tokens"] for arm in document["arms"][:2])
+    assert entry["tokens"] == [first, second]
+    names = {"base", "tuned", "few", "few-verbatim", "few-reworded"}
+    assert {arm["name"] for arm in document["arms"]} == names
     page = (finished / "o" / "report.html").read_text()
     assert entry["about"] in page
     assert "<script" not in page
@@ -155,12 +190,35 @@ def test_planted_items_are_found_and_training_on_them_is_refused(
 ) -> None:
     document = json.loads((finished / "o" / "report.json").read_text())
     found = {mix["name"]: mix["contamination"]["e"] for mix in document["mixes"]}
-    assert found["m"] == {}
-    assert found["planted"]["stem+answer"] >= 18
-    strata = {row["stratum"]: row["n"] for row in document["ablation"]["strata"]}
-    assert strata["planted"] + strata["not planted"] == 48
-    assert strata["planted"] >= 18
-    text = SMALL.replace("allow_contaminated = true", "")
+    assert found["m"] == found["few"] == {}
+    assert found["few-verbatim"]["stem+answer"] >= 18
+    verbatim, reworded = document["contamination"]
+    for level in (verbatim, reworded):
+        strata = level["strata"]
+        assert strata["touched"]["n"] == level["rows"] >= 18
+        assert strata["touched"]["n"] + strata["untouched"]["n"] == 48
+        assert level["elsewhere"] == 0
+        low, high = level["effect_ci95"]
+        assert low <= level["effect"] <= high
+    assert verbatim["kept_runs"] == 1.0 > reworded["kept_runs"]
+    assert verbatim["found"] == {"stem+answer": verbatim["rows"]}
+    assert verbatim["sentence"] in (finished / "o" / "report.md").read_text()
+    text = SMALL.replace(
+        "[[comparisons]]",
+        """[mixes.touched]
+touch = { exam = "e" }
+keep = 0.05
+
+[mixes.touched.inline]
+parts = [{ source = "pubmed_causal" }]
+
+[[arms]]
+name = "unaware"
+base = "arm:base"
+mix = "touched"
+
+[[comparisons]]""",
+    )
     (tmp_path / "s.toml").write_text(text)
     shutil.copytree(finished / "o", tmp_path / "o")
     ran = run_meadow("study", tmp_path / "s.toml", "--raw", upstream, "--out", tmp_path / "o")
@@ -175,7 +233,7 @@ def test_a_finished_study_computes_nothing_again(finished: Path, upstream: Path)
         "study", finished / "s.toml", "--raw", upstream, "--out", finished / "o"
     )  # fmt: skip
     assert ran.code == 0
-    assert ran.err.count("finished before") == 3
+    assert ran.err.count("finished before") == 5
     assert {p: p.stat().st_mtime_ns for p in (finished / "o" / "arms").rglob("*")} == before
     assert (finished / "o" / "report.json").read_bytes() == report
 
@@ -189,7 +247,7 @@ def test_a_study_that_lost_parts_ends_with_the_same_report(
     before = {name: (out / name).read_bytes() for name in names}
     (out / "arms" / "tuned" / "arm.json").unlink()
     shutil.rmtree(out / "arms" / "tuned" / "eval")
-    shutil.rmtree(out / "arms" / "planted")
+    shutil.rmtree(out / "arms" / "few-reworded")
     (out / "mixes" / "m" / "MANIFEST.json").unlink()
     (out / "held_out" / "held_out.json").unlink()
     for name in names:
@@ -197,3 +255,62 @@ def test_a_study_that_lost_parts_ends_with_the_same_report(
     ran = run_meadow("study", finished / "s.toml", "--raw", upstream, "--out", out)
     assert ran.code == 0, ran.err
     assert {name: (out / name).read_bytes() for name in names} == before
+
+
+@pytest.fixture(scope="module")
+def worth(upstream: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A third of cpu.toml's mix on its base, and twins for three of its four sources."""
+    text = (STUDIES / "cpu.toml").read_text()
+    text = text.replace("[mixes.clean.inline]", "[mixes.clean]\nkeep = 0.3\n\n[mixes.clean.inline]")
+    text = text.replace(
+        "[worth]\n", '[worth]\nsources = ["pubmed_causal", "health_advice", "medquad"]\n'
+    )
+    folder = tmp_path_factory.mktemp("worth")
+    (folder / "s.toml").write_text(text)
+    for how in ("--leave-one-out", "--add-one-in"):
+        ran = run_meadow("study", folder / "s.toml", "--raw", upstream, "--out", folder / "o", how)
+        assert ran.code == 0, ran.err
+        assert "at a time: about" in ran.err.splitlines()[0]
+    return folder / "o"
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("how", ["leave-one-out", "add-one-in"])
+def test_twins_differ_in_one_source_and_say_what_it_is_worth(worth: Path, how: str) -> None:
+    document = json.loads((worth / f"{how}.json").read_text())
+    assert {row["source"] for row in document["worth"]} == {
+        "pubmed_causal", "health_advice", "medquad"
+    }  # fmt: skip
+    assert all(row["rows"] > 50 and row["elsewhere"] == 0 for row in document["worth"])
+    assert len(document["comparisons"]) == 6
+    for entry in document["comparisons"]:
+        assert entry["ci95"][0] <= entry["difference"] <= entry["ci95"][1]
+        assert "points [" in entry["sentence"]
+    # what is asked of a source is taught by its rows, and by no other source's
+    (own,) = [
+        entry
+        for entry in document["comparisons"]
+        if (entry["source"], entry["exam"]) == ("pubmed_causal", "classification")
+    ]
+    assert own["ci95"][0] > 0
+    assert own["sentence"] in (worth / f"{how}.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+@pytest.mark.timeout(1800)
+def test_the_card_of_the_mix_says_what_its_sources_are_worth(worth: Path, upstream: Path) -> None:
+    mix = worth / "mixes" / "clean"
+    card = (mix / "README.md").read_text()
+    assert "## What each source is worth" in card
+    assert card.count(" points [") == 6
+    assert run_meadow("check", mix).code == 0
+    assert "worth" not in (worth / "mixes" / "full-without-medquad" / "README.md").read_text()
+    before = (mix / "MANIFEST.json").read_bytes()
+    ran = run_meadow(
+        "study", worth.parent / "s.toml", "--raw", upstream, "--out", worth, "--leave-one-out"
+    )
+    assert ran.err.count("finished before") == 4
+    assert (mix / "MANIFEST.json").read_bytes() == before

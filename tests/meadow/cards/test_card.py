@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import yaml
 from support.command import run_meadow
 
 from meadow.api import open_corpus
+from meadow.cards.card import _worth
+from meadow.corpus.manifest import Manifest
 from meadow.samples import FOLDER
 from meadow.sources import SOURCES
 
@@ -225,3 +228,15 @@ def test_personal_data_is_replaced_in_either_style_and_counted(tmp_path: Path) -
         assert "kettle-house.org" not in row["output"]
         assert "| email | 1 |" in said
         assert "email in 1 rows" in told["rai:personalSensitiveInformation"]
+
+
+def test_a_study_of_a_mix_tells_its_card_what_each_source_is_worth() -> None:
+    told = {"study": "On two cores", "method": "full", "parameters": 260_000, "results": [
+        {"source": "medquad", "about": "MedQuAD", "exam": "choice", "difference": 0.018,
+         "ci95": [0.004, 0.031], "n": 120, "p_holm": 0.0213},
+    ]}  # fmt: skip
+    manifest = Manifest(stage="mix", config_hash="", settings={})
+    assert _worth(manifest) == ""
+    said = _worth(replace(manifest, details={"worth": told}))
+    assert "- MedQuAD: +1.8 points [+0.4, +3.1] on choice (120 items, p 0.021 after Holm)" in said
+    assert "260,000 weights" in said
