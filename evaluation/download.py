@@ -9,7 +9,6 @@ that differs stops with exit code 5.
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -159,12 +158,12 @@ def _download(remote: Remote, home: Path, lock: Lock | None) -> Lock:
     from huggingface_hub import hf_hub_download
 
     hub, where = HubClient(), f"datasets/{remote.repository}"
-    wanted = remote.revision
-    revision = lock.revision if lock else wanted
-    if lock is None and not re.fullmatch("[0-9a-f]{40}", wanted or ""):
-        facts = hub.call(where, lambda: hub.api.dataset_info(remote.repository, revision=wanted))
-        revision = str(facts.sha)
-    assert revision is not None
+    if lock is None:
+        # asked of a pinned commit too: the library's download tries ten times where nobody answers
+        facts = hub.call(
+            where, lambda: hub.api.dataset_info(remote.repository, revision=remote.revision)
+        )
+    revision = lock.revision if lock else str(facts.sha)
     files = dict(lock.files) if lock else {}
     for name in remote.files:
         fetch = partial(hf_hub_download, remote.repository, name, repo_type="dataset",

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -151,34 +152,53 @@ def disk_fault(error: OSError, path: Path) -> FileError:
 def locked(folder: Path) -> Iterator[None]:
     """Hold `folder` for one run; a second run gets a `LockedError` that names the first.
 
-    The lock is the kernel's (flock), so that it ends with its holder, however that ends.
+    The lock is the kernel's (flock), so that it ends with its holder, however that ends. A run that
+    fails takes away the folders that it made and put no file into.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     path = folder / LOCK_NAME
-    with path.open("ab+", buffering=0) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            holder = " ".join(file.read(200).decode(errors="replace").split()) or "an unknown run"
-            raise LockedError(
-                f"another run holds this folder: {holder}",
-                where=str(folder),
-                fix="wait for it to end, or choose another folder",
-            ) from error
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        try:
-            file.truncate(0)
-            file.write(f"pid {os.getpid()} on {socket.gethostname()} since {started}\n".encode())
-        except OSError as error:
-            fault = disk_full(path) if is_disk_full(error) else disk_fault(error, path)
-            raise fault from error
-        try:
-            yield
-        finally:
-            # the text is a courtesy to the next run: the lock itself ends with the descriptor
-            with contextlib.suppress(OSError):
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+", buffering=0) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                holder = " ".join(file.read(200).decode(errors="replace").split())
+                raise LockedError(
+                    f"another run holds this folder: {holder or 'an unknown run'}",
+                    where=str(folder),
+                    fix="wait for it to end, or choose another folder",
+                ) from error
+            if not os.fstat(file.fileno()).st_nlink:
+                continue  # the run that held it has just failed and taken the folder away
+            started = datetime.now(UTC).isoformat(timespec="seconds")
+            holder = f"pid {os.getpid()} on {socket.gethostname()} since {started}\n"
+            try:
                 file.truncate(0)
+                file.write(holder.encode())
+            except OSError as error:
+                fault = disk_full(path) if is_disk_full(error) else disk_fault(error, path)
+                raise fault from error
+            try:
+                yield
+            except BaseException:
+                _unmake(made)  # while it is held: nobody else writes here
+                raise
+            finally:
+                # the text is a courtesy to the next run: the lock itself ends with the descriptor
+                with contextlib.suppress(OSError):
+                    file.truncate(0)
+            return
+
+
+def _unmake(made: list[Path]) -> None:
+    """Take away folders that were made for a run which left no file, the innermost first."""
+    if made and not any(p.name != LOCK_NAME and not p.is_dir() for p in made[0].rglob("*")):
+        shutil.rmtree(made[0], ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for folder in made[1:]:
+                folder.rmdir()
 
 
 def sha256_file(path: Path) -> str:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import Dataset
 
+from meadow.models.sizes import logits_at_once
 from training.config import Batch
 from training.data import IGNORED, TokenRows
 from training.packing import Plan, Step
@@ -152,15 +153,8 @@ class PlannedBatches(Dataset[MicroBatchTensors]):
 
 # The loss of a micro-batch, token by token: one function for every launcher and every check.
 
-LOGITS = 2**27
-"""The most logits that are held at once: with float32 copy and gradient about 1.3 GB."""
 _WANTED: ContextVar[torch.Tensor | None] = ContextVar("wanted", default=None)
 """The targets of the micro-batch whose losses are asked for; without them a head gives logits."""
-
-
-def logits_at_once(vocabulary: int) -> int:
-    """Tokens whose logits are held at once."""
-    return max(1, LOGITS // vocabulary)
 
 
 def lose_in_pieces(model: Any) -> Any:

@@ -47,9 +47,9 @@ def _load(recipe: str, overrides: tuple[str, ...], mix: str | None) -> Recipe:
 
     found = load_recipe(recipe, overrides)
     if mix is not None:
-        from training.data import open_mix
+        from meadow.api import open_corpus
 
-        open_mix(mix)
+        open_corpus(mix)
     if recipe != find_recipe(recipe).stem and not recipe.endswith(".toml"):
         log(f"recipe {found.name}")
     return found

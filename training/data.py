@@ -14,13 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count, islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from meadow.api import is_published, open_corpus
 from meadow.corpus.folder import Corpus
 from meadow.errors import UsageError
 from meadow.models.frames import Learned, bind, common_prefix, control_tokens, learned_turns
@@ -41,23 +39,6 @@ CHARACTERS_PER_TOKEN = 3.6
 """For estimates without a tokenizer: medical English under a vocabulary of 32,000."""
 
 Ints = npt.NDArray[np.int32]
-
-
-def open_mix(location: str | Path) -> Corpus:
-    """Open a corpus or mix: a folder, or a published one as `OWNER/NAME@REVISION`.
-
-    Raises:
-        UsageError: There is no such folder.
-        FileError: There is no finished corpus in it.
-    """
-    text = str(location)
-    if Path(text).exists() or "://" in text or is_published(text):
-        return open_corpus(text)
-    raise UsageError(
-        "no such mix",
-        where=text,
-        fix="name a folder that `meadow mix` or `meadow build` wrote, or OWNER/NAME@REVISION",
-    )
 
 
 def read_rows(

@@ -29,6 +29,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from meadow.api import open_corpus
 from meadow.atomic import locked, sha256_file, write_text
 from meadow.cards.model import model_card
 from meadow.charts import curves
@@ -58,7 +59,6 @@ from training.config import Recipe
 from training.data import (
     TokenRows,
     frame_tokenizer,
-    open_mix,
     pad_token,
     read_rows,
     split_rows,
@@ -125,7 +125,7 @@ def prepare(
     group: ProcessGroup,
 ) -> Prepared:
     """Read the mix, pass its gate, tokenise it and plan the run."""
-    corpus = open_mix(mix)
+    corpus = open_corpus(mix)
     contamination = check_contamination(corpus, allow=allow_contaminated)
     made = base is None and recipe.base.repository == "random"
     if made:

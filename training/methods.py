@@ -1,11 +1,12 @@
-"""The four methods: all weights, or adapters on a base in 16/32 bits, in int8 or in nf4."""
+"""The four methods: all weights, or adapters on a base in 16/32 bits, in int8 or in nf4.
+
+No torch at import: a plan asks what a recipe's precision is and loads nothing.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-
-from transformers import AutoConfig, set_seed
 
 from meadow.errors import UsageError
 from meadow.models.architecture import beside_text, packed_weights
@@ -19,6 +20,8 @@ def dimensions_config(base: Base) -> Any:
     Raises:
         UsageError: The library knows no such type of model, or none of these sizes.
     """
+    from transformers import AutoConfig
+
     own = {"model_type", "rope_theta", "other"}
     values = base.dimensions.model_dump(exclude=own, exclude_none=True)
     values["rope_parameters"] = {"rope_type": "default", "rope_theta": base.dimensions.rope_theta}
@@ -103,6 +106,8 @@ def apply_method(model: Any, recipe: Recipe) -> Any:
             f"recipe {recipe.name} is for evaluation only: there is nothing to train",
             fix="choose another recipe, or set a method: --set method=lora",
         )
+    from transformers import set_seed
+
     set_seed(recipe.run.seed)
     if recipe.method != "full":
         return adapt(model, recipe.lora)

@@ -1,7 +1,8 @@
 """What a run needs, before anything is downloaded or allocated.
 
 The model is built on the meta device, the adapters by peft itself, so that parameters are counted,
-not guessed, in every architecture. Memory is arithmetic, per part, in GB (1e9 bytes):
+not guessed, in every architecture; `training.kept` has what was counted before, so that torch is
+imported only for what is new. Memory is arithmetic, per part, in GB (1e9 bytes):
 
 - weights: as `meadow.models.sizes` counts them; adapters are float32.
 - gradients: as the trained weights. optimizer: AdamW two values per trained weight in its dtype;
@@ -20,17 +21,21 @@ Fragmentation, the allocator's reserve and communication buffers are not in it.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from meadow.api import open_corpus
+from meadow.atomic import sha256_file
+from meadow.corpus.folder import Corpus
+from meadow.corpus.manifest import NAME
 from meadow.errors import FileError, RefusedError
 from meadow.exams.contamination import check_contamination
 from meadow.models.architecture import empty_model
 from meadow.models.loading import (
+    Checkpoint,
     count_parameters,
     load_config,
     load_tokenizer,
@@ -38,32 +43,29 @@ from meadow.models.loading import (
     torch_dtype,
 )
 from meadow.models.random_base import make_tokenizer
-from meadow.models.sizes import Sizes, kept_bytes
-from training.batches import logits_at_once
+from meadow.models.sizes import Sizes, kept_bytes, logits_at_once
 from training.config import Recipe
 from training.data import (
     CHARACTERS_PER_TOKEN,
     TokenRows,
     frame_tokenizer,
-    open_mix,
     preview,
     read_rows,
     split_rows,
     texts_of,
     tokenize,
 )
-from training.methods import (
-    apply_method,
-    base_checkpoint,
-    dimensions_config,
-    precision,
-)
+from training.kept import kept
+from training.methods import apply_method, base_checkpoint, dimensions_config, precision
 from training.packing import plan_recipe
 
 GB = 1e9
 BLOCK_8BIT = 256
 UTILISATION = 0.4
 """Share of a device's peak arithmetic that a run is assumed to reach, for the hours."""
+WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Bytes of a value."""
+TOKENIZER_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 
 
 def micro_tokens(recipe: Recipe) -> tuple[int, int]:
@@ -92,17 +94,47 @@ def measure(recipe: Recipe, config: Any) -> Sizes:
         model,
         rows=tokens // longest,
         longest=longest,
-        width=torch_dtype(recipe.base.dtype).itemsize,
+        width=WIDTH[recipe.base.dtype],
         mixed=None if mixed == "no" else torch_dtype(mixed),
         cast=recipe.run.fsdp and mixed != "no",
     )
     return replace(sizes, trainable=trainable, kept=kept)
 
 
+def measured(recipe: Recipe, config: Path | None = None) -> Sizes:
+    """As `measure`, of a base's folder or of the recipe's dimensions; kept once it was counted.
+
+    Raises:
+        FileError: The base's configuration cannot be read.
+        UsageError: Its model or its adapters cannot be made.
+    """
+
+    def count() -> dict[str, Any]:
+        quiet()
+        found = load_config(Checkpoint(str(config))) if config else dimensions_config(recipe.base)
+        return asdict(measure(recipe, found))
+
+    return Sizes.from_json(kept(sizes_of(recipe, config), count))
+
+
+def sizes_of(recipe: Recipe, config: Path | None = None) -> dict[str, Any]:
+    """All of a recipe that its counts depend on."""
+    whole = recipe.to_json()
+    file = config / "config.json" if config else None
+    return {
+        "model": sha256_file(file) if file and file.is_file() else whole["base"]["dimensions"],
+        "dtype": recipe.base.dtype,
+        "method": recipe.method,
+        "lora": None if recipe.method in ("none", "full") else whole["lora"],
+        "tokens": micro_tokens(recipe),
+        "run": [recipe.run.attention == "eager", recipe.run.mixed_precision, recipe.run.fsdp],
+    }
+
+
 def weight_bytes(recipe: Recipe, sizes: Sizes) -> float:
     """Bytes of all weights, adapters included, which are float32."""
     adapters = 0 if recipe.method in ("none", "full") else sizes.trainable * 4
-    width: int = torch_dtype(recipe.base.dtype).itemsize
+    width = WIDTH[recipe.base.dtype]
     return sizes.held_bytes(precision(recipe).kind, width) + adapters
 
 
@@ -111,7 +143,7 @@ def memory(recipe: Recipe, sizes: Sizes) -> dict[str, float]:
     if recipe.method == "none":
         return {"weights": weight_bytes(recipe, sizes) / GB, "gradients": 0.0, "optimizer": 0.0}
     full = recipe.method == "full"
-    width: int = torch_dtype(recipe.base.dtype).itemsize
+    width = WIDTH[recipe.base.dtype]
     mixed = recipe.run.mixed_precision != "no"
     trained_width = 4 if not full or (recipe.run.fsdp and mixed) else width
     weights = weight_bytes(recipe, sizes) + (trained_width - width) * sizes.parameters * full
@@ -143,6 +175,8 @@ def per_device(recipe: Recipe, parts: dict[str, float], devices: int) -> dict[st
 
 def device_gb(local_processes: int = 1) -> tuple[float, str]:
     """GB of the device that this process would train on, and what it is."""
+    import torch
+
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         return properties.total_memory / GB, properties.name
@@ -198,6 +232,24 @@ def estimate_rows(rows: Any, recipe: Recipe) -> TokenRows:
                      [0] * len(ids), ["unknown"])  # fmt: skip
 
 
+def tokenizer_of(recipe: Recipe, base: str | Path | None) -> Any:
+    """What tells the tokenizer that `find_tokenizer` gives from others; None: there is none."""
+    if base is not None and Path(base).is_dir():
+        folder = Path(base)
+    elif base is None and recipe.base.repository == "random":
+        return "learned"
+    else:
+        from huggingface_hub import try_to_load_from_cache
+
+        name = base_checkpoint(recipe, base)
+        found = try_to_load_from_cache(name.name, "tokenizer_config.json", revision=name.revision)
+        if not isinstance(found, str):
+            return None
+        folder = Path(found).parent
+    files = sorted(path for pattern in TOKENIZER_FILES for path in folder.glob(pattern))
+    return {path.name: sha256_file(path) for path in files}
+
+
 def find_tokenizer(recipe: Recipe, base: str | Path | None, rows: Any) -> Any:
     """A tokenizer that needs no download: of `base`, of the cache, or learned; else None."""
     if base is not None and Path(base).is_dir():
@@ -221,7 +273,7 @@ def preview_run(
         FileError: There is no tokenizer.
     """
     quiet()
-    corpus = open_mix(mix)
+    corpus = open_corpus(mix)
     tokenizer = find_tokenizer(recipe, base, lambda: read_rows(corpus, "train"))
     if tokenizer is None:
         tokenizer = load_tokenizer(base_checkpoint(recipe, base))
@@ -263,10 +315,7 @@ def plan_run(
     Raises:
         UsageError: The recipe, the mix and the devices do not go together.
     """
-    quiet()
-    local = base is not None and Path(base).is_dir()
-    config = load_config(base_checkpoint(recipe, base)) if local else dimensions_config(recipe.base)
-    sizes = measure(recipe, config)
+    sizes = measured(recipe, Path(base) if base is not None and Path(base).is_dir() else None)
     parts = memory(recipe, sizes)
     shared = per_device(recipe, parts, gpus or 1)
     document: dict[str, Any] = {
@@ -297,13 +346,29 @@ def plan_run(
 def _plan_mix(
     recipe: Recipe, mix: str | Path, base: str | Path | None, devices: int
 ) -> dict[str, Any]:
-    corpus = open_mix(mix)
+    """Steps and tokens of a run over a mix, counted once for all that they depend on."""
+    corpus = open_corpus(mix)
+    tokenizer = tokenizer_of(recipe, base)
+    of = {
+        "mix": sha256_file(corpus.folder / NAME),
+        "recipe": recipe.to_json(),
+        "tokenizer": tokenizer,
+        "devices": devices,
+    }
+    return kept(of, lambda: _count_mix(recipe, corpus, base, devices, tokenizer is not None))
+
+
+def _count_mix(
+    recipe: Recipe, corpus: Corpus, base: str | Path | None, devices: int, at_hand: bool
+) -> dict[str, Any]:
     contamination = check_contamination(corpus, allow=True)
 
     def texts() -> Any:
         return split_rows(corpus, recipe)[0]
 
-    tokenizer = find_tokenizer(recipe, base, texts)
+    if at_hand:
+        quiet()
+    tokenizer = find_tokenizer(recipe, base, texts) if at_hand else None
     if tokenizer is None:
         rows = estimate_rows(texts(), recipe)
     else:

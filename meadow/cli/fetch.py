@@ -120,7 +120,8 @@ def fetch(
             except (NetworkError, UpstreamChangedError) as fault:
                 # The other files can still be fetched; the first fault gives the exit code.
                 faults.append(fault)
-                log(f"error: {fault}")
+                if len(items) > 1:
+                    log(f"error: {fault}")
     by_hand = [item for item in done if item.state in (State.BY_HAND, State.ONE_OF)]
     for notice in by_hand_notices(by_hand):
         log(notice)
@@ -133,6 +134,8 @@ def fetch(
         rows_in=len(items),
         rows_out=len(done) - len(by_hand),
     )
+    if faults and len(items) == 1:
+        raise faults[0]
     if faults:
         raise type(faults[0])(
             f"{len(faults)} of {len(items)} files could not be fetched",

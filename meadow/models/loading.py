@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from meadow.errors import FileError, UsageError
-from meadow.models.weights import adapter_folder, check_model
+from meadow.models.weights import adapter_folder, check_model, is_out_of_reach
 
 DTYPES = ("float32", "bfloat16", "float16")
 QUANTISED = ("int8", "nf4")
@@ -113,7 +113,9 @@ class Checkpoint:
         """What every `from_pretrained` is told."""
         # said aloud: without it transformers asks at a terminal whether to run a repository's code
         pinned = {"revision": self.revision} if self.revision else {}
-        return {"trust_remote_code": False, **pinned}
+        cached = not Path(self.name).is_dir() and is_out_of_reach()
+        local = {"local_files_only": True} if cached else {}
+        return {"trust_remote_code": False, **pinned, **local}
 
 
 def quiet() -> None:
@@ -164,8 +166,7 @@ def load_tokenizer(checkpoint: Checkpoint, *, local_only: bool = False) -> Any:
     try:
         return AutoTokenizer.from_pretrained(
             checkpoint.name,
-            local_files_only=local_only,
-            **checkpoint.arguments,
+            **checkpoint.arguments | ({"local_files_only": True} if local_only else {}),
         )
     except (OSError, ValueError) as error:
         raise unreadable("tokenizer", checkpoint.name, error) from error
@@ -249,6 +250,12 @@ def load_adapter(model: Any, adapter: str) -> Any:
 def unreadable(what: str, where: str, error: Exception) -> FileError:
     """The one error for whatever a library could not load."""
     first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    if not Path(where).is_dir() and is_out_of_reach():
+        return FileError(
+            f"the {what} is not on this machine, and the Hub's host cannot be resolved",
+            where=where,
+            fix="look at the network, or name a folder with config.json, weights and tokenizer",
+        )
     return FileError(
         f"the {what} cannot be loaded: {first}",
         where=where,

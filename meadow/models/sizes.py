@@ -8,6 +8,8 @@ and fused experts are never quantised. No torch at import.
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,8 @@ BLOCK_NF4 = 64
 BLOCK_SCALES = 256
 EXPERT_DIMENSIONS = 3
 """Of a weight that holds all experts of a layer."""
+LOGITS = 2**27
+"""The most logits that are held at once: with float32 copy and gradient about 1.3 GB."""
 FEW_LAYERS = 6
 """On which activations are counted: the longest pattern of full and sliding attention, once."""
 
@@ -27,7 +31,7 @@ class Sizes:
 
     Args:
         parameters: Of all of it.
-        matrices: Values of each linear layer that quantisation replaces, for block counts.
+        matrices: (values, how many have so many) of the linear layers that quantisation replaces.
         outputs: Output features of those layers, summed.
         vocabulary: Rows of the embedding.
         fused: Values of experts that are no linear layers.
@@ -38,7 +42,7 @@ class Sizes:
     """
 
     parameters: int
-    matrices: tuple[int, ...]
+    matrices: tuple[tuple[int, int], ...]
     outputs: int
     vocabulary: int
     fused: int
@@ -60,13 +64,20 @@ class Sizes:
         ]
         return cls(
             parameters=sum(p.numel() for p in empty.parameters()),
-            matrices=tuple(module.weight.numel() for module in linear),
+            matrices=tuple(sorted(Counter(part.weight.numel() for part in linear).items())),
             outputs=sum(module.out_features for module in linear),
             vocabulary=empty.get_input_embeddings().weight.shape[0],
             fused=sum(p.numel() for p in _experts(empty)),
             pieces=gives_its_logits(empty),
             layers=empty.config.get_text_config().num_hidden_layers,
         )
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Sizes:
+        """What `dataclasses.asdict` made of one, and JSON of that."""
+        low, high = document["kept"]
+        pairs = tuple((values, number) for values, number in document["matrices"])
+        return cls(**{**document, "matrices": pairs, "kept": (low, high)})
 
     def held_bytes(self, kind: str, width: int) -> float:
         """Bytes of the weights.
@@ -75,15 +86,20 @@ class Sizes:
             kind: "int8", "nf4", or anything else for plain weights.
             width: Bytes of a value that is not quantised.
         """
-        linear = sum(self.matrices)
+        linear = sum(values * number for values, number in self.matrices)
         rest = (self.parameters - linear) * width
         if kind == "int8":
             return linear + 4 * self.outputs + rest
         if kind == "nf4":
-            scales = [math.ceil(values / BLOCK_NF4) for values in self.matrices]
-            second = sum(math.ceil(count / BLOCK_SCALES) for count in scales)
-            return linear / 2 + sum(scales) + 4 * second + rest
+            scales = [(math.ceil(values / BLOCK_NF4), number) for values, number in self.matrices]
+            second = sum(math.ceil(count / BLOCK_SCALES) * number for count, number in scales)
+            return linear / 2 + sum(count * number for count, number in scales) + 4 * second + rest
         return self.parameters * width
+
+
+def logits_at_once(vocabulary: int) -> int:
+    """Tokens whose logits are held at once."""
+    return max(1, LOGITS // vocabulary)
 
 
 def _experts(model: Any) -> list[Any]:

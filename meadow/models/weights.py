@@ -10,9 +10,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from meadow.errors import FileError, RefusedError
 
@@ -58,6 +62,23 @@ def check_model(model: str, revision: str | None = None) -> str | None:
         _check_names(model, _listing(model, commit))
     _check_documents(model, index, config)
     return commit
+
+
+@cache
+def is_out_of_reach() -> bool:
+    """Whether the Hub's host has no address here: then the client's cache is asked alone.
+
+    The library tries a name that cannot be resolved six times and more, for every file.
+    """
+    from huggingface_hub import constants
+
+    if getproxies():
+        return False  # the proxy resolves names
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
+    except OSError:
+        return True
+    return False
 
 
 def adapter_folder(adapter: str) -> Path:
@@ -132,7 +153,8 @@ def _fetch(repository: str, name: str, revision: str | None) -> Path | None:
     from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        return Path(hf_hub_download(repository, name, revision=revision))
+        local = is_out_of_reach()
+        return Path(hf_hub_download(repository, name, revision=revision, local_files_only=local))
     except EntryNotFoundError:
         return None
 
@@ -142,6 +164,8 @@ def _listing(repository: str, revision: str | None) -> list[str]:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import OfflineModeIsEnabled
 
+    if is_out_of_reach():
+        return []
     try:
         return HfApi().list_repo_files(repository, revision=revision)
     except OfflineModeIsEnabled:

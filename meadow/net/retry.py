@@ -25,7 +25,7 @@ PROGRESS_BYTES = 64 * 1024
 """New bytes that count as progress: a server that gives less before each cut wears out."""
 UNRESOLVED_TRIES = 2
 """Tries of a host whose name has no address: a slip of the resolver, but no outage, passes."""
-AGAIN_LATER = "run the same command again later; what has arrived is kept"
+AGAIN_LATER = "run the same command again later"
 
 
 class TryAgain(Exception):
@@ -180,7 +180,7 @@ class Retries:
             raise NetworkError(
                 f"{again.why}; given up after {self.failures} tries",
                 where=self.where,
-                fix=self.fix,
+                fix=self.fix + ("; what has arrived is kept" if self.farthest else ""),
             )
         asked = again.retry_after or 0.0
         if asked > policy.longest_retry_after:

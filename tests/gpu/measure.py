@@ -196,7 +196,8 @@ def theirs(part: str, root: Path, *, tiny: bool) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, utils
     from trl import SFTConfig, SFTTrainer
 
-    from training.data import frame_tokenizer, open_mix, read_rows, tokenize
+    from meadow.api import open_corpus
+    from training.data import frame_tokenizer, read_rows, tokenize
     from training.methods import adapt
 
     recipe = recipe_of(part.removeprefix("trl-"), tiny=tiny)
@@ -204,7 +205,9 @@ def theirs(part: str, root: Path, *, tiny: bool) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     frame_tokenizer(tokenizer, recipe)
-    rows = tokenize(read_rows(open_mix(mix_of(root, tiny=tiny)), "train"), tokenizer, recipe.data)
+    rows = tokenize(
+        read_rows(open_corpus(mix_of(root, tiny=tiny)), "train"), tokenizer, recipe.data
+    )
     data = Dataset.from_list([{"input_ids": rows.row(i).tolist()} for i in range(len(rows))])
     packed = max(1, -(-int(rows.starts[-1]) // recipe.row_tokens))
     steps = recipe.schedule.max_steps

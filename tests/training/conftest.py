@@ -7,7 +7,7 @@ of them.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,14 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def counts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What plans count is kept in a folder of the tests, not in the home of who runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.kept.FOLDER", tmp_path_factory.mktemp("plans"))
+        yield
 
 
 @pytest.fixture

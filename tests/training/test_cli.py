@@ -14,9 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 from support.bases import FORMATS, make_base, make_tokenizer
 
+from meadow.api import open_corpus
 from meadow.errors import MeadowError
 from training import cli
-from training.data import open_mix, read_rows
+from training.data import read_rows
 
 TINY = ("--set", "schedule.epochs=1")
 
@@ -117,7 +118,7 @@ def test_a_preview_shows_what_apply_chat_template_says(
     done = call("train", "tiny", *chat, "--preview", "4", "--json")
     assert done.exit_code == 0, done.output
     shown = json.loads(done.stdout)
-    rows = list(islice(read_rows(open_mix(mix), "train"), 4))
+    rows = list(islice(read_rows(open_corpus(mix), "train"), 4))
     assert [example["id"] for example in shown] == [row["id"] for row in rows]
     for example, row in zip(shown, rows, strict=True):
         asked = [{"role": "user", "content": f"{row['instruction']}\n\n{row['input']}"}]

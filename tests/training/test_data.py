@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.bases import make_tokenizer
 
+from meadow.api import open_corpus
 from meadow.corpus.manifest import Manifest, Shard
 from meadow.corpus.shards import write_parquet
 from meadow.errors import CheckError, FileError, RefusedError, UsageError
@@ -25,7 +26,6 @@ from training.data import (
     TOO_LONG,
     fit_row,
     frame_tokenizer,
-    open_mix,
     read_rows,
     texts_of,
     tokenize,
@@ -195,7 +195,7 @@ def test_batching_the_tokenizer_changes_nothing(tokenizer: Any) -> None:
 
 
 def test_repeat_shows_a_source_more_often(mix: Path, tokenizer: Any) -> None:
-    corpus = open_mix(mix)
+    corpus = open_corpus(mix)
     once = list(read_rows(corpus, "train"))
     twice = tokenize(read_rows(corpus, "train", {"beta": 2}), tokenizer, Data(length=256))
     beta = sum(row["source"] == "beta" for row in once)
@@ -206,7 +206,7 @@ def test_repeat_shows_a_source_more_often(mix: Path, tokenizer: Any) -> None:
 
 
 def test_no_contamination_record_is_a_warning(mix: Path) -> None:
-    found = check_contamination(open_mix(mix), allow=False)
+    found = check_contamination(open_corpus(mix), allow=False)
     assert found["checked"] is False
     assert "no contamination record" in found["warning"]
 
@@ -221,32 +221,32 @@ RECORD = {"contamination": {"medqa": {"items": 10, "rows": {"stem": 1, "stem+ans
 
 def test_exam_items_in_the_mix_are_refused(make_mix: Callable[..., Path]) -> None:
     folder = make_mix()
-    present = next(read_rows(open_mix(folder), "train"))["id"]
+    present = next(read_rows(open_corpus(folder), "train"))["id"]
     bad = make_mix(name="bad", details=RECORD, matches=[match(present, "stem")])
     with pytest.raises(RefusedError, match=r"medqa: 1 rows \(stem\)") as caught:
-        check_contamination(open_mix(bad), allow=False)
+        check_contamination(open_corpus(bad), allow=False)
     assert caught.value.exit_code == 6
-    allowed = check_contamination(open_mix(bad), allow=True)
+    allowed = check_contamination(open_corpus(bad), allow=True)
     assert allowed["allowed"] is True
     assert allowed["rows"] == {"medqa": {"stem": 1}}
 
 
 def test_matches_that_the_mix_left_out_do_not_count(make_mix: Callable[..., Path]) -> None:
     folder = make_mix(details=RECORD, matches=[match("gone", "stem"), match("gone", "answer")])
-    assert check_contamination(open_mix(folder), allow=False)["rows"] == {}
+    assert check_contamination(open_corpus(folder), allow=False)["rows"] == {}
 
 
 def test_without_the_table_the_counts_decide(make_mix: Callable[..., Path]) -> None:
     with pytest.raises(RefusedError):
-        check_contamination(open_mix(make_mix(details=RECORD)), allow=False)
+        check_contamination(open_corpus(make_mix(details=RECORD)), allow=False)
 
 
 def test_a_missing_mix_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such mix"):
-        open_mix(tmp_path / "nowhere")
+    with pytest.raises(FileError, match="there is no such folder"):
+        open_corpus(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileError, match="not a finished folder"):
-        open_mix(tmp_path / "empty")
+        open_corpus(tmp_path / "empty")
 
 
 def test_a_mix_without_a_column_says_which(tmp_path: Path) -> None:
@@ -258,14 +258,14 @@ def test_a_mix_without_a_column_says_which(tmp_path: Path) -> None:
         stage="mix", config_hash="h", settings={}, configs={"small": {"train": (shard,)}}
     ).write(tmp_path)
     with pytest.raises(CheckError, match="column input is missing"):
-        list(read_rows(open_mix(tmp_path), "train"))
+        list(read_rows(open_corpus(tmp_path), "train"))
 
 
 def test_a_damaged_shard_says_which(mix: Path) -> None:
     shard = mix / "data/small/train-00000-of-00001.parquet"
     shard.write_bytes(shard.read_bytes()[:200])
     with pytest.raises(FileError, match="cannot be read"):
-        list(read_rows(open_mix(mix), "train"))
+        list(read_rows(open_corpus(mix), "train"))
 
 
 @pytest.mark.parametrize(

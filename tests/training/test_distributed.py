@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from meadow.api import open_corpus
 from training.config import Recipe
-from training.data import open_mix, read_rows, tokenize
+from training.data import read_rows, tokenize
 from training.packing import make_plan
 
 LoadRecipe = Callable[..., Recipe]
@@ -86,7 +87,7 @@ def prepare(recipe: Recipe, mix: str | Path, base: str | Path, devices: int) -> 
     from training.methods import base_checkpoint
 
     tokenizer = load_tokenizer(base_checkpoint(recipe, base))
-    rows = tokenize(read_rows(open_mix(mix), "train"), tokenizer, recipe.data)
+    rows = tokenize(read_rows(open_corpus(mix), "train"), tokenizer, recipe.data)
     plan = make_plan(
         rows, recipe.batch, epochs=1, seed=0, row_tokens=recipe.row_tokens, devices=devices,
         max_steps=5,

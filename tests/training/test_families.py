@@ -62,8 +62,9 @@ def test_padded_training_is_a_plain_loop_in_every_family(
     import torch
     from transformers import AutoModelForCausalLM
 
+    from meadow.api import open_corpus
     from meadow.models.loading import Checkpoint, load_tokenizer
-    from training.data import frame_tokenizer, open_mix, read_rows, tokenize
+    from training.data import frame_tokenizer, read_rows, tokenize
     from training.packing import plan_recipe
 
     base = without_dropout(bases(name), tmp_path / "base")
@@ -72,7 +73,7 @@ def test_padded_training_is_a_plain_loop_in_every_family(
 
     tokenizer = load_tokenizer(Checkpoint(str(base)))
     frame_tokenizer(tokenizer, recipe)
-    rows = tokenize(read_rows(open_mix(tmp_path / "mix"), "train"), tokenizer, recipe.data)
+    rows = tokenize(read_rows(open_corpus(tmp_path / "mix"), "train"), tokenizer, recipe.data)
     (first, *_) = plan_recipe(rows, recipe, devices=1).steps
     model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).train()
     losses = []

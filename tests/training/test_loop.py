@@ -237,7 +237,7 @@ def test_gates(tiny: LoadRecipe, mix: Path, tmp_path: Path, stories: Path, train
     out = tmp_path / "out"
     with locked(out), pytest.raises(LockedError):
         train(tiny(), mix, out)
-    with pytest.raises(UsageError, match="no such mix"):
+    with pytest.raises(FileError, match="there is no such folder"):
         train(tiny(), tmp_path / "none", out)
     with pytest.raises(RefusedError, match="needs about"):
         train(tiny(), mix, out, available_gb=1e-6)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,3 +178,30 @@ def test_a_batch_that_the_devices_cannot_share(
 ) -> None:
     with pytest.raises(UsageError, match="cannot be shared evenly by 3 devices"):
         plan_run(tiny(), mix=mix, base=stories, gpus=3)
+
+
+def test_a_second_plan_of_a_mix_counts_nothing_again(
+    mix: Path, tiny: Any, plan_run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("training.kept.FOLDER", tmp_path / "plans")
+    first = plan_run(tiny(), mix=mix)
+    assert first["tokens"]
+    monkeypatch.setattr("training.plan._count_mix", None)
+    assert plan_run(tiny(), mix=mix) == first
+    with pytest.raises(TypeError):  # other lengths are other counts
+        plan_run(tiny("data.length=64"), mix=mix)
+
+
+def test_recipes_of_the_project_are_planned_without_torch(mix: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules.update(torch=None, transformers=None, peft=None)\n"
+        "from meadow.cli.app import main; main()"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path), "HF_HOME": str(tmp_path)}
+    for arguments in (("medalpaca-7b-qlora", "--mix", str(mix)), ("tiny",)):
+        ran = subprocess.run(
+            [sys.executable, "-c", code, "plan", *arguments],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        assert "parameters" in ran.stdout

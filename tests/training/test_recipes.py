@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from meadow.api import open_corpus
+from meadow.corpus.manifest import hash_json
 from meadow.errors import UsageError
 from training.config import load_recipe, recipe_names
-from training.data import open_mix, read_rows, texts_of
+from training.data import read_rows, texts_of
 
 CHAT = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}\n{% endfor %}"
@@ -47,6 +52,24 @@ def test_recipe_is_planned(name: str) -> None:
     assert document["fits"] is True
 
 
+def test_the_kept_counts_of_the_recipes_are_those_of_their_models() -> None:
+    """MEADOW_UPDATE_FIXTURES=1 writes them anew."""
+    from training.kept import SHIPPED
+    from training.methods import dimensions_config
+    from training.plan import measure, sizes_of
+
+    found = {}
+    for recipe in map(load_recipe, recipe_names()):
+        key = hash_json(sizes_of(recipe))
+        if key not in found:
+            found[key] = asdict(measure(recipe, dimensions_config(recipe.base)))
+    lines = [f'"{key}": {json.dumps(found[key], sort_keys=True)}' for key in sorted(found)]
+    written = "{\n" + ",\n".join(lines) + "\n}\n"
+    if os.environ.get("MEADOW_UPDATE_FIXTURES") == "1":
+        SHIPPED.write_text(written, encoding="utf-8")
+    assert SHIPPED.read_text(encoding="utf-8") == written
+
+
 @pytest.mark.parametrize("method", ONE_A_METHOD)
 def test_a_recipe_of_each_method_trains(
     train: Callable[..., Any], mix: Path, tmp_path: Path, method: str
@@ -59,7 +82,7 @@ def test_a_recipe_of_each_method_trains(
     whole = load_recipe(ONE_A_METHOD[method])
     small = load_recipe(ONE_A_METHOD[method], REDUCED)
     assert small.method == method
-    texts = texts_of(read_rows(open_mix(mix), "train"))
+    texts = texts_of(read_rows(open_corpus(mix), "train"))
     base = make_base(dimensions_config(small.base), texts, tmp_path / "base", seed=0)
     tokenizer: Any = AutoTokenizer.from_pretrained(base)
     tokenizer.chat_template = CHAT

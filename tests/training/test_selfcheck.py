@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from meadow.api import open_corpus
 from meadow.errors import CheckError
 from training.config import Recipe
-from training.data import TokenRows, open_mix, read_rows, tokenize
+from training.data import TokenRows, read_rows, tokenize
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def rows(mix: Path, stories: Path, tiny: Callable[..., Recipe]) -> TokenRows:
 
     recipe = tiny("data.length=128")
     tokenizer = load_tokenizer(base_checkpoint(recipe, stories))
-    return tokenize(read_rows(open_mix(mix), "train"), tokenizer, recipe.data)
+    return tokenize(read_rows(open_corpus(mix), "train"), tokenizer, recipe.data)
 
 
 @pytest.mark.parametrize(

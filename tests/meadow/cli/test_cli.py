@@ -239,7 +239,7 @@ def test_sources_and_doctor_never_fail_and_print_no_token(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("words", [
-    ("doctor",), ("plan", "tyni"), ("train", "tyni", "--mix", "m", "--out", "o"),
+    ("doctor",), ("plan", "tiny"), ("plan", "tyni"), ("train", "tyni", "--mix", "m", "--out", "o"),
     ("plan", "tiny", "--mix", "nope"), ("train", "tiny", "--mix", "nope", "--out", "o"),
     ("export", "no-run", "--out", "x"),
 ])  # fmt: skip

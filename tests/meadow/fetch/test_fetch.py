@@ -134,6 +134,29 @@ def test_the_folder_is_held_while_a_file_arrives(server: FaultyServer, fetcher: 
     run(fetcher, make_source(File("held.csv", url)))
 
 
+@pytest.mark.parametrize("made", ["", "empty/", "part"])
+def test_a_run_that_fails_takes_away_the_folders_that_it_made_for_nothing(
+    made: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "raw" / "toy"
+
+    def fail() -> None:
+        with locked(folder):
+            if made.endswith("/"):
+                (folder / made).mkdir()
+            elif made:
+                (folder / made).write_bytes(b"what has arrived")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert (folder / "part").is_file() == folder.exists() == (made == "part")
+    folder.mkdir(parents=True, exist_ok=True)
+    with pytest.raises(KeyError):
+        fail()
+    assert folder.is_dir()  # it was there before
+
+
 # -- a member of a remote archive ------------------------------------------------------------------
 
 
@@ -213,6 +236,7 @@ def test_a_missing_or_large_member_is_an_error(server: FaultyServer, fetcher: Fe
 
 @pytest.fixture
 def sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Source]:
+    import meadow.build.plan  # it keeps the sources that it was imported beside
     import meadow.sources
 
     table: dict[str, Source] = {}
@@ -279,6 +303,9 @@ def test_exit_codes_and_the_other_files_are_still_fetched(
     code, _, stderr = invoke("gone", "--raw", raw)
     assert code == ExitCode.FAILED
     assert "404" in stderr
+    assert stderr.count("404") == 1
+    assert "kept" not in stderr  # nothing arrived
+    assert not (tmp_path / "raw" / "gone").exists()
     code, _, stderr = invoke("deck", "--raw", raw)
     assert code == ExitCode.FAILED
     assert "export a deck" in stderr
