@@ -88,6 +88,7 @@ def plan_build(
     *,
     files: Mapping[str, Places] | None = None,
     recipe: Place | None = None,
+    own: Sequence[Place] = (),
     config: Path | None = None,
     **wanted: Any,
 ) -> BuildPlan:
@@ -99,12 +100,14 @@ def plan_build(
 
     settings = read_config(config)
     # what is named says itself what is built; otherwise a recipe does
-    outline = load_build_recipe(recipe or "full") if recipe or not (files or sources) else None
+    named = files or sources or own
+    outline = load_build_recipe(recipe or "full") if recipe or not named else None
     lock = read_lock(settings.folder / NAME)
     return plan.plan_build(
         sources,
         files=files,
         outline=outline,
+        own=own,
         config=settings,
         locked={label: entry.sha256 for label, entry in lock.items()},
         **wanted,
@@ -125,6 +128,7 @@ def build(
     limit: int | None = None,
     errata: Sequence[Place] = (),
     available: bool = False,
+    own: Sequence[Place] = (),
     config: Path | None = None,
     workers: int = 1,
     engine: str = "local",
@@ -151,6 +155,7 @@ def build(
         limit: Candidate rows per source.
         errata: Whose faulty questions are left out: `known`, or files beside the known ones.
         available: Leave out sources whose raw files are missing; `progress` is told which.
+        own: TOML files of sources of your own, or folders of them (docs/own-source.md).
         config: A meadow.toml to use.
         workers: Processes; the bytes do not depend on them.
         engine: Where the work runs: local, ray, ray://auto or ray://HOST:PORT.
@@ -180,6 +185,7 @@ def build(
         limit=limit,
         errata=errata,
         available=available,
+        own=own,
         config=config,
         progress=progress,
     )

@@ -183,6 +183,7 @@ class Config(Settings):
         raw: The raw folder.
         contact: An address for the crawler's User-Agent and for takedown requests; never invented.
         exclude: The file of ids taken down.
+        sources: TOML files of sources of one's own, or folders of them.
         provider: Who puts a model on the market, for the public summary of its training content.
     """
 
@@ -190,6 +191,7 @@ class Config(Settings):
     raw: str = ""
     contact: str = ""
     exclude: str = "exclude_ids.txt"
+    sources: tuple[str, ...] = ()
     provider: Provider = Provider()
     _folder: Path = PrivateAttr(default=Path())
 
@@ -203,6 +205,10 @@ class Config(Settings):
         if given is not None:
             return given
         return self.folder / self.raw if self.raw else DEFAULT_RAW.expanduser()
+
+    def source_files(self) -> list[Path]:
+        """The places of the key `sources`."""
+        return [self.folder / place for place in self.sources]
 
     def excluded_ids(self) -> frozenset[str]:
         """The ids taken down: one a line, `#` begins a comment."""

@@ -269,8 +269,9 @@ class Source:
         counts_2023: Its rows of the 2023 release: one count, or one for each subset.
         exam: The rows are an evaluation set elsewhere: left out of default mixes.
         notes: What a user should know before building.
+        prose: What its card says, in paragraphs of plain text; "" where `data_cards` has a page.
         version: Raised when its reader or converter changes what it writes: it alone is then
-            built again.
+            built again. Of a source in a TOML file the hash of what that says.
     """
 
     name: str
@@ -295,7 +296,8 @@ class Source:
     counts_2023: tuple[Count2023, ...] = ()
     exam: bool = False
     notes: tuple[str, ...] = ()
-    version: int = 1
+    prose: str = ""
+    version: int | str = 1
 
     @property
     def published_rows(self) -> int | None:

@@ -52,6 +52,7 @@ class BuildSettings:
         own_recipe: Whether that is none of the project's.
         vouched: Source -> who answers for the licence of its rows, as meadow.toml says it.
         files: The raw files that were named, as `SOURCE[:SUBSET[:ROLE]]=NAME`.
+        own: Source -> what its TOML file says, of those that are none of the house's.
     """
 
     sources: tuple[str, ...]
@@ -64,6 +65,7 @@ class BuildSettings:
     own_recipe: bool = False
     vouched: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the manifest."""
@@ -214,6 +216,7 @@ def build_corpus(
                 exclude=settings.exclude,
                 errata=settings.errata,
                 vouched=settings.vouched.get(name),
+                own=settings.own.get(name, {}),
                 expected=(expected or {}).get(name, {}),
                 staging=staging,
             )

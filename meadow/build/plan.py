@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from meadow.build.build import BuildSettings
+from meadow.build.own import own_documents
 from meadow.config import Config, did_you_mean
 from meadow.corpus.manifest import Manifest
 from meadow.corpus.names import normal_name
@@ -20,7 +21,7 @@ from meadow.errors import FileError, UsageError
 from meadow.net.stores import fetch, is_remote
 from meadow.schema import Style
 from meadow.source import File, Input, Options, Origin, OriginName, Source
-from meadow.sources import SOURCES
+from meadow.sources import SOURCES, with_own
 
 Place = str | Path
 """A path, or an address of a store."""
@@ -103,6 +104,7 @@ def plan_build(
     limit: int | None = None,
     errata: Sequence[Place] = (),
     available: bool = False,
+    own: Sequence[Place] = (),
     config: Config | None = None,
     locked: Mapping[str, str] | None = None,
     progress: Progress = lambda line: None,
@@ -121,6 +123,7 @@ def plan_build(
         limit: Candidate rows per source.
         errata: Whose faulty questions are left out: `known`, or files beside the known ones.
         available: Leave out sources whose raw files are missing; `progress` is told which.
+        own: TOML files of sources of one's own, or folders of them; meadow.toml can name more.
         config: The settings of the machine.
         locked: Label -> SHA-256 as recorded when the file was fetched.
         progress: Told one line per file that is fetched.
@@ -132,8 +135,13 @@ def plan_build(
     config = config or Config()
     named = list(named_places(files or {}))
     by_hand = list(dict.fromkeys(item.source for item in named))
-    names = list(dict.fromkeys(sources)) or by_hand or list(outline.sources if outline else ())
-    check_sources([*by_hand, *names], SOURCES)
+    given = own_documents(own)
+    documents = own_documents(config.source_files()) | given
+    known = with_own(documents)
+    names = list(dict.fromkeys(sources)) or by_hand or list(outline.sources if outline else given)
+    check_sources([*by_hand, *names], known)
+    for name in given.keys() - set(names):
+        progress(f"note: {name} is known, and not built: name it with --only or --file")
     sought = [name for name in names if name not in by_hand]
     if named and sought:
         progress(f"note: {', '.join(sorted(sought))} is looked for in the raw folder")
@@ -145,7 +153,7 @@ def plan_build(
     expectations: dict[str, tuple[int, float]] = {}
     missing: dict[str, FileError] = {}
     for name in names:
-        source = SOURCES[name]
+        source = known[name]
         if name not in sought:
             found = named_inputs(at_hand, source)
             origins[name] = OriginName(origin) if origin else detect_origin(found, source)
@@ -198,7 +206,8 @@ def plan_build(
         errata=frozenset(faults),
         recipe=outline.name if outline else None,
         own_recipe=bool(outline and outline.is_own),
-        vouched=_vouched(config, names),
+        vouched=_vouched(config, names, known),
+        own={name: documents[name] for name in names if name in documents},
         files=tuple(
             ":".join([source, subset, role][: 3 if role != "data" else 2 if subset else 1])
             + f"={Path(str(place)).name}"
@@ -208,15 +217,17 @@ def plan_build(
     return BuildPlan(settings, inputs, expected, expectations, config.contact)
 
 
-def _vouched(config: Config, names: Iterable[str]) -> dict[str, dict[str, str]]:
+def _vouched(
+    config: Config, names: Iterable[str], known: Mapping[str, Source]
+) -> dict[str, dict[str, str]]:
     """Who answers for the licences of these sources.
 
     Raises:
         UsageError: A licence is stated, and nobody can answer for another one.
     """
-    check_sources(config.vouch, SOURCES)
+    check_sources(config.vouch, known)
     for name in config.vouch:
-        if not SOURCES[name].may_be_vouched:
+        if not known[name].may_be_vouched:
             raise UsageError(
                 f"[vouch.{name}]: the licence of {name} is stated, and is not for you to say",
                 where=str(config.folder / "meadow.toml"),
@@ -289,7 +300,8 @@ def check_sources(names: Iterable[str], known: Mapping[str, Source]) -> None:
         if name not in known:
             hint = did_you_mean(name, known)
             raise UsageError(
-                f"unknown source {name!r}", fix=f"{hint}`meadow sources` lists all of them"
+                f"unknown source {name!r}",
+                fix=f"{hint}`meadow sources` lists all of them; --source FILE.toml adds one",
             )
 
 

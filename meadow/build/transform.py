@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from meadow.schema import (
     order_key,
 )
 from meadow.source import Options, OriginName
+from meadow.sources import with_own
 from meadow.text.clean import clean_records
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Rules:
         exclude: Names taken down, as `meadow.corpus.names` spells them.
         errata: Faults that no row may have, as `meadow.exams.errata.row_faults` gives them.
         vouched: Who answers for a licence that is not stated, or disputed, as meadow.toml says it.
+        own: What the source's TOML file says; empty for a source of the house.
     """
 
     source: str
@@ -60,6 +62,7 @@ class Rules:
     exclude: frozenset[str]
     errata: frozenset[str] = frozenset()
     vouched: Mapping[str, str] | None = None
+    own: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -105,9 +108,7 @@ def transform_batch(
         rules: What they are held to.
         most: Stop after that many candidates; None for all.
     """
-    from meadow.sources import SOURCES
-
-    source = SOURCES[rules.source]
+    source = with_own({rules.source: rules.own} if rules.own else {})[rules.source]
     origin = source.origin(rules.origin)
     facts: Counter[tuple[str, str]] = Counter()
     candidates: list[Record | Reject] = []

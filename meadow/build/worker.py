@@ -13,10 +13,10 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from meadow.atomic import replacing, write_json
 from meadow.build.engine import run_stream
@@ -27,7 +27,8 @@ from meadow.corpus.manifest import NamedFile, SourceEntry, hash_json
 from meadow.corpus.shards import write_shards
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.schema import SCHEMA_VERSION, Reject
-from meadow.source import Input, Options, OriginName
+from meadow.source import Input, Options, OriginName, Source
+from meadow.sources import with_own
 from meadow.text.clean import VERSION as CLEANER_VERSION
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class SourceTask:
         staging: Where the worker writes.
         errata: Faults that no row may have.
         vouched: Who answers for the licence of the source's rows; None where nobody does.
+        own: What its TOML file says; empty for a source of the house.
         workers: Processes that share this one source; the bytes do not depend on it.
     """
 
@@ -67,16 +69,19 @@ class SourceTask:
     workers: int = 1
     errata: frozenset[str] = frozenset()
     vouched: Mapping[str, str] | None = None
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+    def found(self) -> Source:
+        """The source."""
+        return with_own({self.source: self.own} if self.own else {})[self.source]
 
 
 def task_key(task: SourceTask, inputs: Sequence[NamedFile]) -> str:
     """A hash of everything that a source's bytes depend on."""
-    from meadow.sources import SOURCES
-
     return hash_json(
         {
             "schema": SCHEMA_VERSION,
-            "converter": SOURCES[task.source].version,
+            "converter": task.found().version,
             "cleaner": CLEANER_VERSION,
             "source": task.source,
             "origin": str(task.origin),
@@ -162,6 +167,7 @@ def build_source(task: SourceTask) -> SourceEntry:
         key=task_key(task, inputs),
         origin=str(task.origin),
         facts={group: dict(counts) for group, counts in sorted(tally.facts.items()) if counts},
+        own=dict(task.own),
     )
     if entry.rows_in != entry.rows_out + sum(entry.rejected.values()):
         raise AssertionError(f"{task.source}: rows were lost: {entry}")
@@ -192,10 +198,10 @@ def _many_rows() -> Iterator[None]:
 
 def _transformed(task: SourceTask) -> Iterator[Batch]:
     """The source's rows, a batch at a time, up to the limit."""
-    from meadow.sources import SOURCES
-
-    rules = Rules(task.source, task.origin, task.options, task.exclude, task.errata, task.vouched)
-    raws = SOURCES[task.source].origin(task.origin).read(task.inputs, task.options)
+    rules = Rules(
+        *(task.source, task.origin, task.options, task.exclude, task.errata, task.vouched, task.own)
+    )
+    raws = task.found().origin(task.origin).read(task.inputs, task.options)
     if task.limit is None:
         yield from run_stream(partial(transform_batch, rules=rules), batches(raws), task.workers)
         return

@@ -31,7 +31,7 @@ from meadow.corpus.manifest import Manifest, SourceEntry, Step
 from meadow.errors import CheckError, FileError, UpstreamChangedError
 from meadow.licenses import LICENSES, License
 from meadow.source import OriginName, Source
-from meadow.text.markdown import Markdown, fenced, plain_cell
+from meadow.text.markdown import Markdown, escape_cell, fenced, plain_cell
 
 if TYPE_CHECKING:
     import jinja2
@@ -165,7 +165,12 @@ def render_prose(name: str, entry: SourceEntry | None, source: Source) -> str:
     Raises:
         FileError: There is no card for the source.
     """
+    if source.prose:
+        # of a folder that anybody may have made: nothing in it is markup
+        return "\n\n".join(map(escape_cell, re.split(r"\n\s*\n", source.prose.strip())))
     path = data_cards() / f"{name}.md"
+    if entry is not None and entry.own:
+        return "Its TOML file says no more of it than stands here."
     if not path.is_file():
         raise FileError(f"{name} has no card", where=str(path), fix="write it: CONTRIBUTING.md")
     counted = entry.to_json() if entry else {}
@@ -184,13 +189,13 @@ def render_prose(name: str, entry: SourceEntry | None, source: Source) -> str:
 
 
 def _source_section(name: str, manifest: Manifest) -> dict[str, str]:
-    from meadow.sources import SOURCES
+    from meadow.sources import with_own
 
-    source = SOURCES.get(name)
+    source = with_own(manifest.own_sources).get(name)
     if source is None:
         raise UpstreamChangedError(
             f"the corpus has a source that is not known here: {name[:80]!r}",
-            fix="upgrade medical-meadow",
+            fix="upgrade medical-meadow, or install the package that the source came from",
         )
     entry = manifest.sources.get(name)
     return {
@@ -342,11 +347,11 @@ def _command(manifest: Manifest) -> str:
 
 def split_warning(name: str, entry: SourceEntry) -> str:
     """What to say of a source whose files tell of another split; "" where there is nothing."""
-    from meadow.sources import SOURCES
+    from meadow.sources import with_own
 
-    if name not in SOURCES or entry.origin not in set(OriginName):
+    source = with_own({name: entry.own} if entry.own else {}).get(name)
+    if source is None or entry.origin not in set(OriginName):
         return ""
-    source = SOURCES[name]
     names = [item.path for item in entry.inputs]
     return source.split_warning(source.origin(OriginName(entry.origin)), names, entry.rows_in)
 
@@ -432,9 +437,7 @@ def _exam_files(exam: str, found: Mapping[str, Any]) -> str:
 
 def privacy_part(counted: list[SourceRows]) -> str:
     """Which sources were searched for personal data, and what was replaced."""
-    from meadow.sources import SOURCES
-
-    free = [s.name for s in counted if s.name in SOURCES and SOURCES[s.name].free_text]
+    free = [s.name for s in counted if s.known is not None and s.known.free_text]
     if not free:
         return "No source here is free text: no row was searched for personal data."
     searched = f"Searched, since people wrote freely there: {', '.join(free)}."
@@ -492,10 +495,8 @@ def _asked(known: License | None) -> list[str]:
 
 def answered_part(counted: list[SourceRows]) -> Iterator[str]:
     """Who answers for licences that are not stated; and which are disputed, decided or not."""
-    from meadow.sources import SOURCES
-
     for source in counted:
-        known = SOURCES.get(source.name)
+        known = source.known
         disputed = known.disputed if known is not None else ""
         if disputed:
             yield (

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from meadow.corpus.manifest import Manifest
+from meadow.corpus.manifest import NAME, Manifest
 from meadow.text.markdown import fenced, plain_cell
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -47,6 +47,9 @@ def conditions(manifest: Manifest) -> list[str]:
             "`meadow.toml` says who answers for licences:\n\n"
             + fenced("\n".join(line for table in tables for line in table).strip(), "toml")
         )
+    if sources := manifest.own_sources:
+        named = ", ".join(sources)
+        found.append(f"{NAME} is this folder's: it says how the raw rows of {named} are read.")
     if own := dict(settings.get("errata") or {}).get("own"):
         found.append(f"ERRATA stands for errata of the maker's own ({len(own)} faults).")
     if model := settings.get("semantic"):
@@ -88,6 +91,8 @@ def _build(manifest: Manifest, sources: list[str]) -> Iterator[str]:
     named = {re.split("[:=]", name)[0] for name in files}
     sought = [name for name in sources if name not in named]
     yield "build"
+    if manifest.own_sources.keys() & set(sources):
+        yield from ("--source", NAME)
     if settings.get("recipe"):
         yield from ("--recipe", _word(_recipe(settings)))
     if sought:  # beside a recipe too: it may have more sources than were built

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from meadow.cards.header import Locate
 from meadow.corpus.manifest import Manifest
 from meadow.corpus.shards import read_rows
 from meadow.licenses import LICENSES
-from meadow.source import Provenance
+from meadow.source import Provenance, Source
 from meadow.text.language import language_of
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class SourceRows:
         citation: Whom to cite.
         license_note: What the licence key cannot say.
         provenance: What the rows cannot say.
+        known: The source; None where neither the house nor the folder says what it is.
         rows: How many.
         licenses: Licence key -> rows.
         tasks: Task -> rows.
@@ -52,6 +53,7 @@ class SourceRows:
     citation: str = ""
     license_note: str = ""
     provenance: Provenance = field(default_factory=Provenance)
+    known: Source | None = None
     rows: int = 0
     licenses: Counter[str] = field(default_factory=Counter)
     tasks: Counter[str] = field(default_factory=Counter)
@@ -79,8 +81,9 @@ def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
     """
     import polars as pl
 
-    from meadow.sources import SOURCES
+    from meadow.sources import with_own
 
+    sources = with_own(manifest.own_sources)
     columns = ["source", "license", "task", "rephrased_by"]
     counts: Counter[tuple[str, str, str, str | None]] = Counter()
     repairs: Counter[tuple[str, str]] = Counter()
@@ -104,7 +107,7 @@ def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
     for (name, license, task, model), rows in sorted(counts.items(), key=lambda p: str(p[0])):
         if name not in found:
             found[name] = SourceRows(name, name)
-            if known := SOURCES.get(name):
+            if known := sources.get(name):
                 found[name] = SourceRows(
                     name,
                     known.title,
@@ -112,6 +115,7 @@ def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
                     known.citation,
                     known.license_note,
                     known.provenance,
+                    known,
                 )
         entry = found[name]
         entry.rows += rows
@@ -146,15 +150,16 @@ def _vouched(frame: pl.DataFrame) -> Counter[tuple[str, tuple[str, str, str]]]:
     return counts
 
 
-def refused_rows(read: Callable[[list[str]], pa.Table]) -> Counter[tuple[str, str]]:
+def refused_rows(
+    read: Callable[[list[str]], pa.Table], sources: Mapping[str, Source]
+) -> Counter[tuple[str, str]]:
     """(source, licence or why) -> rows of a shard that may not be published.
 
     Args:
         read: Gives columns of the shard; `meta` is asked for only where a licence is disputed.
+        sources: The sources that are known: `with_own` of the manifest's.
     """
     import polars as pl
-
-    from meadow.sources import SOURCES
 
     columns = ["source", "license"]
     refused: Counter[tuple[str, str]] = Counter()
@@ -162,11 +167,11 @@ def refused_rows(read: Callable[[list[str]], pa.Table]) -> Counter[tuple[str, st
         known = LICENSES.get(license)
         if known is None or known.redistribute != "yes":
             refused[str(source), license or "none stated"] += rows
-        elif source in SOURCES and SOURCES[source].disputed:
+        elif source in sources and sources[source].disputed:
             own = (pl.col("source") == source) & (pl.col("license") == license)
             silent = ~pl.col("meta").str.contains('"vouched":', literal=True)
             if count := pl.DataFrame(read([*columns, "meta"])).filter(own & silent).height:
-                why = f"{license}, which is disputed: {SOURCES[source].disputed}"
+                why = f"{license}, which is disputed: {sources[source].disputed}"
                 refused[source, why] += count
     return refused
 

@@ -194,9 +194,7 @@ def _linked(title: str, url: str) -> str:
 
 def _is_crawled(source: SourceRows, entries: Mapping[str, SourceEntry]) -> bool:
     """Whether its rows come from a store of pages that `meadow fetch` crawled."""
-    from meadow.sources import SOURCES
-
-    known, entry = SOURCES.get(source.name), entries.get(source.name)
+    known, entry = source.known, entries.get(source.name)
     return bool(
         known is not None
         and known.crawl is not None
@@ -228,12 +226,10 @@ def _public(counted: list[SourceRows], entries: Mapping[str, SourceEntry]) -> st
 
 
 def _crawled(counted: list[SourceRows], entries: Mapping[str, SourceEntry]) -> str:
-    from meadow.sources import SOURCES
-
     found = [source for source in counted if _is_crawled(source, entries)]
     rows = []
     for source in found:
-        crawl = SOURCES[source.name].crawl
+        crawl = source.known.crawl if source.known is not None else None
         domain = urlsplit(crawl.api).hostname if crawl is not None else ""
         rows.append([domain or "", source.title, f"{source.rows:,}"])
     if not rows:

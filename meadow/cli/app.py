@@ -339,6 +339,17 @@ def dry_run_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
+def own_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The `--source` option of what takes sources of one's own."""
+    option: Callable[..., Any] = list_option(
+        "--source",
+        "own",
+        metavar="PATH",
+        help="A source of your own: a TOML file, or a folder of them (docs/own-source.md).",
+    )(command)
+    return option
+
+
 def errata_option(default: str = "off") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The `--errata` option of what reads exams or writes training rows."""
     return list_option(

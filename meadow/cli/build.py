@@ -16,6 +16,7 @@ from meadow.cli.app import (
     json_option,
     list_option,
     log,
+    own_option,
     telling,
 )
 from meadow.errors import ExitCode
@@ -29,6 +30,7 @@ from meadow.errors import ExitCode
     metavar="SOURCE[:SUBSET[:ROLE]]=PATH",
     help="A raw file (or its address), named; implies --only.",
 )
+@own_option
 @click.option("--raw", metavar="PATH", help="The folder of raw files, or its address.")
 @list_option("--only", metavar="SOURCE", help="Only these sources.")
 @click.option(
@@ -74,7 +76,8 @@ from meadow.errors import ExitCode
 def build(ctx: click.Context, /, as_json: bool, dry_run: bool, **given: Any) -> None:
     """Build verified shards from raw files.
 
-    Sources come from --file or --only, else from --recipe, else from the recipe `full`. In a folder
+    Sources come from --file or --only, else from --recipe or --source, else from the recipe `full`.
+    In a folder
     that was built with the same options they are added to the others, or built again.
     """
     from meadow import api

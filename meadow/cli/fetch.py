@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, json_option, listed, log
-from meadow.errors import FileError, MeadowError, NetworkError, UpstreamChangedError
+from meadow.cli.app import Finish, dry_run_option, json_option, listed, log, own_option
+from meadow.errors import (
+    FileError,
+    MeadowError,
+    NetworkError,
+    UpstreamChangedError,
+    UsageError,
+)
 from meadow.source import OriginName
 
 if TYPE_CHECKING:
@@ -24,7 +30,8 @@ Watcher = Callable[["Item"], "Progress"]
 
 
 @click.command()
-@click.argument("names", metavar="SOURCE...", nargs=-1, required=True, callback=listed)
+@click.argument("names", metavar="[SOURCE]...", nargs=-1, callback=listed)
+@own_option
 @click.option(
     "--raw",
     type=click.Path(file_okay=False, path_type=Path),
@@ -54,6 +61,7 @@ Watcher = Callable[["Item"], "Progress"]
 @json_option
 def fetch(
     names: tuple[str, ...],
+    own: tuple[str, ...],
     raw: Path | None,
     origin: str,
     lock: Path | None,
@@ -68,17 +76,18 @@ def fetch(
 ) -> None:
     """Download raw files, resumable and checked.
 
-    A file has to have the hash that its source states, or that sources.lock.toml recorded when it
-    was first fetched. What cannot be downloaded is listed with what to do by hand; the exit code
-    is then 1 until it is there. A wiki is crawled page by page and asks for a contact; a crawl that
-    was stopped continues where it was.
+    Of the sources that are named; without names, of those that --source gives. A file has to have
+    the hash that its source states, or that sources.lock.toml recorded when it was first fetched.
+    What cannot be downloaded is listed with what to do by hand; the exit code is then 1 until it is
+    there. A wiki is crawled page by page and asks for a contact; a crawl that was stopped continues
+    where it was.
     """
+    from meadow.build.own import known_sources, own_documents
     from meadow.build.plan import check_sources
     from meadow.config import read_config
     from meadow.fetch.fetch import Fetcher, State, by_hand_notices
     from meadow.fetch.lockfile import NAME
     from meadow.net.retry import RetryPolicy
-    from meadow.sources import SOURCES
 
     finish = Finish(as_json=as_json)
     config = read_config()
@@ -87,8 +96,12 @@ def fetch(
         lock=lock or config.folder / NAME,
         policy=RetryPolicy(deadline=deadline, sleep=_wait),
     )
-    check_sources(names, SOURCES)
-    chosen = [SOURCES[name] for name in dict.fromkeys(names)]
+    known = known_sources(own, config)
+    names = names or tuple(own_documents(own))
+    if not names:
+        raise UsageError("no source is named", fix="`meadow sources` lists them")
+    check_sources(names, known)
+    chosen = [known[name] for name in dict.fromkeys(names)]
     if origin == OriginName.UPSTREAM.value:
         chosen, crawled = _crawl(
             chosen,

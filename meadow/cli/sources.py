@@ -6,29 +6,33 @@ from typing import Any
 
 import click
 
-from meadow.cli.app import Finish, json_option
+from meadow.cli.app import Finish, json_option, own_option
 
 
 @click.command()
 @click.argument("name", required=False)
+@own_option
 @json_option
-def sources(name: str | None, as_json: bool) -> None:
+def sources(name: str | None, own: tuple[str, ...], as_json: bool) -> None:
     """List the sources: licence, files, counts.
 
-    With NAME, everything about one source, and where its raw files are expected.
+    With NAME, everything about one source, and where its raw files are expected. `meadow source`
+    makes one of your own.
     """
+    from meadow.build.own import known_sources
     from meadow.build.plan import check_sources
-    from meadow.sources import SOURCES
+    from meadow.config import read_config
 
     finish = Finish(as_json=as_json)
+    known = known_sources(own, read_config())
     if name is not None:
-        check_sources([name], SOURCES)
-        document = _describe(SOURCES[name])
+        check_sources([name], known)
+        document = _describe(known[name])
         if not as_json:
             click.echo(_page(document))
         finish(document)
         return
-    documents = [_describe(source) for source in SOURCES.values()]
+    documents = [_describe(source) for source in known.values()]
     if not as_json:
         click.echo(f"{'source':<29}{'licence':<21}{'publish':<12}{'2023 rows':>10}  title")
         for item in documents:

@@ -148,6 +148,8 @@ class SourceEntry(_Part):
             name -> {value: n}.
         limit: Candidate rows after which reading stopped; None where all were read.
         key: Hash of everything that the bytes depend on; the same key is not built again.
+        own: What the TOML file of a source says that is none of the house's, so that who opens the
+            folder needs no other file.
     """
 
     rows_in: Count
@@ -161,6 +163,7 @@ class SourceEntry(_Part):
     facts: dict[Text, Counts] = Field(default_factory=dict)
     limit: Count | None = Field(default=None, exclude_if=lambda value: value is None)
     key: Text
+    own: dict[Text, Any] = Field(default_factory=dict, exclude_if=lambda value: not value)
 
     @classmethod
     def from_json(cls, text: str) -> SourceEntry:
@@ -300,6 +303,11 @@ class Manifest(_Part):
         """Where the folder was published; None where it was not, or where it is still its own."""
         told = self.details.get("published")
         return Published(**told) if told else None
+
+    @property
+    def own_sources(self) -> dict[str, dict[str, Any]]:
+        """What the folder says of the sources that are none of the house's, for `with_own`."""
+        return {name: entry.own for name, entry in self.sources.items() if entry.own}
 
     @property
     def own_details(self) -> dict[str, Any]:

@@ -49,6 +49,7 @@ from meadow.hub.space import SDK, Space, check_open, closed, plan_space
 from meadow.hub.verify import Rows, config_rows, front_matter, load_counts, shard_rows
 from meadow.net.hub import HubClient, parse_reference
 from meadow.quality.check import check_corpus
+from meadow.sources import with_own
 
 LICENSE_FOLDER = "LICENSES/"
 MAX_NAMED = 5
@@ -457,11 +458,12 @@ def check_licenses(folder: Path, manifest: Manifest) -> None:
     Raises:
         RefusedError: Rows whose licence forbids publishing, does not say, is missing or disputed.
     """
+    known = with_own(manifest.own_sources)
     refused: Counter[tuple[str, str]] = Counter()
     for shard in manifest.shards():
         path = folder / shard.path
         if path.is_file():  # else a finding of the check
-            refused += refused_rows(partial(read_parquet, path))
+            refused += refused_rows(partial(read_parquet, path), known)
     if refused:
         listed = "; ".join(
             f"{source}: {count:,} rows under {why}"

@@ -24,7 +24,7 @@ from meadow.mix.write import mix_corpus
 from meadow.quality.check import Finding
 from meadow.schema import Style
 from meadow.source import Input, Options, OriginName
-from meadow.sources import SOURCES
+from meadow.sources import with_own
 
 Progress = Callable[[str], None]
 
@@ -86,7 +86,7 @@ def rebuild(
         }
         findings = [] if made.versions == published.versions else [_versions(published)]
     else:
-        settings = _settings(published.settings, config)
+        settings = _settings(published.settings, config, published.own_sources)
         given = _inputs(settings, raw or config.raw_folder(), files or {})
         made = build_corpus(settings, given, folder, workers=workers, progress=progress).manifest
         inputs = {i.path: i.sha256 for entry in made.sources.values() for i in entry.inputs}
@@ -135,7 +135,9 @@ def _excluded(config: Config) -> frozenset[str]:
     return frozenset(map(normal_name, config.excluded_ids()))
 
 
-def _settings(settings: Mapping[str, Any], config: Config) -> BuildSettings:
+def _settings(
+    settings: Mapping[str, Any], config: Config, own: Mapping[str, Mapping[str, Any]]
+) -> BuildSettings:
     told = dict(settings["options"])
     return BuildSettings(
         sources=tuple(settings["sources"]),
@@ -146,6 +148,7 @@ def _settings(settings: Mapping[str, Any], config: Config) -> BuildSettings:
         recipe=settings.get("recipe"),
         own_recipe=bool(settings.get("own_recipe")),
         vouched=settings.get("vouched", {}),
+        own=own,
     )
 
 
@@ -154,10 +157,11 @@ def _inputs(
 ) -> dict[str, Sequence[Input]]:
     named = list(named_places(files))
     by_hand = {place.source for place in named}
+    known = with_own(settings.own)
     return {
-        name: named_inputs(named, SOURCES[name])
+        name: named_inputs(named, known[name])
         if name in by_hand
-        else find_inputs(SOURCES[name], SOURCES[name].origin(settings.origins[name]), raw)
+        else find_inputs(known[name], known[name].origin(settings.origins[name]), raw)
         for name in settings.sources
     }
 

@@ -34,6 +34,8 @@ from meadow.hub.plan import DATA
 from meadow.net.hub import HubClient, Reference, network_cause
 from meadow.net.redaction import redact
 from meadow.quality.check import Finding
+from meadow.source import Source
+from meadow.sources import with_own
 
 Rows = dict[str, dict[str, int]]
 """Config -> split -> rows."""
@@ -85,9 +87,10 @@ def verify(
         if name.startswith((DATA, QUARANTINE)) and name not in files:
             findings.append(Finding("unnamed_file", name, "the manifest does not name it"))
     findings += _card(client, commit, manifest)
+    known = with_own(manifest.own_sources)
     for shard in manifest.shards():
         if shard.path in commit.files:
-            findings += _shard(client, commit, shard)
+            findings += _shard(client, commit, shard, known)
     rows = sum(shard.rows for shard in manifest.shards())
     keys, unclear = attested(_envelopes(client, commit), manifest)
     return Verification(
@@ -124,7 +127,9 @@ def _hashes(
                 yield Finding("changed_file", name, "its bytes are not what the manifest says")
 
 
-def _shard(client: HubClient, commit: Commit, shard: Shard) -> Iterator[Finding]:
+def _shard(
+    client: HubClient, commit: Commit, shard: Shard, known: Mapping[str, Source]
+) -> Iterator[Finding]:
     """Rows and licences of a shard, read by ranges: its footer and a few columns."""
     import pyarrow.parquet as pq
     from huggingface_hub import HfFileSystem
@@ -133,7 +138,7 @@ def _shard(client: HubClient, commit: Commit, shard: Shard) -> Iterator[Finding]
 
     def read() -> tuple[int, Counter[tuple[str, str]]]:
         with HfFileSystem().open(path, "rb") as file, pq.ParquetFile(file) as parquet:
-            refused = refused_rows(lambda columns: parquet.read(columns=columns))
+            refused = refused_rows(lambda columns: parquet.read(columns=columns), known)
             return parquet.metadata.num_rows, refused
 
     try:

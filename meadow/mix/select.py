@@ -37,7 +37,8 @@ from meadow.licenses import LICENSES
 from meadow.mix.duplicates import Duplicates, find_duplicates
 from meadow.mix.recipe import MixRecipe, Part
 from meadow.schema import Reason, split_turns
-from meadow.sources import SOURCES
+from meadow.source import Source
+from meadow.sources import with_own
 
 if TYPE_CHECKING:
     import polars as pl
@@ -131,8 +132,10 @@ def select_rows(
     if len(corpora) > 1:
         _drop_repeated(kept)
     kept.drop("select", {Reason.NOT_A_TARGET: part_of[kept.rows] < 0})
-    _leave_out_exams(kept, recipe, warnings)
-    gate = _check_licenses(kept, list(accepted), _undecided(corpora), warnings)
+    known = _known(corpora)
+    _leave_out_exams(kept, recipe, known, warnings)
+    undecided = _undecided(corpora, known)
+    gate = _check_licenses(kept, list(accepted), undecided, known, warnings)
     faults = _drop_faulty(kept, recipe)
     progress(f"looking for duplicates among {len(kept.rows):,} rows")
     duplicates = _drop_duplicates(kept, recipe, held)
@@ -256,9 +259,11 @@ def _parts_of(frame: pl.DataFrame, parts: Sequence[Part]) -> Integers:
     return found if len(found) == frame.height else np.full(frame.height, -1)
 
 
-def _leave_out_exams(kept: _Rows, recipe: MixRecipe, warnings: list[str]) -> None:
+def _leave_out_exams(
+    kept: _Rows, recipe: MixRecipe, known: Mapping[str, Source], warnings: list[str]
+) -> None:
     sources = kept.current()["source"]
-    exams = [name for name in sources.unique().sort() if name in SOURCES and SOURCES[name].exam]
+    exams = [name for name in sources.unique().sort() if name in known and known[name].exam]
     named = {part.source for part in recipe.parts}
     left_out = [name for name in exams if name not in recipe.exam_sources]
     for name in exams:
@@ -271,22 +276,34 @@ def _leave_out_exams(kept: _Rows, recipe: MixRecipe, warnings: list[str]) -> Non
     kept.drop("exams", {Reason.NOT_A_TARGET: sources.is_in(left_out).to_numpy()})
 
 
-def _undecided(corpora: Sequence[Corpus]) -> set[str]:
+def _known(corpora: Sequence[Corpus]) -> Mapping[str, Source]:
+    """The sources of the house and of the corpora; of one name the first corpus', as with ids."""
+    own: dict[str, dict[str, Any]] = {}
+    for corpus in reversed(corpora):
+        own |= corpus.manifest.own_sources
+    return with_own(own)
+
+
+def _undecided(corpora: Sequence[Corpus], known: Mapping[str, Source]) -> set[str]:
     """The sources whose licence is disputed, and for some rows of which nobody answers."""
     found: set[str] = set()
     for corpus in corpora:
         for table in corpus.iter_tables(columns=["source", "license", "meta"]):
-            found |= {source for source, _ in refused_rows(table.select)}
-    return {name for name in found if name in SOURCES and SOURCES[name].disputed}
+            found |= {source for source, _ in refused_rows(table.select, known)}
+    return {name for name in found if name in known and known[name].disputed}
 
 
 def _check_licenses(
-    kept: _Rows, accepted: list[str], undecided: Collection[str], warnings: list[str]
+    kept: _Rows,
+    accepted: list[str],
+    undecided: Collection[str],
+    sources: Mapping[str, Source],
+    warnings: list[str],
 ) -> dict[str, Any]:
     import polars as pl
 
     frame = kept.current()
-    known = {*SOURCES, *kept.frame["source"].unique()}
+    known = {*sources, *kept.frame["source"].unique()}
     if unknown := sorted(set(accepted) - known):
         raise UsageError(
             f"--accept-licence names an unknown source: {', '.join(unknown)}",
@@ -310,7 +327,7 @@ def _check_licenses(
     disputed = sorted({*kept.current()["source"].unique()} & {*undecided})
     for name in disputed:
         warnings.append(
-            f"{name}: its licence is disputed ({SOURCES[name].disputed}): the mix may be published "
+            f"{name}: its licence is disputed ({sources[name].disputed}): the mix may be published "
             f"only where [vouch.{name}] in meadow.toml decides it, before the build"
         )
     return {

@@ -37,7 +37,7 @@ from meadow.quality.raw_words import (
 from meadow.readers.archives import damage_is_an_error
 from meadow.schema import Style
 from meadow.source import NoSecondReader, OriginName, RawTexts
-from meadow.sources import SOURCES
+from meadow.sources import with_own
 
 TEXTS = ("instruction", "input", "output")
 _RAREST = 8
@@ -122,8 +122,9 @@ def _compare_source(
 ) -> Comparison:
     found = Comparison(rows=entry.rows_out)
     told: RawTexts | str = "the source is not known here"
-    if name in SOURCES:
-        told = SOURCES[name].origin(OriginName(entry.origin)).raw_texts
+    known = with_own(corpus.manifest.own_sources)
+    if name in known:
+        told = known[name].origin(OriginName(entry.origin)).raw_texts
     if corpus.manifest.settings.get("options", {}).get("style") != Style.MEADOW:
         told = "rows of style 2023 keep the strings of 2023"
     if isinstance(told, str):

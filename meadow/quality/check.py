@@ -17,7 +17,7 @@ from meadow.corpus.shards import check_rows, read_parquet
 from meadow.errors import CheckError, MeadowError
 from meadow.licenses import LICENSES
 from meadow.schema import COLUMNS, Reason, Task, arrow_schema
-from meadow.sources import SOURCES
+from meadow.sources import with_own
 from meadow.text.privacy import scrub, suspects
 
 QUARANTINE = "quarantine/"
@@ -88,6 +88,8 @@ def _conservation(manifest: Manifest) -> Iterator[Finding]:
 
 def _rows(corpus: Corpus) -> Iterator[Finding]:
     build = corpus.manifest.stage == "build"
+    known = with_own(corpus.manifest.own_sources)
+    free = {name for name, source in known.items() if source.free_text}
     seen: set[object] = set()
     tally: Counter[str] = Counter()
     for shard in corpus.manifest.shards():
@@ -110,7 +112,7 @@ def _rows(corpus: Corpus) -> Iterator[Finding]:
             yield Finding("wrong_count", shard.path, f"{table.num_rows} rows, not {shard.rows}")
         for batch in table.to_batches(max_chunksize=4096):
             rows = batch.to_pylist()
-            scrubbed = _unscrubbed(rows)
+            scrubbed = _unscrubbed([row for row in rows if row["source"] in free])
             for row in rows:
                 found = [*_row(row), *scrubbed.get(row["id"], ())]
                 text = (row["source"], hash((row["instruction"], row["input"], row["output"])))
@@ -169,12 +171,8 @@ def _row(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _unscrubbed(rows: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
     """Id -> findings, for rows of free text in which personal data still stands."""
-    free = {name for name, source in SOURCES.items() if source.free_text}
     texts = [
-        (row["id"], row[name] or "")
-        for row in rows
-        if row["source"] in free
-        for name in ("instruction", "input", "output")
+        (row["id"], row[name] or "") for row in rows for name in ("instruction", "input", "output")
     ]
     found: dict[str, list[tuple[str, str]]] = {}
     for (number, text), suspected in zip(texts, suspects([t for _, t in texts]), strict=True):

@@ -26,7 +26,7 @@ from meadow.licenses import LICENSES
 from meadow.mix.duplicates import THRESHOLD, find_duplicates
 from meadow.quality.page import render_html, render_markdown
 from meadow.schema import Reason
-from meadow.sources import SOURCES
+from meadow.sources import with_own
 from meadow.sources.release_2023 import compare
 from meadow.text.privacy_rules import Kind
 
@@ -157,9 +157,10 @@ def _sources(
         for name in rows["source"].unique():
             place.setdefault(name, config)
     built = manifest.sources if manifest.stage == "build" else {}
+    known = with_own(manifest.own_sources)
     entries = []
     for name in [*found, *sorted(built.keys() - found.keys())]:
-        source, entry = SOURCES.get(name), built.get(name)
+        source, entry = known.get(name), built.get(name)
         entries.append(
             {
                 "name": name,

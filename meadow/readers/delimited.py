@@ -44,12 +44,16 @@ def without_header(columns: Sequence[str]) -> Reader:
 
 
 def read_file(
-    item: Input, columns: Sequence[str] | None, required: Sequence[str], delimiter: str = ","
+    item: Input,
+    columns: Sequence[str] | None,
+    required: Sequence[str],
+    delimiter: str = ",",
+    encoding: str = "utf-8",
 ) -> Iterator[Raw | Reject]:
     """The rows of one file as {column: text}; `_where` is `label:line` of the row's first line.
 
-    A row of another width or with bad UTF-8 is a reject; empty fields behind the last column are
-    none.
+    A row of another width or with bytes that are none of the encoding is a reject; empty fields
+    behind the last column are none.
 
     Raises:
         FileError: An open quote, a stray quote or a field over 16 MiB: where the next row begins
@@ -61,7 +65,8 @@ def read_file(
     line = 1
     with open_input(item) as binary:
         # surrogateescape carries a bad byte through to its own row, where it is a reject
-        text = io.TextIOWrapper(binary, "utf-8-sig", "surrogateescape", newline="")
+        name = "utf-8-sig" if encoding == "utf-8" else encoding
+        text = io.TextIOWrapper(binary, name, "surrogateescape", newline="")
         text._CHUNK_SIZE = CHUNK  # type: ignore[attr-defined]  # 8 KiB cost as much as the parsing
         rows = csv.reader(text, delimiter=delimiter, strict=True)
         try:
@@ -81,7 +86,7 @@ def read_file(
                     yield Reject(where, Reason.BAD_CSV, detail, whole)
                 elif not all(map(str.isascii, row)) and any(map(has_lone_surrogate, row)):
                     whole = printable(delimiter.join(row)[:500])
-                    yield Reject(where, Reason.BAD_ENCODING, "not UTF-8", whole)
+                    yield Reject(where, Reason.BAD_ENCODING, f"not {encoding.upper()}", whole)
                 else:
                     raw: dict[str, str] = dict(zip(names, row, strict=True))
                     raw["_where"] = where

@@ -61,11 +61,30 @@ def read_rows(
                     yield {**row, **absent, "_where": where}
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         # UnicodeDecodeError: a name in the footer
-        raise FileError(
-            f"the Parquet file cannot be read: {' '.join(str(error).split())[:300]}",
-            where=item.label,
-            fix="fetch it again and compare its checksum",
-        ) from error
+        raise _unreadable(error, item) from error
+
+
+def columns_of(item: Input) -> list[str]:
+    """The names of the columns of a file.
+
+    Raises:
+        FileError: The file is damaged or no Parquet.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_schema(item.path).names)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _unreadable(error, item) from error
+
+
+def _unreadable(error: Exception, item: Input) -> FileError:
+    return FileError(
+        f"the Parquet file cannot be read: {' '.join(str(error).split())[:300]}",
+        where=item.label,
+        fix="fetch it again and compare its checksum",
+    )
 
 
 def _check(file: Any, item: Input, required: Sequence[str]) -> None:

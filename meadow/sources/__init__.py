@@ -1,12 +1,19 @@
-"""Every source, listed: one file each, and two lines here.
+"""Every source, listed: a TOML file each; or a module each, and two lines here.
 
 >>> meadow.SOURCES["medqa"].license
 'mit'
+
+A source of somebody else's stands in a TOML file that a build is given, and from then on in the
+manifest of every folder that has rows of it (`with_own`); or in a package that is installed, under
+the entry point `medical_meadow.sources`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 from meadow.source import Source
 
@@ -49,20 +56,64 @@ class _Sources(Mapping[str, Source]):
             from meadow.sources.wikidoc.textbook import SOURCE
         elif name == "wikidoc_patient_information":
             from meadow.sources.wikidoc.patients import SOURCE
+        elif name in _in_toml():
+            return _from_toml(name)
         else:
             raise KeyError(name)
         return SOURCE
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_NAMES)
+        return iter(sorted({*_MODULES, *_in_toml()}))
 
     def __len__(self) -> int:
-        return len(_NAMES)
+        return len(_MODULES) + len(_in_toml())
 
 
-_NAMES = (
+@lru_cache(maxsize=1)
+def _in_toml() -> frozenset[str]:
+    return frozenset(path.stem for path in Path(__file__).parent.glob("*.toml"))
+
+
+@lru_cache(maxsize=64)
+def _from_toml(name: str) -> Source:
+    from meadow.sources.own.source import own_source, read_own
+
+    return own_source(read_own(Path(__file__).with_name(f"{name}.toml")))
+
+
+_MODULES = (
     *("afrimed_qa", "alpaca", "anki", "chatdoctor", "cord19", "health_advice", "mediqa"),
     *("mediqa_qa", "medmcqa", "medqa", "medquad", "mmmlu", "openassistant", "pubmed_causal"),
     *("stack_exchange", "wikidoc", "wikidoc_patient_information"),
 )
 SOURCES: Mapping[str, Source] = _Sources()
+
+
+class _WithOwn(Mapping[str, Source]):
+    """The sources of the house, and others; a name of the house's is the house's."""
+
+    def __init__(self, own: Mapping[str, Mapping[str, Any]]) -> None:
+        self._own = {name: told for name, told in own.items() if name not in SOURCES}
+
+    def __getitem__(self, name: str) -> Source:
+        if name not in self._own:
+            return SOURCES[name]
+        from meadow.sources.own.source import source_of
+
+        return source_of(self._own[name], where=f"the manifest, source {name[:80]!r}")
+
+    def __iter__(self) -> Iterator[str]:
+        yield from SOURCES
+        yield from self._own
+
+    def __len__(self) -> int:
+        return len(SOURCES) + len(self._own)
+
+
+def with_own(own: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Source]:
+    """The sources of the house, and those that a build was given or a folder has.
+
+    Args:
+        own: Name -> what its TOML file says, as `meadow.sources.own.source.document_of` gives it.
+    """
+    return _WithOwn(own) if own else SOURCES

@@ -307,6 +307,24 @@ def _escaped(match: re.Match[str]) -> str:
         return match[0]
 
 
+_DOUBLED = re.compile(r'"{2,}')
+
+
+def without_stray_quotes(text: str) -> str:
+    """The text without what a spreadsheet's quotation left of it.
+
+    Upstream has options that go on with a line of one quotation mark, quotations in three marks,
+    and questions that end in `?"`.
+
+    >>> without_stray_quotes('Which drug?"'), without_stray_quotes('He says "no."')
+    ('Which drug?', 'He says "no."')
+    """
+    text = _DOUBLED.sub('"', text.strip()).replace('?"\n"', "?\n")
+    # quotations of upstream open with one kind and close with another
+    unpaired = (text.count('"') + text.count("”") - text.count("“")) % 2
+    return text[:-1].rstrip() if unpaired and text.endswith('"') else text
+
+
 _ENTITY = re.compile(r"&([A-Za-z][A-Za-z0-9]{1,31};|#\d{1,7};|#[xX][0-9A-Fa-f]{1,6};)")
 
 

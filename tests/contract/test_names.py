@@ -25,8 +25,10 @@ OTHER_THINGS = {
     ("meadow/prompt.py", "alpaca"),  # the prompt template of that model
     ("meadow/cli/demo.py", "anki"),  # whose sample the demonstration rewrites
 }
+OWN = "meadow.sources.own"
 OPEN = {"meadow.sources", "meadow.sources.release_2023"}
-"""What another room may import: the register, and the comparison over all of it."""
+"""What another room may import: the register, and the comparison over all of it; and `OWN`, which
+reads TOML files and names no source."""
 
 
 def names_in(path: Path) -> Iterator[str]:
@@ -36,7 +38,7 @@ def names_in(path: Path) -> Iterator[str]:
             if (name := node.value.rstrip(":")) in SOURCES:
                 yield name
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("meadow.sources"):
-            if node.module not in OPEN:
+            if node.module not in OPEN and not str(node.module).startswith(OWN):
                 yield str(node.module)
         elif isinstance(node, ast.Import):
             yield from (a.name for a in node.names if a.name.startswith("meadow.sources."))

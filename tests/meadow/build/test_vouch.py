@@ -11,6 +11,7 @@ from meadow.cards.rows import refused_rows
 from meadow.errors import ExitCode, RefusedError
 from meadow.hub.publish import check_licenses
 from meadow.samples import FOLDER
+from meadow.sources import SOURCES
 
 DECK = "#separator:tab\n#html:false\nWhat fills a tyre?\tAir, most of the time.\n"
 ANSWER = """[vouch.{source}]
@@ -121,4 +122,6 @@ def test_a_row_that_says_vouched_of_another_licence_is_a_finding(tmp_path: Path)
     assert "bad_vouch" in run_meadow("check", tmp_path / "c").err
     said = record("medqa", 2, "Air.", meta={"text": '"vouched":'})
     table = pa.Table.from_pylist([{n: getattr(said, n) for n in ("source", "license", "meta")}])
-    assert sum(refused_rows(table.select).values()) == 1, "a text that says so is no decision"
+    assert sum(refused_rows(table.select, SOURCES).values()) == 1, (
+        "a text that says so is no decision"
+    )

@@ -1,0 +1,637 @@
+"""Raw rows by a source's TOML file: how its files are read, and what becomes of a row.
+
+A column that no row has is an error that names it, since a misspelt name would else reject every
+row; a column that one row lacks rejects that row. Nothing here depends on more than the row.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import PurePosixPath
+from typing import Any
+
+from meadow.config import did_you_mean
+from meadow.errors import FileError, UpstreamChangedError, UsageError
+from meadow.licenses import LICENSES
+from meadow.prompt import exam_input
+from meadow.readers import delimited, json_rows, parquet
+from meadow.readers.archives import is_archive, members, open_input
+from meadow.schema import (
+    Author,
+    Raw,
+    Reason,
+    Record,
+    Reject,
+    Style,
+    Task,
+    join_turns,
+    make_record,
+    normalise_key,
+)
+from meadow.source import Converter, Input, Options, Reader
+from meadow.sources.own import form
+from meadow.sources.own.form import OPTIONS, Filter, OwnSource, Read, Repair
+from meadow.sources.own.template import (
+    Field,
+    MissingField,
+    Template,
+    as_text,
+    heads,
+    look_up,
+    parse,
+)
+from meadow.text.clean import decode_escapes, without_stray_quotes
+
+MOST_JSON = 512 * 1024**2
+"""Bytes of a JSON file that is one object: it is held in memory."""
+OF_THE_FILE = ("_file", "_subset", "_key")
+"""Columns that every row has: its file's name without endings, its part, its key."""
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_TABLES = ("csv", "parquet")
+
+
+def reader(own: OwnSource) -> Reader:
+    """The reader of a source's raw files."""
+    needed = needed_fields(own)
+
+    def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
+        unseen, example = list(needed), None
+        for item in inputs:
+            if own.read.format in _TABLES:
+                unseen = list(needed)
+            subset = item.subset or _subset_of(item.label, own)
+            for part in _parts(item, own.read):
+                told = {"_file": PurePosixPath(part.label).name.partition(".")[0]}
+                for raw in _rows(part, own, needed):
+                    if isinstance(raw, Reject):
+                        yield raw
+                        continue
+                    row = {**told, "_subset": subset or None, **raw}
+                    if unseen:
+                        example = row
+                        unseen = [field for field in unseen if not _is_in(field, row)]
+                        if unseen and own.read.format in _TABLES:
+                            raise _gone(unseen, row, own, part.label)
+                    yield _parsed(row, own.read)
+        if unseen and example is not None:
+            raise _gone(unseen, example, own, ", ".join(item.label for item in inputs))
+
+    return read
+
+
+def needed_fields(own: OwnSource) -> list[Field]:
+    """The columns that rows have to have, as the fields that name them."""
+    made = {*own.labels, *(OPTIONS if own.options else ()), *OF_THE_FILE}
+    found = [
+        field for field in _fields(own) if not field.optional and not made.issuperset(field.ways)
+    ]
+    columns = [label.column for label in own.labels.values()]
+    if own.options is not None:
+        given = own.options.columns
+        # one of several columns may be missing where a question has fewer options
+        columns += [given] if isinstance(given, str) else given[:2]
+        columns += [own.options.answer, *filter(None, [own.options.answer_text])]
+    if own.chat is not None:
+        columns.append(own.chat.column)
+    # a filter or a repair that looks at a column which is not there would do nothing, unseen
+    columns += [filter.column for filter in own.reject]
+    columns += [
+        repair.column for repair in own.repair if own.options is None or repair.column != "options"
+    ]
+    found += [Field((column,), False) for column in columns if column not in OF_THE_FILE]
+    return list(dict.fromkeys(found))
+
+
+def _fields(own: OwnSource) -> list[Field]:
+    """The fields of every text."""
+    row = own.row
+    texts = [own.asked, row.input, row.output, row.id, *row.key, row.subset, row.url, row.license]
+    texts += [text for author in row.authors for text in (author.name, author.url)]
+    texts += [*row.meta.values()]
+    return [field for text in texts if text for field in parse(text).fields]
+
+
+def _is_in(field: Field, row: Raw) -> bool:
+    return any(head in row for way in field.ways for head in heads(way))
+
+
+def _gone(unseen: Sequence[Field], row: Raw, own: OwnSource, label: str) -> UpstreamChangedError:
+    names = [way for field in unseen for way in field.ways]
+    there = [name for name in row if not name.startswith("_")]
+    return UpstreamChangedError(
+        f"{own.name}: no column {', '.join(map(repr, names))}, which the source's TOML file names",
+        where=label,
+        fix=f"{did_you_mean(names[0], there)}the columns are {', '.join(there[:50])}; "
+        "{name|} in braces makes a column optional",
+    )
+
+
+def _subset_of(label: str, own: OwnSource) -> str:
+    """The part that a file's name stands for, where [[files]] tells it."""
+    name = PurePosixPath(label).name
+    for file in own.files:
+        if file.subset and any(
+            fnmatch(name, PurePosixPath(n).name) for n in (file.name, *file.also)
+        ):
+            return file.subset
+    return ""
+
+
+def _parts(item: Input, read: Read) -> Iterator[Input]:
+    """The file, or the wanted members of an archive one by one."""
+    if not read.members or not is_archive(item.path):
+        yield item
+        return
+    found = False
+    for name, stream in members(item.path, suffix=read.members):
+        stream.close()
+        found = True
+        yield replace(item, label=f"{item.label}!{name}", member=name)
+    if not found:
+        raise FileError(
+            f"the archive has no member whose name ends in {read.members!r}",
+            where=str(item.path),
+            fix="mend read.members in the source's TOML file",
+        )
+
+
+def format_of(item: Input) -> form.Format | None:
+    """The format that the first bytes of a file tell; None where they tell none.
+
+    Raises:
+        FileError: It cannot be read.
+    """
+    if not is_archive(item.path) and parquet.is_parquet(item.path):
+        return "parquet"
+    with open_input(item) as file:
+        head = file.read(1 << 16)
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    if text[:1] not in (b"[", b"{"):
+        return None if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")) else "csv"
+    first = text.split(b"\n", 1)[0]
+    try:
+        line = json.loads(first)
+    except ValueError:
+        # the object goes on in the next line, or is longer than what was read
+        return "json" if text[1:].lstrip()[:1] in (b'"', b"{", b"[") else "csv"
+    if isinstance(line, list):
+        return "json"
+    return "jsonl" if b"\n" in text.rstrip() or not _is_nested(line) else "json"
+
+
+def _is_nested(line: Mapping[str, Any]) -> bool:
+    """Whether an object looks like a file of rows: all of its values are objects or lists."""
+    return all(isinstance(value, dict | list) for value in line.values())
+
+
+def _rows(item: Input, own: OwnSource, needed: Sequence[Field]) -> Iterator[Raw | Reject]:
+    read = own.read
+    found = format_of(item)
+    # what a CSV begins with may be anything but the beginning of another format
+    if found != read.format and (found is None or {found, read.format} != {"json", "jsonl"}):
+        raise UsageError(
+            f"{own.name}: the file is {found or 'in no format that is read'}, and the source's "
+            f"TOML file says {read.format}",
+            where=item.label,
+            fix=f'read.format = "{found}"' if found else "csv, jsonl, json and parquet are read",
+        )
+    if read.format == "csv":
+        header = read.columns or None
+        return delimited.read_file(item, header, (), read.delimiter, read.encoding)
+    if read.format == "jsonl":
+        return json_rows.read_lines([item], Options())
+    if read.format == "json":
+        return _values(item, read.rows) if read.rows else json_rows.read_array([item], Options())
+    there = parquet.columns_of(item)
+    columns = own.options.columns if own.options is not None else ()
+    several = [columns] if isinstance(columns, str) else columns
+    used = [*_fields(own), *needed, *(Field((name,), False) for name in several)]
+    wanted = [head for field in used for way in field.ways for head in heads(way)]
+    names = [name for name in dict.fromkeys(wanted) if name in there]
+    if any(not _is_in(field, dict.fromkeys(there)) for field in needed):
+        names = there  # the message tells all that there is
+    return parquet.read_rows(item, names)
+
+
+def _values(item: Input, rows: str) -> Iterator[Raw | Reject]:
+    """The rows of a JSON file that is one object: a list in it, or its values."""
+    with open_input(item, MOST_JSON) as file:
+        try:
+            whole = json_rows.DECODER.decode(file.read().decode("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            raise FileError(
+                f"the JSON cannot be read: {error}",
+                where=item.label,
+                fix="fetch the file again and compare its checksum",
+            ) from error
+    found = whole if rows == "*" else look_up(whole, rows) if isinstance(whole, dict) else None
+    pairs: Iterable[tuple[Any, Any]]
+    if isinstance(found, dict):
+        pairs = found.items()
+    elif isinstance(found, list):
+        pairs = enumerate(found)
+    else:
+        raise UsageError(
+            f"no list or object of rows at {rows!r}",
+            where=item.label,
+            fix="mend read.rows in the source's TOML file"
+            + (f": the keys are {', '.join(list(whole)[:20])}" if isinstance(whole, dict) else ""),
+        )
+    for key, value in pairs:
+        text = json.dumps(value, ensure_ascii=False)
+        row = json_rows.check_object(value, text, f"{item.label}#{key}")
+        yield row if isinstance(row, Reject) else {"_key": str(key), **row}
+
+
+def _parsed(row: Raw, read: Read) -> Raw | Reject:
+    """The row with the columns that hold JSON as what they hold."""
+    found: dict[str, Any] = {}
+    for name in read.parse:
+        if isinstance(text := row.get(name), str) and text.strip():
+            try:
+                found[name] = json_rows.DECODER.decode(text)
+            except (ValueError, RecursionError) as error:
+                return Reject(str(row["_where"]), Reason.BAD_JSON, f"{name}: {error}", text)
+    return {**row, **found} if found else row
+
+
+class _Refused(Exception):
+    """The row is not taken."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """The templates of one style, taken apart."""
+
+    instruction: Template
+    input: Template
+    output: Template
+
+
+def converter(own: OwnSource) -> Converter:
+    """What makes a record of a raw row."""
+    row, old_texts = own.row, own.style_2023
+    asked = "{_last}" if own.chat else own.asked
+    given = "{_earlier|}" if own.chat else row.input
+    answer = "{_reply}" if own.chat else row.output
+    texts = _Texts(*map(parse, (asked, given, answer)))
+    old = _Texts(
+        parse(old_texts.instruction or asked),
+        parse(old_texts.input or given),
+        parse(old_texts.output or answer),
+    )
+    tests = [(filter, _test(filter)) for filter in own.reject]
+    repairs = [(repair, *_repair(repair)) for repair in own.repair]
+    key = _key(own, texts)
+    meta = {name: parse(text) for name, text in row.meta.items()}
+    authors = [(parse(author.name), parse(author.url or ""), author.role) for author in row.authors]
+    id, url, subset, license = (
+        parse(text) if text is not None else None
+        for text in (row.id, row.url, row.subset, row.license)
+    )
+    attributed = own.homepage if LICENSES[own.license].attribution or row.license else None
+
+    def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+        where = str(raw["_where"])
+        try:
+            yield made(raw, options.style is Style.PUBLISHED_2023)
+        except MissingField as error:
+            yield Reject(where, Reason.MISSING_FIELD, f"no {error}", _excerpt(raw))
+        except _Refused as refused:
+            yield Reject(where, refused.reason, refused.detail, _excerpt(raw))
+
+    def made(raw: Raw, as_published: bool) -> Record:
+        for filter, test in tests:
+            if test(look_up(raw, filter.column)):
+                raise _Refused(filter.reason, filter.why or f"{filter.column}: {_told(filter)}")
+        values = dict(raw)
+        done: list[str] = []
+        facts: dict[str, Any] = {}
+        if own.options is not None:
+            facts = _with_options(values, raw, own.options, as_published, done)
+        for repair, name, mend in repairs:
+            if as_published and not repair.always:
+                continue
+            if repair.column == "options" and own.options is not None:
+                facts["options"] = _mended(facts["options"], mend, name, done)
+                _show_options(values, facts["options"], facts["answer"])
+            elif isinstance(text := look_up(values, repair.column), str):
+                values |= _mended({repair.column: text}, mend, name, done)
+        for name, label in own.labels.items():
+            values[name] = _labelled(label, values)
+        if own.chat is not None:
+            facts |= _with_turns(values, own.chat, done)
+        chosen = old if as_published else texts
+        instruction, given, answer = (
+            text if as_published else text.strip()
+            for text in (
+                t.render(values) for t in (chosen.instruction, chosen.input, chosen.output)
+            )
+        )
+        _check_texts(instruction, given, answer, chosen)
+        for name, template in meta.items():
+            if (value := template.value(values)) is not None:
+                facts[name] = value if isinstance(value, _JSON) else as_text(value)
+        known = LICENSES[own.license]
+        if license is not None:
+            stated = license.render(values).strip()
+            if stated.lower() not in LICENSES:
+                raise _Refused(Reason.LICENSE, f"the licence {stated!r} is not known")
+            known = LICENSES[stated.lower()]
+        named = [
+            Author(name.render(values).strip(), link.render(values).strip() or None, role)
+            for name, link, role in authors
+        ]
+        named = [author for author in named if author.name]
+        place = (url.render(values).strip() if url is not None else attributed) or None
+        if known.attribution and not (named and place):
+            raise _Refused(Reason.LICENSE, f"{known.key} asks for an author and an address")
+        number = id.render(values).strip() if id is not None else None
+        if number == "":
+            raise MissingField("id")
+        return make_record(
+            source=own.name,
+            source_id=number,
+            key=None if number is not None else key({**values, **raw}, facts),
+            instruction=instruction,
+            input=given,
+            output=answer,
+            task=row.task,
+            license=known.key,
+            subset=(subset.render(values).strip() if subset else values.get("_subset")) or None,
+            url=place,
+            authors=named,
+            meta=facts,
+            repairs=done,
+        )
+
+    return convert
+
+
+_JSON = (str, int, float, bool, list, dict)
+
+
+def _excerpt(raw: Raw) -> str:
+    return str({name: value for name, value in raw.items() if not name.startswith("_")})
+
+
+def _check_texts(instruction: str, given: str, answer: str, texts: _Texts) -> None:
+    """Refuse a row whose answer is empty, or whose question is where it has one."""
+    if not answer.strip():
+        raise _Refused(Reason.EMPTY_OUTPUT, "no output")
+    if not instruction.strip():
+        raise _Refused(Reason.EMPTY_INPUT, "no instruction")
+    needed = [field for field in texts.input.fields if not field.optional]
+    if needed and not given.strip():
+        raise _Refused(Reason.EMPTY_INPUT, "no input")
+
+
+def _key(own: OwnSource, texts: _Texts) -> Callable[[Raw, Mapping[str, Any]], tuple[str, ...]]:
+    """What tells rows apart that have no id of their own.
+
+    Without a `key`, the columns of what is asked; and of the answer where it is a text of its own,
+    and no label: two labels of one text have to be seen as a conflict.
+    """
+    labelled = own.row.task in (Task.CLASSIFICATION, Task.MULTIPLE_CHOICE)
+    if own.row.key:
+        parts = [parse(text) for text in own.row.key]
+    else:
+        asked = (texts.instruction, texts.input, *(() if labelled else (texts.output,)))
+        parts = [Template((field,)) for each in asked for field in each.fields]
+    options = Template((Field(("options",), False),))
+
+    def key(values: Raw, facts: Mapping[str, Any]) -> tuple[str, ...]:
+        found: list[str] = []
+        for part in dict.fromkeys(parts):
+            if own.options is not None and part == options:
+                shown = values["_options"]
+                found += [f"{label}\x1e{shown[label]}" for label in sorted(shown)]
+            else:
+                found.append(part.render(values))
+        return tuple(found)
+
+    return key
+
+
+def _told(filter: Filter) -> str:
+    told = filter.model_dump(
+        mode="json", exclude_defaults=True, exclude={"column", "reason", "why"}
+    )
+    return ", ".join(f"{name} {value}" for name, value in told.items())
+
+
+def _test(filter: Filter) -> Callable[[Any], bool]:
+    """Whether a value is one for which its row is rejected."""
+    if filter.missing:
+        return lambda value: not as_text(value).strip()
+    if filter.equals:
+        return lambda value: as_text(value).strip() in filter.equals
+    if filter.unless:
+        return lambda value: as_text(value).strip() not in filter.unless
+    if filter.matches:
+        pattern = re.compile(filter.matches)
+        return lambda value: pattern.search(as_text(value)) is not None
+    if (least := filter.shorter_than) is not None:
+        return lambda value: len(as_text(value).strip()) < least
+    most = filter.longer_than or 0
+    return lambda value: len(as_text(value).strip()) > most
+
+
+def _repair(repair: Repair) -> tuple[str, Callable[[str], str]]:
+    """What a repair is counted as, and what it does."""
+    if repair.do is None:
+        pattern = re.compile(repair.pattern)
+        return repair.name, lambda text: pattern.sub(repair.replace, text)
+    name, mend = {
+        "whitespace": ("normalised_whitespace", normalise_key),
+        "escapes": ("decoded_escapes", _decoded),
+        "quotes": ("stray_quotation_mark", without_stray_quotes),
+    }[repair.do]
+    return repair.name or name, mend
+
+
+def _decoded(text: str) -> str:
+    """Characters for their numbers; each line with single spaces, since some of them are spaces."""
+    decoded = decode_escapes(text)
+    if decoded == text:
+        return text
+    return normalise_key(decoded) if "\n" not in text else "\n".join(
+        normalise_key(line) for line in decoded.split("\n")
+    )  # fmt: skip
+
+
+def _mended(
+    texts: Mapping[str, str], mend: Callable[[str], str], name: str, done: list[str]
+) -> dict[str, str]:
+    """The texts after a repair; it is noted, but not for blanks at the ends that go anyway."""
+    mended = {key: mend(text) for key, text in texts.items()}
+    exact = name == "normalised_whitespace"
+    if any(
+        mended[key] != text if exact else mended[key].strip() != text.strip()
+        for key, text in texts.items()
+    ):
+        done.append(name)
+    return mended
+
+
+def _labelled(label: form.Label, values: Raw) -> str:
+    value = look_up(values, label.column)
+    if value is None:
+        raise MissingField(repr(label.column))
+    found = label.texts.get(as_text(value).strip(), label.other)
+    if found is None:
+        known = ", ".join(label.texts)
+        detail = f"{label.column} {as_text(value)!r} is not one of {known}"
+        raise _Refused(Reason.UNKNOWN_LABEL, detail)
+    return found
+
+
+def _with_options(
+    values: dict[str, Any], raw: Raw, told: form.Options, as_published: bool, done: list[str]
+) -> dict[str, Any]:
+    """Put the fields of the options into the row; what `meta` says of them."""
+    entries = _entries(raw, told)
+    labels = told.labels
+    if labels is None and (isinstance(told.columns, tuple) or all(n == "" for n, _ in entries)):
+        labels = LETTERS
+    right = _right(raw, told, entries, labels)
+    stay = [
+        number
+        for number, (_, text) in enumerate(entries)
+        if text is not None and (text.strip() or not told.drop_empty)
+    ]
+    if right not in stay:
+        raise _Refused(Reason.ANSWER_NOT_IN_OPTIONS, "the right option has no text")
+    if (labels is not None and len(stay) > len(labels)) or len(stay) > len(LETTERS):
+        raise _Refused(Reason.BAD_VALUE, f"{len(stay)} options")
+    shown: dict[str, str] = {}
+    for place, number in enumerate(stay):
+        name, text = entries[number]
+        label = labels[place] if labels is not None else name
+        if not (text or "").strip() or label in shown:
+            raise _Refused(Reason.BAD_VALUE, f"option {label or place + 1} has no text or label")
+        shown[label] = text or ""
+        if number == right:
+            answer = label
+    trimmed = {label: text.strip() for label, text in shown.items()}
+    if told.answer_text:
+        stated = as_text(look_up(raw, told.answer_text) or "").strip()
+        if stated and stated != trimmed[answer]:
+            detail = f"answer text {stated!r} is not option {answer}: {trimmed[answer]!r}"
+            raise _Refused(Reason.ANSWER_NOT_IN_OPTIONS, detail)
+    if trimmed != shown and not as_published:
+        done.append("trimmed_option")
+    values["_options"] = trimmed
+    _show_options(values, shown if as_published else trimmed, answer)
+    return {"options": trimmed, "answer": answer}
+
+
+def _show_options(values: dict[str, Any], shown: Mapping[str, str], answer: str) -> None:
+    values["options"] = exam_input("", list(shown.items()))[1:]
+    values["answer"] = f"{answer}: {shown[answer]}"
+    values["answer_label"], values["answer_text"] = answer, shown[answer]
+    values["options_as_python"] = repr(dict(shown))
+
+
+def _entries(raw: Raw, told: form.Options) -> list[tuple[str, str | None]]:
+    """(name, text) of each option as the row has them; "" where it has no name."""
+    if isinstance(told.columns, tuple):
+        found: list[tuple[str, Any]] = [(name, look_up(raw, name)) for name in told.columns]
+    else:
+        value = look_up(raw, told.columns)
+        if isinstance(value, Mapping):
+            found = list(value.items())
+        elif isinstance(value, list) and told.text:
+            found = [
+                (as_text(look_up(each, told.label)) if told.label else "", look_up(each, told.text))
+                for each in value
+                if isinstance(each, Mapping)
+            ]
+        elif isinstance(value, list):
+            found = [("", each) for each in value]
+        elif value is None:
+            raise MissingField(repr(told.columns))
+        else:
+            detail = f"{told.columns} is neither a table nor a list (read.parse reads JSON texts)"
+            raise _Refused(Reason.BAD_VALUE, detail)
+    if any(isinstance(text, Mapping | list | bool) for _, text in found):
+        raise _Refused(Reason.BAD_VALUE, "an option is not a text")
+    if not found:
+        raise _Refused(Reason.MISSING_FIELD, "no options")
+    return [(name, None if text is None else as_text(text)) for name, text in found]
+
+
+def _right(
+    raw: Raw,
+    told: form.Options,
+    entries: Sequence[tuple[str, str | None]],
+    labels: Sequence[str] | None,
+) -> int:
+    """The place of the right option."""
+    value = look_up(raw, told.answer)
+    if value is None:
+        raise MissingField(repr(told.answer))
+    text = as_text(value).strip()
+    if told.answer_is in ("index", "number"):
+        try:
+            place = int(float(text)) - (told.answer_is == "number")
+        except ValueError:
+            place = -1
+        if not 0 <= place < len(entries):
+            detail = f"answer {text!r} is no {told.answer_is} of {len(entries)} options"
+            raise _Refused(Reason.ANSWER_NOT_IN_OPTIONS, detail)
+        return place
+    by_label = told.answer_is == "label"
+    for place, (name, option) in enumerate(entries):
+        names = (name, *(labels or ())[place : place + 1])
+        if text in names if by_label else option is not None and text == option.strip():
+            return place
+    found = ", ".join(name or str(place + 1) for place, (name, _) in enumerate(entries))
+    detail = f"answer {text!r} is not among {found}"
+    raise _Refused(Reason.ANSWER_NOT_IN_OPTIONS, detail)
+
+
+def _with_turns(values: dict[str, Any], told: form.Chat, done: list[str]) -> dict[str, Any]:
+    """Put the last exchange of a conversation and what was said before into the row."""
+    messages = look_up(values, told.column)
+    if not isinstance(messages, list):
+        raise MissingField(repr(told.column))
+    turns: list[str] = []
+    system: list[str] = []
+    for number, message in enumerate(messages):
+        role = as_text(look_up(message, told.role)) if isinstance(message, Mapping) else ""
+        text = as_text(look_up(message, told.content)).strip() if role else ""
+        if role in told.system:
+            system.append(text)
+        elif role not in told.user and role not in told.assistant:
+            raise _Refused(Reason.BAD_VALUE, f"message {number + 1} is of role {role!r}")
+        elif (role in told.assistant) == (len(turns) % 2 == 1):
+            turns.append(text)
+        elif not turns:
+            raise _Refused(Reason.NOT_A_TARGET, "the assistant speaks first")
+        else:  # two messages of one speaker
+            turns[-1] = f"{turns[-1]}\n\n{text}"
+            done.append("joined_messages")
+    if len(turns) % 2:
+        turns.pop()
+        done.append("unanswered_message")
+    if not turns:
+        raise _Refused(Reason.EMPTY_OUTPUT, "no message is answered")
+    if not all(turns):
+        raise _Refused(Reason.BAD_VALUE, "an empty message")
+    *earlier, values["_last"], values["_reply"] = turns
+    values["_earlier"] = join_turns(earlier)
+    return {
+        **({"turns": [len(turn) for turn in earlier]} if earlier else {}),
+        **({"system": "\n\n".join(system)} if system else {}),
+    }

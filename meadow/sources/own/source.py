@@ -1,0 +1,135 @@
+"""A `Source` made of a TOML file: any other room takes it for one like the others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from meadow.config import parse_settings, read_settings
+from meadow.errors import UpstreamChangedError, UsageError
+from meadow.schema import Fact, Raw, Reason, Record, Reject
+from meadow.source import Converter, Count2023, File, Options, Origin, Provenance, RawTexts, Source
+from meadow.sources.own.form import OwnSource
+from meadow.sources.own.rows import converter, reader
+from meadow.sources.published import parse_multiple_choice, published_origin, published_row
+
+VERSION = 1
+"""Raised when the same TOML file and raw row give another record than before."""
+
+Document = Mapping[str, Any]
+"""What a TOML file says, as the manifest of a folder keeps it."""
+
+
+def read_own(path: Path) -> OwnSource:
+    """A source's TOML file.
+
+    Raises:
+        UsageError: It is no TOML, or a key or value is wrong; the message names both.
+        FileError: It cannot be read.
+    """
+    return read_settings(path, OwnSource)
+
+
+def document_of(own: OwnSource) -> dict[str, Any]:
+    """What a folder keeps of the file, so that who opens it needs no other.
+
+    Examples may be rows of somebody's own, and stay out.
+    """
+    return own.model_dump(mode="json", exclude_defaults=True, exclude={"example"})
+
+
+def source_of(document: Document, where: str) -> Source:
+    """The source that a document describes.
+
+    Args:
+        document: As `document_of` gives it.
+        where: Where it stands, for the message.
+
+    Raises:
+        UpstreamChangedError: It describes none that is understood here.
+    """
+    return _made(json.dumps(document, sort_keys=True), where)
+
+
+@lru_cache(maxsize=64)
+def _made(text: str, where: str) -> Source:
+    try:
+        own = parse_settings(json.loads(text), OwnSource, where=where)
+    except UsageError as error:
+        raise UpstreamChangedError(
+            f"what is said of a source is not understood here: {error.what}",
+            where=where,
+            fix="upgrade medical-meadow",
+        ) from error
+    return own_source(own)
+
+
+def own_source(own: OwnSource) -> Source:
+    """The source that a TOML file describes."""
+    convert = converter(own)
+    told = json.dumps([VERSION, document_of(own)], sort_keys=True)
+    endings = {"csv": ".csv", "jsonl": ".jsonl", "json": ".json", "parquet": ".parquet"}
+    files = tuple(File(**file.model_dump()) for file in own.files)
+    return Source(
+        name=own.name,
+        title=own.title,
+        homepage=own.homepage,
+        citation=own.citation,
+        license=own.license,
+        free_text=own.free_text,
+        license_note=own.license_note,
+        disputed=own.disputed,
+        varies=own.row.license is not None,
+        upstream=Origin(
+            files=files or (File(f"*{endings[own.read.format]}*"),),
+            read=reader(own),
+            convert=convert,
+            expected_rows=own.expected_rows,
+            raw_texts=_raw_texts(own),
+        ),
+        published=_published(own, convert),
+        published_refused=own.published_refused,
+        mixed_languages=own.mixed_languages,
+        markup=own.markup,
+        greetings=own.greetings,
+        refuse=frozenset(map(Reason, own.refuse)),
+        provenance=Provenance(**own.provenance.model_dump()),
+        counts_2023=tuple(Count2023(**count.model_dump()) for count in own.counts_2023),
+        exam=own.exam,
+        notes=own.notes,
+        prose=own.prose,
+        version=sha256(told.encode()).hexdigest(),
+    )
+
+
+def _published(own: OwnSource, convert: Converter) -> Origin | None:
+    """The 2023 release, whose rows are turned back into upstream's: one id in both origins."""
+    release = own.published
+    if release is None:
+        return None
+
+    def back(raw: Raw, options: Options) -> Iterator[Record | Reject | Fact]:
+        row = published_row(raw)
+        question = row if isinstance(row, Reject) else parse_multiple_choice(row)
+        if isinstance(question, Reject):
+            yield question
+        else:
+            yield from convert(question, options)
+
+    return published_origin(
+        release.repository,
+        release.name,
+        back,
+        sha256=release.sha256,
+        size=release.size,
+        rows=release.rows,
+    )
+
+
+def _raw_texts(own: OwnSource) -> RawTexts | str:
+    """Where the words of a row stand in the raw file, for `check --against-raw`."""
+    return "its raw texts are not told"
