@@ -35,12 +35,13 @@ from pipelines.study_config import (
     Arm,
     Study,
     StudyExam,
+    Touch,
     Twins,
     load_study,
     source_twins,
     with_contamination,
 )
-from pipelines.touched import disguised, write_touched
+from pipelines.touched import disguised, touched_ids, write_touched
 
 ARM = "arm.json"
 Progress = Callable[[str], None]
@@ -161,6 +162,7 @@ def run_study(
         progress(_budget(study, study.arms))
         whole = _build(study, raw, out / "corpus", frozenset(), progress)
         held = _hold_out(study, whole, out / "held_out")
+        _check_touched(study, held)
         exams = _exam_files(study, raw, out / "held_out")
         mixes = {
             name: _mix(study, name, raw, out, held, exams, progress) for name in sorted(study.mixes)
@@ -239,6 +241,20 @@ def _hold_out(study: Study, corpus: Path, folder: Path) -> HeldOut:
         write_text(folder / f"{name}.jsonl", "\n".join(lines) + "\n")
     write_json(path, {"identity": identity, "items": held.items, "taken": held.taken})
     return held
+
+
+def _check_touched(study: Study, held: HeldOut) -> None:
+    """Refuse a share that leaves no item to compare with, before anything is trained."""
+    asked = study.contamination
+    if asked is None:
+        return
+    touched = touched_ids(held, Touch(exam=asked.exam, share=asked.share), study.seed)
+    if not 0 < len(touched) < len(held.items[asked.exam]):
+        raise UsageError(
+            f"contamination: a share of {asked.share:g} touches {len(touched)} of "
+            f"{len(held.items[asked.exam])} items of {asked.exam}",
+            fix="a share nearer to 0.5, or more items",
+        )
 
 
 def _exam_files(study: Study, raw: Path, folder: Path) -> Exams:

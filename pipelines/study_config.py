@@ -219,8 +219,8 @@ class Contamination(Settings):
 
     arm: str
     exam: str
-    levels: tuple[Level, ...] = get_args(Level)
-    share: float = Field(default=0.5, gt=0, le=1)
+    levels: tuple[Level, ...] = Field(default=get_args(Level), min_length=1)
+    share: float = Field(default=0.5, gt=0, lt=1)
     times: int = Field(default=1, ge=1)
     words: dict[str, str] = Field(default_factory=dict)
     set: tuple[str, ...] = ()
@@ -405,6 +405,9 @@ def source_twins(study: Study, how: Twins) -> Study:
         mixes=mixes,
         arms=[whole, *twins],
         comparisons=comparisons,
+        title=f"{study.title}: {how}",
+        description=f"The arm {arm.name} and its twins, which differ in one source each. "
+        + study.description,
         contamination=None,
         worth=None,
     )

@@ -78,7 +78,7 @@ def study_report(
                 ],
             }
             for name, text in QUESTIONS.items()
-            if name != "sources" or name in {entry["question"] for entry in comparisons}
+            if (name == "sources") == any(comparison.source for comparison in study.comparisons)
         ],
         "arms": [
             {
