@@ -109,8 +109,9 @@ if TYPE_CHECKING:
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help='Override another key of the recipe, in TOML: exclude=["medqa"], or '
-    'parts=[{source="medquad", quota=500}] (a part: source, subset, quota, weight, labels).',
+    help="Override another key of the recipe, in TOML: commercial=true (only licences that allow "
+    'it), licences=["cc-by-4.0"], tasks=["open_qa"], exclude=["medqa"], or parts=[{source='
+    '"medquad", quota=500}] (a part: source, subset, quota, weight, labels).',
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
 @dry_run_option
@@ -228,7 +229,7 @@ def _planned(
     """What a mix would hold; nothing is written."""
     from meadow import api
     from meadow.mix.recipe import changed, load_mix_recipe
-    from meadow.mix.select import select_rows
+    from meadow.mix.select import refuse_empty, select_rows
     from meadow.mix.write import mix_key, mix_settings, unchanged_mix
 
     outline = changed(load_mix_recipe(recipe), **wanted)
@@ -243,6 +244,7 @@ def _planned(
         outline, opened, exams=items, accepted=accepted, held=held, progress=log
     )
     show(selection.details, selection.steps)
+    refuse_empty(selection)
     log(f"would write {int(selection.copies.sum()):,} rows to {out}")
     steps = [step.to_json() for step in selection.steps]
     return {"would_write": str(out), "steps": steps, "details": selection.details}

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from meadow.config import Settings, did_you_mean, parse_settings, read_settings
 from meadow.errors import FileError, UsageError
 from meadow.exams.overlap import SEMANTIC_THRESHOLD
-from meadow.schema import Style
+from meadow.licenses import LICENSES
+from meadow.schema import Style, Task
 from meadow.source import OriginName
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -163,6 +164,9 @@ class MixRecipe(_Named):
         semantic_threshold: The cosine similarity from which a row is a rewording.
         exam_sources: Sources that are exams elsewhere and are taken all the same.
         exclude: Sources that are left out where `parts` is empty.
+        commercial: Only rows whose licence is settled and allows commercial use.
+        licences: Only rows under one of these licences; empty: under any.
+        tasks: Only rows of one of these tasks; empty: of any.
         arithmetic: Remarks on the expected numbers, printed below the table.
     """
 
@@ -180,6 +184,9 @@ class MixRecipe(_Named):
     semantic_threshold: float = Field(default=SEMANTIC_THRESHOLD, gt=0, le=1)
     exam_sources: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    commercial: bool = False
+    licences: tuple[str, ...] = ()
+    tasks: tuple[Task, ...] = ()
     arithmetic: tuple[str, ...] = ()
 
     _changed: dict[str, Any] = PrivateAttr(default={})
@@ -195,6 +202,15 @@ class MixRecipe(_Named):
         if twice := sorted({title for title in titles if titles.count(title) > 1}):
             raise ValueError(f"parts name {', '.join(twice)} twice")
         return self
+
+    @field_validator("licences")
+    @classmethod
+    def _known_licences(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in LICENSES:
+                hint = did_you_mean(name, LICENSES) or f"one of {', '.join(LICENSES)}"
+                raise ValueError(f"unknown licence {name!r}: {hint.rstrip()}")
+        return names
 
 
 class Recipe(Settings):

@@ -5,7 +5,8 @@ The steps, in order, each with its rows in, rows out and the reasons of the othe
     select -> exams -> licence -> errata -> duplicates -> contamination -> sample
 
 Where several corpora are mixed, `corpora` stands before them and leaves out a row whose id an
-earlier corpus has. `select` leaves out what the recipe does not name; `exams` leaves out sources
+earlier corpus has. `select` leaves out what the recipe does not name, and the licences and tasks
+that it does not want; `exams` leaves out sources
 that are exams elsewhere; `licence` leaves out rows that may not be redistributed, unless their
 source was accepted by name; `errata` leaves out rows with known errors and stands there only where
 the recipe names errata; the rest is in `meadow.mix.duplicates` and `meadow.exams.contamination`.
@@ -30,7 +31,7 @@ import numpy.typing as npt
 from meadow.cards.rows import refused_rows
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Step
-from meadow.errors import UsageError
+from meadow.errors import CheckError, UsageError
 from meadow.exams.errata import read_errata, row_fault, row_faults
 from meadow.exams.items import ExamItem
 from meadow.licenses import LICENSES
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 Integers = npt.NDArray[np.int64]
-COLUMNS = ["id", "instruction", "input", "output", "source", "subset", "license"]
+COLUMNS = ["id", "instruction", "input", "output", "source", "subset", "license", "task"]
 LARGE_CLUSTER = 0.1
 """A cluster of more than this share of the validation split stays in train: it would fill it."""
 
@@ -131,10 +132,14 @@ def select_rows(
     kept = _Rows(frame)
     if len(corpora) > 1:
         _drop_repeated(kept)
-    kept.drop("select", {Reason.NOT_A_TARGET: part_of[kept.rows] < 0})
     known = _known(corpora)
-    _leave_out_exams(kept, recipe, known, warnings)
     undecided = _undecided(corpora, known)
+    unwanted, refused = _unwanted(kept.current(), recipe, undecided)
+    kept.drop(
+        "select",
+        {Reason.NOT_A_TARGET: (part_of[kept.rows] < 0) | unwanted, Reason.LICENSE: refused},
+    )
+    _leave_out_exams(kept, recipe, known, warnings)
     gate = _check_licenses(kept, list(accepted), undecided, known, warnings)
     faults = _drop_faulty(kept, recipe)
     progress(f"looking for duplicates among {len(kept.rows):,} rows")
@@ -257,6 +262,42 @@ def _parts_of(frame: pl.DataFrame, parts: Sequence[Part]) -> Integers:
                 number = pl.when(matches).then(index).otherwise(number)
     found: Integers = frame.select(number.cast(pl.Int64).alias("part"))["part"].to_numpy()
     return found if len(found) == frame.height else np.full(frame.height, -1)
+
+
+def _unwanted(
+    frame: pl.DataFrame, recipe: MixRecipe, undecided: Collection[str]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """The rows of other tasks, and those under other licences, than the recipe wants."""
+    nothing = np.zeros(frame.height, bool)
+    tasks = ~frame["task"].is_in(recipe.tasks).to_numpy() if recipe.tasks else nothing
+    refused = nothing
+    if recipe.licences:
+        refused = ~frame["license"].is_in(recipe.licences).to_numpy()
+    if recipe.commercial:
+        free = [k for k, v in LICENSES.items() if v.redistribute == "yes" and not v.non_commercial]
+        settled = frame["license"].is_in(free) & ~frame["source"].is_in(list(undecided))
+        refused = refused | ~settled.to_numpy()
+    return tasks, refused
+
+
+def refuse_empty(selection: Selection) -> None:
+    """Refuse a mix of no rows, unless all of its rows are held elsewhere: that is an answer.
+
+    Raises:
+        CheckError: Nothing is left; the steps that dropped rows are named.
+    """
+    if selection.copies.any() or selection.details["duplicates"]["held_elsewhere"]:
+        return
+    lost = [
+        f"{step.name}: " + ", ".join(f"{reason} {rows:,}" for reason, rows in step.rejected.items())
+        for step in selection.steps
+        if step.rejected
+    ]
+    told = [text for text in selection.warnings if "--accept-licence" in text]
+    raise CheckError(
+        f"no row is left ({'; '.join(lost) or 'the corpus has none'})",
+        fix=told[0] if told else "name other parts, or a corpus that has rows of them",
+    )
 
 
 def _leave_out_exams(

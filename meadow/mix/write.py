@@ -33,7 +33,7 @@ from meadow.exams.errata import described, read_errata, row_faults
 from meadow.exams.items import ExamItem
 from meadow.exams.semantic import fingerprint
 from meadow.mix.recipe import MixRecipe
-from meadow.mix.select import Integers, Selection, draw, select_rows
+from meadow.mix.select import Integers, Selection, draw, refuse_empty, select_rows
 from meadow.schema import arrow_schema, messages_of
 
 if TYPE_CHECKING:
@@ -149,6 +149,7 @@ def mix_corpus(
     selection = select_rows(
         recipe, corpora, exams=exams, accepted=accepted, held=held, progress=progress
     )
+    refuse_empty(selection)
     return write_mix(selection, recipe, corpora, out, settings, key, report=progress)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections import Counter
 from itertools import pairwise
 from operator import eq
 from pathlib import Path
@@ -134,6 +135,41 @@ def test_licence_gate(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown source: ankki"):
         select_rows(recipe(), [corpus], accepted=("ankki",))
     assert [line for line in selection.warnings if "disputed" not in line] == []
+
+
+def test_rows_are_chosen_by_licence_and_task(tmp_path: Path) -> None:
+    free = record("medquad", 200, "word1 word2", license="cc-by-sa-4.0", task=Task.DIALOGUE)
+    bound = record("alpaca", 1, "word3 word4", license="cc-by-nc-4.0")
+    corpus = write_corpus(tmp_path / "corpus", [*medley(), free, bound])
+
+    def taken(**values: Any) -> dict[str, int]:
+        selection, made = run(recipe(deduplicate="none", **values), corpus, tmp_path / str(values))
+        assert_conserved(selection, 68)
+        return dict(Counter(f"{row['source']} {row['license']}" for row in made))
+
+    # nobody has decided what medqa's licence covers, and the decks have none
+    assert taken(commercial=True) == {"medquad mit": 26, "medquad cc-by-sa-4.0": 1}
+    assert taken(licences=("cc-by-sa-4.0", "cc-by-nc-4.0")) == {
+        "medquad cc-by-sa-4.0": 1, "alpaca cc-by-nc-4.0": 1,
+    }  # fmt: skip
+    assert taken(tasks=("dialogue",)) == {"medquad cc-by-sa-4.0": 1}
+    with pytest.raises(UsageError, match=r"unknown licence 'mti'.*did you mean 'mit'"):
+        changed(recipe(), licences=["mti"])
+
+
+def test_a_mix_of_no_rows_is_an_error_unless_all_are_held(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", [r for r in medley() if r.source == "anki"])
+    arguments = ["clean", "--corpus", str(tmp_path / "corpus"), "--out", str(tmp_path / "mix")]
+    for more in ([], ["--dry-run"]):
+        ran = run_meadow("mix", *arguments, *more)
+        assert ran.code == ExitCode.FAILED
+        assert "no row is left (licence: license 10)" in ran.err
+        assert "--accept-licence anki" in ran.err
+        assert not (tmp_path / "mix").exists()
+    ran = run_meadow(
+        "mix", *arguments, "--accept-licence", "anki", "--keep-from", str(tmp_path / "corpus")
+    )
+    assert (ran.code, "held elsewhere 10" in ran.err) == (0, True)
 
 
 def test_exam_sources_come_in_only_by_name(tmp_path: Path) -> None:
