@@ -98,6 +98,7 @@ def evaluate() -> None:
               help="How continuations are scored.")  # fmt: skip
 @list_option("--base-url", "base_urls", help="An OpenAI-compatible server; several "
               "share the work.")  # fmt: skip
+@click.option("--allow-remote", is_flag=True, help="Texts may leave this machine.")
 @click.option("--chat", is_flag=True, help="Generate over chat completions.")
 @click.option("--preview", type=click.IntRange(1), help="Print the prompts of N items as they "
               "would be sent, and stop.")  # fmt: skip
@@ -105,7 +106,10 @@ def evaluate() -> None:
 @dry_run_option
 @json_option
 def run_command(as_json: bool, dry_run: bool, out: Path | None, **options: Any) -> None:
-    """Score a checkpoint on an exam; the same command continues a killed run."""
+    """Score a checkpoint on an exam.
+
+    The same command continues a run that was stopped.
+    """
     finish = Finish(as_json=as_json)
     from evaluation.modes import GENERATED, parse_modes
     from evaluation.questions import Framing
@@ -225,7 +229,10 @@ def _backend(options: dict[str, Any], settings: Settings) -> Any:
     """The checkpoint; for a preview only what makes its prompts, without weights or a request."""
     if options["base_urls"]:
         from evaluation.server import HttpBackend
+        from meadow.chat.client import check_remote
 
+        for url in options["base_urls"]:
+            check_remote(url, allow_remote=options["allow_remote"] or bool(options["preview"]))
         backend = HttpBackend(
             options["base_urls"],
             options["model"],
@@ -299,7 +306,7 @@ def _progress() -> Progress:
 @dry_run_option
 @json_option
 def rubric_command(as_json: bool, dry_run: bool, out: Path, **options: Any) -> None:
-    """Let a model answer prompts, and a judge mark the answers against a rubric.
+    """Let a model answer prompts, and a judge mark the answers.
 
     Answers and verdicts are cached, so that the same command continues a run that was stopped. The
     limits are the judge's. The key of a remote server comes from MEADOW_API_KEY or OPENAI_API_KEY.
@@ -430,7 +437,7 @@ def _rubric_review(out: Path, *, dry_run: bool, as_json: bool, **options: Any) -
 def report_command(
     runs: tuple[Path, ...], out: Path | None, without_text: bool, dry_run: bool, as_json: bool
 ) -> None:
-    """Write one HTML page and its Markdown twin for one or several runs."""
+    """Write one HTML page and its Markdown twin."""
     finish = Finish(as_json=as_json)
     from evaluation.report import write_report
     from evaluation.results import read_runs
@@ -464,7 +471,10 @@ def report_command(
 @evaluate.command("exams")
 @json_option
 def exams_command(as_json: bool) -> None:
-    """List the exams that are read by name: their form, and where they are downloaded from."""
+    """List the exams that are read by name.
+
+    With their form, and where they are downloaded from.
+    """
     finish = Finish(as_json=as_json)
     from evaluation.download import REMOTES
 
@@ -487,7 +497,10 @@ def exams_command(as_json: bool) -> None:
 @files_option
 @json_option
 def audit_command(files: Sequence[str], as_json: bool) -> None:
-    """Show which USMLE questions each reading of the image list leaves out, and why."""
+    """Show which USMLE questions are left out for an image.
+
+    By each reading of the list of images, and why.
+    """
     finish = Finish(as_json=as_json)
     document = audit(exam_files(EXAM, files)[1])
     if not as_json:
@@ -510,7 +523,7 @@ def audit_command(files: Sequence[str], as_json: bool) -> None:
 @dry_run_option
 @json_option
 def paper_command(out: Path, dry_run: bool, as_json: bool, **options: Any) -> None:
-    """Print the twelve rows of the 2023 table, published beside our own runs."""
+    """Print the twelve rows of the 2023 table beside your runs."""
     finish = Finish(as_json=as_json)
     from evaluation import paper
     from evaluation.modes import parse_modes
@@ -569,7 +582,10 @@ def paper_command(out: Path, dry_run: bool, as_json: bool, **options: Any) -> No
 @click.option("--seed", default=0, help="Of the draws.")
 @json_option
 def contamination_command(as_json: bool, **options: Any) -> None:
-    """Ask a model's log-likelihoods whether it has seen an exam: evidence, not proof."""
+    """Ask a model whether it has seen an exam.
+
+    By its log-likelihoods: evidence, not proof.
+    """
     finish = Finish(as_json=as_json)
     from evaluation.contamination import compare_sets
     from evaluation.local import load
@@ -606,7 +622,10 @@ def rescore_command(folder: Path, dry_run: bool, as_json: bool) -> None:
 @dry_run_option
 @json_option
 def export_command(folder: Path, out: Path | None, dry_run: bool, as_json: bool) -> None:
-    """Write a run as lm-eval's files, a model-index block and a record of Every Eval Ever."""
+    """Write a run in the forms of other tools.
+
+    As lm-eval's files, a model-index block and a record of Every Eval Ever.
+    """
     finish = Finish(as_json=as_json)
     from evaluation.export import export_every_eval_ever, export_harness, export_model_index
     from evaluation.results import read_run
@@ -638,7 +657,10 @@ def export_command(folder: Path, out: Path | None, dry_run: bool, as_json: bool)
 def import_command(
     logs: tuple[Path, ...], exam: str, out: Path, dry_run: bool, as_json: bool, **more: Any
 ) -> None:
-    """Make a run of sample logs of lm-eval (samples_*.jsonl) or inspect (.eval, .json)."""
+    """Make a run of logs of other tools.
+
+    Of sample logs of lm-eval (samples_*.jsonl) or inspect (.eval, .json).
+    """
     finish = Finish(as_json=as_json)
     from evaluation.foreign import import_logs, read_log
 

@@ -17,13 +17,13 @@ from meadow.errors import UsageError
 
 if TYPE_CHECKING:
     from meadow.build.plan import Answers, BuildPlan, Images
+    from meadow.corpus.lines import Form
     from meadow.corpus.manifest import NamedFile
     from meadow.exams.items import ExamItem
     from meadow.exams.meaning import AnswerIs
     from meadow.hub.publish import Card, Gate, Publication
     from meadow.hub.pull import Pulled
     from meadow.hub.verify import Verification
-    from meadow.mix.convert import Form
     from meadow.mix.recipe import MixRecipe
     from meadow.quality.check import Finding
     from meadow.quality.diff import Difference
@@ -275,13 +275,14 @@ def convert(mix: Place | Corpus, *, to: Form, out: Place, split: str = "train") 
 
     Args:
         mix: A mix or a build.
-        to: jsonl (instruction, input, output and where a row is from), sharegpt or openai (turns).
+        to: jsonl (instruction, input, output and where a row is from), sharegpt or openai (turns),
+            or rows (every column).
         out: The file, new or of the same lines.
         split: train or validation.
     """
-    from meadow.mix.convert import write_lines
+    from meadow.corpus.lines import write_lines
 
-    return write_lines(_opened(mix), to, split, Path(out))
+    return write_lines(_opened(mix), to, Path(out), split)
 
 
 def load_exams(

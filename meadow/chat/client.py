@@ -240,16 +240,31 @@ def make_endpoint(base_url: str, model: str, *, allow_remote: bool, **more: Any)
             fix=f"set {KEY_VARIABLES[0]} instead",
         )
     key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), "")
-    endpoint = Endpoint(base_url, model, key, **more)
-    if not endpoint.is_local and not allow_remote:
+    check_remote(base_url, allow_remote=allow_remote)
+    return Endpoint(base_url, model, key, **more)
+
+
+def check_remote(base_url: str, *, allow_remote: bool) -> None:
+    """The one rule for whoever sends texts to a server: elsewhere only when allowed, over https.
+
+    Raises:
+        RefusedError: The address is elsewhere, and that was not allowed or is not https.
+    """
+    parts = urlsplit(base_url)
+    if is_loopback(parts.hostname):
+        return
+    if not allow_remote:
         raise RefusedError(
             "the texts would leave this machine",
-            where=endpoint.address,
+            where=clean_address(base_url),
             fix="--allow-remote, if their licences and your rules permit it",
         )
-    if not endpoint.is_local and parts.scheme != "https":
-        raise RefusedError("texts leave this machine over https only", where=endpoint.address)
-    return endpoint
+    if parts.scheme != "https":
+        raise RefusedError(
+            "texts leave this machine over https only",
+            where=clean_address(base_url),
+            fix="an https address, or a tunnel: ssh -L 8000:localhost:8000 HOST",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,10 @@ from meadow.errors import FileError, UsageError
 
 if TYPE_CHECKING:
     from meadow.corpus.folder import Corpus
+    from meadow.corpus.lines import Form
     from meadow.corpus.manifest import Step
     from meadow.exams.items import ExamItem
     from meadow.exams.meaning import AnswerIs
-    from meadow.mix.convert import Form
 
 
 @click.command()
@@ -182,10 +182,11 @@ def mix(
 @click.option(
     "--to",
     "form",
-    type=click.Choice(["jsonl", "sharegpt", "openai"]),
+    type=click.Choice(["jsonl", "sharegpt", "openai", "rows"]),
     required=True,
     help="A line's form: instruction, input, output with the row's source, licence, address and "
-    "authors (jsonl); the same facts and the turns (sharegpt); the turns alone (openai).",
+    "authors (jsonl); the same facts and the turns (sharegpt); the turns alone (openai); every "
+    "column (rows).",
 )
 @click.option("--split", default="train", show_default=True, help="train or validation.")
 @click.option(
@@ -200,7 +201,7 @@ def convert(folder: str, form: Form, split: str, out: Path, dry_run: bool, as_js
     mix. Trainers that read Parquet need no conversion: docs/train-elsewhere.md has a line for each.
     """
     from meadow import api
-    from meadow.mix.convert import lines
+    from meadow.corpus.lines import lines
 
     finish = Finish(as_json=as_json)
     corpus = api.open_corpus(folder)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from meadow.atomic import replacing, sha256_file
+from meadow.atomic import sha256_file
 from meadow.corpus.commit import holds
 from meadow.corpus.manifest import NAME, Manifest, Shard, read_manifest
 from meadow.corpus.shards import check_rows, read_parquet, read_rows
@@ -390,18 +390,17 @@ class Corpus:
     def to_jsonl(
         self, path: Path | str, config: str | None = None, split: str | None = None
     ) -> int:
-        """Write the rows as JSON lines, whole or not at all; how many.
+        """Write the rows as JSON lines; how many. `meadow.convert` has the other forms.
 
         Every column of a row; `meta` as the object that it is.
+
+        Raises:
+            UsageError: There are no such rows, or the file is there and holds something else.
         """
-        rows = 0
-        with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as file:
-            for table in self.iter_tables(config, split):
-                for row in table.to_pylist():
-                    row["meta"] = json.loads(row["meta"])
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                    rows += 1
-        return rows
+        from meadow.corpus.lines import write_lines
+
+        write_lines(self, "rows", Path(path), split, config)
+        return self.rows(config, split)
 
     def rejects(self, source: Names = None) -> pl.DataFrame:
         """The candidates of which no row was made: source, where, reason, detail, excerpt.

@@ -14,7 +14,7 @@ from evaluation.cli import _thinking, compare, evaluate
 from evaluation.download import REMOTES
 from meadow.cli.app import COMMANDS
 from meadow.corpus.shards import read_parquet
-from meadow.errors import FileError, UsageError
+from meadow.errors import FileError, RefusedError, UsageError
 from meadow.exams.items import ALIASES, EXAMS
 from meadow.exams.meaning import ANSWER_IS
 from meadow.samples import FOLDER
@@ -205,3 +205,20 @@ def test_adapters_are_part_of_the_identity(random_folder: Path, tmp_path: Path) 
     assert load(str(tmp_path / "adapter")).describe() == adapted
     with pytest.raises(FileError, match="adapter cannot be loaded"):
         load(str(random_folder), adapter=str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "said"),
+    [
+        ("https://192.0.2.1/v1", (), "would leave this machine"),
+        ("http://192.0.2.1/v1", ("--allow-remote",), "over https only"),
+    ],
+)
+def test_exam_texts_leave_the_machine_by_the_rule_of_rewriting(
+    url: str, more: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    ran = invoke("run", "--model", "m", "--exam", "sample", "--base-url", url, *more, "--out", out)
+    assert isinstance(ran.exception, RefusedError)
+    assert said in str(ran.exception)
+    assert not out.exists()

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.command import run_meadow
 
-from meadow import open_corpus
+from meadow import convert, open_corpus
 from meadow.cards.card import lint_card
 from meadow.corpus.manifest import is_safe_path, read_manifest
 from meadow.corpus.shards import cut_shards, read_parquet, write_parquet, write_shards
@@ -125,6 +125,10 @@ def test_json_lines_hold_every_row(whole: Path, tmp_path: Path) -> None:
     read = [json.loads(line) for line in (tmp_path / "x" / "rows.jsonl").open(encoding="utf-8")]
     assert [row["id"] for row in read] == corpus.to_polars("mmmlu")["id"].to_list()
     assert isinstance(read[0]["meta"], dict)
+    convert(corpus, to="rows", out=tmp_path / "all.jsonl")
+    assert corpus.to_jsonl(tmp_path / "all.jsonl") == corpus.rows()  # the same bytes
+    with pytest.raises(UsageError, match="holds something else"):
+        corpus.to_jsonl(tmp_path / "all.jsonl", "mmmlu")
 
 
 def test_the_rejects_are_the_counted_ones(whole: Path) -> None:

@@ -1,9 +1,10 @@
-"""A mix as lines of JSON, for trainers that read no Parquet.
+"""Rows as lines of JSON, for trainers and tools that read no Parquet.
 
-`jsonl` has the instruction, input and output of a row with its id, source, licence, address and
-authors (as text: a column that is empty in the first thousand lines must not get another type);
-`sharegpt` has the same facts beside the turns; `openai` has the turns alone, since the services
-that read it know no other key. The rows stand in the order of the mix.
+`rows` has every column of a row, `meta` as the object that it is; `jsonl` has the instruction,
+input and output of a row with its id, source, licence, address and authors (as text: a column that
+is empty in the first thousand lines must not get another type); `sharegpt` has the same facts
+beside the turns; `openai` has the turns alone, since the services that read it know no other key.
+The rows stand in the order of the mix.
 """
 
 from __future__ import annotations
@@ -11,34 +12,39 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from meadow.atomic import replacing
 from meadow.corpus.commit import holds
-from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import NamedFile
 from meadow.errors import UsageError
 from meadow.schema import messages_of
 
-Form = Literal["jsonl", "sharegpt", "openai"]
+if TYPE_CHECKING:
+    from meadow.corpus.folder import Corpus
+
+Form = Literal["jsonl", "sharegpt", "openai", "rows"]
 FORMS: tuple[Form, ...] = get_args(Form)
 BATCH_ROWS = 1024
 _SHAREGPT = {"user": "human", "assistant": "gpt"}
 _READ = ("instruction", "input", "output", "meta", "id", "source", "license", "url", "authors")
 
 
-def write_lines(corpus: Corpus, form: Form, split: str, out: Path) -> NamedFile:
-    """Write a split as lines of JSON; a file that holds exactly these lines is left alone.
+def write_lines(
+    corpus: Corpus, form: Form, out: Path, split: str | None, config: str | None = None
+) -> NamedFile:
+    """Write rows as lines of JSON; a file that holds exactly these lines is left alone.
 
     Args:
         corpus: A mix, or a build.
         form: What a line is.
-        split: The split.
         out: The file, new, or of the same lines.
+        split: Of this split; None: of all.
+        config: Of this source, or config of a mix; None: of all.
 
     Raises:
-        UsageError: There is no such split, or the file is another, or its name does not say that it
-            holds lines.
+        UsageError: There is no such split or config, or the file is another, or its name does not
+            say that it holds lines.
     """
     if out.suffix != ".jsonl":
         raise UsageError(
@@ -46,10 +52,10 @@ def write_lines(corpus: Corpus, form: Form, split: str, out: Path) -> NamedFile:
             where=str(out),
             fix=f"give it a name that says so: {out.with_suffix('.jsonl').name}",
         )
-    corpus.shards(split=split)  # before anything is written: is there such a split?
+    corpus.shards(config, split)  # before anything is written: are there such rows?
     with replacing(out) as temporary:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            for line in lines(corpus, form, split):
+            for line in lines(corpus, form, split, config):
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
         written = NamedFile.of(temporary, out.name)
         if out.exists() and not holds(out, written.sha256):
@@ -61,10 +67,13 @@ def write_lines(corpus: Corpus, form: Form, split: str, out: Path) -> NamedFile:
     return written
 
 
-def lines(corpus: Corpus, form: Form, split: str) -> Iterator[dict[str, Any]]:
+def lines(
+    corpus: Corpus, form: Form, split: str | None, config: str | None = None
+) -> Iterator[dict[str, Any]]:
     """The lines of a split, in the order of its rows."""
     make = _MAKERS[form]
-    for table in corpus.iter_tables(split=split, columns=list(_READ)):
+    columns = None if form == "rows" else list(_READ)
+    for table in corpus.iter_tables(config, split, columns=columns):
         for batch in table.to_batches(max_chunksize=BATCH_ROWS):
             yield from map(make, batch.to_pylist())
 
@@ -94,8 +103,13 @@ def _openai(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"messages": _turns(row)}
 
 
+def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "meta": json.loads(row["meta"])}
+
+
 _MAKERS: Mapping[Form, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "jsonl": _instruction,
     "sharegpt": _sharegpt,
     "openai": _openai,
+    "rows": _row,
 }
