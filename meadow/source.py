@@ -108,6 +108,8 @@ class RawTexts:
         markup: What the texts are written in; of a page in wikitext each section is a row, whose
             anchor follows the key behind "#".
         columns: The names of the columns of a table without a header.
+        delimiter: Of a table.
+        encoding: Of a table.
         element: The XML element that is an item; "" for the whole document.
         member: The member of an archive that holds the rows; "" for all.
         parent: The attribute that names another item, and the one that is its name there; that item
@@ -127,6 +129,8 @@ class RawTexts:
     parent: tuple[str, str] | None = None
     repairs: Mapping[str, str] = field(default_factory=dict)
     rules: Mapping[str, str] = field(default_factory=dict)
+    delimiter: str = ","
+    encoding: str = "utf-8"
 
 
 @dataclass(frozen=True, slots=True)

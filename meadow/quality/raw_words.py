@@ -79,7 +79,7 @@ def _items(file: Any, name: str, path: Path, told: RawTexts) -> Iterator[Any]:
     elif start.startswith((b"{", b"[")):
         yield from _json(file.read())
     elif name.endswith(".csv"):
-        yield from _table(file, told.columns)
+        yield from _table(file, told)
     elif name.endswith(".txt"):
         yield from _export(file.read())
     elif not is_archive(path):
@@ -123,7 +123,7 @@ def _notes(data: bytes) -> Iterator[dict[str, Any]]:
             yield {"guid": guid, "fields": fields.split("\x1f")}
 
 
-def _table(file: Any, columns: tuple[str, ...]) -> Iterator[dict[Any, Any]]:
+def _table(file: Any, told: RawTexts) -> Iterator[dict[Any, Any]]:
     import pandas as pd
 
     chunks = pd.read_csv(
@@ -131,8 +131,10 @@ def _table(file: Any, columns: tuple[str, ...]) -> Iterator[dict[Any, Any]]:
         dtype=str,
         keep_default_na=False,
         na_filter=False,
-        names=list(columns) or None,
-        header=None if columns else 0,
+        names=list(told.columns) or None,
+        header=None if told.columns else 0,
+        sep=told.delimiter,
+        encoding=told.encoding,
         chunksize=CHUNK_ROWS,
     )
     for chunk in chunks:

@@ -24,8 +24,6 @@ class _Sources(Mapping[str, Source]):
     def __getitem__(self, name: str) -> Source:
         if name == "afrimed_qa":
             from meadow.sources.afrimed_qa import SOURCE
-        elif name == "alpaca":
-            from meadow.sources.alpaca import SOURCE
         elif name == "anki":
             from meadow.sources.anki.source import SOURCE
         elif name == "chatdoctor":
@@ -40,16 +38,12 @@ class _Sources(Mapping[str, Source]):
             from meadow.sources.mediqa_qa import SOURCE
         elif name == "medmcqa":
             from meadow.sources.medmcqa import SOURCE
-        elif name == "medqa":
-            from meadow.sources.medqa import SOURCE
         elif name == "medquad":
             from meadow.sources.medquad import SOURCE
         elif name == "mmmlu":
             from meadow.sources.mmmlu import SOURCE
         elif name == "openassistant":
             from meadow.sources.openassistant import SOURCE
-        elif name == "pubmed_causal":
-            from meadow.sources.pubmed_causal import SOURCE
         elif name == "stack_exchange":
             from meadow.sources.stack_exchange.source import SOURCE
         elif name == "wikidoc":
@@ -82,8 +76,8 @@ def _from_toml(name: str) -> Source:
 
 
 _MODULES = (
-    *("afrimed_qa", "alpaca", "anki", "chatdoctor", "cord19", "health_advice", "mediqa"),
-    *("mediqa_qa", "medmcqa", "medqa", "medquad", "mmmlu", "openassistant", "pubmed_causal"),
+    *("afrimed_qa", "anki", "chatdoctor", "cord19", "health_advice", "mediqa"),
+    *("mediqa_qa", "medmcqa", "medquad", "mmmlu", "openassistant"),
     *("stack_exchange", "wikidoc", "wikidoc_patient_information"),
 )
 SOURCES: Mapping[str, Source] = _Sources()

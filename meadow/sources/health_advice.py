@@ -15,8 +15,8 @@ from typing import Any
 from meadow.readers.delimited import with_header
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record, normalise_key
 from meadow.source import Count2023, File, Options, Origin, Provenance, RawTexts, Source
+from meadow.sources.own.source import as_characters
 from meadow.sources.published import published_origin, published_row
-from meadow.sources.pubmed_causal import as_characters
 from meadow.text.clean import decode_escapes
 
 NAME = "health_advice"

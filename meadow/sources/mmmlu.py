@@ -16,10 +16,10 @@ from meadow.readers import delimited
 from meadow.readers.archives import is_archive, members
 from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
 from meadow.source import Count2023, File, Input, Options, Origin, Provenance, RawTexts, Source
-from meadow.sources.medqa import INSTRUCTION_2023
 from meadow.sources.published import parse_multiple_choice, published_origin, published_row
 
 NAME = "mmmlu"
+INSTRUCTION_2023 = "Please answer with one of the option in the bracket"
 COLUMNS = ("question", "A", "B", "C", "D", "answer")
 SUBJECTS = (
     "anatomy",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from meadow import sources
 from meadow.api import open_corpus
 from meadow.build.build import BuildSettings, build_corpus
 from meadow.build.plan import find_inputs
@@ -14,6 +15,8 @@ from meadow.samples import FOLDER, sampled_sources
 from meadow.schema import Reason, Style, Task, from_row
 from meadow.source import Options, OriginName
 from meadow.sources import SOURCES
+from meadow.sources.own.examples import example_faults
+from meadow.sources.own.source import read_own
 
 NAMES = sorted(SOURCES)
 
@@ -137,6 +140,14 @@ def test_the_golden_rows(name: str, built, root: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert path.read_text(encoding="utf-8").splitlines() == lines
+
+
+@pytest.mark.parametrize("path", sorted(Path(sources.__file__).parent.glob("*.toml")))
+def test_the_examples_of_a_toml_file(path: Path) -> None:
+    own = read_own(path)
+    assert own.name == path.stem
+    assert own.example
+    assert list(example_faults(own)) == []
 
 
 def test_refused_origin_says_why() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from hashlib import sha256
@@ -14,7 +15,7 @@ from meadow.errors import UpstreamChangedError, UsageError
 from meadow.schema import Fact, Raw, Reason, Record, Reject
 from meadow.source import Converter, Count2023, File, Options, Origin, Provenance, RawTexts, Source
 from meadow.sources.own.form import OwnSource
-from meadow.sources.own.rows import converter, reader
+from meadow.sources.own.rows import OF_THE_FILE, converter, needed_fields, reader
 from meadow.sources.published import parse_multiple_choice, published_origin, published_row
 
 VERSION = 1
@@ -131,5 +132,46 @@ def _published(own: OwnSource, convert: Converter) -> Origin | None:
 
 
 def _raw_texts(own: OwnSource) -> RawTexts | str:
-    """Where the words of a row stand in the raw file, for `check --against-raw`."""
-    return "its raw texts are not told"
+    """Where the words of a row stand in the raw file, for `check --against-raw`.
+
+    Files are read and texts compared by other code than here; what the TOML file says is taken as
+    it is, without its repairs, each of which has to explain the difference that it makes.
+    """
+    read = own.read
+    named = {way for field in needed_fields(own) for way in field.ways}
+    if read.rows or read.parse or named & set(OF_THE_FILE):
+        return "rows inside of a JSON value, and columns of the file, have no second reader"
+    bare = converter(own.model_copy(update={"repair": ()}))
+    written = [repair.column for repair in own.repair if repair.do == "escapes"]
+
+    def texts(item: Any, _: str) -> Iterator[tuple[str | None, Mapping[str, str]]]:
+        given = {name: as_characters(text) for name, text in item.items() if name in written}
+        for row in bare({**item, **given, "_where": ""}, Options()):
+            if isinstance(row, Record):
+                found = {"instruction": row.instruction, "input": row.input, "output": row.output}
+                yield row.source_id, found
+
+    return RawTexts(
+        texts,
+        columns=read.columns,
+        member=read.members,
+        repairs={repair.name: repair.explains for repair in own.repair if repair.explains},
+        delimiter=read.delimiter,
+        encoding=read.encoding,
+    )
+
+
+_WRITTEN = re.compile(r"(?:\\+(?:x[0-9a-f]{2}|u[0-9a-f]{4}|n))+")
+
+
+def as_characters(text: str) -> str:
+    """A text as Python reads it between quotation marks: the second reader of `escapes`."""
+
+    def read(run: re.Match[str]) -> str:
+        found = run[0].replace("\\\\", "\\").encode().decode("unicode_escape")
+        try:
+            return found.encode("latin-1").decode()
+        except UnicodeError:
+            return found
+
+    return _WRITTEN.sub(read, text)

@@ -10,7 +10,7 @@ import pytest
 from meadow.build.worker import SourceTask, task_key
 from meadow.corpus.manifest import library_versions
 from meadow.source import Options, OriginName
-from meadow.sources import SOURCES, medqa
+from meadow.sources import SOURCES, cord19
 
 
 def key(name: str) -> str:
@@ -19,10 +19,10 @@ def key(name: str) -> str:
 
 
 def test_a_new_version_of_a_source_builds_it_alone_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {name: key(name) for name in ("medqa", "alpaca")}
-    changed = replace(SOURCES["medqa"], version=SOURCES["medqa"].version + 1)
-    monkeypatch.setattr(medqa, "SOURCE", changed)
-    assert key("medqa") != before["medqa"]
+    before = {name: key(name) for name in ("cord19", "alpaca")}
+    changed = replace(SOURCES["cord19"], version=SOURCES["cord19"].version + 1)
+    monkeypatch.setattr(cord19, "SOURCE", changed)
+    assert key("cord19") != before["cord19"]
     assert key("alpaca") == before["alpaca"]
 
 

@@ -1,18 +1,19 @@
-"""Alpaca: three fields, placeholders for no input, the demo file."""
+"""Alpaca: placeholders for no input, the demo file."""
 
 from pathlib import Path
 
 import pytest
 
-from meadow.readers import json_rows
-from meadow.schema import Reason, Record, Reject, Style
+from meadow.schema import Reason, Record, Style
 from meadow.source import Input, Options
-from meadow.sources import alpaca
+from meadow.sources import SOURCES
+
+UPSTREAM = SOURCES["alpaca"].upstream
 
 
 def convert(options: Options | None = None, **row: object):
     raw = {"_where": "a#0", "instruction": "Do it.", "input": "", "output": "Done.", **row}
-    (item,) = alpaca.convert(raw, options or Options())
+    (item,) = UPSTREAM.convert(raw, options or Options())
     return item
 
 
@@ -23,32 +24,21 @@ def test_placeholders_go_in_style_meadow(given: str) -> None:
     old = convert(Options(style=Style.PUBLISHED_2023), input=given)
     assert old.input == given
     assert old.id == convert(input=given).id
+    assert convert(input=f"{given} of these").repairs == ()
 
 
 @pytest.mark.parametrize(
     ("row", "reason"),
-    [
-        ({"output": " "}, Reason.EMPTY_OUTPUT),
-        ({"instruction": ""}, Reason.EMPTY_INPUT),
-        ({"output": None}, Reason.MISSING_FIELD),
-        ({"input": 7}, Reason.MISSING_FIELD),
-    ],
+    [({"instruction": ""}, Reason.EMPTY_INPUT), ({"output": None}, Reason.MISSING_FIELD)],
 )
 def test_the_reasons(row: dict, reason: Reason) -> None:
     assert convert(**row).reason is reason
 
 
-def test_it_is_for_non_commercial_use() -> None:
-    assert convert().license == alpaca.SOURCE.license == "cc-by-nc-4.0"
-
-
 @pytest.mark.realdata
 def test_the_real_rows(upstream: Path) -> None:
     path = upstream / "alpaca/llamafactory_alpaca_en_demo.json"
-    items = [
-        item
-        for raw in json_rows.read_array([Input(path, path.name)], Options())
-        for item in ([raw] if isinstance(raw, Reject) else alpaca.convert(raw, Options()))
-    ]
+    raws = UPSTREAM.read([Input(path, path.name)], Options())
+    items = [item for raw in raws for item in UPSTREAM.convert(raw, Options())]
     assert len(items) == 999
     assert all(isinstance(item, Record) for item in items)

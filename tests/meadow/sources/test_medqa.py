@@ -6,12 +6,13 @@ import pytest
 
 from meadow.schema import Style
 from meadow.source import Options
-from meadow.sources import medqa
+from meadow.sources import SOURCES
+from meadow.text.clean import without_stray_quotes
 
 
 def convert(question: str, options: dict[str, str], style: Style = Style.MEADOW):
     raw = {"question": question, "options": options, "answer_idx": "A", "answer": options["A"]}
-    (item,) = medqa.convert({"_where": "q#1", **raw}, Options(style=style))
+    (item,) = SOURCES["medqa"].upstream.convert({"_where": "q#1", **raw}, Options(style=style))
     return item
 
 
@@ -40,5 +41,5 @@ def test_what_a_spreadsheet_left_is_no_part_of_an_option() -> None:
     ],
 )
 def test_a_quotation_of_the_author_stays(text: str, plain: str) -> None:
-    assert medqa.without_stray_quotes(text) == plain
-    assert medqa.without_stray_quotes(plain) == plain
+    assert without_stray_quotes(text) == plain
+    assert without_stray_quotes(plain) == plain

@@ -12,7 +12,7 @@ from meadow.build.plan import detect_origin
 from meadow.errors import UsageError
 from meadow.schema import Reason, Record, Reject, Style
 from meadow.source import Input, Options, OriginName
-from meadow.sources import SOURCES, health_advice, medqa, mmmlu
+from meadow.sources import SOURCES, health_advice, mmmlu
 from meadow.sources.anki import source as anki
 from meadow.sources.published import (
     PublishedRow,
@@ -30,7 +30,7 @@ OPTIONS = {"A": "Colchicine", "B": "Rosuvastatin's salt", "C": 'Say "no"', "D": 
 def released(question: str, options: dict[str, str], letter: str) -> dict[str, str]:
     return {
         "_where": "x.json#0",
-        "instruction": medqa.INSTRUCTION_2023,
+        "instruction": mmmlu.INSTRUCTION_2023,
         "input": f"Q:{question}? \n{options!r},",
         "output": f"{letter}: {options[letter]}",
     }
@@ -74,8 +74,8 @@ def test_a_released_question_is_upstreams_question(options: Options) -> None:
         "answer_idx": "B",
         "answer": OPTIONS["B"],
     }
-    (theirs,) = medqa.convert(upstream, options)
-    (ours,) = medqa.convert_published(released(QUESTION, OPTIONS, "B"), options)
+    (theirs,) = SOURCES["medqa"].upstream.convert(upstream, options)
+    (ours,) = SOURCES["medqa"].published.convert(released(QUESTION, OPTIONS, "B"), options)
     assert isinstance(ours, Record)
     assert ours.id == theirs.id
     assert (ours.instruction, ours.input, ours.output) == (
@@ -87,7 +87,7 @@ def test_a_released_question_is_upstreams_question(options: Options) -> None:
 
 def test_style_2023_gives_the_released_text_back() -> None:
     row = released(QUESTION, OPTIONS, "C")
-    (record,) = medqa.convert_published(row, OLD)
+    (record,) = SOURCES["medqa"].published.convert(row, OLD)
     assert (record.instruction, record.input, record.output) == tuple(
         row[name] for name in ("instruction", "input", "output")
     )
