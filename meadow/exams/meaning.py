@@ -233,10 +233,12 @@ def _lettered(options: list[tuple[str, str]], answer: str) -> tuple[list[tuple[s
     named = numbers != [label for label, _ in options]
     letters = dict(zip(numbers, string.ascii_uppercase, strict=False))
     parts = [letters.get(_NUMBERED.sub("", part.strip().upper())) for part in answer.split(",")]
+    # a number that no option has is no option's place either
+    unread = f"({answer})" if answer.isdigit() else answer
     return [
         (letters[number], "" if named and text.casefold() == "n/a" else text)
         for number, (_, text) in zip(numbers, options, strict=True)
-    ], ",".join(filter(None, parts)) if all(parts) else answer
+    ], ",".join(filter(None, parts)) if all(parts) else unread
 
 
 _HEADING = re.compile(r"\s*(?:answer )?(?:choices|options):?\s*$", re.IGNORECASE)

@@ -74,7 +74,8 @@ class Read(Settings):
         encoding: Of CSV.
         columns: The columns of a CSV without a header.
         rows: Of JSON: the way to the list where it is not the whole file; "*" where the file is
-            one object whose values are the rows (their keys are then the column `_key`).
+            one object whose values are the rows (their keys are then the column `_key`). Before
+            the end a "*" goes into every value, whose own facts its rows have too: `exams.*.data`.
         members: Of archives: the rows of every member whose name ends so.
         parse: Columns whose texts are JSON.
     """

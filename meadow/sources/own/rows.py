@@ -229,23 +229,45 @@ def _values(item: Input, rows: str) -> Iterator[Raw | Reject]:
                 where=item.label,
                 fix="fetch the file again and compare its checksum",
             ) from error
-    found = whole if rows == "*" else look_up(whole, rows) if isinstance(whole, dict) else None
-    pairs: Iterable[tuple[Any, Any]]
-    if isinstance(found, dict):
-        pairs = found.items()
-    elif isinstance(found, list):
-        pairs = enumerate(found)
-    else:
+    try:
+        pairs = list(_led_to(whole, rows))
+    except LookupError:
         raise UsageError(
             f"no list or object of rows at {rows!r}",
             where=item.label,
             fix="mend read.rows in the source's TOML file"
             + (f": the keys are {', '.join(list(whole)[:20])}" if isinstance(whole, dict) else ""),
-        )
+        ) from None
     for key, value in pairs:
         text = json.dumps(value, ensure_ascii=False)
         row = json_rows.check_object(value, text, f"{item.label}#{key}")
         yield row if isinstance(row, Reject) else {"_key": str(key), **row}
+
+
+def _led_to(whole: Any, way: str) -> Iterator[tuple[str, Any]]:
+    """The rows at the end of a way, by their keys or numbers.
+
+    A "*" before the end goes into every value there, and its rows have the value's own facts too:
+    of {"papers": {"one": {"year": 2031, "data": [...]}}} the way `papers.*.data` leads to the
+    entries of `data`, each with its `year`.
+
+    Raises:
+        LookupError: The way does not lead to a list or an object, somewhere.
+    """
+    head, star, rest = f".{way}".partition(".*.")
+    if star:
+        for name, value in _led_to(whole, head.lstrip(".") or "*"):
+            own = value.items() if isinstance(value, dict) else ()
+            facts = {key: fact for key, fact in own if not isinstance(fact, dict | list)}
+            for key, row in _led_to(value, rest):
+                yield f"{name}.{key}", {**facts, **row} if isinstance(row, dict) else row
+        return
+    found = whole if way == "*" else look_up(whole, way) if isinstance(whole, dict) else None
+    if not isinstance(found, dict | list):
+        raise LookupError(way)
+    pairs: Iterable[tuple[Any, Any]]
+    pairs = found.items() if isinstance(found, dict) else enumerate(found)
+    yield from ((str(key), value) for key, value in pairs)
 
 
 def _parsed(row: Raw, read: Read) -> Raw | Reject:

@@ -297,12 +297,14 @@ def test_medexpqa_numbers_its_options(tmp_path: Path) -> None:
         {"id": str(n), "full_question": f"Which root {n}?", "type": "BOTANY", "year": 2031,
          "lang": "en", "correct_option": right, "full_answer": "For it is the third.",
          "options": {"1": "beet", "2": "leek", "3": "kale", "4": "cress", "5": last}}
-        for n, right, last in ((1, 3, None), (2, 5, "rape"))
+        for n, right, last in ((1, 3, None), (2, 5, "rape"), (3, 6, None), (4, 0, None))
     ]  # fmt: skip
     exam = load_exam("medexpqa", [documented(tmp_path, rows, "test.en.casimedicos.rag.jsonl")])
-    assert [(item.answer, item.answer_text, len(item.options)) for item in exam] == [
+    assert [(item.answer, item.answer_text, len(item.options)) for item in eligible(exam)] == [
         ("C", "kale", 4), ("E", "rape", 5),
     ]  # fmt: skip
+    # a key of an annulled question is not read as a place
+    assert exam.files[0]["left_out"] == {"answer not among the options": 2}
     assert {item.discipline for item in exam} == {"BOTANY"}
 
 

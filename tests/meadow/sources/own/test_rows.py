@@ -267,6 +267,8 @@ def test_a_csv_of_another_machine(tmp_path: Path) -> None:
         ("data.items", '{"data": {"items": [{"q": "x", "a": "y"}]}}'),
         ("*", '{"k1": {"q": "x", "a": "y"}}'),
         ("", '[{"q": "x", "a": "y"}]'),
+        ("papers.*.data", '{"papers": {"k1": {"q": "x", "data": [{"a": "y"}], "n": []}}}'),
+        ("*.data", '[{"q": "x", "data": {"k1": {"a": "y"}}}]'),
     ],
 )
 def test_rows_in_a_json_file(rows: str, text: str, tmp_path: Path) -> None:
@@ -275,7 +277,11 @@ def test_rows_in_a_json_file(rows: str, text: str, tmp_path: Path) -> None:
     form = FACTS + f'[read]\nformat = "json"\nrows = "{rows}"\n' + QA
     (row,) = read(form, path)
     assert row["q"] == "x"
-    assert row.get("_key") in (None, "k1", "0")
+    assert row.get("_key") in (None, "k1", "0", "k1.0", "0.k1")
+    if "*." in rows:
+        path.write_text(text.replace('"data"', '"date"'))
+        with pytest.raises(UsageError, match="no list or object of rows"):
+            read(form, path)
 
 
 def test_members_of_an_archive_and_texts_that_are_json(tmp_path: Path) -> None:
