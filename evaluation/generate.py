@@ -22,8 +22,8 @@ from typing import Any
 
 from evaluation.backend import Backend, Response, Sampling
 from evaluation.modes import prediction
-from evaluation.parse import CLOSING, Parsed, Status, answer_of, parse
 from evaluation.questions import Question
+from meadow.exams.answers import CLOSING, Parsed, Status, answer_of, parse
 
 SC_TEMPERATURE = 0.7
 NEW_TOKENS = {"generate": 128, "generate_sc": 128, "cot": 512, "medalpaca_legacy": 128}

@@ -12,13 +12,13 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from evaluation.backend import Batches, Response, Sampling
-from evaluation.parse import THOUGHT_TOKENS
 from evaluation.questions import Unit
 from evaluation.scorer import Scorer, choose, window_of
 from evaluation.trie import Group, Score, cut_left, encode
 from meadow.atomic import sha256_file
 from meadow.corpus.manifest import hash_json
 from meadow.errors import FileError
+from meadow.exams.answers import THOUGHT_TOKENS
 from meadow.models.architecture import check_tokens, longest_input
 from meadow.models.checkpoints import refuse_torn
 from meadow.models.frames import tokenize

@@ -29,7 +29,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from evaluation import generate
 from evaluation.backend import Backend, Response, Sampling
 from evaluation.journal import Journal
-from evaluation.parse import answer_of
 from evaluation.results import RUN, SUMMARY, check_same_run, read_documents
 from evaluation.stats import bootstrap
 from meadow.atomic import locked, write_json
@@ -52,6 +51,7 @@ from meadow.config import parse_settings
 from meadow.corpus.manifest import hash_json
 from meadow.corpus.shards import read_parquet, write_parquet
 from meadow.errors import FileError, UsageError
+from meadow.exams.answers import answer_of
 from meadow.exams.formats import exam_files, rows_of
 from meadow.models.machine import hardware, versions
 from meadow.net.redaction import hide_secrets

@@ -335,18 +335,52 @@ def rephrase(
         files: As for `build`: raw files, where sections of the source are read from them again.
         raw: The folder of raw files otherwise.
         options: out, base_url, allow_remote, budget_usd, dry_run and the others of
-            `meadow.rephrase.run.rephrase_corpus`.
+            `meadow.rephrase.run.Asking`.
     """
     from meadow.build.plan import raw_inputs
     from meadow.config import read_config
     from meadow.rephrase.items import rewriting
-    from meadow.rephrase.run import rephrase_corpus
+    from meadow.rephrase.rewrite import rephrase_corpus
 
     inputs: Sequence[Input] = ()
     if rewriting(source).kind == "heading":
         folder = read_config().raw_folder(Path(raw) if raw is not None else None)
         inputs = raw_inputs(source, files or {}, folder.expanduser())
     return rephrase_corpus(_opened(corpus), source, inputs, model=model, **options)
+
+
+def reason(
+    source: str,
+    *,
+    corpus: Place | Corpus,
+    model: str,
+    exams: Mapping[str, Places | Sequence[ExamItem]] | None = None,
+    answer_is: Mapping[str, AnswerIs] | None = None,
+    tries: int = 4,
+    **options: Any,
+) -> dict[str, Any]:
+    """Let a language model reason about multiple choice questions; what misses the key goes.
+
+    >>> planned = meadow.reason(
+    ...     "medqa", corpus="corpus", model="any", cache="reason.sqlite", dry_run=True
+    ... )
+    >>> planned["estimate"]["items"] == meadow.open_corpus("corpus").rows("medqa")
+    True
+
+    Args:
+        source: A source of multiple choice questions with a key.
+        corpus: A built corpus.
+        model: As the server names it.
+        exams: As for `mix`: rows that touch one are not asked about.
+        answer_is: Exam -> what its answers are, where its files do not tell.
+        tries: Times that a question is asked, until the answer is the key.
+        options: out, base_url, allow_remote, budget_usd, dry_run and the others of
+            `meadow.rephrase.run.Asking`.
+    """
+    from meadow.rephrase.reason import reason_corpus
+
+    held = load_exams(exams or {}, answer_is)
+    return reason_corpus(_opened(corpus), source, held, model=model, tries=tries, **options)
 
 
 def check(folder: Place) -> list[Finding]:

@@ -242,6 +242,8 @@ class Record(NamedTuple):
 
 
 COLUMNS: tuple[str, ...] = Record._fields
+DERIVED = ("messages", "reasoning")
+"""Columns that a mix can have besides: all that they hold stands in the others."""
 
 
 def make_record(
@@ -406,6 +408,25 @@ def split_turns(text: str, meta: str) -> list[str]:
     except (ValueError, TypeError, KeyError, RecursionError):
         return []  # a corpus can come from anybody
     return turns if len(turns) % 2 == 0 and join_turns(turns) == text else []
+
+
+# A reasoning stands before the answer in `output`, between the tags that chat templates and the
+# trainers of thinking models know.
+
+_THINKING = ("<think>\n", "\n</think>\n\n")
+
+
+def with_reasoning(reasoning: str, answer: str) -> str:
+    """An output that shows how its answer was come to."""
+    return f"{_THINKING[0]}{reasoning}{_THINKING[1]}{answer}"
+
+
+def split_reasoning(output: str) -> tuple[str | None, str]:
+    """Reasoning and answer of an output; None where it shows none."""
+    if not output.startswith(_THINKING[0]) or _THINKING[1] not in output:
+        return None, output
+    reasoning, _, answer = output.removeprefix(_THINKING[0]).partition(_THINKING[1])
+    return reasoning, answer
 
 
 def messages_of(instruction: str, text: str, output: str, meta: str) -> list[dict[str, str]]:

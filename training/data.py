@@ -24,10 +24,11 @@ from meadow.errors import UsageError
 from meadow.models.frames import Learned, bind, common_prefix, control_tokens, learned_turns
 from meadow.models.frames import tokenize as text_tokens
 from meadow.prompt import complete, render
+from meadow.schema import messages_of
 from training.config import Data, Recipe
 
-COLUMNS = ("id", "instruction", "input", "output", "source", "messages")
-"""The last one where a mix has it: a row's turns."""
+COLUMNS = ("id", "instruction", "input", "output", "source", "meta", "messages")
+"""The last one where a mix has it: a row's turns; `meta` tells them where it has not."""
 NO_TARGET = "no_target_tokens"
 TOO_LONG = "too_long"
 CONTROL_TOKEN = "control_token_in_text"  # noqa: S105 - a reason, no secret
@@ -202,8 +203,8 @@ def tokenize(
     """Turn rows into tokens, and say which are learned.
 
     Args:
-        rows: With the columns id, instruction, input, output, source, and messages where they are
-            conversations.
+        rows: With the columns id, instruction, input, output, source; and messages, or meta, where
+            they are conversations.
         tokenizer: Of the base, bound to the frame.
         data: The recipe's `[data]`.
         batch: Rows per call of the tokenizer; no result depends on it.
@@ -262,11 +263,8 @@ def _conversations(
     """Rows in the tokenizer's own chat template, through their last answer."""
     turns: list[list[Mapping[str, str]]] = []
     for row in rows:
-        asked = f"{row['instruction']}\n\n{row['input']}" if row["input"] else row["instruction"]
-        made = row.get("messages") or [
-            {"role": "user", "content": asked},
-            {"role": "assistant", "content": row["output"]},
-        ]
+        texts = (row["instruction"], row["input"] or "", row["output"], row.get("meta") or "")
+        made: list[Mapping[str, str]] = row.get("messages") or [*messages_of(*texts)]
         answers = [i for i, turn in enumerate(made) if turn["role"] == "assistant"]
         last = max(answers) if all(turn["content"] for turn in made) and answers else -1
         turns.append(made[: last + 1])

@@ -96,7 +96,11 @@ def _body(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
             example=_example(manifest, locate),
             command=_command(manifest),
             losses=losses_part(manifest),
-            extras=[part for part in (_rewritten(manifest), _worth(manifest)) if part],
+            extras=[
+                _rewritten(manifest, counted),
+                _reasoned(manifest, counted),
+                _worth(manifest),
+            ],
             sources=[_source_section(name, manifest) for name in sources],
             contamination=_contamination(manifest),
             privacy=privacy_part(counted),
@@ -515,13 +519,15 @@ def answered_part(counted: list[SourceRows]) -> Iterator[str]:
             )
 
 
-def _rewritten(manifest: Manifest) -> str:
-    """Which model rewrote rows, by which prompt, how many, how good; "" where none was."""
-    jobs: dict[str, dict[str, Any]] = manifest.details.get("rephrase", {})
-    if not jobs:
-        return ""
-    rows = []
+def _work(
+    manifest: Manifest, counted: list[SourceRows], kind: str
+) -> Iterator[tuple[dict[str, Any], list[str | Markdown], list[str]]]:
+    """What a model did to the rows of each source that is here: facts, first and last cells."""
+    here = {source.name for source in counted if source.rewritten}
+    jobs: dict[str, dict[str, Any]] = manifest.details.get(kind, {})
     for source, job in sorted(jobs.items()):
+        if manifest.stage == "mix" and source not in here:
+            continue
         kept = {
             name.removeprefix("kept_"): count
             for name, count in job.items()
@@ -529,25 +535,73 @@ def _rewritten(manifest: Manifest) -> str:
         }
         digits = job["prompt_sha256"][:12]
         digest = f"`{digits}`" if digits.isalnum() else plain_cell(digits)
-        rows.append(
-            [
-                source,
-                job["model"],
-                Markdown(f"{plain_cell(job['prompt'])} ({digest})"),
-                f"{job['items']:,}",
-                f"{job['rewritten']:,}",
-                _reasons(kept),
-                _review(job.get("review")),
-            ]
+        prompt = Markdown(f"{plain_cell(job['prompt'])} ({digest})")
+        counts = [f"{job['items']:,}", f"{job['rewritten']:,}"]
+        yield (
+            job,
+            [source, job["model"], prompt, *counts],
+            [_reasons(kept), _review(job.get("review"))],
         )
+
+
+def _rewritten(manifest: Manifest, counted: list[SourceRows]) -> str:
+    """Which model rewrote rows, by which prompt, how many, how good; "" where none was."""
+    rows = [[*first, *last] for _, first, last in _work(manifest, counted, "rephrase")]
+    if not rows:
+        return ""
     head = ["source", "model", "prompt", "offered", "rewritten", "kept", "error rate by review"]
+    originals = (
+        "The untouched originals are in the config `raw_pairs`, under the same ids. "
+        if manifest.stage == "build"
+        else "The counts are of the corpus that this was mixed from, which has the originals. "
+    )
     return (
         "## Rewritten by a language model\n\n"
         "Every rewritten row names the model in `rephrased_by`, and the prompt, its hash and the "
-        "hash of the request in `meta`. The untouched originals are in the config `raw_pairs`, "
-        "under the same ids. A rewrite that lost a number, unit, drug-like word or negation, or "
-        "failed another check, was not used: the row kept its text (a section stayed out).\n\n"
+        f"hash of the request in `meta`. {originals}A rewrite that lost a number, unit, drug-like "
+        "word or negation, or failed another check, was not used: the row kept its text (a section "
+        "stayed out).\n\n" + markdown_table(head, rows)
+    )
+
+
+def _reasoned(manifest: Manifest, counted: list[SourceRows]) -> str:
+    """Which teacher reasoned about questions, how often it came upon the key; "" where none did."""
+    rows, remarks = [], []
+    for job, first, last in _work(manifest, counted, "reason"):
+        accepted = [
+            f"{number}: {count:,} ({count / max(1, job['items']):.1%})"
+            for number, count in enumerate(job["at_try"], start=1)
+        ]
+        rows.append([*first, ", ".join(accepted), f"{job['guessing']:.1%}", *last])
+        held = ", ".join(plain_cell(name) for name in job["exams"]) or "no exam"
+        left = _reasons(job["left_out"])
+        remarks.append(
+            f"{plain_cell(first[0])}: held against {held} before anything was asked; "
+            f"not asked about: {plain_cell(left)}. {_number(job['tried'], 'answer')} in all."
+        )
+    if not rows:
+        return ""
+    tries = (
+        "Every answer, kept or refused, stands in `reasoning_tries.parquet` with what was read in "
+        "it and why it was refused"
+        if manifest.stage == "build"
+        else "The counts are of the corpus that this was mixed from; there, every answer, kept or "
+        "refused, stands in `reasoning_tries.parquet`"
+    )
+    head = ["source", "teacher", "prompt", "asked about", "with reasoning", "by number of tries",
+            "a guesser", "without", "error rate by review"]  # fmt: skip
+    return (
+        "## Reasoning by a language model\n\n"
+        "A teacher saw a question with its options and not the key. Its reasoning stands in "
+        "`output` between `<think>` and `</think>` before the source's own answer, and only where "
+        "the answer that it came to is the key; the row names it in `rephrased_by`, and the "
+        "prompt, the request and the number of tries in `meta`. So this is a selection: a right "
+        "answer "
+        "does not prove the reasoning, and *a guesser* is the share of rows that somebody who "
+        f"guesses would have come by in as many tries. {tries}.\n\n"
         + markdown_table(head, rows)
+        + "\n\n"
+        + "\n".join(f"- {remark}" for remark in remarks)
     )
 
 

@@ -149,7 +149,7 @@ def _provenance(manifest: Manifest, sources: list[SourceRows]) -> dict[str, Any]
     ]
     for name, rows in _rewritten(sources).items():
         agent = {"@type": "prov:SoftwareAgent", "prov:label": name}
-        label = f"rewritten by a language model: {rows:,} rows"
+        label = f"rewritten or reasoned about by a language model: {rows:,} rows"
         made.append(
             {"@type": "prov:Activity", "prov:label": label, "prov:wasAssociatedWith": agent}
         )
@@ -267,7 +267,7 @@ def _responsible(manifest: Manifest, sources: list[SourceRows]) -> dict[str, Any
         "rai:machineAnnotationTools": [
             f"{name}: {n:,} rows" for name, n in _rewritten(sources).items()
         ]
-        or ["none: no row says that a model rewrote it"],
+        or ["none: no row names a model that wrote any of it"],
         "rai:dataAnnotationProtocol": "Labels and answers are those of the sources; what a "
         "converter writes (instructions, stock headings) is code in this project.",
         "rai:dataUseCases": [

@@ -12,7 +12,7 @@ from typing import Any
 
 from meadow.corpus.manifest import Manifest, Shard
 from meadow.corpus.shards import read_parquet
-from meadow.schema import COLUMNS
+from meadow.schema import COLUMNS, DERIVED
 
 ALL = "all"
 Locate = Callable[[str], Path]
@@ -52,9 +52,10 @@ COLUMN_TEXTS = {
     "url": "where the original stands, or null",
     "authors": "who is to be named: name, url, role",
     "source_id": "the upstream id, or null where upstream has none",
-    "rephrased_by": "the model that rewrote the text, or null",
+    "rephrased_by": "the model that rewrote the text or reasons in the output, or null",
     "meta": "a JSON object with sorted keys: labels, options, scores, repairs",
     "messages": "the row as a conversation: role and content of each turn",
+    "reasoning": "what stands between <think> and </think> in the output, or null",
 }
 """What each column holds."""
 
@@ -127,9 +128,13 @@ def _features(shard: Path | None) -> list[dict[str, Any]]:
     if shard is not None:
         import pyarrow.parquet as pq
 
-        if "messages" in pq.read_schema(shard).names:
-            message = [{"name": name, "dtype": "string"} for name in ("role", "content")]
-            features.append({"name": "messages", "list": message})
+        message = [{"name": name, "dtype": "string"} for name in ("role", "content")]
+        more: dict[str, dict[str, Any]] = {
+            "messages": {"list": message},
+            "reasoning": {"dtype": "string"},
+        }
+        there = pq.read_schema(shard).names
+        features += [{"name": name} | kind for name, kind in more.items() if name in there]
     return features
 
 
@@ -181,10 +186,8 @@ def columns_of(manifest: Manifest, locate: Locate) -> list[str]:
     import pyarrow.parquet as pq
 
     first = next(iter(manifest.shards()), None)
-    names = list(COLUMNS)
-    if first is not None and "messages" in pq.read_schema(locate(first.path)).names:
-        names.append("messages")
-    return names
+    there = pq.read_schema(locate(first.path)).names if first is not None else COLUMNS
+    return [*COLUMNS, *(name for name in DERIVED if name in there)]
 
 
 def pretty_name(manifest: Manifest) -> str:

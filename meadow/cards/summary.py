@@ -245,7 +245,7 @@ def _synthetic(counted: list[SourceRows], entries: Mapping[str, SourceEntry]) ->
     rows = []
     for source in counted:
         for model, count in sorted(source.rewritten.items()):
-            rows.append([source.name, model, f"{count:,} rows rewritten, each names it"])
+            rows.append([source.name, model, f"{count:,} rows rewritten or reasoned about"])
         entry = entries.get(source.name)
         generated = list(source.provenance.generated)
         if entry is not None and entry.origin == OriginName.PUBLISHED:

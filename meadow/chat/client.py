@@ -87,20 +87,43 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Try:
+    """One request and what became of it.
+
+    Args:
+        key: The hash of the request.
+        answer: What was said; None where the server refused the request.
+        fault: Why the answer is of no use; "" where it is of use.
+    """
+
+    key: str
+    answer: Answer | None = None
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Asked(Generic[Value]):
     """What became of a question.
 
     Args:
-        value: What was read out of the answer; None where nothing could be.
+        value: What was read out of the last try's answer; None where nothing could be.
         fault: Else why not: a `FaultError`'s word, "max_requests", "budget", "refused_by_server".
-        key: The hash of the request whose answer counted.
-        answer: That answer.
+        tries: Every request, in their order; the last one is the one that counted.
     """
 
     value: Value | None = None
     fault: str = ""
-    key: str = ""
-    answer: Answer | None = None
+    tries: tuple[Try, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The hash of the request whose answer counted; "" where nothing was asked."""
+        return self.tries[-1].key if self.tries else ""
+
+    @property
+    def answer(self) -> Answer | None:
+        """The answer that counted."""
+        return self.tries[-1].answer if self.tries else None
 
 
 def request_key(request: Mapping[str, Any]) -> str:
@@ -475,29 +498,32 @@ class Client:
         self,
         make: Callable[[int], Mapping[str, Any]],
         read: Callable[[Answer, Mapping[str, Any]], Value],
+        attempts: int,
     ) -> Asked[Value]:
-        """Ask until an answer is of use, or `ATTEMPTS` are used up.
+        """Ask until an answer is of use, or the attempts are used up.
 
         Args:
             make: The request of an attempt, counted from 0.
             read: What is wanted, out of an answer and its request; raises `FaultError` where
                 there is nothing in it.
+            attempts: The most requests.
         """
-        found: Asked[Value] = Asked()
-        for attempt in range(ATTEMPTS):
+        tries: tuple[Try, ...] = ()
+        for attempt in range(attempts):
             request = make(attempt)
             key = request_key(request)
             try:
                 answer = await self.ask(key, request)
-                return Asked(read(answer, request), "", key, answer)
+                return Asked(read(answer, request), "", (*tries, Try(key, answer)))
             except LimitReached as limit:
-                # a second try that may not be sent leaves the fault of the first
-                return found if found.fault else Asked(fault=str(limit))
+                # a further try that may not be sent leaves the fault of the one before
+                return Asked(None, tries[-1].fault if tries else str(limit), tries)
             except BadAnswerError:
-                return Asked(fault="refused_by_server", key=key)
+                tries = (*tries, Try(key, None, "refused_by_server"))
+                break
             except FaultError as error:
-                found = Asked(None, str(error.fault), key, answer)
-        return found
+                tries = (*tries, Try(key, answer, str(error.fault)))
+        return Asked(None, tries[-1].fault, tries)
 
     async def ask_each(
         self,
@@ -505,6 +531,7 @@ class Client:
         make: Callable[[Item, int], Mapping[str, Any]],
         read: Callable[[Item, Answer, Mapping[str, Any]], Value],
         progress: Callable[[int], None],
+        attempts: int = ATTEMPTS,
     ) -> list[Asked[Value]]:
         """`ask_for` every item, as many at a time as the endpoint takes; in their order."""
         found: dict[int, Asked[Value]] = {}
@@ -512,7 +539,9 @@ class Client:
 
         async def work() -> None:
             for number, item in numbered:  # shared: each worker takes the next one
-                found[number] = await self.ask_for(partial(make, item), partial(read, item))
+                found[number] = await self.ask_for(
+                    partial(make, item), partial(read, item), attempts
+                )
                 progress(len(found))
 
         async with self:
@@ -609,6 +638,7 @@ def ask_all(
     cache: Cache,
     meter: Meter,
     *,
+    attempts: int = ATTEMPTS,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Asked[Value]]:
     """Ask a model for something about every item.
@@ -620,10 +650,11 @@ def ask_all(
         endpoint: Who is asked.
         cache: Of answers.
         meter: Counts, and stops.
+        attempts: Times that an item is asked about, until an answer is of use.
         progress: Told how many are done.
 
     Raises:
         NetworkError: The server is gone; every answer so far is in the cache.
     """
     client = Client(endpoint, cache, meter)
-    return asyncio.run(client.ask_each(items, make, read, progress))
+    return asyncio.run(client.ask_each(items, make, read, progress, attempts))

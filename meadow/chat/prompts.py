@@ -23,6 +23,7 @@ FIELDS = {
     "flashcard": ("front", "back"),
     "heading": ("topic", "heading", "sentence"),
     "verdict": ("conversation", "answer", "criterion"),
+    "reasoning": ("question",),
 }
 
 
@@ -40,7 +41,7 @@ class Prompt(Settings):
     """
 
     id: str
-    kind: Literal["flashcard", "heading", "verdict"]
+    kind: Literal["flashcard", "heading", "verdict", "reasoning"]
     system: str
     user: str
     max_tokens: int

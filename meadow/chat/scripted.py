@@ -1,15 +1,17 @@
 """An OpenAI-compatible server on loopback that answers by script: for the demo and for tests.
 
-It is no model. `scripted_rewrite` turns a card into a question by a fixed phrase, and
-`scripted_verdict` calls a criterion met where the answer holds what stands in its quotation marks,
-so that the whole path can be seen at work (request, answer, checks, provenance) where there is no
-model at all; rows and verdicts that went through it say so. It serves with
+It is no model. `scripted_rewrite` turns a card into a question by a fixed phrase,
+`scripted_reasoning` draws an option, and `scripted_verdict` calls a criterion met where the answer
+holds what stands in its quotation marks, so that the whole path can be seen at work (request,
+answer, checks, provenance) where there is no model at all; rows and verdicts that went through it
+say so. It serves with
 `python -m meadow.chat.scripted PORT`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 import socket
@@ -66,12 +68,27 @@ def scripted_rewrite(request: dict[str, Any], count: int = 0) -> Reply:
     return Reply(json.dumps({"question": asked.replace("?", "") + "?"}, ensure_ascii=False))
 
 
+def scripted_reasoning(request: dict[str, Any], count: int = 0) -> Reply:
+    """One of a question's options, drawn by a hash, as a guesser would; else a rewrite."""
+    text = str(request["messages"][-1]["content"])
+    if not (found := re.search(r"<question>\n(.*)\n</question>", text, re.DOTALL)):
+        return scripted_rewrite(request, count)
+    options = re.findall(r"(?m)^([A-Z]): (.+)$", found[1])
+    drawn = hashlib.sha256(f"{request['seed']}/{found[1]}".encode()).digest()[0]
+    label, said = options[drawn % len(options)]
+    return Reply(
+        f"No model has read this question: option {label} was drawn from the {len(options)} that "
+        f"it lists. A teacher would say here why it takes {said} and leaves the others.\n\n"
+        f"Answer: {label}"
+    )
+
+
 def scripted_verdict(request: dict[str, Any], count: int = 0) -> Reply:
-    """A verdict by the words that a criterion quotes; anything else is a rewrite."""
+    """A verdict by the words that a criterion quotes; anything else is a reasoning."""
     text = str(request["messages"][-1]["content"])
     frame = r"<answer>\n(.*)\n</answer>\n<criterion>\n(.*)\n</criterion>"
     if not (found := re.search(frame, text, re.DOTALL)):
-        return scripted_rewrite(request, count)
+        return scripted_reasoning(request, count)
     wanted = re.findall(r'"([^"]+)"', found[2])
     lacking = [word for word in wanted if word.lower() not in found[1].lower()]
     said = f"{lacking[0]!r} is not in the answer" if lacking else "all that is quoted is there"

@@ -33,6 +33,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fetch": ("meadow.cli.fetch:fetch", "Download raw files, resumable and checked."),
     "build": ("meadow.cli.build:build", "Build verified shards from raw files."),
     "rephrase": ("meadow.cli.rephrase:rephrase", "Rewrite rows with a language model."),
+    "reason": (
+        "meadow.cli.rephrase:reason",
+        "Let a language model reason about questions with a key.",
+    ),
     "mix": ("meadow.cli.mix:mix", "Mix a corpus into a training set."),
     "convert": ("meadow.cli.mix:convert", "Write a mix as lines of JSON for other trainers."),
     "check": ("meadow.cli.corpus:check", "Verify a corpus folder."),
@@ -64,7 +68,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Data": ("sources", "fetch", "build", "rephrase"),
+    "Data": ("sources", "fetch", "build", "rephrase", "reason"),
     "Look": ("show", "check", "diff", "card", "report", "browse", "summary", "trace", "takedown"),
     "Mix": ("mix", "convert"),
     "Publish": ("publish", "pull", "verify"),
@@ -74,7 +78,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """How `meadow --help` shows the commands."""
 
-RESUMED = ("fetch", "build", "rephrase", "publish", "pull", "train", "eval", "study")
+RESUMED = ("fetch", "build", "rephrase", "reason", "publish", "pull", "train", "eval", "study")
 """The commands that continue where a run of them was stopped; the others begin again."""
 
 _IN_A_CHECKOUT = (

@@ -95,8 +95,9 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "row_format",
-    type=click.Choice(["instruction", "messages"]),
-    help="Rows of instruction, input, output, or with chat messages beside them.",
+    type=click.Choice(["instruction", "messages", "reasoning"]),
+    help="Rows of instruction, input, output; with chat messages beside them; or with those and "
+    "the reasoning that the output shows.",
 )
 @click.option(
     "--order",

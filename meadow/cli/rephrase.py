@@ -1,9 +1,10 @@
-"""`meadow rephrase`."""
+"""`meadow rephrase` and `meadow reason`: a language model works on the rows of a source."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from meadow.cli.app import Finish, dry_run_option, grouped, json_option, list_op
 if TYPE_CHECKING:
     from meadow.chat.client import Meter
     from meadow.corpus.folder import Corpus
+    from meadow.rephrase.write import Kind
 
 
 def asking_options(cache: str) -> Callable[[Any], Any]:
@@ -58,24 +60,46 @@ def asking_options(cache: str) -> Callable[[Any], Any]:
     return decorate
 
 
-@click.command()
-@click.argument("source")
-@click.option(
-    "--corpus", "folder", type=click.Path(path_type=Path), required=True, help="A built corpus."
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Default: CORPUS-rephrased.")
-@click.option("--model", help="As the server names it.")
-@click.option("--base-url", help="An OpenAI-compatible endpoint; default: this machine, port 8000.")
-@asking_options("rephrase")
+def working_options(kind: Kind) -> Callable[[Any], Any]:
+    """The options of a command that lets a language model work on rows.
+
+    Args:
+        kind: What the model does, and the name of the command.
+    """
+    path = click.Path(path_type=Path)
+    folder = {"rephrase": "rephrased", "reason": "reasoned"}[kind]
+    first = (
+        click.argument("source"),
+        click.option("--corpus", "folder", type=path, required=True, help="A built corpus."),
+        click.option("--out", type=path, help=f"Default: CORPUS-{folder}."),
+        click.option("--model", help="As the server names it."),
+        click.option(
+            "--base-url", help="An OpenAI-compatible endpoint; default: this machine, port 8000."
+        ),
+    )
+    last = (
+        click.option("--limit", type=click.IntRange(min=1), help="Only the first so many rows."),
+        click.option("--review", type=click.IntRange(min=1), help="Judge so many rows by hand."),
+        click.option("--marked", type=path, help="Take in a marked review (CSV)."),
+        click.option(
+            "--seed", type=int, default=0, show_default=True, help="For the review's sample."
+        ),
+        dry_run_option,
+        json_option,
+    )
+
+    def decorate(command: Any) -> Any:
+        for option in reversed((*first, asking_options(kind), *last)):
+            command = option(command)
+        return click.command()(command)
+
+    return decorate
+
+
+@working_options("rephrase")
 @click.option("--raw", type=click.Path(path_type=Path), help="Raw files, for wiki sections.")
 @list_option("--file", "files", metavar="SOURCE=PATH", help="A raw file, named.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many rows.")
-@click.option("--review", type=click.IntRange(min=1), help="Judge so many rewrites by hand.")
-@click.option("--marked", type=click.Path(path_type=Path), help="Take in a marked review (CSV).")
-@click.option("--seed", type=int, default=0, show_default=True, help="For the review's sample.")
-@dry_run_option
-@json_option
-def rephrase(source: str, folder: Path, dry_run: bool, as_json: bool, **given: Any) -> None:
+def rephrase(source: str, files: tuple[str, ...], **given: Any) -> None:
     """Rewrite rows with a language model.
 
     anki: cards become questions and answers. wikidoc, wikidoc_patient_information: sections whose
@@ -86,26 +110,77 @@ def rephrase(source: str, folder: Path, dry_run: bool, as_json: bool, **given: A
     from meadow import api
     from meadow.rephrase.items import rewriting
 
-    finish = Finish(as_json=as_json)
     rewriting(source)  # refuses a source whose rows are not rewritten
+    _work("rephrase", source, partial(api.rephrase, files=grouped(files)), **given)
+
+
+@working_options("reason")
+@list_option(
+    "--exam",
+    "exams",
+    metavar="NAME=PATH",
+    help="An exam, named as for `meadow mix`: rows that touch one are not asked about.",
+)
+@list_option(
+    "--answer-is",
+    "answers",
+    metavar="NAME=KIND",
+    help="What an exam's answers are, where its files do not tell: label, index0, index1, text.",
+)
+@click.option(
+    "--tries",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="Times that a question is asked, until the answer is the key.",
+)
+def reason(
+    source: str, exams: tuple[str, ...], answers: tuple[str, ...], tries: int, **given: Any
+) -> None:
+    """Let a language model reason about questions with a key.
+
+    The model sees a multiple choice question and its options, never the key. A reasoning whose
+    answer is the key is put before the row's answer, as <think>...</think>; every try is kept in
+    reasoning_tries.parquet, with the answer that was read and why it was refused. Answers are
+    cached, so that a run that was stopped goes on where it was. The key of a remote server comes
+    from MEADOW_API_KEY or OPENAI_API_KEY. With --review or --marked, CORPUS is the folder that this
+    command wrote.
+    """
+    from meadow import api
+    from meadow.cli.mix import answer_kinds, exam_files
+
+    held = partial(
+        api.reason, exams=exam_files(exams), answer_is=answer_kinds(answers), tries=tries
+    )
+    _work("reason", source, held, **given)
+
+
+def _work(
+    kind: Kind,
+    source: str,
+    run: Callable[..., dict[str, Any]],
+    *,
+    folder: Path,
+    dry_run: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    from meadow import api
+
+    finish = Finish(as_json=as_json)
     corpus = api.open_corpus(folder, verify=True)
     review = {name: given.pop(name) for name in ("marked", "review", "seed")}
     if review["marked"] or review["review"]:
-        finish(
-            _review(corpus, source, dry_run=dry_run, as_json=as_json, out=given["out"], **review)
-        )
+        review["out"] = given["out"]
+        finish(_review(kind, corpus, source, dry_run=dry_run, as_json=as_json, **review))
         return
-    files = grouped(given.pop("files"))
-    document = api.rephrase(
-        source,
-        corpus=corpus,
-        files=files,
-        dry_run=dry_run,
-        progress=log,
-        meter_progress=_tell,
-        **given,
+    document = run(
+        source, corpus=corpus, dry_run=dry_run, progress=log, meter_progress=_tell, **given
     )
-    done = document.get("rewritten", 0)
+    if dry_run:
+        finish(document)
+        return
+    done = document["rewritten"]
     finish(document, rows_in=document["items"], rows_out=done, rejected=document["items"] - done)
 
 
@@ -116,36 +191,34 @@ def _tell(done: int, total: int, meter: Meter) -> None:
 
 
 def _review(
-    corpus: Corpus, source: str, *, dry_run: bool, as_json: bool, **given: Any
+    kind: Kind, corpus: Corpus, source: str, *, dry_run: bool, as_json: bool, **given: Any
 ) -> dict[str, Any]:
     """Write a sample to be marked, mark it at the terminal, or take marks in."""
-    from dataclasses import astuple
-
     from meadow.chat.review import mark_each, read_marks, write_sheet
-    from meadow.rephrase.review import COLUMNS, MARKS, record_review, sample_pairs, side_by_side
+    from meadow.rephrase.review import COLUMNS, MARKS, record_review, sample_rows, shown
 
     if given["marked"]:
         marks = read_marks(given["marked"], MARKS)
         if dry_run:
             return {"marked": len(marks), "bad": sum(not good for good in marks.values())}
-        manifest = record_review(corpus, source, marks)
-        review: dict[str, Any] = manifest.details["rephrase"][source]["review"]
+        manifest = record_review(corpus, kind, source, marks)
+        review: dict[str, Any] = manifest.details[kind][source]["review"]
         low, high = review["interval_95"]
         log(
             f"{review['bad']:,} of {review['marked']:,} marked bad: {review['error_rate']:.1%}, "
             f"95 % interval {low:.1%} to {high:.1%}; the card says so now"
         )
         return review
-    pairs = sample_pairs(corpus, source, given["review"], given["seed"])
+    rows = sample_rows(corpus, kind, source, given["review"], given["seed"])
     path = given["out"] or corpus.folder.with_name(f"{corpus.folder.name}-review.csv")
-    shown = {pair.id: side_by_side(pair) for pair in pairs}
+    pages = {cells[0]: shown(kind, cells) for cells in rows}
     chosen: dict[str, str] = {}
     if sys.stdin.isatty() and sys.stderr.isatty() and not as_json:
-        chosen = mark_each(shown, MARKS, lambda text: str(click.prompt(text, err=True)))
+        chosen = mark_each(pages, MARKS, lambda text: str(click.prompt(text, err=True)))
     else:
-        for text in shown.values():
+        for text in pages.values():
             log(text)
     if not dry_run:
-        write_sheet(path, COLUMNS, map(astuple, pairs), chosen)
-        log(f"wrote {path}: mark good or bad, then `meadow rephrase {source} --marked {path}`")
-    return {"review": str(path), "rows": len(pairs), "marked": len(chosen)}
+        write_sheet(path, COLUMNS[kind], rows, chosen)
+        log(f"wrote {path}: mark good or bad, then `meadow {kind} {source} --marked {path}`")
+    return {"review": str(path), "rows": len(rows), "marked": len(chosen)}

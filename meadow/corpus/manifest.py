@@ -368,6 +368,15 @@ class _Rewriting(_Open):
     review: _Review | None = None
 
 
+class _Reasoning(_Rewriting):
+    tries: Count
+    tried: Count
+    at_try: list[Count]
+    guessing: Share
+    left_out: Counts
+    exams: dict[Text, Any]
+
+
 def _kept_counts(job: _Rewriting) -> _Rewriting:
     for name, count in (job.model_extra or {}).items():
         if name.startswith("kept_") and (type(count) is not int or not 0 <= count < _LARGEST):
@@ -428,6 +437,7 @@ class _Details(_Open):
     duplicates: dict[Text, Any] = {}
     contamination: dict[Text, _Exam] = {}
     rephrase: dict[Text, Annotated[_Rewriting, AfterValidator(_kept_counts)]] = {}
+    reason: dict[Text, Annotated[_Reasoning, AfterValidator(_kept_counts)]] = {}
     sidecars: Splits = {}
 
 

@@ -24,7 +24,8 @@ RECIPES = Path(__file__).parent / "recipes"
 
 DropLevel = Literal["none", "stem", "stem+answer"]
 """What decontamination removes: nothing, rows with an exam's stem, or only with its answer too."""
-Format = Literal["instruction", "messages"]
+Format = Literal["instruction", "messages", "reasoning"]
+"""Columns of a row: the record's; with chat messages; with the reasoning of its output as well."""
 Order = Literal["shuffled", "source"]
 """How rows stand in a split: by a hash of seed and id, or as in the corpus, source by source."""
 Deduplication = Literal["none", "exact", "near"]
@@ -154,7 +155,8 @@ class MixRecipe(_Named):
         parts: What is taken; empty: every source of the corpus that is not an exam.
         seed: The seed of every draw.
         validation: The share of rows that goes to the split validation, cluster by cluster.
-        format: Rows of instruction, input and output, or with chat `messages` beside them.
+        format: Rows of instruction, input and output; with chat `messages` beside them; or with
+            those and, where the output shows one, its `reasoning`.
         order: Rows shuffled by a hash of seed and id, or source by source as in the corpus.
         deduplicate: Nothing, equal rows, or near duplicates too.
         threshold: The Jaccard similarity from which two rows are near duplicates.

@@ -32,9 +32,9 @@ from meadow.corpus.shards import write_parquet, write_shards
 from meadow.exams.errata import described, read_errata, row_faults
 from meadow.exams.items import ExamItem
 from meadow.exams.semantic import fingerprint
-from meadow.mix.recipe import MixRecipe
+from meadow.mix.recipe import Format, MixRecipe
 from meadow.mix.select import Integers, Selection, draw, refuse_empty, select_rows
-from meadow.schema import arrow_schema, messages_of
+from meadow.schema import arrow_schema, messages_of, split_reasoning
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -195,15 +195,16 @@ def write_mix(
             if split == "train" or selection.details["splits"][split]
         }
         files = [_ledger(staging, name, table) for name, table in _ledgers(selection)]
+        sources = _sources(corpora, _source_names(selection))
         manifest = Manifest(
             stage="mix",
             config_hash=hash_json(settings),
             settings=settings,
-            sources=_sources(corpora, _source_names(selection)),
+            sources=sources,
             configs={recipe.name: shards},
             steps=tuple(selection.steps),
             files=tuple(files),
-            details={**_contact(corpora), **selection.details, "key": key},
+            details={**_told(corpora, sources), **selection.details, "key": key},
             versions=library_versions(),
         )
         staged = {name: staging / name for name in manifest.named()}
@@ -213,10 +214,17 @@ def write_mix(
         return final
 
 
-def _contact(corpora: Sequence[Corpus]) -> dict[str, Any]:
+def _told(corpora: Sequence[Corpus], sources: Iterable[str]) -> dict[str, Any]:
+    """What the builds tell of that goes with their rows: whom to ask, what a model did to them."""
     contacts = (corpus.manifest.details.get("contact") for corpus in corpora)
     contact = next(filter(None, contacts), None)
-    return {"contact": contact} if contact else {}
+    found: dict[str, Any] = {"contact": contact} if contact else {}
+    for kind in ("rephrase", "reason"):
+        for corpus in reversed(corpora):
+            told = corpus.manifest.details.get(kind, {})
+            if mine := {name: told[name] for name in sources if name in told}:
+                found[kind] = found.get(kind, {}) | mine
+    return found
 
 
 def _sources(corpora: Sequence[Corpus], names: set[str]) -> dict[str, SourceEntry]:
@@ -234,13 +242,8 @@ def _source_names(selection: Selection) -> set[str]:
 
 
 def mix_schema(recipe: MixRecipe) -> pa.Schema:
-    """The columns of a mix: those of a record, and `messages` where the recipe asks for them."""
-    schema = arrow_schema()
-    if recipe.format != "messages":
-        return schema
-    import pyarrow as pa
-
-    return schema.append(pa.field("messages", _messages_type()))
+    """The columns of a mix: those of a record, and those that the recipe asks for besides."""
+    return with_derived(arrow_schema().empty_table(), recipe.format).schema
 
 
 def _rows(
@@ -252,7 +255,7 @@ def _rows(
     if recipe.order == "shuffled":
         rows = _shuffled(rows, int(wanted.sum()), recipe.seed, staging / "shuffled")
     for table, _ in rows:
-        yield with_messages(table) if recipe.format == "messages" else table
+        yield with_derived(table, recipe.format)
 
 
 def _selected(corpora: Sequence[Corpus], wanted: Integers) -> Iterator[tuple[pa.Table, Integers]]:
@@ -310,13 +313,19 @@ def _shuffled(
             yield rows.take(part), part
 
 
-def with_messages(table: pa.Table) -> pa.Table:
-    """Add the chat form of every row, as `meadow.schema.messages_of` makes it."""
+def with_derived(table: pa.Table, form: Format) -> pa.Table:
+    """Add the chat form of every row and the reasoning that its output shows, as far as wanted."""
     import pyarrow as pa
 
+    if form == "instruction":
+        return table
     columns = [table[name].to_pylist() for name in ("instruction", "input", "output", "meta")]
     messages = [messages_of(*row) for row in zip(*columns, strict=True)]
-    return table.append_column("messages", pa.array(messages, _messages_type()))
+    table = table.append_column("messages", pa.array(messages, _messages_type()))
+    if form == "messages":
+        return table
+    thoughts = [split_reasoning(output)[0] for output in columns[2]]
+    return table.append_column("reasoning", pa.array(thoughts, pa.string()))
 
 
 def _messages_type() -> pa.DataType:

@@ -23,6 +23,7 @@ from typing import Any
 
 from meadow.errors import UsageError
 from meadow.prompt import TODAY, complete, pinned, render, render_chat, stop_texts
+from meadow.schema import split_reasoning
 
 Turn = Mapping[str, str]
 """`role` and `content`."""
@@ -192,7 +193,7 @@ def learned_turns(
 
     Raises:
         UsageError: The template renders an answer otherwise once the conversation goes on, so that
-            what it learned would not be what it is shown.
+            what it learned would not be what it is shown; or it leaves out a reasoning.
     """
     wholes: list[Any] = [list(map(dict, turns)) for turns in conversations]
     answers: list[tuple[int, int]] = []
@@ -229,6 +230,16 @@ def _apply(
         return []
     told = {"add_generation_prompt": prompt}
     texts = tokenizer.apply_chat_template(list(conversations), tokenize=False, **told)
+    for text, turns in zip(texts, conversations, strict=True):
+        reasoning, _ = split_reasoning(turns[-1]["content"] if turns else "")
+        if reasoning is not None and reasoning not in text:
+            raise UsageError(
+                "the chat template leaves out the reasoning of an answer: bare answers would be "
+                "learned",
+                where=str(getattr(tokenizer, "name_or_path", "")),
+                fix="give the base a template that keeps it, choose another data.template, or mix "
+                "rows without reasoning",
+            )
     found: list[list[int] | None] = list(tokenizer(texts, add_special_tokens=False)["input_ids"])
     control = control_tokens(tokenizer)
     for place, turns in enumerate(conversations):

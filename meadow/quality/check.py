@@ -16,7 +16,7 @@ from meadow.corpus.manifest import Manifest
 from meadow.corpus.shards import check_rows, read_parquet
 from meadow.errors import CheckError, MeadowError
 from meadow.licenses import LICENSES
-from meadow.schema import COLUMNS, Reason, Task, arrow_schema
+from meadow.schema import COLUMNS, DERIVED, Reason, Task, arrow_schema
 from meadow.sources import with_own
 from meadow.text.privacy import scrub, suspects
 
@@ -133,7 +133,7 @@ def _is_schema(schema: Any) -> bool:
     wanted = arrow_schema()
     own = [schema.field(name) for name in schema.names if name in COLUMNS]
     extra = [name for name in schema.names if name not in COLUMNS]
-    return own == list(wanted) and extra in ([], ["messages"])
+    return own == list(wanted) and extra == list(DERIVED[: len(extra)])
 
 
 def _row(row: dict[str, Any]) -> Iterator[tuple[str, str]]:

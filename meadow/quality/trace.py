@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from meadow.corpus.commit import STAGING
-from meadow.corpus.folder import CONTAMINATION, DUPLICATES, PUBLISHED, PULLED, Corpus
+from meadow.corpus.folder import (
+    CONTAMINATION,
+    DUPLICATES,
+    PUBLISHED,
+    PULLED,
+    REASONING_TRIES,
+    Corpus,
+)
 from meadow.corpus.manifest import NAME
 from meadow.corpus.names import names_of
 from meadow.corpus.shards import read_parquet
@@ -29,6 +36,7 @@ _ASKED = ("id", "source", "source_id", "url", "meta", "authors")
 _LEDGERS = {
     DUPLICATES: ("kept_id", "dropped_id"),
     CONTAMINATION: ("row_id",),
+    REASONING_TRIES: ("row_id",),
 }
 
 

@@ -1,1 +1,1 @@
-"""Rows rewritten by a language model, cached, checked and audited."""
+"""Rows that a language model rewrites or reasons about: cached, checked and audited."""

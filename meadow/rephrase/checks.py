@@ -19,7 +19,7 @@ MAX_TERM = 40
 
 
 class Fault(StrEnum):
-    """Why a rewrite is not used."""
+    """Why an answer is not used."""
 
     EMPTY = "empty"
     TRUNCATED = "truncated"
@@ -36,6 +36,12 @@ class Fault(StrEnum):
     TERM_LOST = "term_lost"
     NEGATION_CHANGED = "negation_changed"
     NOT_GROUNDED = "not_grounded"
+    # of a reasoning
+    NO_ANSWER = "no_answer"
+    WRONG_ANSWER = "wrong_answer"
+    KEY_MENTIONED = "key_mentioned"
+    MARKUP = "markup"
+    PERSONAL_DATA = "personal_data"
 
 
 @dataclass(frozen=True, slots=True)

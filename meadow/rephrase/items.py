@@ -7,33 +7,18 @@ sections of a wiki whose heading has no rule, which become rows at all only so.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from meadow.atomic import sha256_file
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import SourceEntry
 from meadow.errors import FileError, UsageError
+from meadow.rephrase.write import Item, entry_to_work_on
 from meadow.schema import Fact, Reason, Record, Reject, Style, from_row
 from meadow.source import Input, Options, Rewrite
 from meadow.sources import SOURCES
 from meadow.text.clean import clean_record
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """Something to be rewritten.
-
-    Args:
-        record: The row as it is: for a flashcard the one in the corpus, for a heading the one that
-            the heading itself would be the question of.
-        values: What the prompt is filled with.
-        where: For a heading, where its reject stands in the quarantine.
-    """
-
-    record: Record
-    values: Mapping[str, str]
-    where: str = ""
 
 
 def rewriting(source: str) -> Rewrite:
@@ -62,19 +47,7 @@ def collect_items(corpus: Corpus, source: str, inputs: Sequence[Input]) -> list[
         UsageError: The corpus is no build, lacks the source, or is rewritten already.
         FileError: A raw file is not the one that was built from.
     """
-    entry = corpus.manifest.sources.get(source)
-    if corpus.manifest.stage != "build" or entry is None:
-        raise UsageError(
-            f"the folder is no build of {source}",
-            where=str(corpus.folder),
-            fix="build it first; a mix is made from the rewritten corpus",
-        )
-    if source in corpus.manifest.details.get("rephrase", {}):
-        raise UsageError(
-            f"{source} is rewritten already in this corpus",
-            where=str(corpus.folder),
-            fix="give the corpus as it was built",
-        )
+    entry = entry_to_work_on(corpus, source, "rephrase")
     if rewriting(source).kind == "flashcard":
         return [flashcard_item(from_row(row)) for row in corpus.to_arrow(source).to_pylist()]
     return list(_heading_items(corpus, source, entry, inputs))

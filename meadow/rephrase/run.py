@@ -1,21 +1,21 @@
-"""One run of rewriting: what would be asked and what it costs, then asking, checking, writing.
+"""One run: what would be asked and what it costs, then asking, checking, writing.
 
-A rewrite that fails its checks is asked for once more; then the row keeps its deterministic text (a
-heading stays rejected), and the reason is counted. What a run does depends on the answers alone, so
-that one that was killed and continued ends with the same bytes as one that was not.
+An answer that fails its checks is asked for again; then the row keeps its text (a heading stays
+rejected), and the reason is counted. What a run does depends on the answers alone, so that one that
+was killed and continued ends with the same bytes as one that was not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from meadow.chat.client import (
     DEFAULT_URL,
-    Answer,
+    Asked,
     Cache,
     Endpoint,
     Meter,
@@ -28,43 +28,19 @@ from meadow.chat.client import (
 from meadow.chat.prompts import Prompt, chosen_prompt
 from meadow.corpus.folder import Corpus
 from meadow.errors import UsageError
-from meadow.rephrase.checks import Rewrite, check_flashcard, check_heading, parse_rewrite
-from meadow.rephrase.items import Item, collect_items, rewriting
-from meadow.rephrase.write import Job, Outcome, fault_counts, write_rephrased
-from meadow.source import Input
+from meadow.rephrase.write import Work, fault_counts, write_worked
 
-DEFAULT_CACHE = Path("~/.cache/medical-meadow/rephrase.sqlite")
+CACHES = Path("~/.cache/medical-meadow")
+FOLDERS = {"rephrase": "rephrased", "reason": "reasoned"}
+"""What a folder is called beside the corpus that it was made from."""
 
 
-def rephrase_corpus(
-    corpus: Corpus,
-    source: str,
-    inputs: Sequence[Input] = (),
-    *,
-    model: str,
-    out: Path | None = None,
-    base_url: str | None = None,
-    allow_remote: bool = False,
-    max_requests: int | None = None,
-    budget_usd: float | None = None,
-    prices: Path | None = None,
-    concurrency: int = 4,
-    timeout: float = 120.0,
-    prompt: Path | None = None,
-    cache: Path | None = None,
-    limit: int | None = None,
-    dry_run: bool = False,
-    progress: Callable[[str], None] = lambda line: None,
-    meter_progress: Callable[[int, int, Meter], None] = lambda done, total, meter: None,
-) -> dict[str, Any]:
-    """Rewrite the rows of one source into a new folder; answers are cached, a stopped run goes on.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """Who is asked, and within what limits.
 
     Args:
-        corpus: A built corpus.
-        source: The source.
-        inputs: Its raw files, where sections are read from them again.
         model: As the server names it; it goes into every row.
-        out: The folder to write; None: beside the corpus, `-rephrased`.
         base_url: An OpenAI-compatible endpoint; None: this machine, port 8000.
         allow_remote: Whether texts may leave this machine.
         max_requests: Send at most so many.
@@ -75,55 +51,91 @@ def rephrase_corpus(
         prompt: A prompt file of your own.
         cache: Where answers are kept.
         limit: Only the first so many rows.
+        out: The folder to write; None: beside the corpus, `-rephrased` or `-reasoned`.
         dry_run: Estimate, and neither ask nor write.
         progress: Told one line at a time.
-        meter_progress: Told requests answered, requests in all and the meter.
+        meter_progress: Told items that are done, items in all and the meter.
+    """
+
+    model: str
+    base_url: str | None = None
+    allow_remote: bool = False
+    max_requests: int | None = None
+    budget_usd: float | None = None
+    prices: Path | None = None
+    concurrency: int = 4
+    timeout: float = 120.0
+    prompt: Path | None = None
+    cache: Path | None = None
+    limit: int | None = None
+    out: Path | None = None
+    dry_run: bool = False
+    progress: Callable[[str], None] = lambda line: None
+    meter_progress: Callable[[int, int, Meter], None] = lambda done, total, meter: None
+
+    def opened(self, kind: str) -> tuple[Endpoint, Meter, Prompt]:
+        """The model behind its address, the meter of the run, and the prompt of a kind.
+
+        Raises:
+            UsageError: No model, no known price for a budget, or a prompt of another kind.
+            RefusedError: Texts would leave this machine.
+        """
+        if not self.model:
+            raise UsageError("which model? its name goes into every row", fix="--model NAME")
+        endpoint = make_endpoint(
+            self.base_url or DEFAULT_URL,
+            self.model,
+            allow_remote=self.allow_remote,
+            timeout=self.timeout,
+            concurrency=self.concurrency,
+        )
+        meter = make_meter(
+            endpoint,
+            max_requests=self.max_requests,
+            budget_usd=self.budget_usd,
+            prices=self.prices,
+        )
+        return endpoint, meter, chosen_prompt(kind, self.prompt)
+
+
+def carry_out(
+    work: Work, corpus: Corpus, asking: Asking, endpoint: Endpoint, meter: Meter
+) -> dict[str, Any]:
+    """Estimate, ask, check and write; answers are cached, and a stopped run goes on.
 
     Returns:
         Items, the estimate, the folder; and what was rewritten, kept, sent and spent.
 
     Raises:
-        UsageError: No model, no known price for a budget, or a prompt of another kind.
-        RefusedError: Texts would leave this machine.
+        NetworkError: The server is gone; every answer so far is in the cache.
     """
-    kind = rewriting(source).kind
-    if not model:
-        raise UsageError("which model? its name goes into every row", fix="--model NAME")
-    endpoint = make_endpoint(
-        base_url or DEFAULT_URL,
-        model,
-        allow_remote=allow_remote,
-        timeout=timeout,
-        concurrency=concurrency,
-    )
-    meter = make_meter(endpoint, max_requests=max_requests, budget_usd=budget_usd, prices=prices)
-    chosen = chosen_prompt(kind, prompt)
-    items = collect_items(corpus, source, inputs)[:limit]
-    out = out or corpus.folder.with_name(corpus.folder.name + "-rephrased")
-    with closing(Cache(Path(cache or DEFAULT_CACHE).expanduser())) as answers:
-        planned = estimate((chosen.request(model, item.values) for item in items), answers)
-        progress(announced(f"{source}: {len(items):,} rows", endpoint, planned, meter))
+    out = asking.out or corpus.folder.with_name(f"{corpus.folder.name}-{FOLDERS[work.kind]}")
+    cache = asking.cache or CACHES / f"{work.kind}.sqlite"
+    items, progress = work.items, asking.progress
+    with closing(Cache(Path(cache).expanduser())) as answers:
+        planned = estimate((work.prompt.request(work.model, i.values) for i in items), answers)
+        again = f", up to {work.attempts} tries each" if work.kind == "reason" else ""
+        progress(announced(f"{work.source}: {len(items):,} rows{again}", endpoint, planned, meter))
         if not endpoint.is_local:
-            progress(_leaving(endpoint, planned, corpus, source))
+            progress(_leaving(endpoint, planned, corpus, work.source))
         document: dict[str, Any] = {
             "items": len(items),
             "estimate": {**planned, "usd": meter.cost(planned)},
             "out": str(out),
         }
-        if dry_run:
+        if asking.dry_run:
             return {"dry_run": True, **document}
-        outcomes = rephrase_items(
-            items,
-            chosen,
+        asked = ask(
+            work,
             endpoint,
             answers,
             meter,
-            progress=lambda done: meter_progress(done, len(items), meter),
+            progress=lambda done: asking.meter_progress(done, len(items), meter),
         )
-    write_rephrased(corpus, Job(source, model, chosen.id, chosen.sha256), outcomes, out)
-    faults = fault_counts(outcomes)
+    write_worked(corpus, work, asked, out)
+    faults = fault_counts(asked)
     done = len(items) - sum(faults.values())
-    progress(f"{done:,} of {len(items):,} rewritten; {meter}")
+    progress(f"{done:,} of {len(items):,} {FOLDERS[work.kind]}; {meter}")
     for fault, count in faults.items():
         progress(f"  {count:,} kept their text: {fault}")
     return document | {
@@ -133,7 +145,35 @@ def rephrase_corpus(
         "prompt_tokens": meter.prompt_tokens,
         "completion_tokens": meter.completion_tokens,
         "spent_usd": meter.spent if meter.price else None,
+        **work.facts(asked),
     }
+
+
+def ask(
+    work: Work,
+    endpoint: Endpoint,
+    cache: Cache,
+    meter: Meter,
+    *,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[Asked[Any]]:
+    """What became of every item, in their order.
+
+    Raises:
+        NetworkError: The server is gone; every answer so far is in the cache.
+    """
+    return work.settle(
+        ask_all(
+            work.items,
+            lambda item, attempt: work.prompt.request(work.model, item.values, attempt),
+            work.read,
+            endpoint,
+            cache,
+            meter,
+            attempts=work.attempts,
+            progress=progress,
+        )
+    )
 
 
 def _leaving(endpoint: Endpoint, planned: dict[str, int], corpus: Corpus, source: str) -> str:
@@ -144,50 +184,3 @@ def _leaving(endpoint: Endpoint, planned: dict[str, int], corpus: Corpus, source
         f"{planned['requests']:,} rows and the prompts around them (licences: "
         f"{', '.join(facts) or 'none'}); no names, ids or addresses of authors"
     )
-
-
-def rephrase_items(
-    items: Sequence[Item],
-    prompt: Prompt,
-    endpoint: Endpoint,
-    cache: Cache,
-    meter: Meter,
-    *,
-    progress: Callable[[int], None] = lambda done: None,
-) -> list[Outcome]:
-    """An outcome for every item, in their order.
-
-    Of several items with one and the same rewrite the first keeps it, the others their text.
-
-    Raises:
-        NetworkError: The server is gone; every answer so far is in the cache.
-    """
-    asked = ask_all(
-        items,
-        lambda item, attempt: prompt.request(endpoint.model, item.values, attempt),
-        lambda item, answer, request: _checked(prompt.kind, item, answer, request),
-        endpoint,
-        cache,
-        meter,
-        progress=progress,
-    )
-    outcomes = [
-        Outcome(item, found.value, found.fault, found.key, found.answer)
-        for item, found in zip(items, asked, strict=True)
-    ]
-    seen: set[tuple[str, str]] = set()
-    for number, outcome in enumerate(outcomes):
-        if (rewrite := outcome.rewrite) is not None:
-            text = (rewrite.question, rewrite.answer or outcome.item.record.output)
-            if text in seen:
-                outcomes[number] = replace(outcome, rewrite=None, fault="duplicate")
-            seen.add(text)
-    return outcomes
-
-
-def _checked(kind: str, item: Item, answer: Answer, request: Mapping[str, Any]) -> Rewrite:
-    sent = str(request["messages"][-1]["content"])
-    rewrite = parse_rewrite(kind, answer.text, answer.finish_reason, sent)
-    check = check_flashcard if kind == "flashcard" else check_heading
-    check(rewrite, **item.values)
-    return rewrite

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from evaluation import generate
 from evaluation.generate import accepted_2023, right_2023
-from evaluation.parse import Parsed, Status, answer_of, parse
 from evaluation.questions import Question
 from evaluation.summary import conventions, summarise
+from meadow.exams.answers import Parsed, Status, answer_of, parse
 from meadow.exams.items import ExamItem, item_id
 
 OPTIONS = [

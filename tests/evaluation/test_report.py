@@ -377,7 +377,7 @@ def test_rescore_needs_no_model(
 
 
 def always_a(response: str, options: Any, *, at_limit: bool = False) -> Any:
-    from evaluation.parse import Parsed, Status
+    from meadow.exams.answers import Parsed, Status
 
     return Parsed("A", "test", response, Status.PARSED)
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from meadow.chat.scripted import Reply, Script, scripted_rewrite
-from meadow.rephrase.items import Item, flashcard_item
+from meadow.prompt import exam_input
+from meadow.rephrase.items import flashcard_item
+from meadow.rephrase.write import Item
 from meadow.schema import Task, make_record
 
 
@@ -27,6 +29,26 @@ def cards(count: int) -> list[Item]:
         )
         for number in range(count)
     ]
+
+
+def question() -> Item:
+    """A multiple choice question."""
+    options = {"A": "heart", "B": "lung", "C": "liver"}
+    asked = (
+        "A person sits at rest, and what is breathed in and out is measured for an hour. In which "
+        "of these organs is it that oxygen goes from the air to the blood?"
+    )
+    record = make_record(
+        source="medqa",
+        key=(asked,),
+        instruction="Answer this multiple choice question.",
+        input=exam_input(asked, list(options.items())),
+        output="B: lung",
+        task=Task.MULTIPLE_CHOICE,
+        license="mit",
+        meta={"options": options, "answer": "B"},
+    )
+    return Item(record, {"question": record.input})
 
 
 def first_then(*faults: Reply, then: Script = scripted_rewrite) -> Script:

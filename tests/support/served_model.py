@@ -1,4 +1,4 @@
-"""A running `transformers serve` with a tiny model that tells stories, on the processor."""
+"""A running `transformers serve` on the processor: a tiny model that tells stories, or another."""
 
 from __future__ import annotations
 
@@ -20,16 +20,21 @@ TEMPLATE = (
 
 
 @contextlib.contextmanager
-def transformers_serve(model: Path, folder: Path) -> Iterator[tuple[str, str]]:
+def transformers_serve(
+    model: Path, folder: Path, template: str | None = TEMPLATE
+) -> Iterator[tuple[str, str]]:
     """The address and the model's name of a server for the length of a block.
 
     Args:
         model: A checkpoint, which gets a chat template.
         folder: Where its copy and the log go.
+        template: The chat template of the copy; None: the model is served as it is, with its own.
     """
-    copy = folder / "model"
-    shutil.copytree(model, copy)
-    (copy / "chat_template.jinja").write_text(TEMPLATE)
+    copy = model
+    if template is not None:
+        copy = folder / "model"
+        shutil.copytree(model, copy)
+        (copy / "chat_template.jinja").write_text(template)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with (folder / "log").open("w") as log:

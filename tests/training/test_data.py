@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from meadow.errors import CheckError, FileError, RefusedError, UsageError
 from meadow.exams.contamination import check_contamination
 from meadow.models.frames import Learned, bind
 from meadow.prompt import complete, render
+from meadow.schema import join_turns
 from training.config import Batch, Data
 from training.data import (
     IGNORED,
@@ -172,6 +174,18 @@ def test_turns_are_read_where_a_mix_has_them() -> None:
         ROW | {"messages": [{"role": "assistant", "content": None}]},
     ]
     assert [reason for _, reason in tokenize(odd, chat, data).rejected] == [NO_TARGET] * 2
+
+
+def test_turns_are_found_where_a_mix_has_no_column_for_them() -> None:
+    chat = make_tokenizer("llama3")
+    turns = ["pain?", "rest"]
+    row = ROW | {
+        "instruction": "and then?", "input": join_turns(turns), "output": "sleep",
+        "meta": json.dumps({"turns": [len(turn) for turn in turns]}),
+    }  # fmt: skip
+    rows = tokenize([row], chat, Data(template="chat", length=400))
+    assert decoded_targets(rows, 0, chat) == "rest<|eot_id|>sleep<|eot_id|>"
+    assert chat.decode(rows.row(0).tolist()).count("<|start_header_id|>user") == 2
 
 
 def test_the_plan_is_another_where_a_token_is_another(tokenizer: Any) -> None:

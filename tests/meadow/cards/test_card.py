@@ -195,7 +195,7 @@ def test_rows_that_a_model_wrote_are_said_to_be(tmp_path: Path) -> None:
     (model,) = {r["rephrased_by"] for r in open_corpus(tmp_path / "c").to_arrow().to_pylist()}
     assert croissant["rai:machineAnnotationTools"] == [f"{model}: 1 rows"]
     labels = [each["prov:label"] for each in croissant["prov:wasGeneratedBy"]]
-    assert labels[1:] == ["rewritten by a language model: 1 rows"]
+    assert labels[1:] == ["rewritten or reasoned about by a language model: 1 rows"]
     assert "1 medical instruction examples from 1 source," in body
 
 

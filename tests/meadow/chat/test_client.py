@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.chat_server import always, card_where, cards, first_then, says
+from support.chat_server import always, card_where, cards, first_then, question, says
 
 from meadow.chat.client import (
     Answer,
@@ -27,13 +27,16 @@ from meadow.chat.scripted import (
     Reply,
     ScriptedChat,
     scripted_chat,
+    scripted_reasoning,
     scripted_rewrite,
 )
 from meadow.errors import FileError, NetworkError, RefusedError, UsageError
 from meadow.net.retry import RetryPolicy
 from meadow.rephrase.checks import refuses
-from meadow.rephrase.items import Item
-from meadow.rephrase.run import rephrase_items
+from meadow.rephrase.reason import reasoning_work
+from meadow.rephrase.rewrite import rewriting_work
+from meadow.rephrase.run import ask
+from meadow.rephrase.write import Item
 
 QUICK = RetryPolicy(tries=2, first_wait=0.001, longest_wait=0.002, longest_retry_after=5)
 GOOD, COUNT = 3, 6
@@ -47,11 +50,16 @@ def run(
     concurrency: int = 1,
     meter: Meter | None = None,
     policy: RetryPolicy = QUICK,
+    tries: int = 0,
 ) -> list[Any]:
     endpoint = Endpoint(server.base_url, MODEL, timeout=0.5, concurrency=concurrency, policy=policy)
     cache = Cache(folder / "cache.sqlite")
     try:
-        return rephrase_items(items, latest_prompt("flashcard"), endpoint, cache, meter or Meter())
+        work = rewriting_work("anki", MODEL, latest_prompt("flashcard"), items)
+        if tries:
+            prompt = latest_prompt("reasoning")
+            work = reasoning_work("medqa", MODEL, prompt, items, tries, held={}, left_out={})
+        return ask(work, endpoint, cache, meter or Meter())
     finally:
         cache.close()
 
@@ -109,7 +117,29 @@ def test_a_fault_on_the_way_is_asked_again(tmp_path: Path) -> None:
         (outcome,) = run(server, cards(1), tmp_path, policy=patient)
         # an answer of no use is an answer: the next one is a second try
         assert [request["seed"] for request in server.requests] == [0] * (len(PASSING) + 1) + [1]
-    assert outcome.rewrite is not None
+    assert outcome.value is not None
+
+
+def test_a_teacher_is_asked_as_often_as_it_may_be_whatever_the_server_does(tmp_path: Path) -> None:
+    useless = [reply for reply, _ in LASTING.values() if isinstance(reply, Reply)]
+    patient = replace(QUICK, tries=len(PASSING) + 1)
+    script = first_then(*PASSING.values(), *useless, then=scripted_reasoning)
+    with scripted_chat(script) as server:
+        tries = len(useless) + 40
+        (outcome,) = run(server, [question()], tmp_path, policy=patient, tries=tries)
+        sent = len(server.requests)
+        again = run(server, [question()], tmp_path, policy=patient, tries=tries)
+        assert (again, len(server.requests)) == ([outcome], sent), "nothing is asked twice"
+    assert outcome.value is not None
+    faults = [one.fault for one in outcome.tries]
+    assert faults[: len(useless)] == [
+        "refusal", "refusal", "empty", "empty", "no_answer", "truncated",
+        "length",  # its JSON answers "b", which is the key, and nothing else
+        "truncated", "no_answer", "no_answer",
+    ]  # fmt: skip
+    assert faults[-1] == ""
+    assert len(outcome.tries) == sent - len(PASSING)
+    assert len({one.key for one in outcome.tries}) == len(outcome.tries)
 
 
 @pytest.mark.parametrize("name", ["429", "reset", "not UTF-8"])
@@ -125,7 +155,7 @@ def test_a_server_that_stays_so_ends_the_run_and_answers_are_kept(
         outcomes = run(server, cards(COUNT), tmp_path)
         assert len(server.requests) == COUNT - GOOD
         assert not set(answered) & set(asked(server)), "what was answered is never paid for twice"
-    assert all(outcome.rewrite for outcome in outcomes)
+    assert all(outcome.value for outcome in outcomes)
     with pytest.raises(NetworkError, match="connection failed"):
         run(server, cards(COUNT + 1), tmp_path)
 
@@ -142,8 +172,8 @@ def test_a_bad_answer_is_asked_for_once_more_and_then_the_card_stays(
         server.script = scripted_rewrite
         assert run(server, cards(COUNT), tmp_path) == first
         assert len(server.requests) == GOOD + 2 * (COUNT - GOOD)
-    for outcome in first[:GOOD]:
-        assert not refuses(str(outcome.rewrite), outcome.item.record.output)
+    for outcome, item in zip(first[:GOOD], cards(GOOD), strict=True):
+        assert not refuses(str(outcome.value), item.record.output)
 
 
 def test_a_card_that_gives_orders_is_data_and_its_braces_are_braces() -> None:

@@ -23,6 +23,7 @@ from meadow.models.frames import (
     tokenize,
 )
 from meadow.prompt import TEMPLATES, complete, render, render_chat
+from meadow.schema import with_reasoning
 
 CHAT = sorted(name for name, how in FORMATS.items() if how.template)
 ASKED = [{"role": "user", "content": "Sort the words.\n\nstroke aspirin"}]
@@ -169,6 +170,27 @@ def test_a_template_that_contradicts_itself_is_named_with_its_tokens() -> None:
         bind(tokenizer, "chat")
     assert caught.value.exit_code == 2
     assert caught.value.fix
+
+
+def test_a_reasoning_is_learned_whole_or_the_template_is_refused() -> None:
+    tokenizer = make_tokenizer("llama3")
+    said = with_reasoning("aspirin is a drug", "aspirin stroke")
+    turns = [*ASKED, {"role": "assistant", "content": said}]
+    bind(tokenizer, "chat")
+    made = only(tokenizer, turns)
+    (span,) = made.spans
+    learned = tokenizer.decode(made.tokens[slice(*span)])
+    assert learned.startswith("<think>\naspirin is a drug\n</think>\n\naspirin stroke")
+    plain = tokenizer.chat_template
+    cut = "(m['content'].split('</think>') | last)"
+    tokenizer.chat_template = re.sub(
+        r"(m|message)\['content'\]", lambda f: cut.replace("m[", f"{f[1]}["), plain
+    )
+    assert tokenizer.chat_template != plain
+    with pytest.raises(UsageError, match="leaves out the reasoning") as caught:
+        learned_turns(tokenizer, [turns])
+    assert caught.value.fix
+    assert only(tokenizer, SAID)
 
 
 def test_a_template_that_rewrites_earlier_answers_says_so() -> None:

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+import meadow
 from meadow.api import open_corpus
 from meadow.build.build import BuildSettings, build_corpus
 from meadow.build.plan import find_inputs
@@ -24,11 +26,11 @@ from meadow.chat.scripted import (
     Reply,
     ScriptedChat,
     scripted_chat,
-    scripted_rewrite,
+    scripted_reasoning,
 )
 from meadow.cli.app import cli
 from meadow.quality.check import check_corpus
-from meadow.rephrase.review import MARKS, sample_pairs, side_by_side
+from meadow.rephrase.review import MARKS, sample_rows, shown
 from meadow.samples import FOLDER
 from meadow.source import OriginName
 from meadow.sources import SOURCES
@@ -166,8 +168,8 @@ def test_what_leaves_the_machine_is_said_before_it_leaves(corpus: Path, tmp_path
 def test_review_gives_an_error_rate_with_an_interval(corpus: Path, tmp_path: Path) -> None:
     with scripted_chat() as server:
         assert rephrase("anki", corpus, tmp_path / "out", server).exit_code == 0
-    shown = command("anki", "--corpus", tmp_path / "out", "--review", "10")
-    assert shown.exit_code == 0, shown.output
+    written = command("anki", "--corpus", tmp_path / "out", "--review", "10")
+    assert written.exit_code == 0, written.output
     path = tmp_path / "out-review.csv"
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -185,37 +187,62 @@ def test_review_gives_an_error_rate_with_an_interval(corpus: Path, tmp_path: Pat
     card = (tmp_path / "out/README.md").read_text()
     assert "30.0% (3 of 10 marked bad; 95 % interval 10.8% to 60.3%)" in card
     assert check_corpus(tmp_path / "out") == []
-    pairs = sample_pairs(open_corpus(tmp_path / "out"), "anki", 4)
+    rows = sample_rows(open_corpus(tmp_path / "out"), "rephrase", "anki", 4)
     typed = iter(["x", "g", "s", "b", "q"])
-    marked = mark_each({p.id: side_by_side(p) for p in pairs}, MARKS, lambda text: next(typed))
+    pages = {cells[0]: shown("rephrase", cells) for cells in rows}
+    marked = mark_each(pages, MARKS, lambda text: next(typed))
     assert list(marked.values()) == ["good", "bad"]
 
 
-def test_killed_at_any_moment_the_rows_are_those_of_a_whole_run(tmp_path: Path) -> None:
-    """Cards, kill -9 again and again; nothing is sent again once it is answered."""
-    count, kills = 80, 2
-    deck = tmp_path / "raw/anki/deck.txt"
+def a_deck(raw: Path, count: int) -> str:
+    deck = raw / "anki/deck.txt"
     deck.parent.mkdir(parents=True)
     lines = [
         f"Enzyme number {n} of glycolysis\tMeadowase {n}; it does not need ATP, {n} mg suffice"
         for n in range(count)
     ]
     deck.write_text("#separator:tab\n#html:false\n" + "\n".join(lines) + "\n")
-    inputs = {"anki": find_inputs(SOURCES["anki"], SOURCES["anki"].origin(OriginName.UPSTREAM),
-                                  tmp_path / "raw")}  # fmt: skip
-    build_corpus(BuildSettings(sources=("anki",)), inputs, tmp_path / "corpus")
+    return "anki"
+
+
+def an_exam(raw: Path, count: int) -> str:
+    (raw / "medqa").mkdir(parents=True)
+    lines = [
+        {"question": f"Which enzyme of glycolysis is number {n} of those that need no ATP at all?",
+         "options": {label: f"Meadowase {n}{label}" for label in "ABCDE"},
+         "answer": f"Meadowase {n}{'ABCDE'[n % 5]}", "answer_idx": "ABCDE"[n % 5]}
+        for n in range(count)
+    ]  # fmt: skip
+    (raw / "medqa/train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return "medqa"
+
+
+@pytest.mark.parametrize(
+    ("kind", "make", "kills"),
+    [
+        ("rephrase", a_deck, 2),
+        pytest.param("reason", an_exam, 10, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+    ],
+)
+def test_killed_at_any_moment_the_rows_are_those_of_a_whole_run(
+    kind: str, make: Callable[[Path, int], str], kills: int, tmp_path: Path
+) -> None:
+    """kill -9 again and again; nothing is sent again once it is answered."""
+    count = 80
+    source = make(tmp_path / "raw", count)
+    meadow.build([source], raw=tmp_path / "raw", out=tmp_path / "corpus")
     seen: list[str] = []
 
     def script(request, count):
         seen.append(request_key(request))
-        return Reply(scripted_rewrite(request).content, delay=0.01)
+        return Reply(scripted_reasoning(request).content, delay=0.01)
 
     generator = random.Random(5)
     with scripted_chat(script) as server:
 
         def arguments(out: str, cache: str) -> list[str]:
             return [
-                sys.executable, "-m", "meadow", "rephrase", "anki", "--corpus",
+                sys.executable, "-m", "meadow", kind, source, "--corpus",
                 str(tmp_path / "corpus"), "--out", str(tmp_path / out), "--model", MODEL,
                 "--base-url", server.base_url, "--cache", str(tmp_path / cache),
             ]  # fmt: skip
@@ -236,10 +263,13 @@ def test_killed_at_any_moment_the_rows_are_those_of_a_whole_run(tmp_path: Path) 
         assert 0 < len(stored_before) < count
         subprocess.run(arguments("killed", "a.sqlite"), check=True, capture_output=True)
         assert stored_before.isdisjoint(seen[mark:])
-        assert len(seen) - mark == count - len(stored_before)
+        rest = seen[mark:]
+        mark = len(seen)
         subprocess.run(arguments("whole", "b.sqlite"), check=True, capture_output=True)
+    assert {*stored_before, *rest} == set(seen[mark:])
+    assert len(seen) - mark == len(stored_before) + len(rest) >= count
     one, other = open_corpus(tmp_path / "killed"), open_corpus(tmp_path / "whole")
-    assert one.rows("anki") == count
+    assert one.rows(source) == count
     assert one.to_arrow().equals(other.to_arrow())
     assert one.manifest.to_json() == other.manifest.to_json()
 

@@ -26,7 +26,7 @@ FACTOR = 3.0
 
 def functions() -> dict[str, Callable[[str], Any]]:
     """Every function that takes a text of a corpus."""
-    from evaluation.parse import parse
+    from meadow.exams.answers import parse
     from meadow.schema import Style, Task, make_record
     from meadow.sources import SOURCES
     from meadow.sources.anki.cloze import parse_cloze

@@ -9,7 +9,7 @@ from pathlib import Path
 from support.fuzz.mutate import mutant, odd_text
 from support.fuzz.patterns import all_patterns, sample
 
-from evaluation.parse import Status, parse
+from meadow.exams.answers import Status, parse
 from meadow.samples import FOLDER
 from meadow.schema import Style, has_lone_surrogate, normalise_key, printable, record_id
 from meadow.sources.anki.cloze import parse_cloze

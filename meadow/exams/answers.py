@@ -92,6 +92,12 @@ def answer_of(response: str) -> str | None:
     return None if _OPENED.search(answer) else _MARK.sub("", answer)
 
 
+def thinking_of(response: str) -> str:
+    """What a model thought before its answer; "" where it did not think aloud, or did not end."""
+    closed = max((m.start() for m in _CLOSED.finditer(response)), default=0)
+    return _MARK.sub("", _OPENED.sub("", response[:closed], count=1)).strip()
+
+
 def parse(response: str, options: Options, *, at_limit: bool = False) -> Parsed:
     """The answer that a careful reader would see in a response.
 

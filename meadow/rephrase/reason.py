@@ -1,0 +1,307 @@
+"""`meadow reason`: a teacher works out multiple choice questions, and what misses the key goes.
+
+The teacher is shown the question with its options and never the key. Its answer is read as an
+evaluation reads one (`meadow.exams.answers`); a reasoning stays only where that answer is the key,
+and is then put before the row's own answer. A try that misses is made again with another seed. What
+stays is a selection, so every try is kept, read and refused alike, in `reasoning_tries.parquet`:
+there a reader can count how often the teacher was right, and choose otherwise.
+
+The number of tries is the difficulty of a row for that teacher. A teacher that only guesses among
+k options comes upon the key within n tries in 1 - (1 - 1/k)^n of all rows, and the card says so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from meadow.chat.client import Answer, Asked, FaultError
+from meadow.chat.prompts import Prompt
+from meadow.corpus.folder import REASONING_TRIES, Corpus
+from meadow.corpus.manifest import NamedFile, hash_json
+from meadow.corpus.shards import read_parquet, write_parquet
+from meadow.errors import RefusedError, UsageError
+from meadow.exams.answers import Parsed, Status, answer_of, parse, thinking_of
+from meadow.exams.items import ExamItem
+from meadow.prompt import exam_input
+from meadow.rephrase.checks import Fault
+from meadow.rephrase.run import Asking, carry_out
+from meadow.rephrase.write import Item, Work, entry_to_work_on
+from meadow.schema import Record, Task, from_row, with_reasoning
+from meadow.sources import with_own
+from meadow.text.language import language_of
+from meadow.text.privacy import scrub
+
+TRIES = 4
+MIN_REASONING = 80
+MAX_REASONING = 20_000
+
+_ANSWER_LINE = re.compile(
+    r"\n[^\w\n]*(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+)?(?:(?:final|correct|best)\s+)*"
+    r"answer\b[^\n]*\s*\Z",
+    re.IGNORECASE,
+)
+_TOLD = re.compile(
+    r"\banswer\s+key\b|\b(?:answer|option|choice|key)\s+(?:that\s+)?(?:is|was|has\s+been)\s+"
+    r"(?:already\s+)?(?:given|provided|stated|marked|indicated)\s+(?:as|to\s+be|in|by|above)\b"
+    r"|\b(?:given|provided|known|stated|marked|indicated)\s+(?:correct\s+|right\s+)?answer\b"
+    r"|\b(?:we|i)\s+(?:are|am|were|was|have\s+been)\s+told\s+(?:that\s+)?the\s+(?:correct\s+|right\s+)?"
+    r"(?:answer|option|choice)\b",
+    re.IGNORECASE,
+)
+"""A reasoning that speaks of a key did not come upon the answer by itself."""
+_TAG = re.compile(r"</?think(?:ing)?>|<\|[^<>|\s]{1,40}\|>", re.IGNORECASE)
+
+
+def reason_corpus(
+    corpus: Corpus,
+    source: str,
+    exams: Mapping[str, Sequence[ExamItem]],
+    *,
+    tries: int = TRIES,
+    **asking: Any,
+) -> dict[str, Any]:
+    """Put a reasoning before the answers of a source's multiple choice questions.
+
+    Args:
+        corpus: A built corpus.
+        source: The source.
+        exams: Name -> items; a row that touches one is not asked about.
+        tries: Times that a question is asked, until the answer is the key.
+        asking: The fields of `Asking`.
+
+    Returns:
+        As `carry_out`, with what was left out and the tries that it took.
+
+    Raises:
+        UsageError: No row is a question with a key, or as `Asking.opened` and `entry_to_work_on`.
+        RefusedError: The source is an exam, or texts would leave this machine.
+    """
+    asked = Asking(**asking)
+    endpoint, meter, prompt = asked.opened("reasoning")
+    items, left_out = collect_questions(corpus, source, exams)
+    if not exams:
+        asked.progress("warning: no exam was given: no row is held against one (--exam NAME=PATH)")
+    for why, count in left_out.items():
+        asked.progress(f"  {count:,} not asked about: {why}")
+    if not items:
+        raise UsageError(
+            f"{source} has no multiple choice question with a key that may be asked",
+            where=str(corpus.folder),
+            fix="rows of task multiple_choice need options and answer in meta, as medqa's have",
+        )
+    held = {
+        name: {"items": len(own), "sha256": hash_json([[i.item_id, i.answer] for i in own])}
+        for name, own in sorted(exams.items())
+    }
+    items = items[: asked.limit]
+    work = reasoning_work(source, asked.model, prompt, items, tries, held=held, left_out=left_out)
+    return carry_out(work, corpus, asked, endpoint, meter)
+
+
+def reasoning_work(
+    source: str,
+    model: str,
+    prompt: Prompt,
+    items: Sequence[Item],
+    tries: int,
+    *,
+    held: Mapping[str, Any],
+    left_out: Mapping[str, int],
+) -> Work:
+    """What a teacher is asked to do; `held` and `left_out` are told of the questions it gets."""
+
+    def change(record: Record, reasoning: str) -> Record:
+        return record._replace(output=with_reasoning(reasoning, record.output))
+
+    def sidecar(
+        corpus: Corpus, folder: Path, before: Sequence[Record], asked: Sequence[Asked[Any]]
+    ) -> dict[str, Any]:
+        """Every try at every question, behind those of earlier work."""
+        import pyarrow as pa
+
+        rows = [row for pair in zip(items, asked, strict=True) for row in try_rows(*pair)]
+        tables = [pa.Table.from_pylist(rows, schema=_schema())]
+        if (corpus.folder / REASONING_TRIES).is_file():
+            tables.insert(0, read_parquet(corpus.folder / REASONING_TRIES))
+        write_parquet(pa.concat_tables(tables), folder / REASONING_TRIES)
+        return {"files": [NamedFile.of(folder / REASONING_TRIES, REASONING_TRIES)]}
+
+    return Work(
+        "reason", source, model, prompt, items, read_reasoning, change, sidecar,
+        beside=REASONING_TRIES,
+        attempts=tries,
+        settings={"tries": tries, "exams": held},
+        facts=lambda asked: {"left_out": left_out, **difficulty(items, asked, tries)},
+    )  # fmt: skip
+
+
+def collect_questions(
+    corpus: Corpus, source: str, exams: Mapping[str, Sequence[ExamItem]]
+) -> tuple[list[Item], dict[str, int]]:
+    """The questions of a source that may be asked, and the rows that are left out, by reason.
+
+    Raises:
+        UsageError: As `entry_to_work_on`.
+        RefusedError: The source is an exam elsewhere.
+    """
+    import polars as pl
+
+    from meadow.exams.contamination import find_contamination, rows_to_drop
+
+    entry_to_work_on(corpus, source, "reason")
+    known = with_own(corpus.manifest.own_sources).get(source)
+    if known is not None and known.exam:
+        raise RefusedError(
+            f"{source} is an exam elsewhere: a model that learned its reasoning could not be "
+            "scored on it",
+            where=str(corpus.folder),
+        )
+    table = corpus.to_arrow(source)
+    items = [item for own in exams.values() for item in own]
+    found = find_contamination(pl.DataFrame(table), items)
+    touched = set(rows_to_drop(found, "stem"))
+    asked: list[Item] = []
+    left_out: Counter[str] = Counter()
+    for row in table.to_pylist():
+        record = from_row(row)
+        question = question_of(record)
+        if record.id in touched:
+            left_out["touches an exam"] += 1
+        elif isinstance(question, str):
+            left_out[question] += 1
+        else:
+            asked.append(Item(record, {"question": shown(record, question[0])}))
+    return asked, dict(sorted(left_out.items()))
+
+
+Question = tuple[list[tuple[str, str]], str]
+"""The options (label, text) and the label of the right one."""
+
+
+def question_of(record: Record) -> Question | str:
+    """Options and key of a row, or why it is not asked about."""
+    if record.task is not Task.MULTIPLE_CHOICE:
+        return "no multiple choice question"
+    meta = json.loads(record.meta)
+    options, key = meta.get("options"), meta.get("answer")
+    if not isinstance(options, dict) or len(options) < 2 or key not in options:
+        return "no options or no key"
+    pairs = [(str(label), str(text)) for label, text in options.items()]
+    stem = record.input or record.instruction
+    for _, text in pairs:
+        stem = stem.replace(text, "")
+    told = parse(stem, pairs)
+    if told.letter == key and told.rule in {"stated", "contained"}:
+        return "the question states its answer"
+    return pairs, str(key)
+
+
+def shown(record: Record, options: Sequence[tuple[str, str]]) -> str:
+    """The question as the teacher sees it: with its options, and without the key."""
+    text = record.input or record.instruction
+    listed = all(option in text for _, option in options)
+    return text if listed else exam_input(text, list(options))
+
+
+def read_reasoning(item: Item, answer: Answer, request: Mapping[str, Any]) -> str:
+    """The reasoning in an answer that comes to the key.
+
+    What a thinking model shows is its reasoning; where it shows nothing but the answer, its
+    thinking is.
+
+    Raises:
+        FaultError: The answer is empty, cut off, a refusal or an echo, is not the key or none; or
+            the reasoning is too short, too long, in another language than the question, speaks of
+            a key, or holds marks of a frame or personal data.
+    """
+    text, question = answer.text.strip(), item.values["question"]
+    options, key = _asked(item)
+    read = parse(text, options, at_limit=answer.finish_reason == "length")
+    said = (answer_of(text) or "").strip()
+    reasoning = _ANSWER_LINE.sub("", f"\n{said}").strip()
+    if len(reasoning) < MIN_REASONING:
+        reasoning = thinking_of(text) or reasoning
+    spoken, asked_in = language_of(reasoning), language_of(question)
+    for fault, holds in (
+        (Fault.EMPTY, not text),
+        (Fault.TRUNCATED, answer.finish_reason != "stop" or read.status is Status.TRUNCATED),
+        (Fault.ECHO, "<question>" in text or _plain(question) in _plain(text)),
+        (Fault.REFUSAL, read.status is Status.REFUSAL),
+        (Fault.NO_ANSWER, read.letter is None),
+        (Fault.WRONG_ANSWER, read.letter != key),
+        (Fault.KEY_MENTIONED, _TOLD.search(reasoning) is not None),
+        (Fault.LENGTH, not MIN_REASONING <= len(reasoning) <= MAX_REASONING),
+        (Fault.LANGUAGE, None not in (spoken, asked_in) and spoken != asked_in),
+        (Fault.MARKUP, _TAG.search(reasoning) is not None),
+        (Fault.PERSONAL_DATA, bool(scrub(reasoning)[1])),
+    ):
+        if holds:
+            raise FaultError(fault)
+    return reasoning
+
+
+def _asked(item: Item) -> Question:
+    question = question_of(item.record)
+    if isinstance(question, str):
+        raise ValueError(question)
+    return question
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+def difficulty(items: Sequence[Item], asked: Sequence[Asked[Any]], tries: int) -> dict[str, Any]:
+    """How many tries the reasonings took, and how far guessing would have come.
+
+    Returns:
+        tried: requests answered; at_try: reasonings by the number of tries, from 1; guessing: the
+        share of rows for which a guesser would have come upon the key.
+    """
+    accepted = Counter(len(one.tries) for one in asked if one.value is not None)
+    chances = [1 - (1 - 1 / len(_asked(item)[0])) ** tries for item in items]
+    return {
+        "tried": sum(len(one.tries) for one in asked),
+        "at_try": [accepted[number + 1] for number in range(tries)],
+        "guessing": round(sum(chances) / len(chances), 4),
+    }
+
+
+def try_rows(item: Item, asked: Asked[Any]) -> Iterator[dict[str, Any]]:
+    """The rows of `reasoning_tries.parquet` for one question."""
+    options, key = _asked(item)
+    for number, one in enumerate(asked.tries, start=1):
+        said = one.answer
+        read = Parsed(None, "", "", Status.EMPTY)
+        if said is not None:
+            read = parse(said.text, options, at_limit=said.finish_reason == "length")
+        yield {
+            "row_id": item.record.id,
+            "source": item.record.source,
+            "try": number,
+            "request_sha256": one.key,
+            "model": said and said.model,
+            "finish_reason": said and said.finish_reason,
+            "key": key,
+            "answer_read": read.letter,
+            "rule": read.rule,
+            "status": read.status.value,
+            "fault": one.fault,
+            "text": said and said.text,
+            "prompt_tokens": said and said.prompt_tokens,
+            "completion_tokens": said and said.completion_tokens,
+        }
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    numbers = ("try", "prompt_tokens", "completion_tokens")
+    names = ("row_id", "source", "try", "request_sha256", "model", "finish_reason", "key",
+             "answer_read", "rule", "status", "fault", "text", *numbers[1:])  # fmt: skip
+    return pa.schema([(n, pa.int64() if n in numbers else pa.string()) for n in names])
