@@ -238,14 +238,14 @@ class Finish:
             click.echo(" · ".join([*counts, f"time {seconds:.1f} s"]), err=True)
 
 
-_consoles: list[Any] = []
-"""The console of the line that `telling` keeps at the bottom of the terminal, while it does."""
+_lines: list[Any] = []
+"""The line that `telling` keeps at the bottom of the terminal, while it does."""
 
 
 def log(message: str) -> None:
     """One line for the person at the terminal, on stderr, without secrets."""
-    if _consoles:
-        _consoles[-1].out(hide_secrets(message), highlight=False)
+    if _lines:
+        _lines[-1].console.out(hide_secrets(message), highlight=False)
     else:
         click.echo(hide_secrets(message), err=True)
 
@@ -282,10 +282,15 @@ def telling(describe: Callable[[], str]) -> Iterator[None]:
 
     started, ended = time.monotonic(), threading.Event()
 
-    def line() -> Text:
-        return Text(hide_secrets(f"{describe()} · {time.monotonic() - started:.0f} s"))
-
     console = Console(stderr=True)
+
+    def line() -> Text:
+        seconds = f" · {time.monotonic() - started:.0f} s"
+        text = Text(hide_secrets(describe()))
+        # a line that wraps would leave its halves behind
+        text.truncate(max(0, console.width - 2 - len(seconds)), overflow="ellipsis")
+        return text + seconds
+
     with console.status(line()) as status:
 
         def follow() -> None:
@@ -294,13 +299,25 @@ def telling(describe: Callable[[], str]) -> Iterator[None]:
 
         thread = threading.Thread(target=follow, daemon=True)
         thread.start()
-        _consoles.append(console)
+        _lines.append(status)
         try:
             yield
         finally:
-            _consoles.clear()
+            _lines.clear()
             ended.set()
             thread.join()
+
+
+@contextlib.contextmanager
+def out_of_the_way() -> Iterator[None]:
+    """Take the line of `telling` away, for whoever draws on the terminal itself meanwhile."""
+    for line in _lines:
+        line.stop()
+    try:
+        yield
+    finally:
+        for line in _lines:
+            line.start()
 
 
 @contextlib.contextmanager

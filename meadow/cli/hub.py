@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +18,7 @@ from meadow.cli.app import (
     json_option,
     list_option,
     log,
+    out_of_the_way,
     telling,
     telling_steps,
 )
@@ -91,7 +95,7 @@ def publish(
             planned["space"] = page.to_json()
         finish(planned)
         return
-    with telling_steps(f"publishing {folder}") as progress:
+    with telling_steps(f"publishing {folder}") as progress, _room_for_bars():
         done = api.publish(
             folder, name, public=public, gated=gated, create_pr=create_pr, card=card, space=space,
             progress=progress,
@@ -119,6 +123,18 @@ def publish(
         result,
         rows_out=max((sum(splits.values()) for splits in done.rows.values()), default=0),
     )
+
+
+@contextmanager
+def _room_for_bars() -> Iterator[None]:
+    """Let transfers draw on a terminal, in place of the line that says what is being done."""
+    from meadow.net.hub import ROOM
+
+    before = ROOM.set(out_of_the_way if sys.stderr.isatty() else None)
+    try:
+        yield
+    finally:
+        ROOM.reset(before)
 
 
 def _show_plan(plan: Plan) -> None:
@@ -162,7 +178,7 @@ def pull(name: str, out: Path | None, dry_run: bool, as_json: bool) -> None:
             log(f"would fetch {path} ({size:,} bytes)")
         finish({"dry_run": True, "folder": str(folder), "files": len(named)})
         return
-    with telling_steps(f"pulling {name}") as progress:
+    with telling_steps(f"pulling {name}") as progress, _room_for_bars():
         pulled = api.pull(name, folder, progress=progress)
     rows = sum(shard.rows for shard in pulled.manifest.shards())
     log(f"{reference.repository}@{pulled.commit} is in {folder}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,8 @@ from meadow.errors import FileError, NetworkError
 from meadow.net.download import check_room
 from meadow.net.hub import HubClient, Reference
 
+BAR_BYTES = 4 * 1024**2
+"""What is downloaded without a bar: it is there before one could be read."""
 MAX_DOCUMENT = 64 * 1024**2
 """The largest manifest or card that is read."""
 QUARANTINE = "quarantine/"
@@ -154,7 +157,8 @@ def fetch_to(client: HubClient, file: Reference, size: int, staging: Path, *, ca
         )
         return path
 
-    return Path(client.call(str(file), download))
+    with client.bars() if size > BAR_BYTES else nullcontext():
+        return Path(client.call(str(file), download))
 
 
 def fetch_document(client: HubClient, commit: Commit, path: str, staging: Path) -> Path:

@@ -285,18 +285,19 @@ def _commit(client: HubClient, plan: Plan, message: str, report: Report, target:
     additions = _additions(plan)
     sent = 0
     for group in _groups(additions):
-        client.call(
-            plan.where,
-            partial(
-                client.api.preupload_lfs_files,
-                plan.repository,
-                group,
-                repo_type=plan.kind,
-                revision=target.branch,
-                create_pr=target.pull_request,
-                free_memory=False,
-            ),
-        )
+        with client.bars():
+            client.call(
+                plan.where,
+                partial(
+                    client.api.preupload_lfs_files,
+                    plan.repository,
+                    group,
+                    repo_type=plan.kind,
+                    revision=target.branch,
+                    create_pr=target.pull_request,
+                    free_memory=False,
+                ),
+            )
         sent += sum(addition.upload_info.size for addition in group)
         report(f"sent {sent:,} of {plan.bytes_to_send:,} bytes")
 

@@ -8,7 +8,9 @@ neither a commit nor a failed GET of a file: those are retried here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 Result = TypeVar("Result")
+ROOM: ContextVar[Callable[[], AbstractContextManager[None]] | None] = ContextVar(
+    "room", default=None
+)
+"""Makes room for bars on the terminal of a command; None: there is no terminal."""
+_drawn: ContextVar[bool] = ContextVar("drawn", default=False)
 
 
 class HeadMovedError(MeadowError):
@@ -44,8 +51,25 @@ class HubClient:
         from huggingface_hub import HfApi
         from huggingface_hub.utils.tqdm import disable_progress_bars
 
-        disable_progress_bars()
+        if not _drawn.get():
+            disable_progress_bars()
         return HfApi(library_name="medical-meadow")
+
+    @contextmanager
+    def bars(self) -> Iterator[None]:
+        """Around a transfer: let the library draw its bars where a command has made room."""
+        from huggingface_hub.utils.tqdm import enable_progress_bars
+
+        if (room := ROOM.get()) is None:
+            yield
+            return
+        with room():
+            drawn = _drawn.set(True)
+            enable_progress_bars()
+            try:
+                yield
+            finally:
+                _drawn.reset(drawn)
 
     @property
     def endpoint(self) -> str:
