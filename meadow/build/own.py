@@ -57,7 +57,8 @@ def _documents(place: Path) -> Iterable[tuple[str, Document, Path]]:
         own = read_manifest(place).own_sources
         if not own:
             raise FileError("the folder has no source of its own", where=str(place))
-        return [(name, document, place) for name, document in own.items()]
+        # one of a package that is installed here is at hand already
+        return [(name, told, place) for name, told in own.items() if name not in SOURCES]
     paths = sorted(place.glob("*.toml")) if place.is_dir() else [place]
     from meadow.sources.own.source import document_of, read_own
 

@@ -21,7 +21,7 @@ from meadow.errors import FileError, UsageError
 from meadow.net.stores import fetch, is_remote
 from meadow.schema import Style
 from meadow.source import File, Input, Options, Origin, OriginName, Source
-from meadow.sources import SOURCES, with_own
+from meadow.sources import SOURCES, kept_of, with_own
 
 Place = str | Path
 """A path, or an address of a store."""
@@ -207,7 +207,7 @@ def plan_build(
         recipe=outline.name if outline else None,
         own_recipe=bool(outline and outline.is_own),
         vouched=_vouched(config, names, known),
-        own={name: documents[name] for name in names if name in documents},
+        own={name: told for name in names if (told := documents.get(name) or kept_of(name))},
         files=tuple(
             ":".join([source, subset, role][: 3 if role != "data" else 2 if subset else 1])
             + f"={Path(str(place)).name}"

@@ -47,9 +47,14 @@ def conditions(manifest: Manifest) -> list[str]:
             "`meadow.toml` says who answers for licences:\n\n"
             + fenced("\n".join(line for table in tables for line in table).strip(), "toml")
         )
-    if sources := manifest.own_sources:
-        named = ", ".join(sources)
+    if sources := _in_manifest(manifest):
+        named = ", ".join(sorted(sources))
         found.append(f"{NAME} is this folder's: it says how the raw rows of {named} are read.")
+    found += [
+        f"The code of {name} is in the package {plain_cell(str(told['package']))}."
+        for name, told in manifest.own_sources.items()
+        if "package" in told
+    ]
     if own := dict(settings.get("errata") or {}).get("own"):
         found.append(f"ERRATA stands for errata of the maker's own ({len(own)} faults).")
     if model := settings.get("semantic"):
@@ -66,6 +71,11 @@ def conditions(manifest: Manifest) -> list[str]:
             + fenced(_toml(settings, manifest.stage), "toml")
         )
     return found
+
+
+def _in_manifest(manifest: Manifest) -> set[str]:
+    """The sources of which the manifest says all: those of TOML files that are not the house's."""
+    return {name for name, told in manifest.own_sources.items() if "package" not in told}
 
 
 def _steps(settings: Mapping[str, Any]) -> list[list[str]]:
@@ -91,7 +101,7 @@ def _build(manifest: Manifest, sources: list[str]) -> Iterator[str]:
     named = {re.split("[:=]", name)[0] for name in files}
     sought = [name for name in sources if name not in named]
     yield "build"
-    if manifest.own_sources.keys() & set(sources):
+    if _in_manifest(manifest) & set(sources):
         yield from ("--source", NAME)
     if settings.get("recipe"):
         yield from ("--recipe", _word(_recipe(settings)))

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from meadow.cli.app import Finish, json_option, own_option
+from meadow.cli.app import Finish, json_option, log, own_option
+from meadow.errors import MeadowError
 
 
 @click.command()
@@ -22,6 +23,8 @@ def sources(name: str | None, own: tuple[str, ...], as_json: bool) -> None:
     from meadow.build.own import known_sources
     from meadow.build.plan import check_sources
     from meadow.config import read_config
+    from meadow.sources import HOUSE
+    from meadow.sources.own.installed import installed
 
     finish = Finish(as_json=as_json)
     known = known_sources(own, read_config())
@@ -32,7 +35,14 @@ def sources(name: str | None, own: tuple[str, ...], as_json: bool) -> None:
             click.echo(_page(document))
         finish(document)
         return
-    documents = [_describe(source) for source in known.values()]
+    for each in sorted(HOUSE & installed().keys()):
+        log(f"note: an installed package has a source {each} as well, which is not used")
+    documents = []
+    for each in known:
+        try:
+            documents.append(_describe(known[each]))
+        except MeadowError as error:  # of a package that is broken; the others can be used
+            log(f"error: {error}")
     if not as_json:
         click.echo(f"{'source':<29}{'licence':<21}{'publish':<12}{'2023 rows':>10}  title")
         for item in documents:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from meadow.corpus.shards import check_rows, read_parquet
 from meadow.errors import CheckError, MeadowError
 from meadow.licenses import LICENSES
 from meadow.schema import COLUMNS, DERIVED, Reason, Task, arrow_schema
+from meadow.source import Source
 from meadow.sources import with_own
 from meadow.text.privacy import scrub, suspects
 
@@ -89,7 +90,6 @@ def _conservation(manifest: Manifest) -> Iterator[Finding]:
 def _rows(corpus: Corpus) -> Iterator[Finding]:
     build = corpus.manifest.stage == "build"
     known = with_own(corpus.manifest.own_sources)
-    free = {name for name, source in known.items() if source.free_text}
     seen: set[object] = set()
     tally: Counter[str] = Counter()
     for shard in corpus.manifest.shards():
@@ -112,7 +112,7 @@ def _rows(corpus: Corpus) -> Iterator[Finding]:
             yield Finding("wrong_count", shard.path, f"{table.num_rows} rows, not {shard.rows}")
         for batch in table.to_batches(max_chunksize=4096):
             rows = batch.to_pylist()
-            scrubbed = _unscrubbed([row for row in rows if row["source"] in free])
+            scrubbed = _unscrubbed(rows, known)
             for row in rows:
                 found = [*_row(row), *scrubbed.get(row["id"], ())]
                 text = (row["source"], hash((row["instruction"], row["input"], row["output"])))
@@ -169,10 +169,17 @@ def _row(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "answer_not_in_options", str(meta.get("answer"))
 
 
-def _unscrubbed(rows: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
+def _unscrubbed(
+    rows: list[dict[str, Any]], known: Mapping[str, Source]
+) -> dict[str, list[tuple[str, str]]]:
     """Id -> findings, for rows of free text in which personal data still stands."""
+    sources = {row["source"]: known.get(row["source"]) for row in rows}
+    free = {name for name, source in sources.items() if source is not None and source.free_text}
     texts = [
-        (row["id"], row[name] or "") for row in rows for name in ("instruction", "input", "output")
+        (row["id"], row[name] or "")
+        for row in rows
+        if row["source"] in free
+        for name in ("instruction", "input", "output")
     ]
     found: dict[str, list[tuple[str, str]]] = {}
     for (number, text), suspected in zip(texts, suspects([t for _, t in texts]), strict=True):

@@ -50,22 +50,30 @@ class _Sources(Mapping[str, Source]):
             from meadow.sources.wikidoc.textbook import SOURCE
         elif name == "wikidoc_patient_information":
             from meadow.sources.wikidoc.patients import SOURCE
-        elif name in _in_toml():
+        elif name in HOUSE:
             return _from_toml(name)
         else:
+            from meadow.sources.own.installed import installed, installed_source
+
+            if name in installed():
+                return installed_source(name)[0]
             raise KeyError(name)
         return SOURCE
 
+    def __contains__(self, name: object) -> bool:
+        if name in HOUSE:
+            return True
+        from meadow.sources.own.installed import installed
+
+        return name in installed()  # whether it can be loaded or not
+
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted({*_MODULES, *_in_toml()}))
+        from meadow.sources.own.installed import installed
+
+        return iter(sorted({*HOUSE, *installed()}))
 
     def __len__(self) -> int:
-        return len(_MODULES) + len(_in_toml())
-
-
-@lru_cache(maxsize=1)
-def _in_toml() -> frozenset[str]:
-    return frozenset(path.stem for path in Path(__file__).parent.glob("*.toml"))
+        return len(list(iter(self)))
 
 
 @lru_cache(maxsize=64)
@@ -80,11 +88,25 @@ _MODULES = (
     *("mediqa_qa", "medmcqa", "medquad", "mmmlu", "openassistant"),
     *("stack_exchange", "wikidoc", "wikidoc_patient_information"),
 )
+HOUSE = frozenset({*_MODULES, *(path.stem for path in Path(__file__).parent.glob("*.toml"))})
+"""The names of the house's own sources."""
 SOURCES: Mapping[str, Source] = _Sources()
 
 
+def kept_of(name: str) -> dict[str, Any]:
+    """What a folder keeps of a source, so that it is understood where no package has it.
+
+    Nothing of one of the house's.
+    """
+    if name in HOUSE:
+        return {}
+    from meadow.sources.own.installed import installed_source
+
+    return installed_source(name)[1]
+
+
 class _WithOwn(Mapping[str, Source]):
-    """The sources of the house, and others; a name of the house's is the house's."""
+    """The sources at hand, and others; a name of the house's, or of a package's, is theirs."""
 
     def __init__(self, own: Mapping[str, Mapping[str, Any]]) -> None:
         self._own = {name: told for name, told in own.items() if name not in SOURCES}
@@ -105,7 +127,7 @@ class _WithOwn(Mapping[str, Source]):
 
 
 def with_own(own: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Source]:
-    """The sources of the house, and those that a build was given or a folder has.
+    """The sources at hand, and those that a build was given or a folder has.
 
     Args:
         own: Name -> what its TOML file says, as `meadow.sources.own.source.document_of` gives it.

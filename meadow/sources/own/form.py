@@ -350,8 +350,8 @@ class Release(Settings):
     rows: int | None = None
 
 
-class OwnSource(Settings):
-    """A source's TOML file.
+class OwnFacts(Settings):
+    """What a source is, apart from its mapping.
 
     Args:
         name: Lower case, as in shards and recipes.
@@ -366,12 +366,11 @@ class OwnSource(Settings):
         prose: What its card says, in paragraphs of plain text.
         exam: The rows are an evaluation set elsewhere: left out of default mixes.
         notes: What a user should know before building.
-        expected_rows: Rows of the whole upstream, where known.
         mixed_languages: Whether texts may be in another language than English, which is refused.
         markup: Whether texts may hold markup; where not, tags and entities are taken out.
         greetings: Whether texts open with a greeting and close with a signature, which go.
         refuse: What else answers are refused for.
-        published_refused: Why the 2023 release is not used.
+        provenance: What the rows cannot say.
     """
 
     name: str
@@ -385,11 +384,46 @@ class OwnSource(Settings):
     prose: str = ""
     exam: bool = False
     notes: tuple[str, ...] = ()
-    expected_rows: int | None = None
     mixed_languages: bool = False
     markup: bool = True
     greetings: bool = False
     refuse: Flag = frozenset()
+    provenance: Facts = Facts()
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if not _FIRST_WORD.fullmatch(self.name):
+            raise ValueError("name should be of small letters, digits and _, such as my_clinic")
+        if self.license not in LICENSES:
+            raise ValueError(
+                f"license {self.license!r} is not known; one of {', '.join(LICENSES)} "
+                "(user-supplied: of your own; unknown: none is stated)"
+            )
+        return self
+
+
+class InstalledSource(OwnFacts):
+    """What a folder keeps of a source whose code is in another package.
+
+    Args:
+        package: Its name and version.
+        varies: Whether rows have licences of their own.
+    """
+
+    package: str
+    varies: bool = False
+
+
+class OwnSource(OwnFacts):
+    """A source's TOML file.
+
+    Args:
+        expected_rows: Rows of the whole upstream, where known.
+        published_refused: Why the 2023 release is not used.
+        files: [[files]], and the other tables, each explained at its class.
+    """
+
+    expected_rows: int | None = None
     published_refused: str = ""
     files: tuple[RawFile, ...] = ()
     read: Read
@@ -400,21 +434,13 @@ class OwnSource(Settings):
     reject: tuple[Filter, ...] = ()
     repair: tuple[Repair, ...] = ()
     example: tuple[Example, ...] = ()
-    provenance: Facts = Facts()
     style_2023: Style2023 = Style2023()
     published: Release | None = None
     counts_2023: tuple[Count, ...] = ()
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if not _FIRST_WORD.fullmatch(self.name):
-            raise ValueError("name should be of small letters, digits and _, such as my_clinic")
-        known = LICENSES.get(self.license)
-        if known is None:
-            raise ValueError(
-                f"license {self.license!r} is not known; one of {', '.join(LICENSES)} "
-                "(user-supplied: of your own; unknown: none is stated)"
-            )
+        known = LICENSES[self.license]
         if known.attribution and not self.row.authors:
             raise ValueError(f"{self.license} asks for attribution: say in row.authors who it is")
         if known.attribution and not (self.row.url or self.homepage):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -13,8 +14,18 @@ from typing import Any
 from meadow.config import parse_settings, read_settings
 from meadow.errors import UpstreamChangedError, UsageError
 from meadow.schema import Fact, Raw, Reason, Record, Reject
-from meadow.source import Converter, Count2023, File, Options, Origin, Provenance, RawTexts, Source
-from meadow.sources.own.form import OwnSource
+from meadow.source import (
+    Converter,
+    Count2023,
+    File,
+    Input,
+    Options,
+    Origin,
+    Provenance,
+    RawTexts,
+    Source,
+)
+from meadow.sources.own.form import InstalledSource, OwnFacts, OwnSource
 from meadow.sources.own.rows import OF_THE_FILE, converter, needed_fields, reader
 from meadow.sources.published import parse_multiple_choice, published_origin, published_row
 
@@ -58,8 +69,12 @@ def source_of(document: Document, where: str) -> Source:
 
 @lru_cache(maxsize=64)
 def _made(text: str, where: str) -> Source:
+    document = json.loads(text)
     try:
-        own = parse_settings(json.loads(text), OwnSource, where=where)
+        if "package" in document:
+            facts = parse_settings(document, InstalledSource, where=where)
+            return _elsewhere(facts)
+        own = parse_settings(document, OwnSource, where=where)
     except UsageError as error:
         raise UpstreamChangedError(
             f"what is said of a source is not understood here: {error.what}",
@@ -69,6 +84,19 @@ def _made(text: str, where: str) -> Source:
     return own_source(own)
 
 
+def _elsewhere(facts: InstalledSource) -> Source:
+    """A source whose rows are understood here, and which cannot be built."""
+
+    def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
+        raise UsageError(
+            f"the code of {facts.name} is in a package that is not installed: {facts.package}",
+            fix="install it, and build again",
+        )
+
+    origin = Origin((), read, lambda raw, options: iter(()), raw_texts="its code is not here")
+    return Source(**_facts(facts), varies=facts.varies, upstream=origin, published=origin)
+
+
 def own_source(own: OwnSource) -> Source:
     """The source that a TOML file describes."""
     convert = converter(own)
@@ -76,14 +104,7 @@ def own_source(own: OwnSource) -> Source:
     endings = {"csv": ".csv", "jsonl": ".jsonl", "json": ".json", "parquet": ".parquet"}
     files = tuple(File(**file.model_dump()) for file in own.files)
     return Source(
-        name=own.name,
-        title=own.title,
-        homepage=own.homepage,
-        citation=own.citation,
-        license=own.license,
-        free_text=own.free_text,
-        license_note=own.license_note,
-        disputed=own.disputed,
+        **_facts(own),
         varies=own.row.license is not None,
         upstream=Origin(
             files=files or (File(f"*{endings[own.read.format]}*"),),
@@ -94,17 +115,30 @@ def own_source(own: OwnSource) -> Source:
         ),
         published=_published(own, convert),
         published_refused=own.published_refused,
-        mixed_languages=own.mixed_languages,
-        markup=own.markup,
-        greetings=own.greetings,
-        refuse=frozenset(map(Reason, own.refuse)),
-        provenance=Provenance(**own.provenance.model_dump()),
         counts_2023=tuple(Count2023(**count.model_dump()) for count in own.counts_2023),
-        exam=own.exam,
-        notes=own.notes,
-        prose=own.prose,
         version=sha256(told.encode()).hexdigest(),
     )
+
+
+def _facts(own: OwnFacts) -> dict[str, Any]:
+    """What a source is, in the words of `Source`."""
+    facts = {name: getattr(own, name) for name in OwnFacts.model_fields}
+    return facts | {
+        "refuse": frozenset(map(Reason, own.refuse)),
+        "provenance": Provenance(**own.provenance.model_dump()),
+    }
+
+
+def facts_of(source: Source, package: str) -> dict[str, Any]:
+    """What a folder keeps of a source whose code is in another package."""
+    facts: dict[str, Any] = {
+        name: getattr(source, name)
+        for name in (*OwnFacts.model_fields, "varies")
+        if name not in ("refuse", "provenance")
+    }
+    facts |= {"refuse": list(source.refuse), "provenance": asdict(source.provenance)}
+    told = InstalledSource.model_validate({**facts, "package": package})
+    return told.model_dump(mode="json", exclude_defaults=True)
 
 
 def _published(own: OwnSource, convert: Converter) -> Origin | None:
