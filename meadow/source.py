@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
-from meadow.errors import UsageError
+from meadow.errors import FileError, UsageError
 from meadow.licenses import LICENSES
 from meadow.schema import Fact, Raw, Reason, Record, Reject, Style
 
@@ -87,6 +87,66 @@ class Options:
 
 Reader = Callable[[Sequence[Input], Options], Iterator[Raw | Reject | Fact]]
 """Files to raw rows; a row that cannot be read is a reject, a count worth keeping is a fact."""
+Piece = Callable[[], Iterator[Raw | Reject | Fact]]
+"""Some consecutive raw rows of a source, for whoever reads them: a `functools.partial` of a
+module-level function, so that it can be sent to another process."""
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class Apply(Protocol):
+    """`map` for a module-level function and picklable tasks, wherever the work is done."""
+
+    def __call__(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], /
+    ) -> Iterator[Result]:
+        """The results, in the order of the tasks."""
+
+
+def apply_here(function: Callable[[Task], Result], tasks: Sequence[Task], /) -> Iterator[Result]:
+    """`Apply` in this process."""
+    return map(function, tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """How an input is to be cut into pieces.
+
+    Args:
+        folder: Where a reader may put what its pieces share, such as an unpacked file; what is
+            whole there is used again. It stays until the source is built.
+        size: Bytes of input that a piece should have; None: one piece for whatever can be one.
+        apply: Who looks at the ranges of a large file.
+    """
+
+    folder: Path
+    size: int | None = None
+    apply: Apply = apply_here
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A `Reader` that can say how its input splits.
+
+    Read one after the other, the pieces give what the reader gives. They do not depend on who
+    `apply` is.
+    """
+
+    def __call__(
+        self, inputs: Sequence[Input], options: Options, /
+    ) -> Iterator[Raw | Reject | Fact]:
+        """The rows of all inputs."""
+
+    def pieces(
+        self, inputs: Sequence[Input], options: Options, cutting: Cutting, /
+    ) -> Iterator[Piece]:
+        """The same rows, piece by piece."""
+
+
+class CutError(FileError):
+    """A piece did not end where a row ends, so that the input has to be read as one."""
+
+
 Converter = Callable[[Raw, Options], Iterator[Record | Reject | Fact]]
 Detector = Callable[[Path], bool]
 

@@ -22,7 +22,7 @@ import click
 from meadow import api
 from meadow.atomic import locked, sha256_file, write_json, write_text
 from meadow.build.build import build_corpus
-from meadow.build.engine import run_tasks
+from meadow.build.engine import open_engine
 from meadow.build.plan import plan_build
 from meadow.cli.app import Finish, dry_run_option, json_option, log
 from meadow.config import parse_settings
@@ -174,8 +174,9 @@ def run_study(
             for task in tasks:
                 if task not in todo:
                     progress(f"arm {task.name}: finished before")
-            for task, done in zip(todo, run_tasks(run_arm, todo, study.concurrency), strict=True):
-                progress(f"arm {task.name}: {_scores(done)}")
+            with open_engine(study.concurrency) as run:
+                for task, done in zip(todo, run(run_arm, todo), strict=True):
+                    progress(f"arm {task.name}: {_scores(done)}")
             for task in tasks:
                 found = finished(task)
                 if found is None:

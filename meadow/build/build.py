@@ -12,14 +12,22 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from meadow.atomic import locked
-from meadow.build.engine import LOCAL, run_tasks
-from meadow.build.worker import ENTRY, SourceTask, build_source, measure_inputs, task_key
+from meadow.build.engine import LOCAL, Engine, open_engine, usable_cores
+from meadow.build.worker import (
+    ENTRY,
+    LARGE,
+    SourceTask,
+    build_source,
+    measure_inputs,
+    task_key,
+)
 from meadow.cards.card import split_warning
 from meadow.corpus.commit import STAGING, claim, commit_folder, holds, open_staging
 from meadow.corpus.manifest import (
@@ -34,6 +42,8 @@ from meadow.errors import FileError, UsageError
 from meadow.schema import Reason
 from meadow.source import Input, Options, OriginName
 
+T = TypeVar("T")
+R = TypeVar("R")
 MALFORMED_THRESHOLD = 0.01
 
 
@@ -173,7 +183,7 @@ def build_corpus(
     inputs: Mapping[str, Sequence[Input]],
     out: Path,
     *,
-    workers: int = 1,
+    workers: int | None = None,
     engine: str = LOCAL,
     expected: Mapping[str, Mapping[str, str]] | None = None,
     contact: str = "",
@@ -185,8 +195,9 @@ def build_corpus(
         settings: What to build.
         inputs: Source -> its raw files.
         out: The corpus folder: new, or of the same options; it keeps its other sources.
-        workers: Processes; the bytes do not depend on it.
-        engine: Where they run, as for `meadow.build.engine.run_tasks`; nor on this.
+        workers: Processes; the bytes do not depend on it. None: as many as the cores that this
+            process may use, where that is worth their start.
+        engine: Where they run, as for `meadow.build.engine.open_engine`; nor on this.
         expected: Source -> label -> known SHA-256 of an input.
         contact: The address for takedown requests, for the card.
         progress: Told one line per source.
@@ -238,18 +249,17 @@ def build_corpus(
                 done[task.source] = entry
                 reused.append(task.source)
                 progress(f"{task.source}: unchanged, {entry.rows_out:,} rows")
-        if len(todo) == 1:
-            todo = [replace(todo[0], workers=workers if engine == LOCAL else 1)]
-        results = run_tasks(
-            build_source, todo, workers, engine=engine, touches=_touches, progress=progress
-        )
-        for entry, task in zip(results, todo, strict=False):
-            done[task.source] = entry
-            rejected = sum(entry.rejected.values())
-            progress(
-                f"{task.source}: in {entry.rows_in:,}, out {entry.rows_out:,}, "
-                f"rejected {rejected:,}"
-            )
+        if workers is None:
+            large = engine != LOCAL or sum(task.size for task in todo) >= LARGE
+            workers = usable_cores() if large else 1
+        with open_engine(workers, engine, progress) as run:
+            for task, entry in _built(todo, run):
+                done[task.source] = entry
+                rejected = sum(entry.rejected.values())
+                progress(
+                    f"{task.source}: in {entry.rows_in:,}, out {entry.rows_out:,}, "
+                    f"rejected {rejected:,}"
+                )
         if not any(entry.rows_out for entry in done.values()):
             reasons = [f"{n} ({_main_reason(e)})" for n, e in done.items() if e.rejected]
             raise FileError(
@@ -273,6 +283,22 @@ def build_corpus(
             versions=library_versions(),
         )
         return BuildResult(_publish(result, out), tuple(reused))
+
+
+def _built(tasks: Sequence[SourceTask], run: Engine) -> Iterator[tuple[SourceTask, SourceEntry]]:
+    """Every source with its entry: small ones as one task each, large ones piece by piece."""
+    small = [task for task in tasks if not task.is_cut]
+    yield from zip(small, run(build_source, small, _touches), strict=False)
+    for task in tasks:
+        if task.is_cut:
+            yield task, build_source(task, partial(_shared, run, _touches(task)))
+
+
+def _shared(
+    run: Engine, paths: Sequence[Path], function: Callable[[T], R], tasks: Sequence[T], /
+) -> Iterator[R]:
+    """Tasks of one source, which all read and write in the same places."""
+    return run(function, tasks, lambda _: paths)
 
 
 def _touches(task: SourceTask) -> list[Path]:

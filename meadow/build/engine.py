@@ -2,21 +2,23 @@
 
 A task is a picklable value and a module-level function; results come back in the order of the
 tasks, so that what is written depends neither on the number of workers nor on the engine. What one
-task is, is said by who calls: docs/adr/100-engines.md.
+task is, is said by who calls: docs/adr/100-engines.md and 205-pieces-of-a-source.md. Workers stay
+from the first task of a run to its last, since each takes a second of imports to start.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from meadow.errors import ExitCode, MeadowError, UsageError
 
@@ -25,6 +27,30 @@ Result = TypeVar("Result")
 
 LOCAL = "local"
 RAY_PREFIX = "ray://"
+
+
+class Engine(Protocol):
+    """What `open_engine` gives."""
+
+    def __call__(
+        self,
+        function: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        touches: Callable[[Task], Iterable[Path]] = lambda task: (),
+        /,
+    ) -> Iterator[Result]:
+        """Apply `function` to each task and yield the results in order.
+
+        Args:
+            function: Module-level; pure but for the files that its task names.
+            tasks: What is to be done.
+            touches: The files that a task reads and the folders that it writes to: a worker on
+                another machine is held to see the same ones.
+
+        Raises:
+            MeadowError: The system killed a worker, or Ray cannot be used.
+            Exception: What the first failing task raised; tasks not yet begun are dropped.
+        """
 
 
 def check_engine(name: str) -> str:
@@ -43,101 +69,97 @@ def check_engine(name: str) -> str:
     )
 
 
-def run_tasks(
-    function: Callable[[Task], Result],
-    tasks: Sequence[Task],
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # pragma: no cover - macOS
+
+
+@contextlib.contextmanager
+def open_engine(
     workers: int = 1,
-    *,
     engine: str = LOCAL,
-    touches: Callable[[Task], Iterable[Path]] = lambda task: (),
     progress: Callable[[str], None] = lambda line: None,
-) -> Iterator[Result]:
-    """Apply `function` to each task and yield the results in order.
+) -> Iterator[Engine]:
+    """Workers for the tasks of one run; none is started, and no cluster, before the first task.
 
     Args:
-        function: Module-level; pure but for the files that its task names.
-        tasks: What is to be done.
         workers: Processes; with one the work is done here. A Ray cluster that runs already gives
             as many as it has.
         engine: "local", "ray" (a cluster of this run's own, or the one that RAY_ADDRESS names),
             "ray://auto" (the one that runs on this machine) or "ray://HOST:PORT" (Ray's client).
-        touches: The files that a task reads and the folders that it writes to: a worker on another
-            machine is held to see the same ones.
         progress: Told what becomes of tasks that run elsewhere.
 
     Raises:
         UsageError: There is no such engine.
-        MeadowError: The system killed a worker, or Ray cannot be used.
-        Exception: What the first failing task raised; tasks not yet begun are dropped.
     """
     if check_engine(engine) != LOCAL:
-        if tasks:
-            from meadow.build.ray import run_on_ray
+        from meadow.build.ray import open_ray
 
-            yield from run_on_ray(function, tasks, workers, engine, touches, progress)
-        return
-    if workers <= 1 or len(tasks) <= 1:
-        yield from map(function, tasks)
-        return
-    yield from _in_processes(function, tasks, min(workers, len(tasks)), ahead=len(tasks))
-
-
-def run_stream(
-    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int = 1
-) -> Iterator[Result]:
-    """`run_tasks` for tasks that are still being made: few are under way at any time.
-
-    Args:
-        function: Module-level and pure.
-        tasks: Taken from as workers come free, in this process.
-        workers: Local processes; with one the work is done here.
-
-    Raises:
-        MeadowError: The system killed a worker.
-        Exception: What the first failing task, or making one, raised.
-    """
-    if workers <= 1:
-        yield from map(function, tasks)
-        return
-    yield from _in_processes(function, tasks, workers, ahead=workers + 1)
+        with open_ray(workers, engine, progress) as run:
+            yield run
+    elif workers <= 1:
+        yield lambda function, tasks, touches=None, /: map(function, tasks)
+    else:
+        with contextlib.ExitStack() as stack:
+            yield _Processes(workers, stack)
 
 
-def _in_processes(
-    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int, ahead: int
-) -> Iterator[Result]:
-    """Results in the order of the tasks, of which at most `ahead` wait or run."""
-    others = set(active_children())
-    with ProcessPoolExecutor(
-        max_workers=workers,
-        mp_context=get_context("forkserver"),
-        initializer=_end_quietly,
-    ) as pool:
+class _Processes:
+    """Local worker processes, started with the first tasks that can be shared."""
+
+    def __init__(self, workers: int, stack: contextlib.ExitStack) -> None:
+        self._workers = workers
+        self._stack = stack
+        self._pool: ProcessPoolExecutor | None = None
+        self._others = set(active_children())
+        self._ours: set[BaseProcess] = set()
+
+    def __call__(
+        self,
+        function: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        touches: object = None,
+        /,
+    ) -> Iterator[Result]:
+        """As `Engine`; a single task for which no process waits is done here."""
+        if self._pool is None and len(tasks) <= 1:
+            yield from map(function, tasks)
+            return
+        if self._pool is None:
+            self._pool = self._stack.enter_context(
+                ProcessPoolExecutor(self._workers, get_context("forkserver"), _end_quietly)
+            )
+            self._stack.push(self._end)
         futures: deque[Future[Result]] = deque()
-        ours: set[BaseProcess] = set()
         try:
             for task in tasks:
-                futures.append(pool.submit(function, task))
-                ours |= set(active_children()) - others
-                if len(futures) >= ahead:
-                    yield futures.popleft().result()
+                futures.append(self._pool.submit(function, task))
+                self._ours |= set(active_children()) - self._others
             while futures:
-                yield futures.popleft().result()
+                yield futures[0].result()
+                futures.popleft()
         except BrokenProcessPool as error:
-            if any(worker.exitcode == ExitCode.INTERRUPTED for worker in ours):
+            if any(worker.exitcode == ExitCode.INTERRUPTED for worker in self._ours):
                 raise KeyboardInterrupt from error  # Ctrl-C, which a worker has seen first
             raise MeadowError(
                 "a worker process was killed, most likely because memory ran out",
                 fix="run the same command again with fewer --workers: it continues",
             ) from error
         except Exception:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for future in futures:
+                future.cancel()
+            wait(futures)
             raise
-        except BaseException:
-            # interrupted or terminated: what a worker has half done is done again by the next run
-            for worker in set(active_children()) - others:
+
+    def _end(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Interrupted or terminated: what a worker has half done is done again by the next run."""
+        if kind is not None and not issubclass(kind, Exception):
+            for worker in set(active_children()) - self._others:
                 worker.terminate()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+            if self._pool is not None:
+                self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _end_quietly() -> None:

@@ -1,7 +1,8 @@
 """Tasks on Ray: the same functions, the same bytes, on a cluster.
 
-One task of the house is one task of Ray. A worker that is killed, or whose machine is lost, costs a
-new try of its task, which begins by clearing what the lost one had staged. What a task raises comes
+One task of the house is one task of Ray: a piece of a source, a shard, or a small source. A worker
+that is killed, or whose machine is lost, costs a new try of its task, which writes under a name of
+its own until it is done. What a task raises comes
 back as a value: the command line then ends as it does without Ray. Before it begins, a worker on
 another machine is held to two things that the bytes depend on: the same library versions, and the
 very folder that this process writes to.
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from meadow.atomic import TEMPORARY
+from meadow.build.engine import Engine
 from meadow.corpus.manifest import library_versions
 from meadow.errors import FileError, MeadowError, NetworkError
 
@@ -66,45 +68,50 @@ class Outcome:
     error: Exception | None = None
 
 
-def run_on_ray(
-    function: Callable[[Task], Result],
-    tasks: Sequence[Task],
-    workers: int,
-    engine: str,
-    touches: Callable[[Task], Iterable[Path]],
-    progress: Callable[[str], None],
-) -> Iterator[Result]:
-    """Apply `function` to each task on a Ray cluster and yield the results in order.
+@contextlib.contextmanager
+def open_ray(workers: int, engine: str, progress: Callable[[str], None]) -> Iterator[Engine]:
+    """A Ray cluster for the tasks of one run; joined, or started, with the first of them.
 
     Args:
-        function: Module-level; pure but for the files that its task names.
-        tasks: What is to be done.
         workers: CPUs of a cluster that this run starts for itself.
         engine: "ray", "ray://auto" or "ray://HOST:PORT".
-        touches: Task -> files that it reads and folders that it writes to.
         progress: Told how many tasks are done.
 
     Raises:
         MeadowError: Ray is not installed, not reachable, or lost a task's workers again and again.
         FileError: A worker does not see what this process sees.
     """
-    ray = import_ray()
-    with (
-        _connected(ray, engine, workers, progress),
-        _parcels(function, tasks, touches) as parcels,
-    ):
-        remote = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(work)
-        running = [remote.remote(parcel) for parcel in parcels]
-        try:
-            yield from _collect(ray, running, progress)
-        except BaseException:
-            # A connection of ours takes its tasks along when it ends. One that was there before
-            # stays, so its tasks are asked to end; by force, Ray 2.60 kills its own driver when a
-            # task is done in the same moment.
-            for reference in running:
-                with contextlib.suppress(Exception):
-                    ray.cancel(reference)
-            raise
+    with contextlib.ExitStack() as stack:
+        joined: list[Any] = []
+
+        def run(
+            function: Callable[[Task], Result],
+            tasks: Sequence[Task],
+            touches: Callable[[Task], Iterable[Path]] = lambda task: (),
+            /,
+        ) -> Iterator[Result]:
+            if not tasks:
+                return
+            if not joined:
+                ray = import_ray()
+                stack.enter_context(_connected(ray, engine, workers, progress))
+                options = {"num_cpus": 1, "max_retries": RETRIES, "scheduling_strategy": "SPREAD"}
+                joined.extend((ray, ray.remote(**options)(work)))
+            ray, remote = joined
+            with _parcels(function, tasks, touches) as parcels:
+                running = [remote.remote(parcel) for parcel in parcels]
+                try:
+                    yield from _collect(ray, running, progress)
+                except BaseException:
+                    # A connection of ours takes its tasks along when it ends. One that was there
+                    # before stays, so its tasks are asked to end; by force, Ray 2.60 kills its own
+                    # driver when a task is done in the same moment.
+                    for reference in running:
+                        with contextlib.suppress(Exception):
+                            ray.cancel(reference)
+                    raise
+
+        yield run
 
 
 def import_ray() -> Any:

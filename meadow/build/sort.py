@@ -1,176 +1,319 @@
 """The external sort: rows wait on disk until their order is known, so that memory stays small.
 
-Batches go to an Arrow file as they come; of each row only its keys stay in memory. When all rows
-are in, the keys say which rows are duplicates or in conflict and how the others are ordered, and
-these are taken out of the mapped file, slice by slice.
+Whoever transforms a piece of a source writes a part: its rows as an Arrow file, the keys of each
+row, the rejects, and what was counted. The folder gets its name when all of it is on disk. When all
+parts are in, the keys alone say which rows are duplicates or in conflict and how the others are
+ordered; whoever writes a shard takes its rows out of the mapped parts.
 """
 
 from __future__ import annotations
 
-import contextlib
+import json
 import mmap
+import secrets
+import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from meadow.atomic import naming
+from meadow.atomic import TEMPORARY, fsync_file, fsync_folder, naming
 from meadow.build.transform import Batch, keys_of, row_schema
-from meadow.errors import FileError, UpstreamChangedError
+from meadow.corpus.shards import SHARD_BYTES
+from meadow.errors import UpstreamChangedError
 from meadow.schema import COLUMNS, Reason, Reject
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
     import pyarrow as pa
 
+    Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
 SLICE_ROWS = 4096
+"""Rows between two places where a shard may end."""
 _MOST_HELD = 128 * 1024**2
 """Bytes of a file that is held as one batch: rows are taken of it for less than half the price."""
+_ROWS, _KEYS, _REJECTS, _TALLY = "rows.arrow", "keys.arrow", "rejects.jsonl", "tally.json"
+PROGRESS = "progress"
+"""How many candidates of a part were read so far, for who waits at a terminal."""
 
 
-class ExternalSort:
-    """The rows of one source between transform and shards.
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What was counted on the way to a part.
 
     Args:
-        path: The temporary Arrow file; it is gone after the last slice, or when the disk is full.
+        rows_in: Rows there were to decide on.
+        rejected: Reason -> count.
+        facts: Group -> value -> count.
+        excluded: The ids of the rows that were taken down.
     """
 
-    def __init__(self, path: Path) -> None:
+    rows_in: int
+    rejected: dict[str, int]
+    facts: dict[str, dict[str, int]]
+    excluded: list[str]
+
+
+class PartWriter:
+    """The rows of one piece between transform and shards.
+
+    Args:
+        folder: The part: there when it is whole.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # another machine may still be at the same part
+        self._temporary = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}{TEMPORARY}")
+        self._keys: list[pl.DataFrame] = []
+        self._rows_in = 0
+        self._rejected: Counter[str] = Counter()
+        self._facts: dict[str, Counter[str]] = {}
+        self._excluded: set[str] = set()
+
+    def __enter__(self) -> Self:
+        """Open the files."""
         import pyarrow as pa
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self._sink = pa.OSFile(str(path), "wb")
+        self._temporary.mkdir(parents=True)
+        self._sink = pa.OSFile(str(self._temporary / _ROWS), "wb")
         self._writer = pa.ipc.new_file(self._sink, row_schema())
-        self._keys: list[pl.DataFrame] = []
-        self._excluded: set[bytes] = set()
+        self._rejects = (self._temporary / _REJECTS).open("w", encoding="utf-8", newline="\n")
+        return self
 
     def add(self, batch: Batch) -> None:
-        """Take the rows of a batch."""
-        if batch.rows.num_rows:
-            with self._writing():
+        """Take the rows of a batch, and count what was seen on the way to it."""
+        with naming(self._temporary):
+            if batch.rows.num_rows:
                 self._writer.write_batch(batch.rows)
-            self._keys.append(batch.keys)
-        self._excluded.update(map(bytes.fromhex, batch.excluded))
+                self._keys.append(batch.keys.with_columns(size=row_bytes(batch.rows)))
+            for item in batch.rejects:
+                self._rejected[item.reason.value] += 1
+                self._rejects.write(item.to_json() + "\n")
+            self._rows_in += batch.candidates
+            (self._temporary / PROGRESS).write_text(str(self._rows_in), encoding="ascii")
+        for (group, value), count in batch.facts.items():
+            self._facts.setdefault(group, Counter())[value] += count
+        self._excluded.update(batch.excluded)
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """On a full disk the file goes: the next run begins it anew."""
-        try:
-            with naming(self._path):
-                yield
-        except FileError:
-            self._path.unlink(missing_ok=True)
-            raise
-
-    def sort(self) -> tuple[Iterator[pa.Table], Iterator[Reject]]:
-        """Tell what stays from duplicates and conflicts, when all rows are in.
-
-        Where rows have ranks, those of an id which are not the best are duplicates, and all go
-        where one was taken down. A row whose published text is that of an earlier row is a
-        duplicate. Two texts under one id are a conflict where upstream has no ids of its own (one
-        sentence, two labels: every row of the group goes), and an error where it has.
-
-        Returns:
-            The rows that stay, in slices: by the natural order of the upstream id, then those
-            without one in file order; and the others as rejects, in file order. The slices come
-            last: with them the file goes.
-
-        Raises:
-            UpstreamChangedError: One upstream id with two contents.
-        """
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Give the part its name; on a fault, such as a full disk, nothing of it stays."""
         import polars as pl
 
-        with self._writing():
-            self._writer.close()
-            self._sink.close()
-        self._rows = _MappedRows(self._path)
-        row, text, rank, met = map(pl.col, ("row", "text", "rank", "met"))
-        keys = (
-            pl.concat(self._keys or [keys_of([])])
-            .with_row_index("row")
-            # the best of an id is met first; without ranks the first in the file
-            .sort("rank", descending=True, nulls_last=True, maintain_order=True)
-            .with_columns(
-                met=row.first().over("id"),
-                differs=rank.is_null() & (text != text.first().over("id")),
-            )
-            .with_columns(
-                why=pl.when(pl.col("id").is_in(self._excluded))
-                .then(pl.lit("excluded"))
-                .when(rank.is_not_null() & (row != met))
-                .then(pl.lit("worse"))
-                .when(pl.col("differs").any().over("id"))
-                .then(pl.lit("conflict"))
-            )
-            .sort("row")
+        try:
+            with naming(self._temporary):
+                self._writer.close()
+                self._sink.close()
+                self._rejects.close()
+            if kind is None:
+                with naming(self._temporary):
+                    none = keys_of([]).with_columns(size=pl.Series(dtype=pl.Int64))
+                    pl.concat(self._keys or [none]).write_ipc(self._temporary / _KEYS)
+                    counted = [self._rows_in, self._rejected, self._facts, sorted(self._excluded)]
+                    (self._temporary / _TALLY).write_text(json.dumps(counted), encoding="utf-8")
+                    for name in (_ROWS, _KEYS, _REJECTS, _TALLY):
+                        fsync_file(self._temporary / name)
+                    if not self._folder.exists():
+                        self._temporary.rename(self._folder)
+                    fsync_folder(self._folder.parent)
+        finally:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+def row_bytes(rows: pa.RecordBatch) -> pl.Series:
+    """How many bytes each row has in Arrow, without the bits that say what is null."""
+    import numpy as np
+    import polars as pl
+
+    def offsets(column: pa.Array) -> Numbers:
+        found = np.frombuffer(column.buffers()[1], np.int32).astype(np.int64)
+        return found[column.offset : column.offset + len(column) + 1]
+
+    total = np.full(rows.num_rows, 4 * len(COLUMNS), np.int64)
+    for name in COLUMNS:
+        column = rows.column(name)
+        ends = offsets(column)
+        if name == "authors":
+            for text in column.values.flatten():
+                total += np.diff(offsets(text)[ends] + 4 * ends)
+        else:
+            total += np.diff(ends)
+    return pl.Series(total)
+
+
+def read_tally(part: Path) -> Tally:
+    """What was counted on the way to a part."""
+    return Tally(*json.loads((part / _TALLY).read_text(encoding="utf-8")))
+
+
+def rejects_of(part: Path) -> Path:
+    """The file of a part's rejects, in reading order."""
+    return part / _REJECTS
+
+
+class Order(NamedTuple):
+    """What becomes of the rows of all parts, which are numbered through.
+
+    Args:
+        shards: The rows of each shard, in their order.
+        gone: The rows that do not stay, in file order: `row`, `met` (the row that stays in its
+            place) and `why`.
+    """
+
+    shards: list[Numbers]
+    gone: pl.DataFrame
+
+
+def resolve(parts: Sequence[Path], excluded: set[bytes]) -> Order:
+    """Tell what stays from duplicates and conflicts, when all rows are in.
+
+    Where rows have ranks, those of an id which are not the best are duplicates, and all go where
+    one was taken down. A row whose published text is that of an earlier row is a duplicate. Two
+    texts under one id are a conflict where upstream has no ids of its own (one sentence, two
+    labels: every row of the group goes), and an error where it has.
+
+    The rows that stay are ordered by the natural order of the upstream id, then those without one
+    in file order.
+
+    Args:
+        parts: In the order of their rows in the raw files.
+        excluded: The ids of the rows that were taken down.
+
+    Raises:
+        UpstreamChangedError: One upstream id with two contents.
+    """
+    import polars as pl
+
+    row, text, rank, met = map(pl.col, ("row", "text", "rank", "met"))
+    keys = (
+        pl.concat([pl.read_ipc(part / _KEYS) for part in parts])
+        .with_row_index("row")
+        # the best of an id is met first; without ranks the first in the file
+        .sort("rank", descending=True, nulls_last=True, maintain_order=True)
+        .with_columns(
+            met=row.first().over("id"),
+            differs=rank.is_null() & (text != text.first().over("id")),
         )
-        for found in (
-            keys.filter("differs", pl.col("order").is_not_null()).head(1).iter_rows(named=True)
-        ):
-            one, other = self._rows.take([found["met"], found["row"]], _TOLD).to_pylist()
-            raise UpstreamChangedError(
-                f"the upstream id {other['source_id']!r} stands for two contents",
-                where=f"{one['_where']} and {other['_where']}",
-                fix="remove one of the two rows, or fetch the file again",
-            )
-        # a text may stand under several ids: its first row stays
-        whole = keys.filter(pl.col("why").is_null()).with_columns(met=row.first().over("text"))
-        kept = whole.filter(row == met).sort("order", nulls_last=True, maintain_order=True)["row"]
-        gone = pl.concat([keys.filter(pl.col("why").is_not_null()), whole.filter(row != met)])
-        return self._slices(kept), self._rejects(gone.sort("row").select("row", "met", "why"))
+        .with_columns(
+            why=pl.when(pl.col("id").is_in(excluded))
+            .then(pl.lit("excluded"))
+            .when(rank.is_not_null() & (row != met))
+            .then(pl.lit("worse"))
+            .when(pl.col("differs").any().over("id"))
+            .then(pl.lit("conflict"))
+        )
+        .sort("row")
+    )
+    for found in (
+        keys.filter("differs", pl.col("order").is_not_null()).head(1).iter_rows(named=True)
+    ):
+        one, other = PartRows(parts).take([found["met"], found["row"]], _TOLD).to_pylist()
+        raise UpstreamChangedError(
+            f"the upstream id {other['source_id']!r} stands for two contents",
+            where=f"{one['_where']} and {other['_where']}",
+            fix="remove one of the two rows, or fetch the file again",
+        )
+    # a text may stand under several ids: its first row stays
+    whole = keys.filter(pl.col("why").is_null()).with_columns(met=row.first().over("text"))
+    kept = whole.filter(row == met).sort("order", nulls_last=True, maintain_order=True)
+    gone = pl.concat([keys.filter(pl.col("why").is_not_null()), whole.filter(row != met)])
+    return Order(_cut(kept), gone.sort("row").select("row", "met", "why"))
 
-    def _slices(self, kept: pl.Series) -> Iterator[pa.Table]:
-        for part in kept.to_frame().iter_slices(SLICE_ROWS):
-            yield self._rows.take(part["row"], COLUMNS)
-        self._path.unlink()
 
-    def _rejects(self, gone: pl.DataFrame) -> Iterator[Reject]:
-        for part in gone.iter_slices(SLICE_ROWS):
-            rows, others = (
-                self._rows.take(part[name], _TOLD).to_pylist() for name in ("row", "met")
-            )
-            for item, other, why in zip(rows, others, part["why"], strict=True):
-                yield _reject(item, other, why)
+def _cut(kept: pl.DataFrame) -> list[Numbers]:
+    """The rows of each shard, which has at most about `SHARD_BYTES`; of none, one empty shard."""
+    import numpy as np
+
+    rows = kept["row"].to_numpy().astype(np.int64)
+    if not len(rows):
+        return [rows]
+    sizes = np.add.reduceat(kept["size"].to_numpy(), range(0, len(rows), SLICE_ROWS))
+    cuts, held = [], 0
+    for index, size in enumerate(sizes.tolist()):
+        if held and held + size > SHARD_BYTES:
+            cuts.append(index * SLICE_ROWS)
+            held = 0
+        held += size
+    return np.split(rows, cuts)
 
 
 _TOLD = ("id", "source_id", "input", "output", "_where")
 """The columns that a reject is made of."""
+REASONS = {
+    "excluded": Reason.EXCLUDED,
+    "conflict": Reason.CONFLICT,
+    "worse": Reason.DUPLICATE,
+    None: Reason.DUPLICATE,
+}
+"""Why a row does not stay -> the reason that its reject gives."""
+
+
+def rejects(parts: Sequence[Path], gone: pl.DataFrame) -> Iterator[Reject]:
+    """The rows that do not stay, in file order."""
+    rows = PartRows(parts) if gone.height else None
+    for part in gone.iter_slices(SLICE_ROWS):
+        assert rows
+        found, others = (rows.take(part[name], _TOLD).to_pylist() for name in ("row", "met"))
+        for item, other, why in zip(found, others, part["why"], strict=True):
+            yield _reject(item, other, why)
 
 
 def _reject(item: dict[str, str], other: dict[str, str], why: str | None) -> Reject:
     """A row that the sort turned away, with the row that it met."""
     where, texts = item["_where"], f"{item['input']} -> {item['output']}"
+    reason = REASONS[why]
     if why == "excluded":
-        return Reject(where, Reason.EXCLUDED, "a row of its id was taken down", item["id"])
+        return Reject(where, reason, "a row of its id was taken down", item["id"])
     if why == "worse":
         detail = f"another row of {item['source_id']} is better"
-        return Reject(where, Reason.DUPLICATE, detail, item["output"])
+        return Reject(where, reason, detail, item["output"])
     if why is None:
-        return Reject(where, Reason.DUPLICATE, f"the same text as {other['_where']}", texts)
+        return Reject(where, reason, f"the same text as {other['_where']}", texts)
     detail = (
         "a later row has the same input and another output"
         if other["_where"] == where
         else f"the same input as {other['_where']} with another output"
     )
-    return Reject(where, Reason.CONFLICT, detail, texts)
+    return Reject(where, reason, detail, texts)
 
 
-class _MappedRows:
-    """Any rows of an Arrow file, without the file in memory."""
+def slices(parts: Sequence[Path], rows: Numbers, size: int = 4 * SLICE_ROWS) -> Iterator[pa.Table]:
+    """Copies of rows in the order given, some at a time."""
+    import numpy as np
 
-    def __init__(self, path: Path) -> None:
+    found = PartRows(parts)
+    for part in np.split(rows, range(size, len(rows), size)):
+        if len(part):
+            yield found.take(part, COLUMNS)
+
+
+class PartRows:
+    """Any rows of some parts, without the files in memory."""
+
+    def __init__(self, parts: Sequence[Path]) -> None:
         import numpy as np
         import pyarrow as pa
 
-        with path.open("rb") as file:
-            # unmapped with the last buffer that points into it
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        reader = pa.ipc.open_file(pa.py_buffer(self._map))
-        self._batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
-        if len(self._map) <= _MOST_HELD and self._batches:
+        self._maps = []
+        self._batches: list[pa.RecordBatch] = []
+        for part in parts:
+            with (part / _ROWS).open("rb") as file:
+                # unmapped with the last buffer that points into it
+                self._maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            reader = pa.ipc.open_file(pa.py_buffer(self._maps[-1]))
+            self._batches += map(reader.get_batch, range(reader.num_record_batches))
+        if sum(map(len, self._maps)) <= _MOST_HELD and self._batches:
             self._batches = pa.Table.from_batches(self._batches).combine_chunks().to_batches()
-            self._map.madvise(mmap.MADV_DONTNEED)
+            self._free()
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
+
+    def _free(self) -> None:
+        """Pages that were read are the system's again: large files must not count as memory."""
+        for each in self._maps:
+            each.madvise(mmap.MADV_DONTNEED)
 
     def take(self, rows: Any, columns: Sequence[str]) -> pa.Table:
         """Copies of the rows' columns, in the order given.
@@ -184,15 +327,14 @@ class _MappedRows:
         rows = np.asarray(rows, np.int64)
         owners = np.searchsorted(self._starts, rows, side="right") - 1
         lying = np.argsort(owners, kind="stable")
-        parts = [
+        found = [
             self._batches[owners[members[0]]]
             .select(columns)
             .take(pl.Series(rows[members] - self._starts[owners[members[0]]]).to_arrow())
             for members in np.split(lying, np.flatnonzero(np.diff(owners[lying])) + 1)
         ]
-        table = pa.Table.from_batches(parts)
-        if len(parts) > 1:
+        table = pa.Table.from_batches(found)
+        if len(found) > 1:
             table = table.combine_chunks().take(pl.Series(np.argsort(lying)).to_arrow())
-        # the pages that were read are the system's again: a large file must not count as memory
-        self._map.madvise(mmap.MADV_DONTNEED)
+        self._free()
         return table

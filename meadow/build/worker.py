@@ -1,8 +1,11 @@
-"""One source, from its raw files to shards in its staging folder: what a worker does.
+"""One source, from its raw files to shards in its staging folder.
 
-Rows are read and transformed a batch at a time; when all are in, they are sorted and written.
-The entry, with everything that the manifest will say of the source, is written last: a source
-without one is built again.
+A large source is cut into pieces: a worker reads, converts and cleans one and writes a part; when
+all parts are there their keys say what becomes of every row (`meadow.build.sort`), and workers take
+the rows of the shards out of the parts. Rows never pass through the process that shares the work
+out. A small source is one piece, and all of it one task. A part that is whole is not made again by
+the run after a killed one. The entry, with everything that the manifest will say of the source, is
+written last: a source without one is built again.
 """
 
 from __future__ import annotations
@@ -12,31 +15,58 @@ import gc
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from meadow.atomic import replacing, write_json
-from meadow.build.engine import run_stream
-from meadow.build.sort import ExternalSort
-from meadow.build.transform import Batch, Rules, batches, transform_batch
+from meadow.build.sort import (
+    PROGRESS,
+    REASONS,
+    PartWriter,
+    read_tally,
+    rejects,
+    rejects_of,
+    resolve,
+    slices,
+)
+from meadow.build.transform import Rules, batches, transform_batch
 from meadow.corpus import manifest as manifests
-from meadow.corpus.manifest import NamedFile, SourceEntry, hash_json
-from meadow.corpus.shards import write_shards
+from meadow.corpus.manifest import NamedFile, Shard, SourceEntry, hash_json
+from meadow.corpus.shards import write_shard
 from meadow.errors import FileError, UpstreamChangedError
-from meadow.schema import SCHEMA_VERSION, Reject
-from meadow.source import Input, Options, OriginName, Source
+from meadow.schema import SCHEMA_VERSION
+from meadow.source import (
+    Apply,
+    CutError,
+    Cutting,
+    Divisible,
+    Input,
+    Options,
+    OriginName,
+    Piece,
+    Reader,
+    Source,
+    apply_here,
+)
 from meadow.sources import with_own
 from meadow.text.clean import VERSION as CLEANER_VERSION
 
 if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
     import pyarrow as pa
 
 ENTRY = "entry.json"
-PROGRESS = "progress"
-"""How many candidates of a source were read so far, for who waits at a terminal."""
+PARTS = "parts-"
+"""In the folder of a source: its parts, under the beginning of its key."""
+LARGE = 50_000_000
+"""Bytes of raw files from which on a source is cut into pieces."""
+PIECE = 8_000_000
+"""Bytes of a piece: about a second of work, so that the last workers do not wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +85,6 @@ class SourceTask:
         errata: Faults that no row may have.
         vouched: Who answers for the licence of the source's rows; None where nobody does.
         own: What its TOML file says; empty for a source of the house.
-        workers: Processes that share this one source; the bytes do not depend on it.
     """
 
     source: str
@@ -66,7 +95,6 @@ class SourceTask:
     exclude: frozenset[str]
     expected: Mapping[str, str]
     staging: Path
-    workers: int = 1
     errata: frozenset[str] = frozenset()
     vouched: Mapping[str, str] | None = None
     own: Mapping[str, Any] = field(default_factory=dict)
@@ -74,6 +102,26 @@ class SourceTask:
     def found(self) -> Source:
         """The source."""
         return with_own({self.source: self.own} if self.own else {})[self.source]
+
+    @property
+    def folder(self) -> Path:
+        """Where the source is staged."""
+        return self.staging / self.source
+
+    @property
+    def size(self) -> int:
+        """Bytes of its raw files, as far as they are there."""
+        return sum(item.path.stat().st_size for item in self.inputs if item.path.is_file())
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it is built piece by piece. A limit counts rows from the first on."""
+        return self.limit is None and isinstance(self.reader, Divisible) and self.size >= LARGE
+
+    @property
+    def reader(self) -> Reader:
+        """Who reads it."""
+        return self.found().origin(self.origin).read
 
 
 def task_key(task: SourceTask, inputs: Sequence[NamedFile]) -> str:
@@ -127,53 +175,169 @@ def measure_inputs(task: SourceTask) -> list[NamedFile]:
 
 def rows_so_far(staging: Path) -> dict[str, int]:
     """Source -> candidates read, of the sources that are being built into `staging`."""
-    found = {}
-    for path in staging.glob(f"*/{PROGRESS}"):
+    found: Counter[str] = Counter()
+    for path in staging.glob(f"*/{PARTS}*/*/{PROGRESS}"):
         with contextlib.suppress(OSError, ValueError):  # gone, or just being written
-            found[path.parent.name] = int(path.read_text(encoding="ascii"))
-    return found
+            found[path.parents[2].name] += int(path.read_text(encoding="ascii"))
+    return dict(found)
 
 
-def build_source(task: SourceTask) -> SourceEntry:
-    """Build one source into its staging folder and write its entry there, last."""
-    folder = task.staging / task.source
-    shutil.rmtree(folder, ignore_errors=True)
+def build_source(task: SourceTask, apply: Apply = apply_here) -> SourceEntry:
+    """Build one source into its staging folder and write its entry there, last.
+
+    Args:
+        task: The source.
+        apply: Who makes parts and shards, where it is large; the bytes do not depend on it.
+    """
+    folder = task.folder
     inputs = measure_inputs(task)
-    name = f"quarantine/{task.source}.jsonl"
-    tally = _Tally()
-    with _many_rows():
-        with (
-            replacing(folder / name) as temporary,
-            temporary.open("w", encoding="utf-8", newline="\n") as quarantine,
-        ):
-            rows = ExternalSort(folder / "rows.arrow")
-            for batch in _transformed(task):
-                tally.take(batch)
-                (folder / PROGRESS).write_text(str(tally.rows_in), encoding="ascii")
-                tally.reject(batch.rejects, quarantine)
-                rows.add(batch)
-            slices, rejects = rows.sort()
-            tally.reject(rejects, quarantine)
-        shards = write_shards(map(tally.count, slices), folder, task.source)
+    key = task_key(task, inputs)
+    work = folder / f"{PARTS}{key[:16]}"
+    for path in folder.glob("*"):
+        if path.is_dir() and path != work:
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != work:
+            path.unlink(missing_ok=True)
+    work.mkdir(parents=True, exist_ok=True)
+    parts = _parts(task, work, apply)
+    tallies = [read_tally(part) for part in parts]
+    excluded = {bytes.fromhex(name) for tally in tallies for name in tally.excluded}
+    order = resolve(parts, excluded)
+    rejected: Counter[str] = Counter()
+    facts: dict[str, Counter[str]] = {group: Counter() for group in ("flags", *_COUNTED)}
+    for tally in tallies:
+        rejected.update(tally.rejected)
+        for group, counts in tally.facts.items():
+            facts.setdefault(group, Counter()).update(counts)
+    rejected.update(REASONS[why].value for why in order.gone["why"])
+    files: list[_FileTask] = [
+        _ShardTask(task, parts, rows, index, len(order.shards))
+        for index, rows in enumerate(order.shards)
+    ]
+    made = list(apply(_finish, [*files, _QuarantineTask(task, parts, order.gone)]))
+    for item in made[:-1]:
+        for group, counts in item.facts.items():
+            facts.setdefault(group, Counter()).update(counts)
+    repaired = facts.pop("repairs", Counter())
+    shards = tuple(item.file for item in made if isinstance(item.file, Shard))
     entry = SourceEntry(
-        rows_in=tally.rows_in,
+        rows_in=sum(tally.rows_in for tally in tallies),
         rows_out=sum(shard.rows for shard in shards),
-        rejected=dict(tally.rejected),
-        repaired=dict(tally.repaired),
+        rejected=dict(rejected),
+        repaired=dict(repaired),
         inputs=tuple(inputs),
         shards=shards,
-        quarantine=NamedFile.of(folder / name, name),
+        quarantine=made[-1].file,
         limit=task.limit,
-        key=task_key(task, inputs),
+        key=key,
         origin=str(task.origin),
-        facts={group: dict(counts) for group, counts in sorted(tally.facts.items()) if counts},
+        facts={group: dict(counts) for group, counts in sorted(facts.items()) if counts},
         own=dict(task.own),
     )
     if entry.rows_in != entry.rows_out + sum(entry.rejected.values()):
         raise AssertionError(f"{task.source}: rows were lost: {entry}")
-    (folder / PROGRESS).unlink(missing_ok=True)
     write_json(folder / ENTRY, entry.to_json())
+    shutil.rmtree(work, ignore_errors=True)
     return entry
+
+
+@dataclass(frozen=True, slots=True)
+class _PartTask:
+    """A run of pieces of a source that becomes a part."""
+
+    task: SourceTask
+    folder: Path
+    pieces: tuple[Piece, ...]
+
+
+def _parts(task: SourceTask, work: Path, apply: Apply) -> list[Path]:
+    """The parts of a source, in the order of their rows; those that are whole are taken."""
+    read = task.reader
+    pieces: tuple[Piece, ...] = (partial(read, task.inputs, task.options),)
+    whole = _PartTask(task, work / "whole", pieces)
+    if whole.folder.exists() or not isinstance(read, Divisible):
+        return [_make_part(whole)]
+    cutting = Cutting(work / "shared", PIECE if task.is_cut else None, apply)
+    cutting.folder.mkdir(exist_ok=True)
+    pieces = tuple(read.pieces(task.inputs, task.options, cutting))
+    if cutting.size is None:
+        return [_make_part(replace(whole, pieces=pieces))]
+    tasks = [
+        _PartTask(task, work / f"{cutting.size}-{number:05d}", (piece,))
+        for number, piece in enumerate(pieces)
+    ]
+    try:
+        return list(apply(_make_part, tasks))
+    except CutError:
+        # marks of quotation that open nothing: only reading on from the first row can tell
+        return list(apply(_make_part, [whole]))
+
+
+def _make_part(task: _PartTask) -> Path:
+    """Read, convert and clean some rows, and leave them as a part, unless it is there already."""
+    if task.folder.exists():
+        return task.folder
+    of = task.task
+    rules = Rules(*(of.source, of.origin, of.options, of.exclude, of.errata, of.vouched, of.own))
+    left = of.limit
+    with _many_rows(), PartWriter(task.folder) as part:
+        for batch in batches(chain.from_iterable(piece() for piece in task.pieces)):
+            if left == 0:
+                break
+            transformed = transform_batch(batch, rules, left)
+            left = None if left is None else left - transformed.candidates
+            part.add(transformed)
+    return task.folder
+
+
+@dataclass(frozen=True, slots=True)
+class _ShardTask:
+    """The rows of one shard, by their numbers, and its place among the shards."""
+
+    task: SourceTask
+    parts: Sequence[Path]
+    rows: np.ndarray[Any, np.dtype[np.int64]]
+    index: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _QuarantineTask:
+    """The rejects of a source: those of its parts, and the rows that the sort turned away."""
+
+    task: SourceTask
+    parts: Sequence[Path]
+    gone: pl.DataFrame
+
+
+_FileTask = _ShardTask | _QuarantineTask
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A file of a source, and what was counted in it."""
+
+    file: Any
+    facts: dict[str, Counter[str]]
+
+
+def _finish(task: _FileTask) -> _Made:
+    """Write a shard, or the quarantine."""
+    source = task.task
+    if isinstance(task, _ShardTask):
+        facts: dict[str, Counter[str]] = {}
+        with _many_rows():
+            tables = (_count(table, facts) for table in slices(task.parts, task.rows))
+            shard = write_shard(tables, source.folder, source.source, task.index, task.count)
+        return _Made(shard, facts)
+    name = f"quarantine/{source.source}.jsonl"
+    with replacing(source.folder / name) as temporary, temporary.open("wb") as file:
+        for part in task.parts:
+            with rejects_of(part).open("rb") as lines:
+                shutil.copyfileobj(lines, file, 1 << 20)
+        for item in rejects(task.parts, task.gone):
+            file.write(item.to_json().encode() + b"\n")
+    return _Made(NamedFile.of(source.folder / name, name), {})
 
 
 @contextlib.contextmanager
@@ -196,62 +360,21 @@ def _many_rows() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _transformed(task: SourceTask) -> Iterator[Batch]:
-    """The source's rows, a batch at a time, up to the limit."""
-    rules = Rules(
-        *(task.source, task.origin, task.options, task.exclude, task.errata, task.vouched, task.own)
-    )
-    raws = task.found().origin(task.origin).read(task.inputs, task.options)
-    if task.limit is None:
-        yield from run_stream(partial(transform_batch, rules=rules), batches(raws), task.workers)
-        return
-    left = task.limit
-    for batch in batches(raws):
-        if not left:
-            return
-        transformed = transform_batch(batch, rules, left)
-        left -= transformed.candidates
-        yield transformed
+def _count(table: pa.Table, facts: dict[str, Counter[str]]) -> pa.Table:
+    """Count what rows say of themselves, on their way to a shard."""
+    import pyarrow.compute as pc
 
-
-class _Tally:
-    """What the manifest will say of a source."""
-
-    def __init__(self) -> None:
-        self.rows_in = 0
-        self.rejected: Counter[str] = Counter()
-        self.repaired: Counter[str] = Counter()
-        self.facts: dict[str, Counter[str]] = {
-            "flags": Counter(),
-            **{group: Counter() for group in _COUNTED},
-        }
-
-    def take(self, batch: Batch) -> None:
-        """Count what was seen on the way to a batch."""
-        self.rows_in += batch.candidates
-        for (group, value), count in batch.facts.items():
-            self.facts.setdefault(group, Counter())[value] += count
-
-    def reject(self, rejects: Iterable[Reject], quarantine: TextIO) -> None:
-        """Count rows that do not stay, and write each down."""
-        for item in rejects:
-            self.rejected[item.reason.value] += 1
-            quarantine.write(item.to_json() + "\n")
-
-    def count(self, table: pa.Table) -> pa.Table:
-        """Count what rows say of themselves, on their way to the shards."""
-        import pyarrow.compute as pc
-
-        meta = table["meta"]
-        noted = pc.match_substring_regex(meta, '"(?:repairs|flags)":')
-        for text in meta.filter(noted).to_pylist():
-            facts = json.loads(text)
-            self.repaired.update(facts.get("repairs", ()))
-            self.facts["flags"].update(facts.get("flags", ()))
-        for group, column in _COUNTED.items():
-            for found in table[column].drop_null().value_counts().to_pylist():
-                self.facts[group][found["values"]] += found["counts"]
-        return table
+    meta = table["meta"]
+    noted = pc.match_substring_regex(meta, '"(?:repairs|flags)":')
+    for text in meta.filter(noted).to_pylist():
+        told = json.loads(text)
+        for group in ("repairs", "flags"):
+            facts.setdefault(group, Counter()).update(told.get(group, ()))
+    for group, column in _COUNTED.items():
+        counts = facts.setdefault(group, Counter())
+        for found in table[column].drop_null().value_counts().to_pylist():
+            counts[found["values"]] += found["counts"]
+    return table
 
 
 _COUNTED = {"licenses": "license", "subsets": "subset", "tasks": "task"}

@@ -97,9 +97,9 @@ def open_staging(folder: Path, config_hash: str, *, resume: bool = False) -> Pat
     staging = folder / STAGING
     if staging.exists() and _claimed_by(folder) != config_hash:
         shutil.rmtree(staging)
-    for path in staging.glob("**/*" + TEMPORARY if resume else "*"):
+    for path in list(staging.glob("**/*" + TEMPORARY if resume else "*")):
         if path.is_dir():
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=resume)
         elif path.name not in {_CLAIM, _REPLACED}:
             path.unlink(missing_ok=True)
     if not (staging / _CLAIM).exists():

@@ -146,6 +146,30 @@ def cut_shards(tables: Iterable[pa.Table], shard_bytes: int = SHARD_BYTES) -> It
         yield whole
 
 
+def write_shard(
+    tables: Iterable[pa.Table], folder: Path, config: str, index: int, count: int
+) -> Shard:
+    """Write one shard of a config's training split, whose rows somebody has cut to its size.
+
+    Args:
+        tables: Slices of records in their final order.
+        folder: The corpus folder (or its staging folder).
+        config: The config's name.
+        index: Which shard it is.
+        count: How many there are.
+    """
+    import pyarrow as pa
+
+    held = list(tables)
+    # in one piece, so that the slices are free again before the shard is written
+    whole = pa.concat_tables(held).combine_chunks() if held else arrow_schema().empty_table()
+    held.clear()
+    name = shard_path(config, index, count)
+    write_parquet(whole.cast(arrow_schema()), folder / name)
+    path = folder / name
+    return Shard(name, whole.num_rows, path.stat().st_size, sha256_file(path))
+
+
 def write_shards(
     tables: Iterable[pa.Table],
     folder: Path,

@@ -121,6 +121,18 @@ class CappedStream(io.RawIOBase):
         super().close()
 
 
+_PACKED = (b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd")
+"""First bytes of gzip, bzip2 and Zstandard."""
+
+
+def is_packed(item: Input) -> bool:
+    """Whether an input has to be unpacked to be read: compressed, or a member of an archive."""
+    with damage_is_an_error(item.path), item.path.open("rb") as probe:
+        return probe.read(4).startswith(_PACKED) or (
+            item.member is not None and is_archive(item.path)
+        )
+
+
 def open_binary(path: Path, max_bytes: int = MAX_BYTES) -> io.BufferedReader:
     """Open a file, decompressing by its first bytes.
 

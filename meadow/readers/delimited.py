@@ -2,45 +2,79 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.readers.archives import open_input
+from meadow.readers.spans import Span, open_span, plain_file, spans
 from meadow.schema import Raw, Reason, Reject, has_lone_surrogate, printable
-from meadow.source import Input, Options, Reader
+from meadow.source import CutError, Cutting, Input, Options, Piece
 
 MAX_FIELD = 16 * 1024**2
 CHUNK = 256 * 1024
 
 
-def with_header(required: Sequence[str]) -> Reader:
+@dataclass(frozen=True, slots=True)
+class CsvReader:
+    """A reader of CSV files that can cut them into runs of rows.
+
+    Args:
+        required: The columns that the converter needs.
+        columns: The names of the columns where no file has a header; None: each has one.
+    """
+
+    required: Sequence[str]
+    columns: Sequence[str] | None = None
+
+    def __call__(self, inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
+        """The rows of all files."""
+        for item in inputs:
+            yield from read_file(item, self.columns, self.required)
+
+    def pieces(
+        self, inputs: Sequence[Input], options: Options, cutting: Cutting
+    ) -> Iterator[Piece]:
+        """Runs of rows; of a file whose header cannot be read, the file."""
+        for number, item in enumerate(inputs):
+            if cutting.size is None or (names := self._names(item)) is None:
+                yield partial(read_file, item, self.columns, self.required)
+                continue
+            path = plain_file(item, number, cutting)
+            for span in spans(path, cutting, csv=True):
+                known = self.columns if span.start == 0 else names
+                yield partial(_read_span, item, path, span, known, self.required)
+
+    def _names(self, item: Input) -> Sequence[str] | None:
+        if self.columns is not None:
+            return self.columns
+        with contextlib.suppress(csv.Error), open_input(item) as file:
+            text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
+            return next(csv.reader(text, strict=True), None)
+        return None
+
+
+def with_header(required: Sequence[str]) -> CsvReader:
     """A reader of CSV files with a header; further columns are kept, missing ones are an error.
 
     Args:
         required: The columns that the converter needs.
     """
-
-    def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
-        for item in inputs:
-            yield from read_file(item, None, required)
-
-    return read
+    return CsvReader(required)
 
 
-def without_header(columns: Sequence[str]) -> Reader:
+def without_header(columns: Sequence[str]) -> CsvReader:
     """A reader of headerless CSV files: the first row is a row.
 
     Args:
         columns: The names of the columns, in order.
     """
-
-    def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
-        for item in inputs:
-            yield from read_file(item, columns, columns)
-
-    return read
+    return CsvReader(columns, columns)
 
 
 def read_file(
@@ -60,45 +94,69 @@ def read_file(
             is then unknown, and guessing would swallow rows.
         UpstreamChangedError: A required column is missing.
     """
+    with open_input(item) as file:
+        yield from _rows(file, item.label, columns, required, delimiter, encoding)
+
+
+def _read_span(
+    item: Input, path: Path, span: Span, columns: Sequence[str] | None, required: Sequence[str]
+) -> Iterator[Raw | Reject]:
+    """The rows of a range; one that ends inside a row was cut at a wrong place."""
+    with open_span(path, span) as file:
+        try:
+            yield from _rows(file, item.label, columns, required, span=span)
+        except FileError as error:
+            raise CutError(str(error)) from error
+
+
+def _rows(
+    binary: io.BufferedReader,
+    label: str,
+    columns: Sequence[str] | None,
+    required: Sequence[str],
+    delimiter: str = ",",
+    encoding: str = "utf-8",
+    span: Span | None = None,
+) -> Iterator[Raw | Reject]:
     csv.field_size_limit(MAX_FIELD)
     names = list(columns) if columns is not None else None
-    line = 1
-    with open_input(item) as binary:
-        # surrogateescape carries a bad byte through to its own row, where it is a reject
-        name = "utf-8-sig" if encoding == "utf-8" else encoding
-        text = io.TextIOWrapper(binary, name, "surrogateescape", newline="")
-        text._CHUNK_SIZE = CHUNK  # type: ignore[attr-defined]  # 8 KiB cost as much as the parsing
-        rows = csv.reader(text, delimiter=delimiter, strict=True)
-        try:
-            for row in rows:
-                where, line = f"{item.label}:{line}", rows.line_num + 1
-                if names is None:
-                    names = row
-                    _check_header(names, required, item.label)
-                    continue
-                if not row:
-                    continue
-                if len(row) > len(names) and not any(row[len(names) :]):
-                    del row[len(names) :]  # a spreadsheet's empty columns behind the last one
-                if len(row) != len(names):
-                    detail = f"{len(row)} fields where {len(names)} were due"
-                    whole = printable(delimiter.join(row)[:500])
-                    yield Reject(where, Reason.BAD_CSV, detail, whole)
-                elif not all(map(str.isascii, row)) and any(map(has_lone_surrogate, row)):
-                    whole = printable(delimiter.join(row)[:500])
-                    yield Reject(where, Reason.BAD_ENCODING, f"not {encoding.upper()}", whole)
-                else:
-                    raw: dict[str, str] = dict(zip(names, row, strict=True))
-                    raw["_where"] = where
-                    yield raw
-        except csv.Error as error:
-            raise FileError(
-                f"the CSV breaks in the row that begins at line {line}: {error}",
-                where=f"{item.label}:{line}",
-                fix="a quote is open or stray there; repair the line or fetch the file again",
-            ) from error
+    first = line = span.line if span else 1
+    # surrogateescape carries a bad byte through to its own row, where it is a reject
+    marked = encoding == "utf-8" and not (span and span.start)
+    name = "utf-8-sig" if marked else encoding
+    text = io.TextIOWrapper(binary, name, "surrogateescape", newline="")
+    text._CHUNK_SIZE = CHUNK  # type: ignore[attr-defined]  # 8 KiB cost as much as the parsing
+    rows = csv.reader(text, delimiter=delimiter, strict=True)
+    try:
+        for row in rows:
+            where, line = f"{label}:{line}", rows.line_num + first
+            if names is None:
+                names = row
+                _check_header(names, required, label)
+                continue
+            if not row:
+                continue
+            if len(row) > len(names) and not any(row[len(names) :]):
+                del row[len(names) :]  # a spreadsheet's empty columns behind the last one
+            if len(row) != len(names):
+                detail = f"{len(row)} fields where {len(names)} were due"
+                whole = printable(delimiter.join(row)[:500])
+                yield Reject(where, Reason.BAD_CSV, detail, whole)
+            elif not all(map(str.isascii, row)) and any(map(has_lone_surrogate, row)):
+                whole = printable(delimiter.join(row)[:500])
+                yield Reject(where, Reason.BAD_ENCODING, f"not {encoding.upper()}", whole)
+            else:
+                raw: dict[str, str] = dict(zip(names, row, strict=True))
+                raw["_where"] = where
+                yield raw
+    except csv.Error as error:
+        raise FileError(
+            f"the CSV breaks in the row that begins at line {line}: {error}",
+            where=f"{label}:{line}",
+            fix="a quote is open or stray there; repair the line or fetch the file again",
+        ) from error
     if names is None:
-        raise FileError("the CSV file is empty", where=item.label, fix="fetch it again")
+        raise FileError("the CSV file is empty", where=label, fix="fetch it again")
 
 
 def _check_header(names: Sequence[str], required: Sequence[str], label: str) -> None:

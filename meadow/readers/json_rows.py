@@ -12,14 +12,16 @@ import io
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from meadow.errors import FileError
 from meadow.readers.archives import open_binary, open_input
 from meadow.readers.parquet import MAGIC
+from meadow.readers.spans import Span, open_span, plain_file, spans
 from meadow.schema import Raw, Reason, Reject, has_lone_surrogate, printable
-from meadow.source import Input, Options
+from meadow.source import Cutting, Input, Options, Piece
 
 MAX_ROW_BYTES = 16 * 1024**2
 CHUNK = 1 << 20
@@ -79,17 +81,41 @@ def _any_surrogate(value: Any) -> bool:
     return False
 
 
-def read_lines(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
-    """The objects of each file in file order; a blank line is passed over.
+class LineReader:
+    """A reader of JSON Lines that can cut them into runs of lines."""
 
-    `_where` is `label:line`. Bad JSON, bad UTF-8, a lone surrogate, a repeated key, NaN, a line
-    over 16 MiB and a line that is no object are rejects.
+    def __call__(self, inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
+        """The objects of each file in file order; a blank line is passed over.
 
-    Raises:
-        FileError: A file is missing, truncated, damaged, or Parquet.
-    """
-    for item in inputs:
-        yield from _read_lines(item)
+        `_where` is `label:line`. Bad JSON, bad UTF-8, a lone surrogate, a repeated key, NaN, a line
+        over 16 MiB and a line that is no object are rejects.
+
+        Raises:
+            FileError: A file is missing, truncated, damaged, or Parquet.
+        """
+        for item in inputs:
+            with open_input(item) as file:
+                yield from _read_lines(file, item)
+
+    def pieces(
+        self, inputs: Sequence[Input], options: Options, cutting: Cutting
+    ) -> Iterator[Piece]:
+        """Runs of lines."""
+        for number, item in enumerate(inputs):
+            if cutting.size is None:
+                yield partial(self, [item], options)
+                continue
+            path = plain_file(item, number, cutting)
+            for span in spans(path, cutting):
+                yield partial(_read_span, item, path, span)
+
+
+read_lines = LineReader()
+
+
+def _read_span(item: Input, path: Path, span: Span) -> Iterator[Raw | Reject]:
+    with open_span(path, span) as file:
+        yield from _read_lines(file, item, span.line)
 
 
 def _refuse_parquet(file: io.BufferedReader, item: Input) -> None:
@@ -101,33 +127,33 @@ def _refuse_parquet(file: io.BufferedReader, item: Input) -> None:
         )
 
 
-def _read_lines(item: Input) -> Iterator[Raw | Reject]:
-    with open_input(item) as file:
+def _read_lines(file: io.BufferedReader, item: Input, first: int = 1) -> Iterator[Raw | Reject]:
+    if first == 1:
         _refuse_parquet(file, item)
-        number = 0
-        while line := file.readline(MAX_ROW_BYTES + 1):
-            number += 1
-            where = f"{item.label}:{number}"
-            if len(line) > MAX_ROW_BYTES:
-                while line and not line.endswith(b"\n"):
-                    line = file.readline(MAX_ROW_BYTES)
-                yield Reject(where, Reason.TOO_LARGE, f"a line over {MAX_ROW_BYTES:,} bytes")
-                continue
-            if number == 1:
-                line = line.removeprefix(codecs.BOM_UTF8)
-            if not line.strip():
-                continue
-            try:
-                text = line.decode("utf-8").strip()
-            except UnicodeDecodeError as error:
-                yield Reject(
-                    where,
-                    Reason.BAD_ENCODING,
-                    f"not UTF-8 at byte {error.start} of the line",
-                    line[:500].decode("utf-8", "replace"),
-                )
-                continue
-            yield parse_object(text, where)
+    number = first - 1
+    while line := file.readline(MAX_ROW_BYTES + 1):
+        number += 1
+        where = f"{item.label}:{number}"
+        if len(line) > MAX_ROW_BYTES:
+            while line and not line.endswith(b"\n"):
+                line = file.readline(MAX_ROW_BYTES)
+            yield Reject(where, Reason.TOO_LARGE, f"a line over {MAX_ROW_BYTES:,} bytes")
+            continue
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if not line.strip():
+            continue
+        try:
+            text = line.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            yield Reject(
+                where,
+                Reason.BAD_ENCODING,
+                f"not UTF-8 at byte {error.start} of the line",
+                line[:500].decode("utf-8", "replace"),
+            )
+            continue
+        yield parse_object(text, where)
 
 
 def read_array(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:

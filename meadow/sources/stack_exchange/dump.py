@@ -2,29 +2,38 @@
 
 A dump has one `<row .../>` on each line, and each line is parsed alone: a bad one is one reject and
 spoils no other, nothing can be declared in one line that another expands, and no more than a line
-stands in memory. The first pass keeps numbers only: ids, scores and byte positions. The second
-fetches the selected answers and their questions by position, so that memory holds no text but that
-of the rows in hand, however large the dump is.
+stands in memory. The first pass keeps numbers only, ids, scores and byte positions, and goes over
+ranges of the file wherever there is a core. The second fetches runs of the selected answers and
+their questions by position, so that memory holds no text but that of the rows in hand, however
+large the dump is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
+import sys
+import tempfile
 from array import array
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from meadow.atomic import replacing
 from meadow.errors import FileError, UsageError
 from meadow.readers.archives import damage_is_an_error, open_7z_member
+from meadow.readers.spans import Span, spans
 from meadow.schema import Fact, Raw, Reason, Reject
-from meadow.source import Input, Options
+from meadow.source import Apply, Cutting, Input, Options, Piece, apply_here
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_ROW_BYTES = 1024 * 1024
 MIN_SCORE = 5
@@ -142,25 +151,38 @@ Found = tuple[tuple[int, ...], int, int, int]
 """The row's numbers (0: none; the last: deleted), byte offset, size in bytes, line number."""
 
 
-def scan(file: BinaryIO, label: str, root: str) -> Iterator[Found | Reject]:
+@dataclass(slots=True)
+class _State:
+    """What the lines before say of the next one."""
+
+    rooted: bool = False
+    commented: bool = False
+    ended: bool = False
+
+
+def scan(
+    file: BinaryIO, label: str, root: str, span: Span | None = None, state: _State | None = None
+) -> Iterator[Found | Reject]:
     """The numbers and positions of all rows, and a reject for every bad line.
 
     Args:
         file: A file on the disk.
         label: How rejects name it.
         root: Its root element: "posts" or "users".
+        span: The range of it; None: all.
+        state: How it stands at the beginning of the range, and, when that is read, at its end.
 
     Raises:
-        FileError: No dump of this kind, truncated, or it declares entities.
+        FileError: No dump of this kind, it declares entities, or (of a whole file) it is truncated.
     """
     names = _NUMBERS[root]
-    rooted = ended = commented = False
+    now = state or _State()
     number = 0
-    for offset, number, line in _lines(file):
+    for offset, number, line in _lines(file, span or Span(0, sys.maxsize, 1)):
         where = f"{label}:{number}"
         text = line.strip()
-        if commented or not text.endswith(b"/>"):
-            start, end, commented = _outside_comments(line, commented)
+        if now.commented or not text.endswith(b"/>"):
+            start, end, now.commented = _outside_comments(line, now.commented)
             offset, line = offset + start, line[start:end]
             text = line.strip()
         try:
@@ -172,17 +194,19 @@ def scan(file: BinaryIO, label: str, root: str) -> Iterator[Found | Reject]:
             for name, opens, ends in _tags(text, where):
                 if opens and name != root:
                     raise _not_a_dump(label, root, f"its root element is {name}")
-                if opens and rooted:
+                if opens and now.rooted:
                     raise FileError("two documents in one file", where=where, fix="split them")
-                rooted, ended = rooted or opens, ended or ends
+                now.rooted, now.ended = now.rooted or opens, now.ended or ends
         except RowError as fault:
-            if not rooted:
+            if not now.rooted:
                 raise _not_a_dump(label, root) from fault
             excerpt = line[:500].decode("utf-8", "replace").strip()
             yield Reject(where, fault.reason, str(fault), excerpt)
-    if not rooted:
+    if state is not None:
+        return
+    if not now.rooted:
         raise _not_a_dump(label, root)
-    if not ended:
+    if not now.ended:
         raise FileError(
             f"the file is truncated: it ends on line {number:,} without </{root}>",
             where=label,
@@ -204,12 +228,12 @@ def _outside_comments(line: bytes, inside: bool) -> tuple[int, int, bool]:
     return start, opening, True
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
+def _lines(file: BinaryIO, span: Span) -> Iterator[tuple[int, int, bytes]]:
     """Offset, number and bytes of each line; of one over the cap just more than the cap."""
-    offset = number = 0
+    offset, number = span.start, span.line - 1
     with open(file.fileno(), "rb", closefd=False) as lines:
-        lines.seek(0)
-        while line := lines.readline(MAX_ROW_BYTES + 1):
+        lines.seek(offset)
+        while offset < span.end and (line := lines.readline(MAX_ROW_BYTES + 1)):
             number += 1
             yield offset, number, line
             offset += len(line)
@@ -255,31 +279,46 @@ def _not_a_dump(label: str, root: str, detail: str = "") -> FileError:
     )
 
 
-def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject | Fact]:
-    """Every question/answer pair with an answer score of at least 5, site by site, by answer id.
+class DumpReader:
+    """A reader of dumps that can cut the pairs of a site into runs."""
 
-    A raw row holds `site`, `question` and `answer` (attribute -> text) and the display names of
-    both authors where a Users.xml is at hand. An answer whose question is not in the file is a
-    reject, and so is a bad line. Files of stack-exchange-preferences (Parquet) are told by their
-    first bytes and read by `meadow.sources.stack_exchange.preferences`.
+    def __call__(self, inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject | Fact]:
+        """Every pair with an answer score of at least 5, site by site, by answer id.
 
-    Raises:
-        FileError: A file is missing, truncated, no dump, or declares entities.
-        UsageError: A file without a site, or two dumps of one site.
-    """
-    for site, posts, users in group_by_site(inputs):
-        if all(_magic(item.path, 4) == _PARQUET for item in posts):
-            from meadow.sources.stack_exchange import preferences as stack_preferences
+        A raw row holds `site`, `question` and `answer` (attribute -> text) and the display names of
+        both authors where a Users.xml is at hand. An answer whose question is not in the file is a
+        reject, and so is a bad line. Files of stack-exchange-preferences (Parquet) are told by
+        their first bytes and read by `meadow.sources.stack_exchange.preferences`.
 
-            yield from stack_preferences.read_site(site, posts, options)
-            continue
-        if len(posts) > 1:
-            raise UsageError(
-                f"two dumps are given for the site {site}",
-                where=", ".join(item.label for item in posts),
-                fix="keep one of them",
-            )
-        yield from read_site(site, posts[0], users, options)
+        Raises:
+            FileError: A file is missing, truncated, no dump, or declares entities.
+            UsageError: A file without a site, or two dumps of one site.
+        """
+        with tempfile.TemporaryDirectory(prefix="meadow-") as folder:
+            for piece in self.pieces(inputs, options, Cutting(Path(folder))):
+                yield from piece()
+
+    def pieces(
+        self, inputs: Sequence[Input], options: Options, cutting: Cutting
+    ) -> Iterator[Piece]:
+        """Runs of pairs: each reads its answers and their questions by position."""
+        for number, (site, posts, users) in enumerate(group_by_site(inputs)):
+            if all(_magic(item.path, 4) == _PARQUET for item in posts):
+                from meadow.sources.stack_exchange import preferences as stack_preferences
+
+                for item in posts:
+                    yield partial(stack_preferences.read_site, site, [item], options)
+                continue
+            if len(posts) > 1:
+                raise UsageError(
+                    f"two dumps are given for the site {site}",
+                    where=", ".join(item.label for item in posts),
+                    fix="keep one of them",
+                )
+            yield from _site_pieces(_Site(site, number, posts[0], users), options, cutting)
+
+
+read = DumpReader()
 
 
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
@@ -354,11 +393,17 @@ _PACKED = {
 }
 
 
-@contextmanager
-def open_dump(path: Path, member: str) -> Iterator[BinaryIO | None]:
-    """A dump file, random access: the file itself, or `member` of the 7z archive that it is.
+def plain_dump(path: Path, member: str, target: Path, apply: Apply = apply_here) -> Path | None:
+    """A dump as a plain file: itself, or `member` of the 7z archive that it is, unpacked.
 
-    None: the archive has no such member.
+    Args:
+        path: The dump.
+        member: "Posts.xml" or "Users.xml".
+        target: Where it is unpacked to; a file that is there already is taken.
+        apply: Who unpacks.
+
+    Returns:
+        None: the archive has no such member.
     """
     magic = _magic(path, 6)
     for start, (form, unpack) in _PACKED.items():
@@ -374,15 +419,26 @@ def open_dump(path: Path, member: str) -> Iterator[BinaryIO | None]:
             where=str(path),
             fix=f"join the parts: cat {path.name[:-3]}* > {path.name.rpartition('.')[0]}",
         )
-    if magic == _SEVENZIP:
-        ending = member.lower()
-        with open_7z_member(path, lambda name: name.lower().rpartition("/")[2] == ending) as file:
-            yield file
-    else:
-        with damage_is_an_error(path):
-            file = path.open("rb", buffering=0)
-        with file:
-            yield file
+    if magic != _SEVENZIP:
+        return path
+    if target.exists() or next(apply(_unpack, [(path, member.lower(), target)])):
+        return target
+    return None
+
+
+def _unpack(task: tuple[Path, str, Path]) -> bool:
+    """Unpack a member; whether there was one."""
+    path, ending, target = task
+
+    def wanted(name: str) -> bool:
+        return name.lower().rpartition("/")[2] == ending
+
+    with open_7z_member(path, wanted) as file:
+        if file is None:
+            return False
+        with replacing(target) as temporary, temporary.open("wb") as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+    return True
 
 
 def _magic(path: Path, size: int) -> bytes:
@@ -390,153 +446,265 @@ def _magic(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
-@dataclass(slots=True)
-class _Rows:
-    """Rows of one kind as numbers: one array per column, however many there are."""
-
-    ids: array[int] = field(default_factory=lambda: array("q"))
-    links: array[int] = field(default_factory=lambda: array("q"))
-    """An answer's question; the answer that a question's author accepted (0: none)."""
-    scores: array[int] = field(default_factory=lambda: array("q"))
-    offsets: array[int] = field(default_factory=lambda: array("q"))
-    sizes: array[int] = field(default_factory=lambda: array("q"))
-    lines: array[int] = field(default_factory=lambda: array("q"))
-
-    def add(self, *values: int) -> None:
-        """A row: one value per column."""
-        for name, value in zip(self.__slots__, values, strict=True):
-            getattr(self, name).append(value)
-
-    def bytes_of(self, index: int, file: BinaryIO) -> bytes:
-        """A row as it stands in its file."""
-        return os.pread(file.fileno(), self.sizes[index], self.offsets[index])
+_COLUMNS = ("id", "kind", "score", "accepted", "parent", "deleted", "offset", "size", "line")
 
 
-def read_site(
-    site: str, posts: Input, users: Input | None, options: Options
-) -> Iterator[Raw | Reject | Fact]:
-    """The selected pairs of one site, by answer id."""
-    with ExitStack() as stack:
-        file = stack.enter_context(open_dump(posts.path, "Posts.xml"))
-        if file is None:
-            raise FileError(
-                "the archive holds no Posts.xml",
-                where=str(posts.path),
-                fix="fetch the archive of the main site",
-            )
-        answers, questions = _Rows(), _Rows()
-        kinds: Counter[int] = Counter()
-        for found in scan(file, posts.label, "posts"):
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """A range of a dump that somebody scans."""
+
+    path: Path
+    label: str
+    root: str
+    span: Span
+    whole: bool
+    """Whether the range is the file; else it begins behind the opening tag, unless it is first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Scanned:
+    """What stands in a range.
+
+    Args:
+        rows: A row of numbers for each post that may be needed, or for each user, as `_COLUMNS`.
+        rejects: Bad lines, and answers that cannot be used.
+        kinds: How many posts of each kind there are.
+        state: How it stands at the end.
+    """
+
+    rows: np.ndarray[Any, np.dtype[np.int64]]
+    rejects: list[Reject]
+    kinds: Counter[int]
+    state: _State
+
+
+def _scan_range(task: _Range) -> _Scanned:
+    import numpy as np
+
+    state = _State(rooted=task.span.start > 0)
+    numbers: array[int] = array("q")
+    rejects: list[Reject] = []
+    kinds: Counter[int] = Counter()
+    with damage_is_an_error(task.path):
+        file = task.path.open("rb", buffering=0)
+    with file:
+        for found in scan(file, task.label, task.root, task.span, None if task.whole else state):
             if isinstance(found, Reject):
-                yield found
-                continue
-            (number, kind, score, accepted, parent, deleted), *place = found
-            kinds[kind] += 1
-            if kind == ANSWER and score >= MIN_SCORE and deleted:
-                where = f"{posts.label}:{place[-1]}"
-                yield Reject(where, Reason.DELETED, "the answer was deleted on the site")
-            elif kind == QUESTION:
-                questions.add(number, accepted, score, *place)
-            elif kind == ANSWER and score >= MIN_SCORE:
-                if parent:
-                    answers.add(number, parent, score, *place)
-                else:
-                    where = f"{posts.label}:{place[-1]}"
-                    yield Reject(where, Reason.MISSING_FIELD, "an answer without ParentId")
-        for kind, count in sorted(kinds.items()):
-            yield Fact("posts_read", _KINDS.get(kind, f"type {kind}"), count)
-        names = _names(posts, users, stack)
-        yield from _join(site, posts.label, file, answers, questions, names, options)
+                rejects.append(found)
+            elif task.root == "users":
+                numbers.extend((found[0][0], 0, 0, 0, 0, 0, *found[1:]))
+            else:
+                kind, score, _, parent, deleted = found[0][1:]
+                kinds[kind] += 1
+                where = f"{task.label}:{found[-1]}"
+                if kind == ANSWER and score >= MIN_SCORE and deleted:
+                    rejects.append(
+                        Reject(where, Reason.DELETED, "the answer was deleted on the site")
+                    )
+                elif kind == ANSWER and score >= MIN_SCORE and not parent:
+                    rejects.append(
+                        Reject(where, Reason.MISSING_FIELD, "an answer without ParentId")
+                    )
+                elif kind == QUESTION or (kind == ANSWER and score >= MIN_SCORE):
+                    numbers.extend((*found[0], *found[1:]))
+    rows = np.array(numbers, np.int64).reshape(-1, len(_COLUMNS))
+    return _Scanned(rows, rejects, kinds, state)
 
 
-def _join(
+def _scanned(path: Path, label: str, root: str, cutting: Cutting) -> _Scanned:
+    """A whole file: its ranges put together, where each began as the one before it had ended."""
+    import numpy as np
+
+    ranges = spans(path, cutting)
+    found: list[_Scanned] = []
+    if len(ranges) > 1:
+        tasks = [_Range(path, label, root, span, whole=False) for span in ranges]
+        with contextlib.suppress(FileError):  # told below as it is met from the beginning on
+            found = list(cutting.apply(_scan_range, tasks))
+    states = [each.state for each in found]
+    if any(state.ended for state in states) and all(
+        state.rooted and not state.commented for state in states
+    ):
+        return _Scanned(
+            np.concatenate([each.rows for each in found]),
+            [reject for each in found for reject in each.rejects],
+            sum((each.kinds for each in found), Counter()),
+            states[-1],
+        )
+    whole = _Range(path, label, root, Span(0, sys.maxsize, 1), whole=True)
+    return next(cutting.apply(_scan_range, [whole]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """A site, its number among those of the input, and its files."""
+
+    name: str
+    number: int
+    posts: Input
+    users: Input | None
+
+    def unpacked(self, folder: Path, member: str) -> Path:
+        """Where a member of its archive is unpacked to."""
+        return folder / f"{self.number:05d}-{member}"
+
+
+def _site_pieces(site: _Site, options: Options, cutting: Cutting) -> Iterator[Piece]:
+    """The selected pairs of one site, by answer id."""
+    import numpy as np
+
+    target = site.unpacked(cutting.folder, "Posts.xml")
+    path = plain_dump(site.posts.path, "Posts.xml", target, cutting.apply)
+    if path is None:
+        raise FileError(
+            "the archive holds no Posts.xml",
+            where=str(site.posts.path),
+            fix="fetch the archive of the main site",
+        )
+    found = _scanned(path, site.posts.label, "posts", cutting)
+    told: list[Reject | Fact] = [*found.rejects]
+    for kind, count in sorted(found.kinds.items()):
+        told.append(Fact("posts_read", _KINDS.get(kind, f"type {kind}"), count))
+    names = _names(site, cutting)
+    pairs = _pairs(found.rows, options)
+    # bytes of an answer and its question, both of which will be converted
+    reached = np.cumsum(pairs[:, 1] + pairs[:, 4])
+    size = cutting.size or max(int(reached[-1]) if len(reached) else 0, 1)
+    cuts = np.flatnonzero(np.diff(reached // size)) + 1
+    for part in np.split(pairs, cuts):
+        yield partial(_read_pairs, site.name, site.posts.label, path, part, names, tuple(told))
+        told = []
+
+
+def _pairs(
+    rows: np.ndarray[Any, np.dtype[np.int64]], options: Options
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The answers that `options.answers` asks for, by answer id.
+
+    Returns:
+        For each its offset, size, line, question, and the question's size (0: not in the file) and
+        offset.
+    """
+    import numpy as np
+
+    column = {name: index for index, name in enumerate(_COLUMNS)}
+    answers = rows[rows[:, column["kind"]] == ANSWER]
+    answers = answers[np.argsort(answers[:, 0], kind="stable")]
+    questions = rows[rows[:, column["kind"]] == QUESTION]
+    # of two questions of one number the first counts
+    numbers, first = np.unique(questions[:, 0], return_index=True)
+    parents = answers[:, column["parent"]]
+    at = np.searchsorted(numbers, parents)
+    at[at == len(numbers)] = 0
+    there = numbers[at] == parents if len(numbers) else np.zeros(len(answers), bool)
+    question = questions[first[at]] if len(numbers) else np.zeros_like(answers)
+    question = np.where(there[:, None], question, 0)
+    accepted = there & (question[:, column["accepted"]] == answers[:, 0])
+    if options.answers == "accepted":
+        kept = np.flatnonzero(accepted)
+    elif options.answers == "top":
+        # of equal scores the accepted one, then the older one, is the top answer
+        best = np.lexsort((answers[:, 0], ~accepted, -answers[:, column["score"]], parents))
+        asked, first = np.unique(parents[best], return_index=True)
+        top = answers[best[first], 0]
+        kept = np.flatnonzero(answers[:, 0] == top[np.searchsorted(asked, parents)])
+    else:
+        kept = np.arange(len(answers))
+    place = [column[name] for name in ("size", "offset")]
+    chosen = answers[kept][:, [column[name] for name in ("offset", "size", "line", "parent")]]
+    return np.hstack([chosen, question[kept][:, place]])
+
+
+def _read_pairs(
     site: str,
     label: str,
-    file: BinaryIO,
-    answers: _Rows,
-    questions: _Rows,
-    names: _Names | None,
-    options: Options,
-) -> Iterator[Raw | Reject]:
-    place: dict[int, int] = {}
-    wanted = set(answers.links)
-    for index, number in enumerate(questions.ids):
-        if number in wanted:
-            place.setdefault(number, index)
+    path: Path,
+    pairs: np.ndarray[Any, np.dtype[np.int64]],
+    names: tuple[Path, Path] | None,
+    told: Sequence[Reject | Fact],
+) -> Iterator[Raw | Reject | Fact]:
+    """What the scan of a site has to tell, and pairs, by position."""
+    yield from told
+    with ExitStack() as stack:
+        with damage_is_an_error(path):
+            file = stack.enter_context(path.open("rb", buffering=0))
+        known = _Names(stack, *names) if names else None
 
-    @lru_cache(maxsize=64)
-    def question_row(index: int) -> dict[str, str]:
-        return parse_row(questions.bytes_of(index, file).strip())
+        @lru_cache(maxsize=64)
+        def question_row(offset: int, size: int) -> dict[str, str]:
+            return parse_row(os.pread(file.fileno(), size, offset).strip())
 
-    for index in _choose(answers, questions, place, options):
-        where = f"{label}:{answers.lines[index]}"
-        data = answers.bytes_of(index, file).strip()
-        at = place.get(answers.links[index])
-        if at is None:
-            detail = f"question {answers.links[index]} is not in the file"
-            yield Reject(where, Reason.ORPHAN, detail, data[:500].decode("utf-8", "replace"))
-            continue
-        question, answer = question_row(at), parse_row(data)
-        if "DeletionDate" in question:
-            yield Reject(
-                where, Reason.DELETED, "its question was deleted", question.get("Title", "")
-            )
-            continue
-        yield {
-            "_where": where,
-            "site": site,
-            "question": question,
-            "answer": answer,
-            "question_name": names.of(question.get("OwnerUserId")) if names else None,
-            "answer_name": names.of(answer.get("OwnerUserId")) if names else None,
-        }
-
-
-def _choose(answers: _Rows, questions: _Rows, place: dict[int, int], options: Options) -> list[int]:
-    """The positions of the answers that `options.answers` asks for, by answer id."""
-
-    def accepted(index: int) -> bool:
-        at = place.get(answers.links[index])
-        return at is not None and questions.links[at] == answers.ids[index]
-
-    chosen = sorted(range(len(answers.ids)), key=answers.ids.__getitem__)
-    if options.answers == "accepted":
-        return list(filter(accepted, chosen))
-    if options.answers == "top":
-        best: dict[int, tuple[int, bool, int]] = {}
-        for index in chosen:
-            # of equal scores the accepted one, then the older one, is the top answer
-            rank = (answers.scores[index], accepted(index), -answers.ids[index])
-            parent = answers.links[index]
-            best[parent] = max(best.get(parent, rank), rank)
-        return [i for i in chosen if -best[answers.links[i]][2] == answers.ids[i]]
-    return chosen
+        for offset, size, line, parent, question_size, question_offset in pairs.tolist():
+            where = f"{label}:{line}"
+            data = os.pread(file.fileno(), size, offset).strip()
+            if not question_size:
+                detail = f"question {parent} is not in the file"
+                excerpt = data[:500].decode("utf-8", "replace")
+                yield Reject(where, Reason.ORPHAN, detail, excerpt)
+                continue
+            question, answer = question_row(question_offset, question_size), parse_row(data)
+            if "DeletionDate" in question:
+                title = question.get("Title", "")
+                yield Reject(where, Reason.DELETED, "its question was deleted", title)
+                continue
+            yield {
+                "_where": where,
+                "site": site,
+                "question": question,
+                "answer": answer,
+                "question_name": known.of(question.get("OwnerUserId")) if known else None,
+                "answer_name": known.of(answer.get("OwnerUserId")) if known else None,
+            }
 
 
 class _Names:
-    """Display names by user number: positions in memory, texts on the disk."""
+    """Display names by user number: positions in a mapped table, texts on the disk.
 
-    def __init__(self, file: BinaryIO, label: str) -> None:
-        self._file = file
-        self._users = _Rows()
-        found = (row for row in scan(file, label, "users") if not isinstance(row, Reject))
-        for (number, _), *place in sorted(found):
-            self._users.add(number, 0, 0, *place)
+    Args:
+        stack: What closes the file.
+        path: The Users.xml.
+        table: What `_names` wrote of it.
+    """
+
+    def __init__(self, stack: ExitStack, path: Path, table: Path) -> None:
+        import numpy as np
+
+        self._file = stack.enter_context(path.open("rb", buffering=0))
+        self._users = np.load(table, mmap_mode="r")
 
     def of(self, number: str | None) -> str | None:
         """The user's display name; None where the file has none."""
         if number is None or not _NUMBER.fullmatch(number):
             return None
-        at = bisect_left(self._users.ids, int(number))
-        if at == len(self._users.ids) or self._users.ids[at] != int(number):
+        ids = self._users[0]
+        at = int(ids.searchsorted(int(number)))
+        if at == len(ids) or ids[at] != int(number):
             return None
-        return parse_row(self._users.bytes_of(at, self._file).strip()).get("DisplayName") or None
+        offset, size = map(int, self._users[1:, at])
+        row = parse_row(os.pread(self._file.fileno(), size, offset).strip())
+        return row.get("DisplayName") or None
 
 
-def _names(posts: Input, users: Input | None, stack: ExitStack) -> _Names | None:
-    """Names from the given Users.xml, or from the one beside Posts.xml in the archive."""
-    if users is None and _magic(posts.path, 6) != _SEVENZIP:
+def _names(site: _Site, cutting: Cutting) -> tuple[Path, Path] | None:
+    """The given Users.xml, or the one beside Posts.xml in the archive, and a table of its users.
+
+    The table has their numbers in order, with offsets and sizes.
+    """
+    import numpy as np
+
+    if site.users is None and _magic(site.posts.path, 6) != _SEVENZIP:
         return None
-    source = users or posts
-    file = stack.enter_context(open_dump(source.path, "Users.xml"))
-    return _Names(file, source.label) if file is not None else None
+    source = site.users or site.posts
+    path = plain_dump(
+        source.path, "Users.xml", site.unpacked(cutting.folder, "Users.xml"), cutting.apply
+    )
+    if path is None:
+        return None
+    table = site.unpacked(cutting.folder, "users.npy")
+    if not table.exists():
+        rows = _scanned(path, source.label, "users", cutting).rows
+        rows = rows[np.lexsort((rows[:, 6], rows[:, 0]))]
+        cutting.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(table) as temporary, temporary.open("wb") as file:
+            np.save(file, np.ascontiguousarray(rows[:, [0, 6, 7]].T))
+    return path, table
