@@ -130,7 +130,7 @@ def build(
     available: bool = False,
     own: Sequence[Place] = (),
     config: Path | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     engine: str = "local",
     progress: Progress = _quiet,
 ) -> Corpus:
@@ -157,7 +157,8 @@ def build(
         available: Leave out sources whose raw files are missing; `progress` is told which.
         own: TOML files of sources of your own, or folders of them (docs/own-source.md).
         config: A meadow.toml to use.
-        workers: Processes; the bytes do not depend on them.
+        workers: Processes; the bytes do not depend on them. None: as many as there are cores to
+            use, from 50 MB of raw files on.
         engine: Where the work runs: local, ray, ray://auto or ray://HOST:PORT.
         progress: Told one line at a time.
 

@@ -62,10 +62,12 @@ class PartWriter:
 
     Args:
         folder: The part: there when it is whole.
+        lasting: Whether it has to be on disk by then, for another run that may find it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, lasting: bool = False) -> None:
         self._folder = folder
+        self._lasting = lasting
         # another machine may still be at the same part
         self._temporary = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}{TEMPORARY}")
         self._keys: list[pl.DataFrame] = []
@@ -114,11 +116,12 @@ class PartWriter:
                     pl.concat(self._keys or [none]).write_ipc(self._temporary / _KEYS)
                     counted = [self._rows_in, self._rejected, self._facts, sorted(self._excluded)]
                     (self._temporary / _TALLY).write_text(json.dumps(counted), encoding="utf-8")
-                    for name in (_ROWS, _KEYS, _REJECTS, _TALLY):
+                    for name in (_ROWS, _KEYS, _REJECTS, _TALLY) if self._lasting else ():
                         fsync_file(self._temporary / name)
                     if not self._folder.exists():
                         self._temporary.rename(self._folder)
-                    fsync_folder(self._folder.parent)
+                    if self._lasting:
+                        fsync_folder(self._folder.parent)
         finally:
             shutil.rmtree(self._temporary, ignore_errors=True)
 

@@ -194,9 +194,11 @@ def build_source(task: SourceTask, apply: Apply = apply_here) -> SourceEntry:
     key = task_key(task, inputs)
     work = folder / f"{PARTS}{key[:16]}"
     for path in folder.glob("*"):
-        if path.is_dir() and path != work:
+        if path == work and task.is_cut:
+            continue
+        if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        elif path != work:
+        else:
             path.unlink(missing_ok=True)
     work.mkdir(parents=True, exist_ok=True)
     parts = _parts(task, work, apply)
@@ -280,7 +282,7 @@ def _make_part(task: _PartTask) -> Path:
     of = task.task
     rules = Rules(*(of.source, of.origin, of.options, of.exclude, of.errata, of.vouched, of.own))
     left = of.limit
-    with _many_rows(), PartWriter(task.folder) as part:
+    with _many_rows(), PartWriter(task.folder, lasting=of.is_cut) as part:
         for batch in batches(chain.from_iterable(piece() for piece in task.pieces)):
             if left == 0:
                 break

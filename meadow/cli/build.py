@@ -48,7 +48,11 @@ from meadow.errors import ExitCode
     help="What becomes of questions that show an image (stack_exchange): refuse.",
 )
 @errata_option()
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes; else as many as there are cores to use, from 50 MB of raw files on.",
+)
 @click.option(
     "--engine",
     default=LOCAL,

@@ -224,7 +224,7 @@ def pull(name: str, out: Path | None, dry_run: bool, as_json: bool) -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="With --rebuild: the signed statement; default: a name of key and commit, here.",
 )
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes, as for a build.")
 @click.option("--config", type=click.Path(path_type=Path), help="A meadow.toml to use.")
 @dry_run_option
 @json_option

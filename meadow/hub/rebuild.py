@@ -53,7 +53,7 @@ def rebuild(
     files: Mapping[str, Place | Sequence[Place]] | None = None,
     corpora: Sequence[Corpus] = (),
     exams: Mapping[str, Sequence[ExamItem]] | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     progress: Progress = lambda line: None,
 ) -> Rebuilt:
     """Make a published folder again below `folder` and compare.
@@ -66,7 +66,7 @@ def rebuild(
         files: Raw files that are named, as for a build.
         corpora: The corpora of a mix, in its order.
         exams: The exams of a mix.
-        workers: Processes.
+        workers: Processes, as for a build.
         progress: Told one line at a time.
 
     Raises:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from support.fault_shim import snapshot
 
-from meadow.build.engine import _in_processes
+from meadow.build.engine import open_engine
 from meadow.errors import MeadowError
 from meadow.samples import FOLDER
 
@@ -62,10 +62,10 @@ def test_a_killed_worker_is_an_expected_fault(tmp_path: Path) -> None:
 
 def test_a_worker_that_sees_the_interruption_first_is_no_killed_worker() -> None:
     """Ctrl-C reaches all processes, and a worker may be gone before the run itself looks."""
-    with pytest.raises(KeyboardInterrupt):
-        list(_in_processes(signal.raise_signal, [signal.SIGINT] * 3, workers=2, ahead=3))
-    with pytest.raises(MeadowError, match="a worker process was killed"):
-        list(_in_processes(signal.raise_signal, [signal.SIGKILL] * 3, workers=2, ahead=3))
+    with pytest.raises(KeyboardInterrupt), open_engine(2) as run:
+        list(run(signal.raise_signal, [signal.SIGINT] * 3))
+    with pytest.raises(MeadowError, match="a worker process was killed"), open_engine(2) as run:
+        list(run(signal.raise_signal, [signal.SIGKILL] * 3))
 
 
 @pytest.mark.slow

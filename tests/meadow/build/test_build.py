@@ -19,7 +19,7 @@ from support.command import run_meadow
 import meadow
 from meadow.api import open_corpus
 from meadow.atomic import locked
-from meadow.build import transform
+from meadow.build import transform, worker
 from meadow.corpus.manifest import read_manifest
 from meadow.fetch.lockfile import NAME, LockEntry, record
 from meadow.samples import FOLDER
@@ -88,24 +88,75 @@ def test_two_workers_and_another_folder_give_the_same_bytes(
     assert hashes(tmp_path / "b") == hashes(real)
 
 
-@pytest.mark.parametrize("source", ["medquad", "wikidoc_patient_information"])
-def test_workers_share_one_source_and_its_bytes_stay(
-    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("source", "workers"), [("stack_exchange", 2), ("medqa", 1), ("pubmed_causal", 1)]
+)
+def test_pieces_of_a_source_give_its_bytes(
+    source: str, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Batches of three rows, in this process and in two others; and a limit inside a batch."""
-    monkeypatch.setattr(transform, "BATCH_ROWS", 3)
+    """One piece; many, in this process and in others; and a limit inside a batch."""
     options = ["build", "--raw", FOLDER, "--only", source]
-    for name, more in {
-        "one": ["--workers", 1],
-        "two": ["--workers", 2],
-        "limit": ["--limit", 7],
-    }.items():
-        assert run_meadow(*options, *more, "--out", tmp_path / name).code == 0
-    assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
-    entry = read_manifest(tmp_path / "limit").sources[source]
-    assert entry.rows_in == 7
-    whole = read_manifest(tmp_path / "one").sources[source]
-    assert whole.rows_in > 9
+    code = run_meadow(*options, "--out", tmp_path / "whole").code
+    monkeypatch.setattr(transform, "BATCH_ROWS", 3)
+    monkeypatch.setattr(worker, "LARGE", 1)
+    monkeypatch.setattr(worker, "PIECE", 600)
+    resolve, made = worker.resolve, []
+
+    def counting(parts, excluded):
+        made.append(len(parts))
+        return resolve(parts, excluded)
+
+    monkeypatch.setattr(worker, "resolve", counting)
+    for count in range(1, workers + 1):
+        ran = run_meadow(*options, "--workers", count, "--out", tmp_path / str(count))
+        assert ran.code == code, ran.err
+        assert hashes(tmp_path / str(count)) == hashes(tmp_path / "whole")
+        assert not list(tmp_path.rglob("parts-*"))
+    assert min(made) > 2
+    assert run_meadow(*options, "--limit", 4, "--out", tmp_path / "limit").code in (0, code)
+    assert read_manifest(tmp_path / "limit").sources[source].rows_in == 4
+
+
+def test_a_resumed_source_makes_the_missing_pieces_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = tmp_path / "rows.jsonl"
+    raw.write_text("".join(medqa_row(n) + "\n" for n in range(40)))
+    words = ("--file", f"medqa={raw}")
+    assert run_meadow("build", *words, "--out", tmp_path / "whole").code == 0
+    monkeypatch.setattr(worker, "LARGE", 1)
+    monkeypatch.setattr(worker, "PIECE", 1000)
+    transform_batch, read, most = worker.transform_batch, [], 3
+
+    def failing(raws, rules, left):
+        read.append(len(raws))
+        if len(read) > most:
+            raise KeyboardInterrupt
+        return transform_batch(raws, rules, left)
+
+    monkeypatch.setattr(worker, "transform_batch", failing)
+    assert build(tmp_path, *words).code == 130
+    assert len(list((tmp_path / "out").rglob("1000-*"))) == most == len(read) - 1
+    most = 100
+    assert build(tmp_path, *words).code == 0
+    assert sum(read) - read[3] == 40
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+
+
+def test_a_quotation_mark_that_opens_nothing_costs_the_pieces_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = tmp_path / "rows.csv"
+    rows = [f'"Aspirin number {n} helps,\nand so on.",{n % 4}\n' for n in range(40)]
+    rows.insert(9, 'The 5" catheter is measured here.,1\n')
+    raw.write_text("sentence,label\n" + "".join(rows))
+    words = ("--file", f"pubmed_causal={raw}")
+    assert run_meadow("build", *words, "--out", tmp_path / "whole").code == 0
+    monkeypatch.setattr(worker, "LARGE", 1)
+    monkeypatch.setattr(worker, "PIECE", 300)
+    ran = build(tmp_path, *words)
+    assert ran.code == 0, ran.err
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
 
 
 @pytest.mark.realdata

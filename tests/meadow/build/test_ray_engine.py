@@ -20,7 +20,7 @@ import psutil
 import pytest
 from support.command import run_meadow
 
-from meadow.build.engine import check_engine, run_tasks
+from meadow.build.engine import check_engine, open_engine
 from meadow.build.ray import Parcel, check_node
 from meadow.corpus.manifest import library_versions
 from meadow.errors import FileError, MeadowError, UsageError
@@ -169,11 +169,12 @@ def test_errors_are_those_of_the_local_engine(tmp_path: Path) -> None:
 
 DIES = """
 import os
-from meadow.build.engine import run_tasks
+from meadow.build.engine import open_engine
 from meadow.errors import MeadowError
 def die(number): os._exit(1)
 try:
-    list(run_tasks(die, [1], engine="ray"))
+    with open_engine(1, "ray") as run:
+        list(run(die, [1]))
 except MeadowError as error:
     print(error)
 """
@@ -283,8 +284,8 @@ def wait_for_two(
 def test_other_engines_are_usage_errors(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         check_engine(name)
-    with pytest.raises(UsageError):
-        list(run_tasks(abs, [1, 2], engine=name))
+    with pytest.raises(UsageError), open_engine(engine=name):
+        pass
     words = ("build", "--raw", FOLDER, "--only", "medqa", "--out", tmp_path / "o")
     assert run_meadow(*words, "--engine", name).code == 2
     assert not (tmp_path / "o").exists()

@@ -16,7 +16,8 @@ import pytest
 from support.command import run_meadow
 
 from meadow.api import open_corpus
-from meadow.build.worker import PROGRESS, rows_so_far
+from meadow.build.sort import PROGRESS
+from meadow.build.worker import PARTS, rows_so_far
 from meadow.cli.app import APPLICATIONS, COMMANDS, GROUPS, cli
 from meadow.samples import FOLDER
 
@@ -306,7 +307,8 @@ def test_a_terminal_is_told_how_far_a_build_is(tmp_path: Path) -> None:
     assert "in 1 · out 1" in said
     assert "\x1b[" not in run_meadow(*words, tmp_path / "d").err
     # what the line says of a longer one is read from its staging folder
-    (tmp_path / "staging" / "medqa").mkdir(parents=True)
-    (tmp_path / "staging" / "medqa" / PROGRESS).write_text("4096")
+    for part, rows in {"00000": 4000, "00001.part": 96}.items():
+        (folder := tmp_path / "staging" / "medqa" / f"{PARTS}0a" / part).mkdir(parents=True)
+        (folder / PROGRESS).write_text(str(rows))
     assert rows_so_far(tmp_path / "staging") == {"medqa": 4096}
     assert not list((tmp_path / "c").rglob(PROGRESS))

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
@@ -18,7 +19,7 @@ from support.stopwatch import Stopwatch
 
 from meadow.errors import FileError, UpstreamChangedError, UsageError
 from meadow.schema import Fact, Reason, Reject
-from meadow.source import Input, Options
+from meadow.source import Cutting, Input, Options
 from meadow.sources.stack_exchange import dump as stack_dump
 from meadow.sources.stack_exchange.dump import MAX_ROW_BYTES
 
@@ -424,6 +425,54 @@ def test_sites_must_be_clear(tmp_path: Path) -> None:
         read(path, path)
     with pytest.raises(UsageError, match="one file of posts"):
         list(stack_dump.read([Input(path, "u", "health", "users")], Options()))
+
+
+def in_pieces(folder: Path, size: int, *inputs: Input, **options: str) -> list[object]:
+    cutting = Cutting(folder, size)
+    pieces = list(stack_dump.read.pieces(inputs, Options(**options), cutting))
+    assert all(ForkingPickler.dumps(piece) for piece in pieces)
+    return [item for piece in pieces for item in piece()]
+
+
+@pytest.mark.parametrize("size", [150, 700, 5_000])
+@pytest.mark.parametrize("options", [{}, {"answers": "top"}, {"answers": "accepted"}])
+def test_pieces_give_what_the_whole_gives(
+    tmp_path: Path, size: int, options: dict[str, str]
+) -> None:
+    rows = []
+    for number in range(1, 120, 4):
+        rows += [
+            question(number, AcceptedAnswerId=number + 2),
+            answer(number + 2, number, 5 + number % 3),
+            answer(number + 1, number, 5 + number % 2),
+            "  <row Id=bad />\n" if number % 3 else answer(number + 3, 999),
+        ]
+    posts = dump(tmp_path / "Posts.xml", *rows)
+    users = dump(
+        tmp_path / "Users.xml",
+        *(row(Id=number, DisplayName=f"Ann {number}") for number in range(40)),
+        root="users",
+    )
+    archive = seven_zip(tmp_path / "both.7z", Posts_xml=posts, Users_xml=users)
+    for inputs in (
+        [Input(posts, "p", "health")],
+        [Input(posts, "p", "health"), Input(users, "u", "health", "users")],
+        [Input(archive, "p", "health")],
+    ):
+        (folder := tmp_path / inputs[-1].path.name.replace(".", "")).mkdir(exist_ok=True)
+        whole = list(stack_dump.read(inputs, Options(**options)))
+        assert in_pieces(folder, size, *inputs, **options) == whole
+    assert len(whole) > 30
+
+
+def test_a_comment_over_many_lines_is_read_as_one(tmp_path: Path) -> None:
+    rows = [question(1), "<!--\n", *(answer(n, 1) for n in range(2, 20)), "-->\n", answer(30, 1)]
+    path = dump(tmp_path / "Posts.xml", *rows)
+    item = Input(path, path.name, "health")
+    assert in_pieces(tmp_path, 300, item) == list(stack_dump.read([item], Options()))
+    path.write_bytes(path.read_bytes().removesuffix(b"</posts>"))
+    with pytest.raises(FileError, match="truncated: it ends on line 24"):
+        in_pieces(tmp_path, 300, item)
 
 
 def preferences(path: Path) -> Path:

@@ -1,0 +1,83 @@
+"""A file that is cut gives what it gives in one, wherever the cuts fall."""
+
+import gzip
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meadow.errors import FileError
+from meadow.readers.delimited import CsvReader, with_header
+from meadow.readers.json_rows import LineReader, read_lines
+from meadow.readers.spans import spans
+from meadow.source import CutError, Cutting, Input, Options
+
+CSV_PARTS = ("a", "é", ",", '"', '""', "\n", "\r\n", "\r", '"x,\n"', "1,2\n", "\ufeff", '"q"\n')
+JSON_PARTS = ('{"a": 1}', '{"a": "é\\n"}', "\n", "\r\n", "\r", " ", "{", "\ufeff")
+
+
+def whole_and_cut(reader: CsvReader | LineReader, path: Path, size: int) -> tuple[object, object]:
+    found: list[object] = []
+    inputs = [Input(path, "x")]
+    for rows in (
+        lambda: reader(inputs, Options()),
+        lambda: chain.from_iterable(
+            piece() for piece in reader.pieces(inputs, Options(), Cutting(path.parent, size))
+        ),
+    ):
+        try:
+            found.append(list(rows()))
+        except CutError:
+            return found[0], found[0]  # read as one then
+        except FileError as error:
+            found.append((type(error), error.where))
+    return found[0], found[1]
+
+
+@settings(max_examples=120)
+@given(st.lists(st.sampled_from(CSV_PARTS), max_size=40).map("".join), st.integers(1, 30))
+def test_csv_in_pieces(tmp_path_factory: pytest.TempPathFactory, text: str, size: int) -> None:
+    path = tmp_path_factory.getbasetemp() / "cut.csv"
+    path.write_bytes(b"a,b\n" + text.encode())
+    whole, cut = whole_and_cut(with_header(("a",)), path, size)
+    assert whole == cut
+
+
+@settings(max_examples=120)
+@given(st.lists(st.sampled_from(JSON_PARTS), max_size=40).map("".join), st.integers(1, 30))
+def test_lines_in_pieces(tmp_path_factory: pytest.TempPathFactory, text: str, size: int) -> None:
+    path = tmp_path_factory.getbasetemp() / "cut.jsonl"
+    path.write_bytes(text.encode())
+    whole, cut = whole_and_cut(read_lines, path, size)
+    assert whole == cut
+
+
+def test_rows_of_many_lines_are_cut_at_their_ends(tmp_path: Path) -> None:
+    """Not only refused: the cuts are used."""
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n" + "".join(f'{n},"one\ntwo ""{n}""\nthree"\n' for n in range(200)))
+    found = spans(path, Cutting(tmp_path, 300), csv=True)
+    assert len(found) > 10
+    data = path.read_bytes()
+    assert all(
+        data[span.start :].startswith(b"a,b") or data[span.start - 4 :][:4] == b'ee"\n'
+        for span in found
+    )
+    assert [span.end for span in found[:-1]] == [span.start for span in found[1:]]
+    whole, cut = whole_and_cut(with_header(("a",)), path, 300)
+    assert whole == cut
+    assert len(whole) == 200  # type: ignore[arg-type]
+
+
+def test_a_packed_file_is_unpacked_once_and_cut(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"a": 1}\n' * 100))
+    (tmp_path / "work").mkdir()
+    cutting = Cutting(tmp_path / "work", 200)
+    for _ in range(2):
+        pieces = list(read_lines.pieces([Input(path, "x")], Options(), cutting))
+        assert len(pieces) == 5
+        assert len(list(chain.from_iterable(piece() for piece in pieces))) == 100
+    assert len(list((tmp_path / "work").iterdir())) == 1
