@@ -8,6 +8,7 @@ ordered; whoever writes a shard takes its rows out of the mapped parts.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import secrets
@@ -80,15 +81,27 @@ class PartWriter:
         """Open the files."""
         import pyarrow as pa
 
-        self._temporary.mkdir(parents=True)
-        self._sink = pa.OSFile(str(self._temporary / _ROWS), "wb")
-        self._writer = pa.ipc.new_file(self._sink, row_schema())
-        self._rejects = (self._temporary / _REJECTS).open("w", encoding="utf-8", newline="\n")
+        with self._writing():
+            self._temporary.mkdir(parents=True)
+            self._sink = pa.OSFile(str(self._temporary / _ROWS), "wb")
+            self._writer = pa.ipc.new_file(self._sink, row_schema())
+            rejects = self._temporary / _REJECTS
+            self._rejects = rejects.open("w", encoding="utf-8", newline="\n")
         return self
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A fault, such as a full disk, says where it was, and nothing of the part stays."""
+        try:
+            with naming(self._temporary / _ROWS):
+                yield
+        except BaseException:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            raise
 
     def add(self, batch: Batch) -> None:
         """Take the rows of a batch, and count what was seen on the way to it."""
-        with naming(self._temporary):
+        with self._writing():
             if batch.rows.num_rows:
                 self._writer.write_batch(batch.rows)
                 self._keys.append(batch.keys.with_columns(size=row_bytes(batch.rows)))
@@ -102,28 +115,29 @@ class PartWriter:
         self._excluded.update(batch.excluded)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Give the part its name; on a fault, such as a full disk, nothing of it stays."""
+        """Give the part its name, unless something went wrong."""
         import polars as pl
 
-        try:
-            with naming(self._temporary):
-                self._writer.close()
-                self._sink.close()
-                self._rejects.close()
-            if kind is None:
-                with naming(self._temporary):
-                    none = keys_of([]).with_columns(size=pl.Series(dtype=pl.Int64))
-                    pl.concat(self._keys or [none]).write_ipc(self._temporary / _KEYS)
-                    counted = [self._rows_in, self._rejected, self._facts, sorted(self._excluded)]
-                    (self._temporary / _TALLY).write_text(json.dumps(counted), encoding="utf-8")
-                    for name in (_ROWS, _KEYS, _REJECTS, _TALLY) if self._lasting else ():
-                        fsync_file(self._temporary / name)
-                    if not self._folder.exists():
-                        self._temporary.rename(self._folder)
-                    if self._lasting:
-                        fsync_folder(self._folder.parent)
-        finally:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+        with self._writing():
+            self._writer.close()
+            self._sink.close()
+            self._rejects.close()
+            if kind is not None:
+                shutil.rmtree(self._temporary, ignore_errors=True)
+                return
+            none = keys_of([]).with_columns(size=pl.Series(dtype=pl.Int64))
+            pl.concat(self._keys or [none]).write_ipc(self._temporary / _KEYS)
+            counted = [self._rows_in, self._rejected, self._facts, sorted(self._excluded)]
+            (self._temporary / _TALLY).write_text(json.dumps(counted), encoding="utf-8")
+            if self._lasting:
+                for name in (_ROWS, _KEYS, _REJECTS, _TALLY):
+                    fsync_file(self._temporary / name)
+            if self._folder.exists():  # another worker, which was taken for lost, has made it
+                shutil.rmtree(self._temporary, ignore_errors=True)
+                return
+            self._temporary.rename(self._folder)
+            if self._lasting:
+                fsync_folder(self._folder.parent)
 
 
 def row_bytes(rows: pa.RecordBatch) -> pl.Series:
