@@ -1,4 +1,4 @@
-"""`meadow eval` and `meadow compare`."""
+"""`meadow eval`, `meadow compare` and `meadow why`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from meadow.exams.errata import corrections, read_errata
 from meadow.exams.items import ALIASES, EXAMS, Exam, ExamItem, eligible, load_exam
 from meadow.exams.meaning import ANSWER_IS
 from meadow.exams.usmle import DEMO, EXAM
-from meadow.models.loading import template_trained_in
+from meadow.models.loading import RUN_MANIFEST, template_trained_in
 from meadow.net.redaction import hide_secrets
 from meadow.samples import FOLDER
 
@@ -712,3 +712,67 @@ def compare(runs: tuple[Path, ...], margin: float, flips: bool, as_json: bool) -
         for warning in entry["warnings"]:
             log(f"warning: {warning}")
     finish(document, rows_in=len(runs))
+
+
+@click.command("why")
+@run_argument
+@click.argument("item")
+@click.option("-n", "count", type=click.IntRange(1, 100), default=5, show_default=True,
+              help="How many rows.")  # fmt: skip
+@click.option("--training", type=click.Path(path_type=Path), help="The training run of the model, "
+              "where it cannot be found from the evaluation.")  # fmt: skip
+@click.option("--mix", type=click.Path(path_type=Path), help="Where the run's mix lies now.")
+@click.option(
+    "--exam", help="With a training run for RUN: the exam of the item, as for `eval run`."
+)
+@files_option
+@answer_is_option
+@click.option("--semantic", type=click.Path(path_type=Path), metavar="MODEL", help="An embedding "
+              "model's folder: rows that are near by meaning, too; extra semantic.")  # fmt: skip
+@click.option("--index", "cache", type=click.Path(path_type=Path), metavar="DIR", help="Where the "
+              "indexes of mixes are kept; default: the cache of the user.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="PAGE.html",
+              help="Also write a page.")  # fmt: skip
+@dry_run_option
+@json_option
+def why(as_json: bool, dry_run: bool, folder: Path, item: str, **options: Any) -> None:
+    """Show the training rows that are nearest to a question.
+
+    RUN is an evaluation run, or a training run or one of its models with --exam; ITEM an item's
+    id, its beginning, or its number in the exam. Of each row: how near it is and what it holds of
+    the item, its licence, address and raw files, the duplicates that it stood for, and the
+    optimizer steps that saw it. The words of a mix are indexed once. Nearness is not cause.
+    """
+    finish = Finish(as_json=as_json)
+    from evaluation.results import RUN
+    from evaluation.why import asked_in_run, asked_of_model, find_mix, lines, write_page
+    from evaluation.why import why as explain
+    from meadow.chat.review import visible
+    from meadow.exams.nearest import is_indexed
+
+    if (folder / RUN_MANIFEST).is_file() and not (folder / RUN).is_file():
+        if not options["exam"]:
+            raise UsageError(
+                "a training run has answered no question: its item needs an exam",
+                where=str(folder),
+                fix="--exam NAME, with --file where it has no download",
+            )
+        exam, files = exam_files(options["exam"], options["files"])
+        asked = asked_of_model(folder, item, load_exam(exam, files, answer_is=options["answer_is"]))
+    else:
+        asked = asked_in_run(folder, item, options["training"])
+    mix = find_mix(asked.trained, options["mix"])
+    if dry_run:
+        indexed = is_indexed(mix, options["cache"])
+        log(f"would look in {len(mix):,} rows of {mix.folder}"
+            + ("" if indexed else ", after indexing their words"))  # fmt: skip
+        finish({"mix": str(mix.folder), "rows": len(mix), "indexed": indexed})
+        return
+    encoder, cache, count = (options[name] for name in ("semantic", "cache", "count"))
+    answer = explain(asked, mix, count=count, encoder=encoder, cache=cache, progress=log)
+    for line in () if as_json else lines(answer):
+        click.echo(visible(line))
+    if options["out"]:
+        write_page(answer, options["out"], ["meadow", *sys.argv[1:]])
+        log(f"wrote {options['out']}")
+    finish(answer.to_json(), rows_in=len(mix), rows_out=len(answer.neighbours))

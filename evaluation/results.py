@@ -299,9 +299,13 @@ def rescore(folder: Path, *, dry_run: bool = False) -> dict[str, Any]:
 
 def _question(run: Finished, row: Mapping[str, Any]) -> Question:
     """What a prediction was asked."""
-    stored = run.items[row["item_id"]]
+    item = item_of(run.items[row["item_id"]])
+    facts = {name: row[name] for name in ("lost", "scorable", "n_tokens")}
+    return Question(item, "", tuple(range(len(item.options))), row["prompt"], **facts)
+
+
+def item_of(stored: Mapping[str, Any]) -> ExamItem:
+    """An item of an exam from its row in items.parquet."""
     options = tuple(zip(stored["labels"], stored["options"], strict=True))
     same = ("exam", "item_id", "question", "answer", "step", "discipline", "number")
-    item = ExamItem(options=options, **{name: stored[name] for name in same})
-    facts = {name: row[name] for name in ("lost", "scorable", "n_tokens")}
-    return Question(item, "", tuple(range(len(options))), row["prompt"], **facts)
+    return ExamItem(options=options, **{name: stored[name] for name in same})

@@ -62,6 +62,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("training.cli:export", "Merge adapters and export a checkpoint."),
     "eval": ("evaluation.cli:evaluate", "Score checkpoints on exams."),
     "compare": ("evaluation.cli:compare", "Compare evaluation runs, paired."),
+    "why": ("evaluation.cli:why", "Show the training rows that are nearest to a question."),
     "study": ("pipelines.study:command", "Run a whole study, from raw files to the report."),
     "doctor": ("meadow.cli.doctor:doctor", "Say what this machine has and what is missing."),
     "demo": ("meadow.cli.demo:demo", "Run the main job on the embedded samples."),
@@ -73,7 +74,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Mix": ("mix", "convert"),
     "Publish": ("publish", "pull", "verify"),
     "Train": ("train", "plan", "export"),
-    "Evaluate": ("eval", "compare", "study"),
+    "Evaluate": ("eval", "compare", "why", "study"),
     "This machine": ("doctor", "demo"),
 }  # fmt: skip
 """How `meadow --help` shows the commands."""

@@ -135,23 +135,23 @@ class Corpus:
     def __getitem__(self, index: int | slice) -> dict[str, Any] | pl.DataFrame:
         """One row as a dict, or a frame of several; only the shards that hold them are read."""
         if isinstance(index, slice):
-            return self._at(range(len(self))[index])
-        number = range(len(self))[index]
-        return self._at(range(number, number + 1)).row(0, named=True)
+            numbers = range(len(self))[index]
+            ascending = numbers if numbers.step > 0 else numbers[::-1]
+            found = self.rows_at(ascending)
+            return found if numbers.step > 0 else found.reverse()
+        return self.rows_at([range(len(self))[index]]).row(0, named=True)
 
-    def _at(self, numbers: range) -> pl.DataFrame:
-        """The rows with these numbers, in their order."""
+    def rows_at(self, numbers: Sequence[int]) -> pl.DataFrame:
+        """The rows with these numbers, ascending; only the shards that hold them are read."""
         import polars as pl
 
-        ordered = numbers if numbers.step > 0 else numbers[::-1]
         parts, begin = [pl.DataFrame(self._empty())], 0
         for shard in self.shards():
-            inside = [number - begin for number in ordered if 0 <= number - begin < shard.rows]
+            inside = [number - begin for number in numbers if 0 <= number - begin < shard.rows]
             if inside:
                 parts.append(read_rows(self.folder / shard.path)[inside])
             begin += shard.rows
-        found = pl.concat(parts, how="diagonal")
-        return found if numbers.step > 0 else found.reverse()
+        return pl.concat(parts, how="diagonal")
 
     def head(self, rows: int = 5) -> pl.DataFrame:
         """The first rows."""
@@ -311,9 +311,12 @@ class Corpus:
 
     @staticmethod
     def _empty() -> pa.Table:
+        import pyarrow as pa
+
         from meadow.schema import arrow_schema
 
-        return arrow_schema().empty_table()
+        # an `empty_table` is made of Python lists, for which pyarrow imports pandas
+        return pa.Table.from_batches([], arrow_schema())
 
     def scan(self, config: str | None = None, split: str | None = None) -> pl.LazyFrame:
         """All rows as a lazy polars frame, which reads what a query needs and no more.

@@ -8,11 +8,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from meadow.corpus.flags import FLAGS
+from meadow.corpus.shards import read_rows
 from meadow.errors import UsageError
 from meadow.licenses import LICENSES
 
 if TYPE_CHECKING:
     from meadow.corpus.folder import Corpus
+
+MOST_FILES = 5
+"""Raw files that the text names; the JSON has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ class Why:
         license: The key of its licence, and its name.
         redistribute: yes, no or unknown.
         authors: Those whom the licence asks to name.
-        inputs: The raw files that its source was read from, with their SHA-256.
+        inputs: The raw files that its source was read from, with their SHA-256; the row's own where
+            its upstream id names it.
         rephrased_by: The model that rewrote it, or None.
         repairs: What was repaired in it.
         removed: The greetings and farewells that were removed, by form.
@@ -98,8 +103,11 @@ class Why:
             lines.extend(f"{name if n == 0 else '':<12}{v}" for n, v in enumerate(values))
 
         where = filter(None, (self.subset, self.source_id, self.url))
-        tell("upstream", [" · ".join(where) or "only a ledger knows this row"])
-        tell("raw files", [f"{path}  sha256 {sha256[:16]}…" for path, sha256 in self.inputs])
+        unnamed = "it has neither id nor address there" if self.source else "only a ledger knows it"
+        tell("upstream", [" · ".join(where) or unnamed])
+        files = [f"{path}  sha256 {sha256[:16]}…" for path, sha256 in self.inputs]
+        more = [f"and {len(files) - MOST_FILES:,} more"] if len(files) > MOST_FILES else []
+        tell("raw files", files[:MOST_FILES] + more)
         if self.license:
             tell("licence", [f"{self.license} (redistribution: {self.redistribute})"])
         tell("authors", self.authors)
@@ -124,10 +132,17 @@ class Why:
         return "\n".join(lines)
 
 
-def explain(folders: Sequence[Corpus], record_id: str) -> Why:
-    """What these folders know of a row; see `Corpus.why`."""
+def explain(folders: Sequence[Corpus], record_id: str, row: dict[str, Any] | None = None) -> Why:
+    """What these folders know of a row; see `Corpus.why`.
+
+    Args:
+        folders: The folders.
+        record_id: The row's id, or the beginning of it.
+        row: The row, where it is at hand; else it is looked for.
+    """
     twins = [twin for corpus in folders for twin in _twins(corpus, record_id)]
-    row = next((row for corpus in folders if (row := corpus.find(record_id)) is not None), None)
+    if row is None:
+        row = next(filter(None, (corpus.find(record_id) for corpus in folders)), None)
     if row is None and not twins:
         raise UsageError(
             f"no row whose id begins with {record_id!r}, in a shard or in a ledger of duplicates",
@@ -152,7 +167,7 @@ def explain(folders: Sequence[Corpus], record_id: str) -> Why:
             f"{each['role']}: {each['name']} {each['url'] or ''}".rstrip()
             for each in row.get("authors") or ()
         ),
-        inputs=next(filter(None, (_inputs(c, row.get("source", "")) for c in folders)), ()),
+        inputs=next(filter(None, (_inputs(c, row) for c in folders)), ()),
         rephrased_by=row.get("rephrased_by"),
         repairs=tuple(told.get("repairs", ())),
         removed=told.get("removed", {}),
@@ -163,9 +178,12 @@ def explain(folders: Sequence[Corpus], record_id: str) -> Why:
     )
 
 
-def _inputs(corpus: Corpus, source: str) -> tuple[tuple[str, str], ...]:
-    entry = corpus.manifest.sources.get(source)
-    return tuple((item.path, item.sha256) for item in entry.inputs) if entry else ()
+def _inputs(corpus: Corpus, row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The raw files of a row's source; the one alone that its upstream id names, where one does."""
+    entry = corpus.manifest.sources.get(row.get("source", ""))
+    files = [(item.path, item.sha256) for item in entry.inputs] if entry else []
+    name = (row.get("source_id") or "").partition("#")[0]
+    return tuple(file for file in files if name and file[0].endswith(f"/{name}")) or tuple(files)
 
 
 def _flags(row: dict[str, Any]) -> tuple[str, ...]:
@@ -185,10 +203,8 @@ def _places(corpus: Corpus, row_id: str) -> list[Place]:
     found = []
     for config, splits in corpus.manifest.splits().items():
         for split in splits:
-            times = sum(
-                table["id"].to_pylist().count(row_id)
-                for table in corpus.iter_tables(config, split, ["id"])
-            )
+            files = corpus.files(config, split)
+            times = sum(int((read_rows(path, ["id"])["id"] == row_id).sum()) for path in files)
             if times:
                 found.append(Place(str(corpus.folder), config, split, times))
     return found
@@ -198,7 +214,9 @@ def _twins(corpus: Corpus, record_id: str) -> list[tuple[str, Twin]]:
     """(this row's id, the pair) of each pair with a row whose id begins so."""
     import polars as pl
 
-    if corpus.manifest.stage != "mix":
+    from meadow.corpus.folder import DUPLICATES
+
+    if DUPLICATES not in corpus.manifest.named():
         return []
     pairs = corpus.duplicates()
     found = []
@@ -215,7 +233,9 @@ def _twins(corpus: Corpus, record_id: str) -> list[tuple[str, Twin]]:
 def _touches(corpus: Corpus, row_id: str) -> list[Touch]:
     import polars as pl
 
-    if corpus.manifest.stage != "mix":
+    from meadow.corpus.folder import CONTAMINATION
+
+    if CONTAMINATION not in corpus.manifest.named():
         return []
     found = corpus.contamination().filter(pl.col("row_id") == row_id, pl.col("level") != "none")
     names = ("exam", "item_id", "level", "score")

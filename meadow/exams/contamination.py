@@ -237,7 +237,7 @@ def _judged(part: pl.DataFrame, table: ItemTable) -> Iterator[tuple[int, str, Ve
     best = order[np.unique(item[order], return_index=True)[1]]
     pairs.update(zip(item[best].tolist(), row[best].tolist(), strict=True))
     ids = part["id"].to_list()
-    fields = _words_of(part, sorted({r for _, r in pairs}))
+    fields = words_of(part, sorted({r for _, r in pairs}))
     for i, r in sorted(pairs):
         yield i, ids[r], judge(table.stem(i), fields[r])
 
@@ -303,7 +303,7 @@ def _shared(
     return pairs // scale, pairs % scale, counts
 
 
-def _words_of(part: pl.DataFrame, rows: list[int]) -> dict[int, list[list[str]]]:
+def words_of(part: pl.DataFrame, rows: list[int]) -> dict[int, list[list[str]]]:
     """Row -> the words of its fields."""
     columns = [word_lists(part[name][rows]).to_list() for name in FIELDS]
     return {row: [column[i] for column in columns] for i, row in enumerate(rows)}

@@ -13,7 +13,7 @@ no code of the folder runs.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,21 +147,33 @@ def reworded(
         encoder: Whatever has sentence-transformers' `encode`.
         threshold: The least cosine similarity of the questions, or of questions and answers.
     """
+    stems, solved = embedded_items(items, encoder)
+    found = []
+    for ids, questions, both in embedded(frame, encoder):
+        alike = np.maximum(questions @ stems.T, both @ solved.T)
+        for row, item in zip(*np.nonzero(alike >= threshold), strict=True):
+            found.append((int(item), ids[row], round(float(alike[row, item]), 4)))
+    return found
+
+
+def embedded_items(items: Sequence[ExamItem], encoder: Any) -> tuple[Vectors, Vectors]:
+    """Unit vectors of the stems, and of the stems with their right answers."""
+    return (
+        _embed(encoder, [item.question for item in items]),
+        _embed(encoder, [f"{item.question}\n{item.answer_text}" for item in items]),
+    )
+
+
+def embedded(frame: pl.DataFrame, encoder: Any) -> Iterator[tuple[list[str], Vectors, Vectors]]:
+    """Batch by batch: ids, and unit vectors of the questions, and of questions and answers."""
     import polars as pl
 
     asked = pl.when(pl.col("input").str.strip_chars() != "").then("input").otherwise("instruction")
-    stems = _embed(encoder, [item.question for item in items])
-    solved = _embed(encoder, [f"{item.question}\n{item.answer_text}" for item in items])
-    found = []
     for start in range(0, frame.height, BATCH):
         part = frame[start : start + BATCH].select("id", "output", asked.alias("question"))
         questions = part["question"].to_list()
         both = [f"{q}\n{a}" for q, a in zip(questions, part["output"], strict=True)]
-        alike = np.maximum(_embed(encoder, questions) @ stems.T, _embed(encoder, both) @ solved.T)
-        ids = part["id"].to_list()
-        for row, item in zip(*np.nonzero(alike >= threshold), strict=True):
-            found.append((int(item), ids[row], round(float(alike[row, item]), 4)))
-    return found
+        yield part["id"].to_list(), _embed(encoder, questions), _embed(encoder, both)
 
 
 def _embed(encoder: Any, texts: list[str]) -> Vectors:

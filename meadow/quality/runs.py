@@ -31,15 +31,19 @@ class Trained:
         document: The run manifest.
         run: The hash of recipe, plan and base: of all folders of a run the same; "" where the
             manifest does not say what they are.
+        manifest: The SHA-256 of the manifest.
         until: The last step that its weights saw; None for a run's own folder, or where nobody
             says.
+        around: Another folder of the same run, where its plan is to be looked for, too.
     """
 
     folder: Path
     kind: str
     document: Mapping[str, Any]
     run: str
+    manifest: str
     until: int | None
+    around: Path | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Trained:
@@ -65,25 +69,25 @@ class Trained:
             kind = "export"
         else:
             kind = "run" if not (folder / MARK).is_file() else "checkpoint"
-        run = (trained_as(str(folder)) or {}).get("run", "")
+        known = trained_as(str(folder)) or {}
         until = None if kind == "run" else _last_step(folder, document)
-        return cls(folder, kind, document, run, until)
+        return cls(folder, kind, document, known.get("run", ""), known.get("manifest", ""), until)
 
     @property
     def status(self) -> str:
         """started, finished, ..., as the run manifest says."""
         return str(self.document.get("status", ""))
 
-    def shards(self, split: str) -> dict[str, str]:
-        """Path -> SHA-256 of the shards of a split of the mix, as they were when the run began."""
+    def shards(self) -> dict[str, str]:
+        """Path -> SHA-256 of the shards of its mix, as they were when the run began.
+
+        Raises:
+            FileError: The manifest does not say.
+        """
         mix = self.document.get("mix")
         listed = mix.get("shards", []) if isinstance(mix, Mapping) else []
         try:
-            return {
-                shard["path"]: shard["sha256"]
-                for shard in listed
-                if Path(shard["path"]).name.startswith(f"{split}-")
-            }
+            return {str(shard["path"]): str(shard["sha256"]) for shard in listed}
         except (KeyError, TypeError) as error:
             raise FileError(
                 f"{RUN_MANIFEST} does not say which shards its mix had", where=str(self.folder)
@@ -91,8 +95,9 @@ class Trained:
 
     def plan(self) -> Path | None:
         """The plan in its own folder, or in the run's around it; None where there is none."""
-        beside = [self.folder, *([self.folder.parent] if self.kind == "checkpoint" else [])]
-        return next((at / PLAN for at in beside if (at / PLAN).is_file()), None)
+        beside = self.folder.parent if self.kind == "checkpoint" else None
+        places = (at / PLAN for at in (self.folder, beside, self.around) if at is not None)
+        return next((path for path in places if path.is_file()), None)
 
     def steps(self, ids: Collection[str], plan: Path) -> dict[str, list[int]]:
         """The steps that saw each of the records, ascending; those that none saw are left out.
@@ -104,27 +109,24 @@ class Trained:
         Raises:
             FileError: It cannot be read, or it is the plan of another run.
         """
-        import pyarrow as pa
-        import pyarrow.compute as pc
+        import polars as pl
 
         try:
-            table = read_parquet(plan, ["record_id", "step"])
-            last = pc.max(table["step"]).as_py() or 0
+            due = pl.DataFrame(read_parquet(plan, ["record_id", "step"]))
+            last = int(due["step"].max() or 0)  # type: ignore[arg-type]
             planned = int(self.document.get("steps", last))
             # a checkpoint may be of a time before the run was extended
             if planned > last or (planned < last and self.kind == "run"):
                 raise ValueError(f"it ends with step {last}, and the run has {planned}")
-            table = table.filter(pc.is_in(table["record_id"], pa.array(list(ids), pa.string())))
-        except (FileError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+            due = due.filter(pl.col("record_id").is_in(list(ids)))
+        except (FileError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
             raise FileError(
                 f"the run's plan cannot be used: {getattr(error, 'what', error)}",
                 where=str(plan),
                 fix="take it from a copy of the run's folder; only `meadow train` writes one",
             ) from error
         found: dict[str, list[int]] = {}
-        for record_id, step in zip(
-            *(table[n].to_pylist() for n in table.column_names), strict=True
-        ):
+        for record_id, step in due.select("record_id", "step").iter_rows():
             if self.until is None or step <= self.until:
                 found.setdefault(record_id, []).append(step)
         return {record_id: sorted(steps) for record_id, steps in found.items()}

@@ -231,8 +231,13 @@ def _models(
         if plan := model.plan() or plans.get(model.run):
             holding.rows |= {key: list(steps) for key, steps in model.steps(ids, plan).items()}
         else:
-            shards = model.shards("train").values()
-            in_its_mix = {key for sha256 in shards for key in inside.get(sha256, ())}
+            shards = model.shards().items()
+            in_its_mix = {
+                record_id
+                for path, sha256 in shards
+                if Path(path).name.startswith("train-")
+                for record_id in inside.get(sha256, ())
+            }
             holding.rows |= {key: [] for key in sorted(in_its_mix)}
             if not in_its_mix:
                 unknown.append(model.folder)

@@ -9,6 +9,7 @@ import pytest
 from support.command import run_meadow
 
 import meadow
+from meadow.corpus.shards import read_parquet
 
 
 @pytest.mark.timeout(600)
@@ -52,3 +53,9 @@ def test_the_demo_trains_and_evaluates_offline(root: Path, tmp_path: Path) -> No
     steps = [item["rows"][taken] for item in json.loads(ran.out)["held"] if item["kind"] == "run"]
     epochs = json.loads((demo / "run" / "run_manifest.json").read_text())["recipe"]["schedule"]
     assert len(steps[0]) == epochs["epochs"], "once in every epoch"
+    item = read_parquet(demo / "eval/tuned/items.parquet", ["item_id"])["item_id"][0]
+    asked = ("why", demo / "eval/tuned", item, "--index", tmp_path / "index")
+    document = json.loads(run_meadow(*asked, "--json").out)
+    assert document["training"]["rows"] == told["mix"]
+    assert {len(near["steps"]) for near in document["nearest"]} <= {0, epochs["epochs"]}
+    assert {answer["mode"] for answer in document["answers"]} >= {"letter", "option", "text"}

@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from support.mixes import write_mix
 
 import meadow
+from meadow.corpus.folder import Corpus
 from meadow.errors import FileError, MeadowError, RefusedError
 from meadow.exams.contamination import COLUMNS, find_contamination, rows_to_drop, summarise
 from meadow.exams.items import ExamItem, item_id
+from meadow.exams.nearest import open_index
 from meadow.exams.semantic import fingerprint, load_encoder, reworded, with_reworded
 from meadow.samples import FOLDER
 
@@ -98,6 +101,28 @@ def test_a_mix_says_which_model_looked_and_nothing_of_its_place(
     card = (tmp_path / "mix" / "README.md").read_text(encoding="utf-8")
     assert "--semantic MODEL --semantic-threshold 0.9" in card
     assert fingerprint(static)["sha256"] in card
+
+
+def test_the_rows_near_an_item_by_meaning_stand_beside_those_near_by_words(
+    static: Path, tmp_path: Path
+) -> None:
+    rows = [("alpha", *texts) for _, *texts in ROWS]
+    mix = Corpus.open(write_mix(tmp_path / "mix", rows))
+    ids = dict(zip((name for name, *_ in ROWS), mix.to_polars()["id"], strict=True))
+    index, said = open_index(mix, tmp_path / "cache"), []
+    alone = index.nearest(ITEM, [ITEM], 1)
+    assert [near.row["id"] for near in alone] == [ids["verbatim"]]
+    for _ in range(2):
+        found = index.nearest(ITEM, [ITEM], 2, encoder=static, progress=said.append)
+        assert {near.row["id"]: near.verdict.level.value for near in found} == {
+            ids["verbatim"]: "stem+answer", ids["told again"]: "semantic",
+            ids["no input"]: "semantic", ids["unrelated"]: "none",
+        }  # fmt: skip
+        assert found[1].cosine == pytest.approx(1, abs=1e-2)
+    assert len(said) == 1, "the vectors are kept"
+    next(index.folder.glob("vectors-*.npy")).write_bytes(b"")
+    again = index.nearest(ITEM, [ITEM], 2, encoder=static, progress=said.append)
+    assert ([near.row["id"] for near in again], len(said)) == ([n.row["id"] for n in found], 2)
 
 
 def test_no_model_and_foreign_code_are_refused(static: Path, tmp_path: Path) -> None:
