@@ -343,6 +343,7 @@ def _task(
     exams: Exams,
 ) -> ArmTask:
     recipe = _recipe(study, arm)
+    exams = {name: entry for name, entry in exams.items() if arm.asked(name)}
     base = _base(study, arm, raw, out)
     mix = mixes[arm.mix] if arm.mix else None
     identity = [

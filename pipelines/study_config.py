@@ -169,6 +169,7 @@ class Arm(Settings):
         mix: What it is trained on; "" evaluates the base as it is.
         recipe: A training recipe by name; "" is the study's `training` table.
         set: Overrides of the recipe, as of `meadow train --set`.
+        exams: What it is scored on; empty: on all of them.
         allow_contaminated: Train although exam items are in the mix (an ablation).
         seconds: What it takes on the hardware that `machine` names; for --dry-run.
     """
@@ -179,8 +180,13 @@ class Arm(Settings):
     mix: str = ""
     recipe: str = ""
     set: tuple[str, ...] = ()
+    exams: tuple[str, ...] = ()
     allow_contaminated: bool = False
     seconds: int = Field(default=0, ge=0)
+
+    def asked(self, exam: str) -> bool:
+        """Whether it is scored on an exam."""
+        return not self.exams or exam in self.exams
 
 
 class Comparison(Settings):
@@ -290,6 +296,8 @@ class Study(Settings):
         if len(set(arms)) != len(arms):
             raise ValueError("two arms have one name")
         for place, arm in enumerate(self.arms):
+            if strange := sorted(set(arm.exams) - exams):
+                raise ValueError(f"arm {arm.name}: there is no exam {strange[0]!r}")
             if arm.mix and arm.mix not in self.mixes:
                 raise ValueError(f"arm {arm.name}: there is no mix {arm.mix!r}")
             if arm.base.startswith("arm:") and arm.base[4:] not in arms[:place]:
@@ -299,12 +307,12 @@ class Study(Settings):
         pairs = [(c.a, c.b, c.exam) for c in self.comparisons]
         if self.contamination is not None:
             pairs.append((self.contamination.arm, self.contamination.arm, self.contamination.exam))
-        if self.worth is not None:
-            pairs.append((self.worth.arm, self.worth.arm, self.exams[0].name))
         for a, b, exam in pairs:
             for name in (a, b):
                 if name not in arms:
                     raise ValueError(f"a comparison names arm {name!r}, which is not there")
+                if not self.arm(name).asked(exam):
+                    raise ValueError(f"a comparison needs arm {name} scored on {exam}")
             if exam not in exams:
                 raise ValueError(f"a comparison names exam {exam!r}, which is not there")
         cut = {exam.name for exam in self.exams if exam.parts}
@@ -317,7 +325,7 @@ class Study(Settings):
         trained = {arm.name for arm in self.arms if arm.mix}
         for table in (self.contamination, self.worth):
             if table is not None and table.arm not in trained:
-                raise ValueError(f"arm {table.arm} is not trained: it has no mix to make twins of")
+                raise ValueError(f"no arm {table.arm!r} with a mix to make twins of")
         return self
 
     def arm(self, name: str) -> Arm:
@@ -340,7 +348,7 @@ def with_contamination(study: Study) -> Study:
         mixes[name] = study.mixes[clean.mix].model_copy(update={"touch": touch})
         changes: dict[str, Any] = {"name": f"{clean.name}-{level}", "mix": name, "questions": ()}
         changes |= {"set": (*clean.set, *asked.set), "allow_contaminated": True}
-        changes |= {"seconds": asked.seconds or clean.seconds}
+        changes |= {"seconds": asked.seconds or clean.seconds, "exams": (asked.exam,)}
         arms.append(clean.model_copy(update=changes))
     return _checked(study, mixes=mixes, arms=arms)
 
@@ -399,6 +407,7 @@ def source_twins(study: Study, how: Twins) -> Study:
         comparisons += [
             Comparison(question="sources", a=a, b=b, exam=exam.name, about=title, source=one)
             for exam in study.exams
+            if arm.asked(exam.name)
         ]
     return _checked(
         study,

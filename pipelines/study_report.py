@@ -154,7 +154,7 @@ def _strata(study: Study, out: Path, modes: Mapping[str, str]) -> list[dict[str,
 
     rows = []
     for arm in study.arms:
-        for exam in study.exams:
+        for exam in filter(lambda exam: arm.asked(exam.name), study.exams):
             run = read_run(out / "arms" / arm.name / "eval" / exam.name)
             chosen = [r for r in run.rows if r["mode"] == modes[exam.name] and not r["variant"]]
             items = run.items

@@ -35,7 +35,8 @@ def test_every_study_is_loaded_and_dry_run(name: str, tmp_path: Path) -> None:
         ('[[comparisons]]\nquestion="RQ1"\na="x"\nb="base"\nexam="e"\nabout=""', "names arm"),
         ('[[arms]]\nname = "x"\nbase = "local:b"', "no base 'b' in bases"),
         ('[[arms]]\nname = "few-verbatim"\nbase = "random"', "two arms have one name"),
-        ('[worth]\narm = "nobody"', "names arm 'nobody'"),
+        ('[worth]\narm = "nobody"', "no arm 'nobody' with a mix"),
+        ('[[arms]]\nname = "x"\nbase = "random"\nexams = ["f"]', "there is no exam 'f'"),
         ('[mixes.n]\nrecipe = "full"\ntouch = { exam = "f" }', "which is not cut"),
     ],
 )
