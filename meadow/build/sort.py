@@ -118,13 +118,18 @@ class PartWriter:
         """Give the part its name, unless something went wrong."""
         import polars as pl
 
+        if kind is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            with contextlib.suppress(Exception):  # a full disk, which has been told
+                self._writer.close()
+            with contextlib.suppress(Exception):
+                self._rejects.close()
+            self._sink.close()
+            return
         with self._writing():
             self._writer.close()
             self._sink.close()
             self._rejects.close()
-            if kind is not None:
-                shutil.rmtree(self._temporary, ignore_errors=True)
-                return
             none = keys_of([]).with_columns(size=pl.Series(dtype=pl.Int64))
             pl.concat(self._keys or [none]).write_ipc(self._temporary / _KEYS)
             counted = [self._rows_in, self._rejected, self._facts, sorted(self._excluded)]
