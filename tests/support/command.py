@@ -2,8 +2,12 @@
 
 import contextlib
 import io
+import os
+import pty
 import signal
+import subprocess
 import sys
+import termios
 from dataclasses import dataclass
 from unittest.mock import patch
 
@@ -38,3 +42,22 @@ def run_meadow(*arguments: object) -> Ran:
         signal.signal(signal.SIGTERM, handler)
     assert "Traceback" not in err.getvalue()
     return Ran(code, out.getvalue(), err.getvalue())
+
+
+def in_a_terminal(*words: object, **settings: str) -> tuple[int, str]:
+    """Exit code and what a terminal of 100 columns gets of a command in a process of its own."""
+    parent, child = pty.openpty()
+    termios.tcsetwinsize(child, (30, 100))
+    command = [sys.executable, "-m", "meadow", *map(str, words)]
+    environment = {**os.environ, "TERM": "xterm", **settings}
+    with subprocess.Popen(command, stdout=child, stderr=child, env=environment) as shown:
+        os.close(child)
+        said = b""
+        while True:
+            try:
+                part = os.read(parent, 65536)
+            except OSError:  # the terminal of a process that has ended
+                break
+            said += part
+    os.close(parent)
+    return shown.returncode, said.decode()

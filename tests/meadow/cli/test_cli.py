@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
-from support.command import run_meadow
+from support.command import in_a_terminal, run_meadow
 
 from meadow.api import open_corpus
 from meadow.build.sort import PROGRESS
@@ -80,24 +79,6 @@ def test_the_help_of_a_wheel_lists_only_what_can_run(monkeypatch: pytest.MonkeyP
     here = {name for name, (where, _) in COMMANDS.items() if where.startswith("meadow.")}
     assert listed == here
     assert "Train:" not in told
-
-
-def in_a_terminal(*words: object, **settings: str) -> tuple[int, str]:
-    """Exit code and what a terminal gets of a command."""
-    parent, child = pty.openpty()
-    command = [sys.executable, "-m", "meadow", *map(str, words)]
-    environment = {**os.environ, "TERM": "xterm", **settings}
-    with subprocess.Popen(command, stdout=child, stderr=child, env=environment) as shown:
-        os.close(child)
-        said = b""
-        while True:
-            try:
-                part = os.read(parent, 65536)
-            except OSError:  # the terminal of a process that has ended
-                break
-            said += part
-    os.close(parent)
-    return shown.returncode, said.decode()
 
 
 def built(folder: Path, *names: str) -> Path:
@@ -303,7 +284,7 @@ def test_a_terminal_is_told_how_far_a_build_is(tmp_path: Path) -> None:
     words = ("build", "--file", f"pubmed_causal={tmp_path}/few.csv", "--out")
     code, said = in_a_terminal(*words, tmp_path / "c")
     assert code == 0
-    assert f"building {tmp_path}/c" in re.sub(r"\r?\n", "", said)  # however short it was
+    assert f"building {tmp_path}/c"[:50] in said  # however short it was
     assert "in 1 · out 1" in said
     assert "\x1b[" not in run_meadow(*words, tmp_path / "d").err
     # what the line says of a longer one is read from its staging folder

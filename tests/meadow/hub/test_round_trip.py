@@ -1,19 +1,16 @@
 """Publish the demo corpus and read it back with everything that users have, over LFS and Xet."""
 
 import json
-import os
-import pty
 import re
 import shutil
-import subprocess
-import termios
 from pathlib import Path
 
 import pytest
+from support.command import in_a_terminal
 from support.hub import clients
 from support.hub.corpora import build, invented_questions, write_medqa
 from support.hub.server import running
-from support.hub.session import BIN, Session
+from support.hub.session import Session
 
 from meadow.api import open_corpus
 from meadow.atomic import sha256_file
@@ -108,23 +105,7 @@ def test_a_terminal_sees_the_bytes_go_and_a_pipe_does_not(
     samples: Path, session: Session, tmp_path: Path
 ) -> None:
     corpus = shutil.copytree(samples, tmp_path / "corpus")
-    command = [BIN / "meadow", "publish", corpus, "meadow/demo@v1.0.0"]
-    master, terminal = pty.openpty()
-    termios.tcsetwinsize(terminal, (30, 100))
-    session.home.mkdir()
-    with subprocess.Popen(
-        command, stdout=terminal, stderr=terminal, cwd=session.home, env=session.environment
-    ) as running_:
-        os.close(terminal)
-        drawn = b"".join(iter(lambda: _read(master), b"")).decode()
-        os.close(master)
-    assert running_.returncode == 0, drawn
+    code, drawn = in_a_terminal("publish", corpus, "meadow/demo@v1.0.0", **session.environment)
+    assert code == 0, drawn
     assert re.search(r"parquet: 100%\|.*B/s\]", drawn)
     assert "%|" not in session.meadow("publish", corpus, "meadow/other@v1.0.0").stderr
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 4096)
-    except OSError:  # Linux says so when the other side is gone
-        return b""
