@@ -271,12 +271,20 @@ def build_corpus(
             entry = done[task.source]
             if warning := split_warning(task.source, entry):
                 progress(f"warning: {warning}")
+        sources = {name: done[name] for name in sorted(done)}
+        tokens = published.details.get("tokens") if published else None
+        before = {n: entry.shards for n, entry in published.sources.items()} if published else {}
+        if tokens and before != {name: entry.shards for name, entry in sources.items()}:
+            tokens = None
+            progress("the rows are not those whose tokens were counted: "
+                     f"meadow card {out} --tokenizer NAME=PATH counts them again")  # fmt: skip
         result = Manifest(
             stage="build",
             config_hash=config_hash,
             settings=whole.to_json(),
-            sources={name: done[name] for name in sorted(done)},
+            sources=sources,
             details={
+                **({"tokens": tokens} if tokens else {}),
                 **({"contact": contact} if contact else {}),
                 **({"files": list(whole.files)} if whole.files else {}),
             },

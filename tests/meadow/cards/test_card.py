@@ -158,6 +158,11 @@ def test_tokens_are_those_of_the_tokenizer_that_is_named(tmp_path: Path) -> None
         for source, count in counts.items():
             assert re.search(rf"^\| {source} .* \| {count:,} \|$", body, re.MULTILINE)
         assert run_meadow("check", tmp_path / folder).code == 0
+    for only, stays in (("pubmed_causal,medquad", True), ("medqa", False)):
+        ran = run_meadow("build", "--raw", FOLDER, "--only", only, "--out", tmp_path / "c")
+        assert ran.code in (0, 3)
+        assert ("tokens of words" in card(tmp_path / "c")[1]) == stays
+        assert ("counts them again" in ran.err) != stays
     for wrong in (str(tmp_path), "words=", "=x", f"words={tmp_path / 'none.json'}"):
         assert run_meadow("card", tmp_path / "m", "--tokenizer", wrong).code in (1, 2)
 
