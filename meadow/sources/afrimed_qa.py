@@ -9,15 +9,16 @@ authors repaired it, after a form had swallowed the line breaks of laboratory ta
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from meadow.prompt import EXAM_INSTRUCTION, exam_input
 from meadow.readers import delimited
 from meadow.readers.json_rows import DECODER
 from meadow.schema import Author, Raw, Reason, Record, Reject, Task, make_record
-from meadow.source import File, Options, Origin, Provenance, Source
+from meadow.source import File, Options, Origin, Provenance, RawTexts, Source
 
 NAME = "afrimed_qa"
 HOMEPAGE = "https://github.com/intron-innovation/AfriMed-QA"
@@ -113,6 +114,22 @@ def _said(text: str) -> str:
     return "" if re.sub(r"[\s.]+", "", text).casefold() in NO_ANSWER else _lines(text)
 
 
+def raw_texts(item: Any, _: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The words of a question, for `check --against-raw`."""
+    words = [item["prompt"] if item["question_type"] == "consumer_queries" else ""]
+    words.append(item["question_clean"])
+    found = {"output": item["answer_rationale"]}
+    if item["question_type"] == "mcq":
+        try:
+            given = json.loads(item["answer_options"])
+        except ValueError:
+            return  # no row comes of it either
+        shown = [text for text in given.values() if text.casefold() != "n/a"]
+        words += [f"{label}: {text}" for label, text in zip("ABCDE", shown, strict=False)]
+        found = {}
+    yield item["sample_id"], {"input": "\n".join(words), **found}
+
+
 SOURCE = Source(
     name=NAME,
     title="AfriMed-QA (training split)",
@@ -139,6 +156,7 @@ SOURCE = Source(
         read=delimited.with_header(COLUMNS),
         convert=convert,
         expected_rows=15_275,
+        raw_texts=RawTexts(raw_texts),
     ),
     provenance=Provenance(
         text_sources=("medical schools", "crowd workers"),

@@ -12,7 +12,7 @@ from meadow.exams.errata import read_errata, row_fault, row_faults
 from meadow.samples import FOLDER
 from meadow.schema import Record, Reject
 from meadow.source import Input, Options
-from meadow.sources.medmcqa import SOURCE, convert, explained, read
+from meadow.sources.medmcqa import LOST, SOURCE, convert, explained, read, restored
 
 SAMPLE = FOLDER / "medmcqa/train.json"
 ROWS = [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines()]
@@ -65,6 +65,25 @@ def test_a_key_that_does_not_tell_is_refused(tmp_path: Path, keys: list[int], me
 )
 def test_what_an_explanation_is(text: str, answer: str, shown: str, letters: list[str]) -> None:
     assert explained(text, answer)[:2] == (shown, letters)
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("Aery of the HEA", "Artery of the HEA"),  # three capitals may be anything
+        ("HYPEENSION, aoa; shoness", "HYPERTENSION, aorta; shortness"),
+        ("The repo of an aerial photograph, AOA", "The repo of an aerial photograph, AOA"),
+        ("head, heat and heal", "head, heat and heal"),
+    ],
+)
+def test_lost_letters_come_back_where_nothing_else_is_written_so(text: str, whole: str) -> None:
+    assert restored(text) == whole
+
+
+def test_no_two_words_have_one_rest() -> None:
+    rests = [word.replace("rt", "") for word in LOST.split()]
+    assert len({*rests}) == len(rests) > 120
+    assert not {*rests} & {*LOST.split()}
 
 
 def test_doubled_choices_are_known_errata() -> None:
