@@ -260,6 +260,16 @@ class Answer:
     neighbours: Sequence[Neighbour]
     contamination: Mapping[str, Any]
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader has to know of it."""
+        found = [*self.asked.notes, NOT_CAUSE]
+        base = self.asked.trained.document.get("base")
+        name = str(base.get("name", "")) if isinstance(base, Mapping) else ""
+        if name and (Path(name) / RUN_MANIFEST).is_file():
+            found.insert(0, f"Its base was trained too: `meadow why {name}` looks into that mix.")
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """As a document."""
         item, trained = self.asked.item, self.asked.trained
@@ -282,7 +292,7 @@ class Answer:
             },
             "contamination": dict(self.contamination),
             "nearest": [one.to_json() for one in self.neighbours],
-            "notes": [*self.asked.notes, NOT_CAUSE],
+            "notes": self.notes,
         }
 
 
@@ -368,7 +378,7 @@ def lines(answer: Answer) -> Iterator[str]:
         yield f"   {'seen':<12}{steps_sentence(one, asked.trained)}"
         yield from (f"   {line}" for line in str(one.why).splitlines()[1:])
     yield ""
-    yield from (*asked.notes, NOT_CAUSE)
+    yield from answer.notes
 
 
 def said(answer: Mapping[str, Any]) -> str:
@@ -451,7 +461,7 @@ def write_page(answer: Answer, path: Path, command: Sequence[str] = ()) -> None:
         training=training_sentence(answer),
         near=near_sentence,
         steps=steps_sentence,
-        notes=[*answer.asked.notes, NOT_CAUSE],
+        notes=answer.notes,
         command=shlex.join(command),
         style=style,
         policy=policy,

@@ -15,8 +15,8 @@ from meadow.licenses import LICENSES
 if TYPE_CHECKING:
     from meadow.corpus.folder import Corpus
 
-MOST_FILES = 5
-"""Raw files that the text names; the JSON has all."""
+MOST_LINES = 5
+"""Raw files, duplicates and items of exams that the text names; the JSON has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +100,14 @@ class Why:
         lines = [f"{self.source} {self.id}".strip()]
 
         def tell(name: str, values: Sequence[str]) -> None:
-            lines.extend(f"{name if n == 0 else '':<12}{v}" for n, v in enumerate(values))
+            more = len(values) - MOST_LINES
+            shown = [*values[:MOST_LINES], *([f"and {more:,} more"] if more > 0 else [])]
+            lines.extend(f"{name if n == 0 else '':<12}{v}" for n, v in enumerate(shown))
 
         where = filter(None, (self.subset, self.source_id, self.url))
         unnamed = "it has neither id nor address there" if self.source else "only a ledger knows it"
         tell("upstream", [" · ".join(where) or unnamed])
-        files = [f"{path}  sha256 {sha256[:16]}…" for path, sha256 in self.inputs]
-        more = [f"and {len(files) - MOST_FILES:,} more"] if len(files) > MOST_FILES else []
-        tell("raw files", files[:MOST_FILES] + more)
+        tell("raw files", [f"{path}  sha256 {sha256[:16]}…" for path, sha256 in self.inputs])
         if self.license:
             tell("licence", [f"{self.license} (redistribution: {self.redistribute})"])
         tell("authors", self.authors)

@@ -68,7 +68,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     steps = {"record_id": [*ids, ids[0]], "step": [n // 8 + 1 for n in range(len(ids))] + [8]}
     document = {
         "status": "finished", "recipe": {"name": "tiny"}, "recipe_hash": "r", "plan_hash": "p",
-        "base": {"name": "b"}, "steps": 8, "mix": mix.facts(), "result": {"model_of_step": 7},
+        "base": {"name": "runs/before"}, "steps": 8, "mix": mix.facts(),
+        "result": {"model_of_step": 7},
     }  # fmt: skip
     write_parquet(pa.table(steps), tmp_path / "runs/one/plan.parquet")
     for folder in ("runs/one", "runs/one/model"):
@@ -134,10 +135,30 @@ def test_a_clean_item_shows_what_is_near_and_a_page_runs_nothing(place: Path) ->
     assert "&lt;script&gt;" in page
     assert "Nearness is not cause" in page
     assert why("eval/own", "q1", "--dry-run").code == 0
-    held_out = told("eval/own", "q2", "-n", 100)["nearest"]
-    assert told("eval/own", "q2")["answers"] == []
-    assert "The model was not asked" in " ".join(told("eval/own", "q2")["notes"])
-    assert all(each["steps"] is not None for each in held_out)
+    document = told("eval/own", "q2")
+    assert document["answers"] == []
+    assert "The model was not asked" in document["notes"][0]
+    write_json(place / "runs/before/run_manifest.json", {})
+    assert "Its base was trained too" in told("eval/own", "q2")["notes"][0]
+
+
+@pytest.mark.browser
+def test_the_page_fits_a_phone_and_complains_of_nothing(place: Path, chromium: Any) -> None:
+    assert why("eval/own", "q1", "--out", "page.html").code == 0
+    complaints: list[str] = []
+    for scheme, width in (("light", 1200), ("dark", 390)):
+        context = chromium.new_context(
+            color_scheme=scheme, viewport={"width": width, "height": 800}
+        )
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.goto((place / "page.html").as_uri())
+        page.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("window.hacked") is None
+        assert HOSTILE in page.inner_text("body")
+        assert complaints == []
+        context.close()
 
 
 def test_a_model_that_was_not_asked_is_explained_by_its_exam(place: Path) -> None:
