@@ -63,7 +63,8 @@ _CLOSE = "[)'\"\u2018\u2019\u201c\u201d\\]]?"
 _LETTER = rf"(?!a\s+(?-i:[a-z])){_QUOTE}[a-d]{_CLOSE}(?![a-z])"
 """A letter, but not the article of "Answer: a patient with ..."."""
 _STATED = re.compile(
-    rf"\s*(?:ans(?:wer)?\b[\s.:=-]*(?:is\b[\s:-]*)?({_LETTER}(?:\s*(?:,|&|and)\s*{_LETTER})*)"
+    r"\s*(?:(?:correct )?ans(?:wer)?\b[\s.:=\u2013-]*(?:is\b[\s:-]*)?"
+    rf"({_LETTER}(?:\s*(?:,|&|and)\s*{_LETTER})*)"
     rf"|({_LETTER})(?=\s*,?\s*i\.?\s*e\b))"
     r"\s*(?:,?\s*i\.?\s*e\b\.?)?[\s.,:;-]*",
     re.IGNORECASE,
