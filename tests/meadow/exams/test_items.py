@@ -311,7 +311,7 @@ def test_medexpqa_numbers_its_options(tmp_path: Path) -> None:
 def test_afrimed_qa_keeps_the_choices_of_its_test_split(tmp_path: Path) -> None:
     def row(n: int, right: str, kind: str = "mcq", split: str = "test") -> dict[str, object]:
         options = {f"option{i}": text for i, text in enumerate(("ox", "elk", "n/a", "ram"), 1)}
-        return {"sample_id": f"s{n}", "split": split, "question_type": kind, "prompt": "",
+        return {"sample_id": f"s{n}", "split": split, "question_type": kind, "prompt": "A farm.",
                 "question": f"Which\n\nhorn {n}? ", "question_clean": f"Which horn {n}?",
                 "answer_options": json.dumps(options) if kind == "mcq" else "",
                 "correct_answer": right, "specialty": "Urology"}  # fmt: skip
