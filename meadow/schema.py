@@ -413,19 +413,20 @@ def split_turns(text: str, meta: str) -> list[str]:
 # A reasoning stands before the answer in `output`, between the tags that chat templates and the
 # trainers of thinking models know.
 
-_THINKING = ("<think>\n", "\n</think>\n\n")
+THINKING = ("<think>\n", "\n</think>\n\n")
+"""Before the reasoning, and between it and the answer."""
 
 
 def with_reasoning(reasoning: str, answer: str) -> str:
     """An output that shows how its answer was come to."""
-    return f"{_THINKING[0]}{reasoning}{_THINKING[1]}{answer}"
+    return f"{THINKING[0]}{reasoning}{THINKING[1]}{answer}"
 
 
 def split_reasoning(output: str) -> tuple[str | None, str]:
     """Reasoning and answer of an output; None where it shows none."""
-    if not output.startswith(_THINKING[0]) or _THINKING[1] not in output:
+    if not output.startswith(THINKING[0]) or THINKING[1] not in output:
         return None, output
-    reasoning, _, answer = output.removeprefix(_THINKING[0]).partition(_THINKING[1])
+    reasoning, _, answer = output.removeprefix(THINKING[0]).partition(THINKING[1])
     return reasoning, answer
 
 

@@ -260,7 +260,19 @@ def _composition(manifest: Manifest, locate: Locate, counted: list[SourceRows]) 
         parts.append(
             markdown_table(["source", "rows in this mix", "share", "licence (rows)", *last], own)
         )
-    return "\n\n".join([*parts, *([_tokens(tokens)] if tokens else [])])
+    return "\n\n".join([*parts, *_forms(counted), *([_tokens(tokens)] if tokens else [])])
+
+
+def _forms(counted: list[SourceRows]) -> Iterator[str]:
+    """How many rows are conversations and how many show a reasoning, where there are any."""
+    forms = sum((source.forms for source in counted), Counter[str]())
+    if turns := forms["turns"]:
+        yield (
+            f"{_number(turns, 'row')} of several turns: the last message is the `instruction`, the "
+            "turns before it stand in `input`, and as turns in `messages` where the mix has it."
+        )
+    if reasoned := forms["reason"]:
+        yield f"{_number(reasoned, 'row')} with a teacher's reasoning before the answer (below)."
 
 
 def _rows_under(licenses: Mapping[str, int]) -> str:
@@ -299,6 +311,9 @@ def _mixed(manifest: Manifest) -> str:
         if asked.get("order") == "shuffled"
         else "Rows stand source by source, as in the corpus: shuffle them before training."
     )
+    if (quota := asked.get("quota")) is not None and not asked.get("parts"):
+        first = ", those with a reasoning first" if asked.get("format") == "reasoning" else ""
+        order += f" At most {quota:,} rows of each source were drawn, by a hash too{first}."
     exams = manifest.settings.get("exams", ())
     if not exams:
         return f"{said} No exam was given: no row was compared with exam items.\n\n{order}"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PAIRS = "raw_pairs"
+FORMS = {"turns": '"turns":', "reason": '"reason":{'}
+"""What `meta` holds where a row is a conversation of several turns, or was reasoned about."""
 LOOKED_AT = 500
 """Rows of a shard whose language is measured."""
 SCRUBBED = "scrubbed_"
@@ -42,6 +44,8 @@ class SourceRows:
         licenses: Licence key -> rows.
         tasks: Task -> rows.
         rewritten: Model -> rows that it rewrote.
+        forms: "turns" and "reason" -> rows that are conversations of several turns, and rows that
+            a teacher reasoned about.
         repairs: Repair -> rows whose `meta` names it.
         vouched: (licence, who, when) -> rows for whose licence somebody answers.
         languages: Language -> rows, of those that were looked at and long enough to tell.
@@ -58,6 +62,7 @@ class SourceRows:
     licenses: Counter[str] = field(default_factory=Counter)
     tasks: Counter[str] = field(default_factory=Counter)
     rewritten: Counter[str] = field(default_factory=Counter)
+    forms: Counter[str] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)
     vouched: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
@@ -87,6 +92,7 @@ def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
     columns = ["source", "license", "task", "rephrased_by"]
     counts: Counter[tuple[str, str, str, str | None]] = Counter()
     repairs: Counter[tuple[str, str]] = Counter()
+    formed: Counter[tuple[str, str]] = Counter()
     spoken: Counter[tuple[str, str]] = Counter()
     answered: Counter[tuple[str, tuple[str, str, str]]] = Counter()
     named = pl.col("meta").str.extract(r'"repairs":\[([^\]]*)\]').str.extract_all(r"\w+")
@@ -101,6 +107,10 @@ def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
                 noted = frame.select("source", named).explode("meta").drop_nulls()
                 for source, repair, rows in noted.group_by("source", "meta").len().iter_rows():
                     repairs[source, repair] += rows
+                for form, mark in FORMS.items():
+                    marked = frame.filter(pl.col("meta").str.contains(mark, literal=True))
+                    for source, rows in marked.group_by("source").len().iter_rows():
+                        formed[source, form] += rows
                 answered += _vouched(frame)
                 spoken += _languages(locate(shard.path))
     found: dict[str, SourceRows] = {}
@@ -125,6 +135,8 @@ def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
             entry.rewritten[model] += rows
     for (name, repair), rows in repairs.items():
         found[name].repairs[repair] = rows
+    for (name, form), rows in formed.items():
+        found[name].forms[form] = rows
     for (name, language), rows in spoken.items():
         found[name].languages[language] = rows
     for (name, vouch), rows in answered.items():

@@ -73,7 +73,7 @@ def scripted_reasoning(request: dict[str, Any], count: int = 0) -> Reply:
     text = str(request["messages"][-1]["content"])
     if not (found := re.search(r"<question>\n(.*)\n</question>", text, re.DOTALL)):
         return scripted_rewrite(request, count)
-    options = re.findall(r"(?m)^([A-Z]): (.+)$", found[1])
+    options = re.findall(r"(?m)^([A-Z0-9]): (.+)$", found[1])
     drawn = hashlib.sha256(f"{request['seed']}/{found[1]}".encode()).digest()[0]
     label, said = options[drawn % len(options)]
     return Reply(

@@ -13,6 +13,7 @@ import click
 
 from meadow.cli.app import Finish, dry_run_option, json_option, list_option, log, telling
 from meadow.errors import ExitCode, UsageError
+from meadow.schema import messages_of, split_turns
 
 if TYPE_CHECKING:
     from meadow.corpus.folder import Corpus
@@ -102,10 +103,14 @@ def _removed(corpus: Corpus, source: str | None) -> list[dict[str, Any]]:
 def _page(row: dict[str, Any]) -> str:
     """One row for reading: the texts, then where they come from."""
     lines = [click.style(f"── {row['source']} {row['id']}", bold=True)]
-    for name in ("instruction", "input", "output"):
-        if row[name]:
+    texts = [(name, row[name]) for name in ("instruction", "input", "output")]
+    if split_turns(row["input"] or "", row["meta"]):
+        said = messages_of(row["instruction"], row["input"], row["output"], row["meta"])
+        texts = [(turn["role"], turn["content"]) for turn in said]
+    for name, text in texts:
+        if text:
             lines.append(click.style(f"{name}:", fg="cyan"))
-            lines.append(_visible(row[name]))
+            lines.append(_visible(text))
     facts = [
         f"{name} {row[name]}" for name in ("task", "subset", "license", "source_id") if row[name]
     ]

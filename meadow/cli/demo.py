@@ -31,6 +31,7 @@ def demo(out: Path, data: bool, workers: int, as_json: bool) -> None:
     corpus = demo_corpus(out / "corpus", workers)
     document = {"corpus": str(out / "corpus"), "rows": corpus}
     document["rephrased"] = demo_rephrase(out)
+    document |= demo_2026(out)
     if not data:
         document |= application("pipelines.demo", "the demo beyond --data").run_demo(out)
     finish(document, rows_out=corpus)
@@ -86,3 +87,38 @@ def demo_rephrase(out: Path) -> int:
     )
     rewritten: int = done["rewritten"]
     return rewritten
+
+
+def demo_2026(out: Path) -> dict[str, int]:
+    """Reason about questions by an in-process script, and mix the recipe of today; the counts."""
+    from meadow import api
+    from meadow.chat.scripted import MODEL, scripted_chat, scripted_reasoning
+    from meadow.samples import FOLDER
+
+    exams = {"demo_exam": FOLDER / "exam"}
+    with scripted_chat(scripted_reasoning) as server:
+        done = api.reason(
+            "medmcqa",
+            corpus=out / "corpus",
+            exams=exams,
+            model=MODEL,
+            base_url=server.base_url,
+            cache=out / "reason.sqlite",
+        )
+    log(
+        f"reasoning: {done['rewritten']} of {done['items']} questions, by a script that guesses (a "
+        f"guesser comes to {done['guessing']:.0%}): {out}/corpus-reasoned/"
+    )
+    mix = api.mix("meadow-2026", corpus=out / "corpus-reasoned", out=out / "mix-2026", exams=exams)
+    rows = mix.to_arrow(columns=["source", "meta", "reasoning"]).to_pylist()
+    found = {
+        "mix_2026": len(rows),
+        "with_reasoning": sum(row["reasoning"] is not None for row in rows),
+        "of_several_turns": sum('"turns":' in row["meta"] for row in rows),
+    }
+    log(
+        f"meadow-2026: {found['mix_2026']} rows of {len({row['source'] for row in rows})} sources "
+        f"under free licences, {found['with_reasoning']} with reasoning, "
+        f"{found['of_several_turns']} of several turns: {out}/mix-2026/"
+    )
+    return found

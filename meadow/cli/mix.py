@@ -141,8 +141,9 @@ def mix(
 ) -> None:
     """Mix a corpus into a training set.
 
-    RECIPE is one of the project's recipes (clean is the one to publish, full, demo, paper-160k,
-    medalpaca-2023) or a TOML file. Expected and found counts are printed; a miss is a warning.
+    RECIPE is one of the project's recipes (clean is the one to publish, meadow-2026, full, demo,
+    paper-160k, medalpaca-2023) or a TOML file. Expected and found counts are printed; a miss is a
+    warning.
     """
     from meadow import api
     from meadow.config import override

@@ -459,6 +459,7 @@ class _Embedding(_Open):
 
 class _Mix(_Open):
     parts: list[dict[Text, Any]] = []
+    quota: Count | None = None
 
 
 class _Settings(_Open):

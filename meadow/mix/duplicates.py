@@ -27,6 +27,7 @@ import numpy as np
 from meadow.licenses import LICENSES, License
 from meadow.mix.facts import question_key, same_fact
 from meadow.mix.similarity import Grams, Pairs, gather, possible_rows, similar_pairs
+from meadow.schema import THINKING
 from meadow.text.ngrams import Hashes, Integers, Ragged, mixed, word_lists
 
 if TYPE_CHECKING:
@@ -76,6 +77,15 @@ def question_text(frame: pl.DataFrame) -> pl.Series:
 
     blank = pl.col("input").str.strip_chars() == ""
     return frame.select(pl.when(blank).then("instruction").otherwise("input")).to_series()
+
+
+def _answers(columns: pl.DataFrame) -> pl.DataFrame:
+    """The rows without their reasoning: what two models thought makes no two of one answer."""
+    import polars as pl
+
+    if not columns["output"].str.starts_with(THINKING[0]).any():
+        return columns
+    return columns.with_columns(pl.col("output").str.replace(rf"(?s)\A{'.*?'.join(THINKING)}", ""))
 
 
 def license_rank(license: License) -> int:
@@ -135,7 +145,7 @@ def find_duplicates(
         frame = pl.concat([held.select(frame.columns).cast(frame.schema), frame])
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    columns = frame.select("instruction", "input", "output")
+    columns = _answers(frame.select("instruction", "input", "output"))
     questions = question_text(columns)
     keys = {text: question_key(text) for text in questions.unique()} if near and facts else {}
     salts = [keys.get(text, 0) for text in questions] if keys else [0] * frame.height

@@ -165,7 +165,9 @@ class MixRecipe(_Named):
         semantic: A folder with an embedding model, to look for reworded exam items too; or nothing.
         semantic_threshold: The cosine similarity from which a row is a rewording.
         exam_sources: Sources that are exams elsewhere and are taken all the same.
-        exclude: Sources that are left out where `parts` is empty.
+        quota: At most that many rows of each source, where `parts` is empty, drawn by hash; of
+            format "reasoning" those with a reasoning first.
+        exclude: Sources, or subsets as source/subset, that are left out where `parts` is empty.
         commercial: Only rows whose licence is settled and allows commercial use.
         licences: Only rows under one of these licences; empty: under any.
         tasks: Only rows of one of these tasks; empty: of any.
@@ -185,6 +187,7 @@ class MixRecipe(_Named):
     semantic: str = ""
     semantic_threshold: float = Field(default=SEMANTIC_THRESHOLD, gt=0, le=1)
     exam_sources: tuple[str, ...] = ()
+    quota: int | None = Field(default=None, ge=0)
     exclude: tuple[str, ...] = ()
     commercial: bool = False
     licences: tuple[str, ...] = ()

@@ -37,7 +37,7 @@ from meadow.exams.items import ExamItem
 from meadow.licenses import LICENSES
 from meadow.mix.duplicates import Duplicates, find_duplicates
 from meadow.mix.recipe import MixRecipe, Part
-from meadow.schema import Reason, split_turns
+from meadow.schema import THINKING, Reason, split_turns
 from meadow.source import Source
 from meadow.sources import with_own
 
@@ -129,6 +129,9 @@ def select_rows(
     parts = list(recipe.parts) or _all_sources(frame, recipe)
     warnings = _missing(frame, parts)
     part_of = _parts_of(frame, parts)
+    if not recipe.parts:
+        titles = frame.select(pl.format("{}/{}", "source", "subset").fill_null("")).to_series()
+        part_of = np.where(titles.is_in(recipe.exclude).to_numpy(), -1, part_of)
     kept = _Rows(frame)
     if len(corpora) > 1:
         _drop_repeated(kept)
@@ -234,7 +237,7 @@ def _drop_repeated(kept: _Rows) -> None:
 
 def _all_sources(frame: pl.DataFrame, recipe: MixRecipe) -> list[Part]:
     names = frame["source"].unique().sort().to_list()
-    return [Part(source=name) for name in names if name not in recipe.exclude]
+    return [Part(source=name, quota=recipe.quota) for name in names if name not in recipe.exclude]
 
 
 def _missing(frame: pl.DataFrame, parts: Sequence[Part]) -> list[str]:
@@ -486,8 +489,11 @@ def _draw(
         rows = np.flatnonzero(mine == index)
         if part.quota is not None and len(rows) > part.quota:
             ids = frame["id"][rows].to_list()
+            shown = frame["output"][rows].str.starts_with(THINKING[0]).to_list()
+            later = [recipe.format == "reasoning" and not reasoned for reasoned in shown]
             order = sorted(
-                range(len(rows)), key=lambda i: (draw(recipe.seed, "quota", ids[i]), ids[i])
+                range(len(rows)),
+                key=lambda i: (later[i], draw(recipe.seed, "quota", ids[i]), ids[i]),
             )
             copies[rows[order[part.quota :]]] = 0
             rows = rows[order[: part.quota]]

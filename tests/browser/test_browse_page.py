@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
+from support.corpora import write_corpus
 from support.page_corpora import (
     HOSTILE,
     hostile_records,
@@ -28,7 +29,7 @@ import meadow
 from meadow.prompt import alpaca, medalpaca
 from meadow.quality.browse import application, write_site
 from meadow.samples import FOLDER as SAMPLES
-from meadow.schema import Task, make_record
+from meadow.schema import Task, dump_meta, join_turns, make_record
 
 pytestmark = pytest.mark.browser
 ROWS = 60_000
@@ -113,6 +114,26 @@ def test_rows_are_read_across_shards(large: Path, serve: Any, watch: Any) -> Non
     watched.page.keyboard.press("j")
     watched.until("document.querySelector('.record h2')?.innerText.includes('300')")
     assert "case 300?" in watched.row()
+
+
+def test_a_conversation_is_read_from_its_beginning(tmp_path: Path, serve: Any, watch: Any) -> None:
+    turns = ["Who sang \U0001f3b5?", "Assistant: a bird."]
+    talk = plain_records(1)[0]._replace(
+        instruction="And then?", input=join_turns(turns), output="It flew.", rephrased_by="teacher",
+        meta=dump_meta({"turns": [len(turn) for turn in turns]}),
+    )  # fmt: skip
+    place = write_corpus(tmp_path / "corpus", [talk]).folder
+    watched = watch()
+    watched.page.goto(serve(place) + f"#source={talk.source}&row=0&template=fields")
+    watched.row()
+    shown = watched.page.eval_on_selector_all(
+        ".field", "all => all.map(one => [one.querySelector('h3').firstChild.data, "
+        "one.querySelector('.value').textContent])"
+    )  # fmt: skip
+    assert shown == [
+        ["User", turns[0]], ["Assistant", turns[1]], ["User", "And then?"],
+        ["Assistant: the response", "It flew."],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("template", ["medalpaca", "alpaca"])

@@ -4,6 +4,7 @@ import { characters, count, el, link, marked, words } from './dom.js'
 import { TEMPLATES } from './prompts.js'
 
 const LEVELS = { 'stem+answer': 'bad', stem: 'warn', options: 'warn', none: 'calm' }
+const SPEAKERS = ['User', 'Assistant'] // as meadow/schema.py joins turns
 const LABELS = { instruction: 'Instruction', input: 'Input', output: 'Response' }
 
 /** A small label; `kind` colours it. */
@@ -17,11 +18,32 @@ function promptView(row, template, terms) {
     parts.map((part) => el('span', { class: `part ${part.kind}` }, part.kind === 'frame' ? part.text : marked(part.text, terms))))
 }
 
+/** The turns before the last message of a conversation; none where `meta` tells of none, or of other ones. */
+export function turnsOf(row) {
+  if (!row.meta?.includes('"turns":')) return []
+  try {
+    const text = Array.from(row.input) // lengths count characters, as Python does
+    let start = 0
+    return JSON.parse(row.meta).turns.map((length, number) => {
+      const begin = start + SPEAKERS[number % 2].length + 2
+      start = begin + length + 2
+      return text.slice(begin, begin + length).join('')
+    })
+  } catch {
+    return []
+  }
+}
+
 function fieldsView(row, terms) {
-  return el('div', { class: 'fields' }, Object.entries(LABELS).map(([name, label]) =>
+  const turns = turnsOf(row)
+  const fields = turns.length
+    ? [...turns.map((text, number) => ['input', SPEAKERS[number % 2], text]), ['instruction', 'User', row.instruction],
+       ['output', 'Assistant: the response', row.output]]
+    : Object.entries(LABELS).map(([name, label]) => [name, label, row[name]])
+  return el('div', { class: 'fields' }, fields.map(([name, label, text]) =>
     el('section', { class: `field ${name}` },
-      el('h3', {}, label, el('small', {}, ` ${count(characters(row[name]))} characters`)),
-      row[name] ? el('p', { class: 'value' }, marked(row[name], terms)) : el('p', { class: 'value none' }, 'empty'))))
+      el('h3', {}, label, el('small', {}, ` ${count(characters(text))} characters`)),
+      text ? el('p', { class: 'value' }, marked(text, terms)) : el('p', { class: 'value none' }, 'empty'))))
 }
 
 /** The row's text in a template, exactly as training sees it. */

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.command import run_meadow
+from support.corpora import record, write_corpus
 
 from meadow import convert, open_corpus
 from meadow.cards.card import lint_card
@@ -19,7 +20,7 @@ from meadow.corpus.shards import cut_shards, read_parquet, write_parquet, write_
 from meadow.errors import CheckError, FileError, UpstreamChangedError, UsageError
 from meadow.quality.check import check_corpus
 from meadow.samples import FOLDER
-from meadow.schema import arrow_schema
+from meadow.schema import arrow_schema, join_turns
 from meadow.text.markdown import escape_cell
 
 
@@ -344,6 +345,18 @@ def test_show_draws_the_same_rows_and_finds_by_id(whole: Path) -> None:
     assert found["rows"] == [rows[0]]
     assert run_meadow("show", whole, "--id", "zz").code == 2
     assert run_meadow("show", whole, "--source", "medqa").code == 2
+
+
+def test_show_tells_a_conversation_from_its_beginning(tmp_path: Path) -> None:
+    turns = ["Who sang?", "Assistant: a bird."]
+    talk = record(
+        "openassistant", 1, "It flew.", instruction="And then?", input=join_turns(turns),
+        meta={"turns": [len(turn) for turn in turns]},
+    )  # fmt: skip
+    write_corpus(tmp_path / "corpus", [talk])
+    shown = run_meadow("show", tmp_path / "corpus").out
+    places = [shown.index(text) for text in (*turns, "And then?", "It flew.")]
+    assert places == sorted(places)
 
 
 def test_cells_hold_no_markup() -> None:

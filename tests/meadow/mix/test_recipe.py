@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from meadow.errors import ExitCode, FileError, UsageError
+from meadow.licenses import LICENSES
 from meadow.mix.recipe import (
     RECIPES,
     Expectation,
@@ -33,7 +34,24 @@ def test_every_recipe_loads_and_names_known_sources(path: Path) -> None:
 
 
 def test_the_recipes_of_the_issue_are_there() -> None:
-    assert {"paper-160k", "medalpaca-2023", "clean", "full", "demo"} <= set(recipe_names())
+    assert {"paper-160k", "medalpaca-2023", "clean", "full", "demo", "meadow-2026"} <= set(
+        recipe_names()
+    )
+
+
+def test_the_recipe_of_today_builds_what_it_can_take() -> None:
+    recipe = load_recipe("meadow-2026")
+    assert recipe.build is not None
+    assert recipe.mix is not None
+    free = {
+        name
+        for name, source in SOURCES.items()
+        if source.publishable in ("yes", "per row")
+        and not source.exam
+        and not LICENSES[source.license].non_commercial
+    }
+    assert set(recipe.build.sources) == free
+    assert (recipe.mix.commercial, recipe.mix.format) == (True, "reasoning")
 
 
 def test_full_builds_every_source_but_the_baselines_and_pointers() -> None:

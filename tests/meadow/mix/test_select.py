@@ -30,7 +30,7 @@ from meadow.mix.recipe import MixRecipe, Part, changed
 from meadow.mix.select import Selection, draw, select_rows
 from meadow.mix.write import mix_key, mix_settings, unchanged_mix, write_mix
 from meadow.quality.check import check_corpus
-from meadow.schema import Record, Task, dump_meta, join_turns
+from meadow.schema import Record, Task, dump_meta, join_turns, with_reasoning
 
 WORDS = [f"word{n}" for n in range(500)]
 
@@ -213,6 +213,51 @@ def test_quotas_weights_and_labels(tmp_path: Path) -> None:
     assert sum("no such label" in line for line in selection.warnings) == 1
     assert any("anki: expected 5 rows" in line for line in selection.warnings)
     assert [part["met"] for part in selection.parts] == [True, None, False]
+
+
+def test_one_quota_is_for_every_source_and_takes_what_was_reasoned_about_first(
+    tmp_path: Path,
+) -> None:
+    rng = random.Random(4)
+    rows = [record("medqa", n, text) for n, text in enumerate(texts(rng, 40))]
+    shown = {row.id for row in rows[:6]}
+    rows = [
+        row._replace(output=with_reasoning("So it is.", row.output)) if row.id in shown else row
+        for row in rows
+    ]
+    rows += [
+        record("stack_exchange", n, text, subset=["health", "academia", None][n % 3])
+        for n, text in enumerate(texts(rng, 24))
+    ]
+    corpus = write_corpus(tmp_path / "corpus", rows)
+    wanted = recipe(quota=10, exclude=("stack_exchange/academia",), format="reasoning")
+    selection, made = run(wanted, corpus, tmp_path / "mix")
+    assert_conserved(selection, 64)
+    assert {part["part"]: part["found"] for part in selection.parts} == {
+        "medqa": 10, "stack_exchange": 10,
+    }  # fmt: skip
+    frame = made.to_polars()
+    assert shown <= set(frame["id"])
+    assert frame["reasoning"].drop_nulls().to_list() == ["So it is."] * 6
+    assert "academia" not in frame["subset"]
+    plain = select_rows(changed(wanted, format="messages"), [corpus])
+    assert not shown <= {row.id for row, n in zip(rows, plain.copies, strict=True) if n}
+    assert "At most 10 rows of each source" in (tmp_path / "mix/README.md").read_text()
+
+
+def test_two_reasonings_make_no_two_questions_of_one(tmp_path: Path) -> None:
+    (text,) = texts(random.Random(5), 1)
+    thoughts = [" ".join(random.Random(n).choices(WORDS, k=90)) for n in (6, 7)]
+    twins = [
+        record(source, 1, with_reasoning(thought, text), input="the same question")
+        for source, thought in zip(("medqa", "medquad"), thoughts, strict=True)
+    ]
+    bare = record("head_qa", 1, text, input="the same question")
+    corpus = write_corpus(tmp_path / "corpus", [*twins, bare])
+    selection = select_rows(recipe(validation=0.0), [corpus])
+    assert selection.copies.sum() == 1
+    kept = selection.duplicates["kept_id"].unique().to_list()
+    assert kept[0] in {row.id for row in twins}, "one that shows its reasoning stays"
 
 
 def test_subset_parts_come_before_source_parts(tmp_path: Path) -> None:
