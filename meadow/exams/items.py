@@ -51,7 +51,10 @@ _KEPT = {
     "afrimed_qa": {"split": "test", "question_type": "mcq"},
 }
 """What is kept of files that hold more than the exam: column -> value."""
-_RENAMED = {"medexpqa": {"type": "discipline"}, "afrimed_qa": {"prompt": "scene"}}
+_RENAMED = {
+    "medexpqa": {"type": "discipline"},
+    "afrimed_qa": {"prompt": "scene", "discipline": "profession"},
+}
 """Columns that mean something else in these files than in others."""
 ALIASES = {"mmlu": "mmlu_medical", "usmle": USMLE}
 MMLU_SUBJECTS = frozenset({

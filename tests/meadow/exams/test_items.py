@@ -314,7 +314,7 @@ def test_afrimed_qa_keeps_the_choices_of_its_test_split(tmp_path: Path) -> None:
         return {"sample_id": f"s{n}", "split": split, "question_type": kind, "prompt": "A farm.",
                 "question": f"Which\n\nhorn {n}? ", "question_clean": f"Which horn {n}?",
                 "answer_options": json.dumps(options) if kind == "mcq" else "",
-                "correct_answer": right, "specialty": "Urology"}  # fmt: skip
+                "correct_answer": right, "discipline": "Law", "specialty": "Urology"}  # fmt: skip
 
     rows = [
         row(1, "option4"), row(2, "option1,option2"), row(3, "option1", split="train"),
@@ -331,7 +331,7 @@ def test_afrimed_qa_keeps_the_choices_of_its_test_split(tmp_path: Path) -> None:
         ("Which horn 2?", "", "several right answers"),
         ("Which horn 6?", "", "answer not among the options"),
     ]
-    assert [len(item.options) for item in exam] == [3, 3, 3]
+    assert [(len(item.options), item.discipline) for item in exam] == [(3, "Urology")] * 3
     assert exam.files[0]["left_out"] == {
         "of another split: train": 2, "of another question_type: saq": 1,
         "several right answers": 1, "answer not among the options": 1,
