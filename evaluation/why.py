@@ -12,7 +12,7 @@ no more: whether it made the answer shows only a twin run without it.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -136,25 +136,18 @@ def find_training(
             where=str(folder),
             fix="name its training run with --training, if there is one",
         )
-    if given is None:
-        named = [Path(b) for a, b in pairwise(run.get("command") or []) if a in _MODELS]
-        places = [Path(run["model"].get("adapter") or "."), *named]
-        depths = (RUN_MANIFEST, f"*/{RUN_MANIFEST}", f"*/*/{RUN_MANIFEST}")
-        places += [
-            path.parent
-            for up in folder.resolve().parents[:3]
-            for depth in depths
-            for path in sorted(up.glob(depth))
-        ]
-    else:
+    if given is not None:
         places = [at for at in (given / "model", given) if (at / RUN_MANIFEST).is_file()]
         if not places or known is None:
             said = "That this run trained the model is your word: run.json does not say it."
             return Trained.read((*places, given)[0]), (said,)
-    wanted = known["run"]
-    # what else lies around may be broken, and is not asked
-    there = [at for at in dict.fromkeys(places) if (trained_as(str(at)) or {}).get("run") == wanted]
-    same = [Trained.read(at) for at in there]
+        same = _of_run(known["run"], places)
+    else:
+        named = [Path(b) for a, b in pairwise(run.get("command") or []) if a in _MODELS]
+        named += [at.parent for at in named]
+        same = _of_run(known["run"], [Path(run["model"].get("adapter") or "."), *named])
+        if not any(one.plan() for one in same):  # an export has none, and its run may be near
+            same += _of_run(known["run"], _around(folder.resolve()))
     if not same:
         raise (FileError if given is None else UsageError)(
             "the training run of the evaluated model is not at hand"
@@ -170,6 +163,19 @@ def find_training(
 
 
 _MODELS = ("--model", "--adapter")
+
+
+def _of_run(run: str, places: Iterable[Path]) -> list[Trained]:
+    """The folders of that run; what else lies around may be broken, and is not asked."""
+    own = [at for at in dict.fromkeys(places) if (trained_as(str(at)) or {}).get("run") == run]
+    return [Trained.read(at) for at in own]
+
+
+def _around(folder: Path) -> Iterator[Path]:
+    """Folders of models up to two below the two that an evaluation lies in."""
+    for up in folder.parents[:2]:
+        for depth in (RUN_MANIFEST, f"*/{RUN_MANIFEST}", f"*/*/{RUN_MANIFEST}"):
+            yield from (path.parent for path in sorted(up.glob(depth)) if up != up.parent)
 
 
 def find_mix(trained: Trained, given: Path | None = None) -> Corpus:

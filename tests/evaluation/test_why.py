@@ -176,6 +176,17 @@ def test_a_model_that_was_not_asked_is_explained_by_its_exam(place: Path) -> Non
     assert "--exam" in why("runs/one", "q0").err
 
 
+def test_an_exported_model_is_explained_by_the_plan_of_its_run(place: Path) -> None:
+    document = json.loads(Path("runs/one/run_manifest.json").read_text())
+    write_json(place / "export/run_manifest.json", document | {"export": {"dtype": "float32"}})
+    write_json(place / "export/COMPLETE.json", {"step": 8, "files": {}})
+    run = json.loads(Path("eval/own/run.json").read_text())
+    run |= {"model": {"name": "export", "trained": trained_as("export")}}
+    write_json(place / "eval/own/run.json", run | {"command": ["--model", "export"]})
+    document = told("eval/own", "q0")
+    assert (document["training"]["folder"], document["nearest"][0]["steps"]) == ("export", [1])
+
+
 def test_what_is_missing_or_differs_is_said(place: Path) -> None:
     def fails(code: int, text: str, *words: Any) -> None:
         ran = why(*words)
