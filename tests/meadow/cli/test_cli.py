@@ -205,7 +205,7 @@ def test_after_ctrl_c_only_what_continues_is_said_to(monkeypatch: pytest.MonkeyP
 
 
 def test_a_corpus_of_no_rows_is_a_failure_with_its_reason(tmp_path: Path) -> None:
-    (tmp_path / "bad.jsonl").write_text("{\nnot json\n")
+    (tmp_path / "bad.jsonl").write_text('{"a":\nnot json\n')
     ran = run_meadow("build", "--file", f"medqa={tmp_path}/bad.jsonl", "--out", tmp_path / "c")
     assert ran.code == 1
     assert "medqa (bad_json 2 of 2)" in ran.err
