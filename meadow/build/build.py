@@ -40,7 +40,7 @@ from meadow.corpus.manifest import (
 )
 from meadow.errors import FileError, UsageError
 from meadow.schema import Reason
-from meadow.source import Input, Options, OriginName
+from meadow.source import Apply, Input, Options, OriginName, apply_here
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -209,7 +209,7 @@ def build_corpus(
             came out.
     """
     config_hash = settings.identity
-    with locked(out):
+    with locked(out), contextlib.ExitStack() as stack:
         published = claim(out, "build", config_hash)
         staging = open_staging(out, config_hash, resume=True)
         if published is None and (staging / NAME).exists():
@@ -252,14 +252,14 @@ def build_corpus(
         if workers is None:
             large = engine != LOCAL or sum(task.size for task in todo) >= LARGE
             workers = usable_cores() if large else 1
-        with open_engine(workers, engine, progress) as run:
-            for task, entry in _built(todo, run):
-                done[task.source] = entry
-                rejected = sum(entry.rejected.values())
-                progress(
-                    f"{task.source}: in {entry.rows_in:,}, out {entry.rows_out:,}, "
-                    f"rejected {rejected:,}"
-                )
+        run = stack.enter_context(open_engine(workers, engine, progress))
+        for task, entry in _built(todo, run):
+            done[task.source] = entry
+            rejected = sum(entry.rejected.values())
+            progress(
+                f"{task.source}: in {entry.rows_in:,}, out {entry.rows_out:,}, "
+                f"rejected {rejected:,}"
+            )
         if not any(entry.rows_out for entry in done.values()):
             reasons = [f"{n} ({_main_reason(e)})" for n, e in done.items() if e.rejected]
             raise FileError(
@@ -290,7 +290,9 @@ def build_corpus(
             },
             versions=library_versions(),
         )
-        return BuildResult(_publish(result, out), tuple(reused))
+        cut = any(task.is_cut for task in todo)
+        apply = partial(_shared, run, [out]) if cut else apply_here
+        return BuildResult(_publish(result, out, apply), tuple(reused))
 
 
 def _built(tasks: Sequence[SourceTask], run: Engine) -> Iterator[tuple[SourceTask, SourceEntry]]:
@@ -338,7 +340,7 @@ def _place(out: Path, source: str, path: str, sha256: str) -> Path | None:
     return next((place for place in places if holds(place, sha256)), None)
 
 
-def _publish(result: Manifest, out: Path) -> Manifest:
+def _publish(result: Manifest, out: Path, apply: Apply) -> Manifest:
     """Move staged files into place, with the documents that are rendered from them."""
     from meadow.cards.documents import render_documents
 
@@ -353,4 +355,5 @@ def _publish(result: Manifest, out: Path) -> Manifest:
                     fix=f"build {name} again: name it among the sources",
                 )
             places[item.path] = place
-    return commit_folder(out, result, places, render_documents(result, places.__getitem__))
+    documents = render_documents(result, places.__getitem__, apply)
+    return commit_folder(out, result, places, documents)

@@ -145,23 +145,25 @@ def task_key(task: SourceTask, inputs: Sequence[NamedFile]) -> str:
     )
 
 
-def measure_inputs(task: SourceTask) -> list[NamedFile]:
+def measure_inputs(task: SourceTask, apply: Apply = apply_here) -> list[NamedFile]:
     """The inputs with their hashes, held to the known ones.
+
+    Args:
+        task: The source.
+        apply: Who reads them.
 
     Raises:
         FileError: One is missing.
         UpstreamChangedError: One has another hash than is known of it.
     """
     measured = []
-    for item in task.inputs:
-        try:
-            found = NamedFile.of(item.path, item.label)
-        except OSError as error:
+    for item, found in zip(task.inputs, apply(_measure, task.inputs), strict=True):
+        if isinstance(found, str):
             raise FileError(
-                f"{task.source}: a raw file cannot be read: {error.strerror}",
+                f"{task.source}: a raw file cannot be read: {found}",
                 where=str(item.path),
                 fix=f"`meadow sources {task.source}` lists the files that it needs",
-            ) from error
+            )
         known = task.expected.get(item.label)
         if known is not None and known != found.sha256:
             raise UpstreamChangedError(
@@ -171,6 +173,13 @@ def measure_inputs(task: SourceTask) -> list[NamedFile]:
             )
         measured.append(found)
     return measured
+
+
+def _measure(item: Input) -> NamedFile | str:
+    try:
+        return NamedFile.of(item.path, item.label)
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def rows_so_far(staging: Path) -> dict[str, int]:
@@ -190,7 +199,7 @@ def build_source(task: SourceTask, apply: Apply = apply_here) -> SourceEntry:
         apply: Who makes parts and shards, where it is large; the bytes do not depend on it.
     """
     folder = task.folder
-    inputs = measure_inputs(task)
+    inputs = measure_inputs(task, apply)
     key = task_key(task, inputs)
     work = folder / f"{PARTS}{key[:16]}"
     for path in folder.glob("*"):

@@ -9,14 +9,18 @@ from meadow.cards.header import Locate
 from meadow.cards.rows import rows_by_source
 from meadow.corpus.manifest import Manifest
 from meadow.errors import FileError
+from meadow.source import Apply, apply_here
 
 
-def render_documents(manifest: Manifest, locate: Locate) -> dict[str, bytes]:
+def render_documents(
+    manifest: Manifest, locate: Locate, apply: Apply = apply_here
+) -> dict[str, bytes]:
     """Path -> bytes of the card, the licence page and croissant.json.
 
     Args:
         manifest: What the folder holds, without its documents.
         locate: Where a file of the manifest lies.
+        apply: Who looks at the shards.
 
     Raises:
         FileError: A shard cannot be read.
@@ -25,7 +29,7 @@ def render_documents(manifest: Manifest, locate: Locate) -> dict[str, bytes]:
     import pyarrow as pa
 
     try:
-        sources = rows_by_source(manifest, locate)
+        sources = rows_by_source(manifest, locate, apply)
         texts = {
             CARD: render_card(manifest, locate, sources),
             "LICENSES/README.md": license_page(manifest, locate),

@@ -207,5 +207,7 @@ def license_counts(manifest: Manifest, locate: Locate) -> Counter[str]:
 
 def column_counts(path: Path, name: str) -> dict[str, int]:
     """Rows of a shard per value of one column."""
-    pairs = read_parquet(path, [name])[name].value_counts().to_pylist()
-    return {pair["values"]: pair["counts"] for pair in pairs}
+    import polars as pl  # pyarrow takes 0.2 s to import what counts
+
+    values = pl.DataFrame(read_parquet(path, [name]))
+    return dict(values.group_by(name, maintain_order=True).len().iter_rows())

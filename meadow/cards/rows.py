@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meadow.cards.header import Locate
 from meadow.corpus.manifest import Manifest
 from meadow.corpus.shards import read_rows
 from meadow.licenses import LICENSES
-from meadow.source import Provenance, Source
+from meadow.source import Apply, Provenance, Source, apply_here
 from meadow.text.language import language_of
 
 if TYPE_CHECKING:
@@ -77,44 +77,63 @@ class SourceRows:
         }
 
 
-def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
+Told = Counter[tuple[str, str, Any]]
+"""(source, field of `SourceRows`, value) -> rows."""
+
+
+def _told(shard: Path) -> Told:
+    """What the rows of a shard say of themselves."""
+    import polars as pl
+
+    frame = read_rows(shard, ["source", "license", "task", "rephrased_by", "meta"])
+    named = pl.col("meta").str.extract(r'"repairs":\[([^\]]*)\]').str.extract_all(r"\w+")
+    noted = frame.select("source", repairs=named).explode("repairs")
+    told: Told = Counter()
+    for field_name, column, rows in (
+        ("licenses", "license", frame),
+        ("tasks", "task", frame),
+        ("rewritten", "rephrased_by", frame),
+        ("repairs", "repairs", noted),
+    ):
+        counted = rows.select("source", column).drop_nulls().group_by("source", column).len()
+        for source, value, count in sorted(counted.iter_rows()):
+            told[source, field_name, value] += count
+    for form, mark in FORMS.items():
+        marked = frame.filter(pl.col("meta").str.contains(mark, literal=True))
+        for source, count in marked.group_by("source").len().iter_rows():
+            told[source, "forms", form] += count
+    for (source, vouch), count in _vouched(frame).items():
+        told[source, "vouched", vouch] += count
+    for (source, language), count in _languages(shard).items():
+        told[source, "languages", language] += count
+    return told
+
+
+def rows_by_source(
+    manifest: Manifest, locate: Locate, apply: Apply = apply_here
+) -> list[SourceRows]:
     """Every source that has rows in the folder, by name.
 
     Args:
         manifest: What the folder holds.
         locate: Where a file of the manifest lies.
+        apply: Who looks at the shards.
     """
-    import polars as pl
-
     from meadow.sources import with_own
 
     sources = with_own(manifest.own_sources)
-    columns = ["source", "license", "task", "rephrased_by"]
-    counts: Counter[tuple[str, str, str, str | None]] = Counter()
-    repairs: Counter[tuple[str, str]] = Counter()
-    formed: Counter[tuple[str, str]] = Counter()
-    spoken: Counter[tuple[str, str]] = Counter()
-    answered: Counter[tuple[str, tuple[str, str, str]]] = Counter()
-    named = pl.col("meta").str.extract(r'"repairs":\[([^\]]*)\]').str.extract_all(r"\w+")
-    for config, splits in manifest.splits().items():
-        if config == PAIRS:
-            continue
-        for shards in splits.values():
-            for shard in shards:
-                frame = read_rows(locate(shard.path), [*columns, "meta"])
-                for *key, rows in frame.group_by(columns).len().iter_rows():
-                    counts[tuple(key)] += rows
-                noted = frame.select("source", named).explode("meta").drop_nulls()
-                for source, repair, rows in noted.group_by("source", "meta").len().iter_rows():
-                    repairs[source, repair] += rows
-                for form, mark in FORMS.items():
-                    marked = frame.filter(pl.col("meta").str.contains(mark, literal=True))
-                    for source, rows in marked.group_by("source").len().iter_rows():
-                        formed[source, form] += rows
-                answered += _vouched(frame)
-                spoken += _languages(locate(shard.path))
+    shards = [
+        locate(shard.path)
+        for config, splits in manifest.splits().items()
+        for split in splits.values()
+        for shard in split
+        if config != PAIRS
+    ]
+    told: Told = Counter()
+    for counts in apply(_told, shards):
+        told.update(counts)
     found: dict[str, SourceRows] = {}
-    for (name, license, task, model), rows in sorted(counts.items(), key=lambda p: str(p[0])):
+    for (name, field_name, value), rows in told.items():
         if name not in found:
             found[name] = SourceRows(name, name)
             if known := sources.get(name):
@@ -127,20 +146,9 @@ def rows_by_source(manifest: Manifest, locate: Locate) -> list[SourceRows]:
                     known.provenance,
                     known,
                 )
-        entry = found[name]
-        entry.rows += rows
-        entry.licenses[license] += rows
-        entry.tasks[task] += rows
-        if model is not None:
-            entry.rewritten[model] += rows
-    for (name, repair), rows in repairs.items():
-        found[name].repairs[repair] = rows
-    for (name, form), rows in formed.items():
-        found[name].forms[form] = rows
-    for (name, language), rows in spoken.items():
-        found[name].languages[language] = rows
-    for (name, vouch), rows in answered.items():
-        found[name].vouched[vouch] = rows
+        getattr(found[name], field_name)[value] += rows
+        if field_name == "licenses":  # which every row has
+            found[name].rows += rows
     return [found[name] for name in sorted(found)]
 
 

@@ -34,10 +34,10 @@ def run_program(
 
     `cpu_s` is that of the program and of the processes that it waited for, or, where it was larger
     (the workers of a fork server are waited for by nobody), the sum over all processes as last seen
-    twenty times a second. `peak_mb` is the largest
-    resident memory: that of one process as the system counted it, or, where it was larger, the sum
-    over the program and its descendants as seen twenty times a second (pages that they share count
-    once a process).
+    twenty times a second. `parent_s` is without the workers of a fork server. `peak_mb` is the
+    largest resident memory: that of one process as the system counted it, or, where it was larger,
+    the sum over the program and its descendants as seen twenty times a second (pages that they
+    share count once a process).
 
     Raises:
         RuntimeError: The program failed; its last lines are in the message.
@@ -74,6 +74,7 @@ def run_program(
     return {
         "wall_s": wall,
         "cpu_s": max(cpu, sum(seen.values())),
+        "parent_s": cpu,
         "peak_mb": max(peak * 1024, together) / 1e6,
     }
 
