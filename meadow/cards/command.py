@@ -24,7 +24,20 @@ def regenerate(manifest: Manifest) -> str:
         commands = [_mix(manifest)]
     else:
         commands = [_build(manifest, names) for names in _steps(manifest.settings)]
-    return "\n".join(" ".join(["meadow", *words, "--out", "DIR"]) for words in commands)
+    lines = [" ".join(["meadow", *words, "--out", "DIR"]) for words in commands]
+    return "\n".join([*lines, *_worked(manifest.settings)])
+
+
+def _worked(settings: Mapping[str, Any]) -> Iterator[str]:
+    """What a model did to the rows after the build; each command writes a folder of its own."""
+    folder = "DIR"
+    for kind, ending in (("rephrase", "rephrased"), ("reason", "reasoned")):
+        for job in settings.get(kind, ()):
+            words = ["meadow", kind, job["source"], "--corpus", folder, "--model", job["model"]]
+            words += ["--tries", str(job["tries"])] if kind == "reason" else []
+            words += [w for name in job.get("exams", ()) for w in ("--exam", f"{name}=FILES")]
+            folder = f"{folder}-{ending}"
+            yield shlex.join([*words, "--cache", "ANSWERS"])
 
 
 def conditions(manifest: Manifest) -> list[str]:
@@ -35,6 +48,11 @@ def conditions(manifest: Manifest) -> list[str]:
         count = int(settings.get("corpora", 1))
         what = f"{count} corpora, in their order" if count > 1 else "the corpus"
         found.append(f"CORPUS stands for {what}: MANIFEST.json has the hashes of the shards.")
+    if manifest.stage == "build" and (settings.get("rephrase") or settings.get("reason")):
+        found.append(
+            "ANSWERS stands for the file with the maker's answers: a model that is asked again can "
+            "answer otherwise, and then the rows that it worked on are others."
+        )
     if settings.get("excluded_ids"):
         found.append(
             f"Rows taken down were left out: {settings.get('excluded', 'some')} ids in "

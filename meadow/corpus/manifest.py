@@ -462,7 +462,16 @@ class _Mix(_Open):
     quota: Count | None = None
 
 
+class _Job(_Open):
+    source: Text
+    model: Text
+    tries: Count = 1
+    exams: dict[Text, Any] = {}
+
+
 class _Settings(_Open):
+    rephrase: list[_Job] = []
+    reason: list[_Job] = []
     recipe: Text | None = None
     sources: list[Text] = []
     origins: dict[Text, Text] = {}

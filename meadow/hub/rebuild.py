@@ -129,6 +129,11 @@ def _refuse_what_is_not_at_hand(
         )
     if settings.get("errata"):
         raise UsageError("it was built with errata", fix="use the card's command")
+    if published.stage == "build" and (settings.get("rephrase") or settings.get("reason")):
+        raise UsageError(
+            "a model worked on its rows, and no build gives what it answered",
+            fix="use the card's commands, with the maker's file of answers",
+        )
 
 
 def _excluded(config: Config) -> frozenset[str]:

@@ -19,7 +19,10 @@ import meadow
 from meadow.chat.client import Answer, FaultError
 from meadow.chat.prompts import latest_prompt
 from meadow.chat.scripted import MODEL, Reply, ScriptedChat, scripted_chat, scripted_reasoning
+from meadow.config import read_config
 from meadow.corpus.folder import REASONING_TRIES
+from meadow.errors import UsageError
+from meadow.hub.rebuild import rebuild
 from meadow.rephrase.reason import question_of, read_reasoning
 from meadow.samples import FOLDER
 from meadow.schema import Task, from_row, make_record, messages_of, split_reasoning, with_reasoning
@@ -133,6 +136,11 @@ def test_only_what_comes_to_the_key_stays_and_every_try_is_kept(
     assert f"| medqa | {MODEL} | reasoning-1 (`" in card
     assert f"| {count} | {count - 1} | 1: {count - 4} (" in card
     assert "held against no exam" in card
+    made = f"meadow reason medqa --corpus DIR --model {MODEL} --tries 3 --cache ANSWERS"
+    assert made in card
+    config = read_config()
+    with pytest.raises(UsageError, match="a model worked on its rows"):
+        rebuild(after.manifest, tmp_path / "again", config)
     assert after.manifest.sources["anki"] == before.manifest.sources["anki"]
 
 
