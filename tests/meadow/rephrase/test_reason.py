@@ -140,7 +140,7 @@ def test_only_what_comes_to_the_key_stays_and_every_try_is_kept(
     assert made in card
     config = read_config()
     with pytest.raises(UsageError, match="a model worked on its rows"):
-        rebuild(after.manifest, tmp_path / "again", config)
+        rebuild(after.manifest, tmp_path / "again", config=config)
     assert after.manifest.sources["anki"] == before.manifest.sources["anki"]
 
 
