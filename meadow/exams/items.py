@@ -56,6 +56,8 @@ _RENAMED = {
     "afrimed_qa": {"prompt": "scene", "discipline": "profession"},
 }
 """Columns that mean something else in these files than in others."""
+_LABELLED: frozenset[str] = frozenset({"head_qa", "medexpqa"})
+"""Whose answers are labels: the key of an annulled question is the number of no option."""
 ALIASES = {"mmlu": "mmlu_medical", "usmle": USMLE}
 MMLU_SUBJECTS = frozenset({
     "anatomy", "clinical_knowledge", "college_biology", "college_medicine", "medical_genetics",
@@ -152,6 +154,7 @@ def load_exam(
     if not paths:
         raise UsageError(f"no files for exam {name}", fix="name them with --file")
     files = list(exam_files(paths))
+    read_as = answer_is or ("label" if name in _LABELLED else None)
     drafts: list[ExamItem] = []
     read = []
     for path, rows, left_out in _parts(name, files, images):
@@ -159,7 +162,7 @@ def load_exam(
         found = [
             _item(meaning, reason)
             for meaning, reason in zip(
-                understand(rows, path, answer_is) if rows else (), excluded, strict=True
+                understand(rows, path, read_as) if rows else (), excluded, strict=True
             )
         ]
         drafts += found

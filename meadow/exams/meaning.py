@@ -90,12 +90,11 @@ def understand(rows: Rows, path: Path, answer_is: AnswerIs | None = None) -> Ite
     for where, row in flat:
         if not _text(row.get(question)) and question not in row:
             raise FileError(f"the row has no {question!r}", where=where)
-    options, given = [], []
-    for where, row in flat:
-        offered = _options(row, where, yes_no=answer == "final_decision")
-        lettered, value = _lettered(offered, _text(_single(row.get(answer))))
-        options.append(lettered)
-        given.append(value)
+    options, given = _lettered(
+        [_options(row, where, yes_no=answer == "final_decision") for where, row in flat],
+        [_text(_single(row.get(answer))) for _, row in flat],
+        answer_is,
+    )
     second = next((name for name in ANSWER_TEXT if name in names and name != answer), None)
     texts = [_text(_single(row.get(second))) if second else "" for _, row in flat]
     keys = _answers(list(zip(flat, options, given, texts, strict=True)), path, answer_is)
@@ -221,24 +220,40 @@ def _options(row: Mapping[str, Any], where: str, *, yes_no: bool) -> list[tuple[
 _NUMBERED = re.compile(r"OPTION[_ ]?(?=\d{1,2}$)")
 
 
-def _lettered(options: list[tuple[str, str]], answer: str) -> tuple[list[tuple[str, str]], str]:
-    """Options that a file numbers (1, 2 or option1, option2), and the answer, by letter.
+def _lettered(
+    options: list[list[tuple[str, str]]], answers: list[str], answer_is: AnswerIs | None
+) -> tuple[list[list[tuple[str, str]]], list[str]]:
+    """Options that a file numbers (1, 2 or option1, option2) by letter, and its answers with them.
 
-    AfriMed-QA fills up to five options with "n/a", and says "option1,option3" where several are
-    right.
+    A number is an option's label where every answer of the file is one, or where it is said that
+    answers are labels; else it may be a place, as that of options without labels. AfriMed-QA fills
+    up to five options with "n/a", and says "option1,option3" where several are right.
     """
-    numbers = [_NUMBERED.sub("", label) for label, _ in options]
-    if not numbers or not all(re.fullmatch(r"\d{1,2}", number) for number in numbers):
-        return options, answer
-    named = numbers != [label for label, _ in options]
-    letters = dict(zip(numbers, string.ascii_uppercase, strict=False))
-    parts = [letters.get(_NUMBERED.sub("", part.strip().upper())) for part in answer.split(",")]
-    # a number that no option has is no option's place either
-    unread = f"({answer})" if answer.isdigit() else answer
-    return [
-        (letters[number], "" if named and text.casefold() == "n/a" else text)
-        for number, (_, text) in zip(numbers, options, strict=True)
-    ], ",".join(filter(None, parts)) if all(parts) else unread
+    shown, found, letters = [], [], []
+    for row, answer in zip(options, answers, strict=True):
+        numbers = [_NUMBERED.sub("", label) for label, _ in row]
+        numbered = bool(row) and all(re.fullmatch(r"\d{1,2}", number) for number in numbers)
+        own = dict(zip(numbers, string.ascii_uppercase, strict=False)) if numbered else {}
+        parts = [own.get(_NUMBERED.sub("", part.strip().upper()), "") for part in answer.split(",")]
+        filled = "n/a" if numbered and row[0][0] not in own else None
+        shown.append(
+            [
+                (own.get(number, label), "" if text.casefold() == filled else text)
+                for number, (label, text) in zip(numbers, row, strict=True)
+            ]
+        )
+        letters.append(own)
+        found.append(",".join(parts) if all(parts) else "")
+    rows = list(zip(answers, found, letters, strict=True))
+    are_labels = answer_is == "label" or all(
+        told for answer, told, own in rows if own and answer.isdigit()
+    )
+    return shown, [
+        answer
+        if not own or (answer.isdigit() and not are_labels)
+        else told or (f"({answer})" if answer.isdigit() else answer)
+        for answer, told, own in rows
+    ]
 
 
 _HEADING = re.compile(r"\s*(?:answer )?(?:choices|options):?\s*$", re.IGNORECASE)

@@ -142,6 +142,10 @@ def one(
         ([{"id": "7", "data": {"Question": "Which ray?", "Options": {"A": "x", "B": "y"},
            "Correct Option": "B", "Correct Answer": "y"}}], ["y"]),
         ([{"question": "Which ray?", "options": {"A": "x", "B": "y"}, "label": "B"}], ["y"]),
+        ([one(1, {"1": "x", "2": "y"}), one(2, {"1": "x", "2": "y"})], ["x", "y"]),
+        ([one(1, {"0": "x", "1": "y"}), one(0, {"0": "x", "1": "y"})], ["y", "x"]),
+        # the nought is none of the numbers, so that all are places
+        ([one(1, {"1": "x", "2": "y"}), one(0, {"1": "x", "2": "y"})], ["y", "x"]),
     ],
 )  # fmt: skip
 def test_what_answers_are_is_decided_once_per_file(
@@ -161,6 +165,10 @@ def test_a_file_that_does_not_tell_is_refused_until_it_is_told(tmp_path: Path) -
     assert golds(asked(tmp_path, rows, answer_is="text")) == ["1", "2"]
     assert golds(asked(tmp_path, rows, answer_is="index0")) == ["2", "3"]
     assert golds(asked(tmp_path, rows, answer_is="index1")) == ["1", "1"]
+    annulled = [one(n, {"1": "x", "2": "y", "3": "z"}) for n in (0, 3)]
+    with pytest.raises(FileError, match="in one row the answer is read as index0"):
+        asked(tmp_path, annulled)
+    assert golds(asked(tmp_path, annulled, answer_is="label")) == ["", "z"]
     with pytest.raises(FileError, match="in one row the answer is read as label"):
         asked(tmp_path, [one("A"), one("gamma")])
 
