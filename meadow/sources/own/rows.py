@@ -1,26 +1,14 @@
-"""Raw rows by a source's TOML file: how its files are read, and what becomes of a row.
-
-A column that no row has is an error that names it, since a misspelt name would else reject every
-row; a column that one row lacks rejects that row. Nothing here depends on more than the row.
-"""
+"""What becomes of a raw row by a source's TOML file. Nothing here depends on more than the row."""
 
 from __future__ import annotations
 
-import codecs
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from fnmatch import fnmatch
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from meadow.config import did_you_mean
-from meadow.errors import FileError, UpstreamChangedError, UsageError
 from meadow.licenses import LICENSES
 from meadow.prompt import exam_input
-from meadow.readers import delimited, json_rows, parquet
-from meadow.readers.archives import is_archive, members, open_input
 from meadow.schema import (
     Author,
     Raw,
@@ -33,253 +21,20 @@ from meadow.schema import (
     make_record,
     normalise_key,
 )
-from meadow.source import Converter, Input, Options, Reader
+from meadow.source import Converter, Options
 from meadow.sources.own import form
-from meadow.sources.own.form import OPTIONS, Filter, OwnSource, Read, Repair
+from meadow.sources.own.form import Filter, OwnSource, Repair
 from meadow.sources.own.template import (
     Field,
     MissingField,
     Template,
     as_text,
-    heads,
     look_up,
     parse,
 )
 from meadow.text.clean import decode_escapes, without_stray_quotes
 
-MOST_JSON = 512 * 1024**2
-"""Bytes of a JSON file that is one object: it is held in memory."""
-OF_THE_FILE = ("_file", "_subset", "_key")
-"""Columns that every row has: its file's name without endings, its part, its key."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_TABLES = ("csv", "parquet")
-
-
-def reader(own: OwnSource) -> Reader:
-    """The reader of a source's raw files."""
-    needed = needed_fields(own)
-
-    def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
-        unseen, example = list(needed), None
-        for item in inputs:
-            if own.read.format in _TABLES:
-                unseen = list(needed)
-            subset = item.subset or _subset_of(item.label, own)
-            for part in _parts(item, own.read):
-                told = {"_file": PurePosixPath(part.label).name.partition(".")[0]}
-                for raw in _rows(part, own, needed):
-                    if isinstance(raw, Reject):
-                        yield raw
-                        continue
-                    row = {**told, "_subset": subset or None, **raw}
-                    if unseen:
-                        example = row
-                        unseen = [field for field in unseen if not _is_in(field, row)]
-                        if unseen and own.read.format in _TABLES:
-                            raise _gone(unseen, row, own, part.label)
-                    yield _parsed(row, own.read)
-        if unseen and example is not None:
-            raise _gone(unseen, example, own, ", ".join(item.label for item in inputs))
-
-    return read
-
-
-def needed_fields(own: OwnSource) -> list[Field]:
-    """The columns that rows have to have, as the fields that name them."""
-    made = {*own.labels, *(OPTIONS if own.options else ()), *OF_THE_FILE}
-    found = [
-        field for field in _fields(own) if not field.optional and not made.issuperset(field.ways)
-    ]
-    columns = [label.column for label in own.labels.values()]
-    if own.options is not None:
-        given = own.options.columns
-        # one of several columns may be missing where a question has fewer options
-        columns += [given] if isinstance(given, str) else given[:2]
-        columns += [own.options.answer, *filter(None, [own.options.answer_text])]
-    if own.chat is not None:
-        columns.append(own.chat.column)
-    # a filter or a repair that looks at a column which is not there would do nothing, unseen
-    columns += [filter.column for filter in own.reject]
-    columns += [
-        repair.column for repair in own.repair if own.options is None or repair.column != "options"
-    ]
-    found += [Field((column,), False) for column in columns if column not in OF_THE_FILE]
-    return list(dict.fromkeys(found))
-
-
-def _fields(own: OwnSource) -> list[Field]:
-    """The fields of every text."""
-    row = own.row
-    texts = [own.asked, row.input, row.output, row.id, *row.key, row.subset, row.url, row.license]
-    texts += [text for author in row.authors for text in (author.name, author.url)]
-    texts += [*row.meta.values()]
-    return [field for text in texts if text for field in parse(text).fields]
-
-
-def _is_in(field: Field, row: Raw) -> bool:
-    return any(head in row for way in field.ways for head in heads(way))
-
-
-def _gone(unseen: Sequence[Field], row: Raw, own: OwnSource, label: str) -> UpstreamChangedError:
-    names = [way for field in unseen for way in field.ways]
-    there = [name for name in row if not name.startswith("_")]
-    return UpstreamChangedError(
-        f"{own.name}: no column {', '.join(map(repr, names))}, which the source's TOML file names",
-        where=label,
-        fix=f"{did_you_mean(names[0], there)}the columns are {', '.join(there[:50])}; "
-        "{name|} in braces makes a column optional",
-    )
-
-
-def _subset_of(label: str, own: OwnSource) -> str:
-    """The part that a file's name stands for, where [[files]] tells it."""
-    name = PurePosixPath(label).name
-    for file in own.files:
-        if file.subset and any(
-            fnmatch(name, PurePosixPath(n).name) for n in (file.name, *file.also)
-        ):
-            return file.subset
-    return ""
-
-
-def _parts(item: Input, read: Read) -> Iterator[Input]:
-    """The file, or the wanted members of an archive one by one."""
-    if not read.members or not is_archive(item.path):
-        yield item
-        return
-    found = False
-    for name, stream in members(item.path, suffix=read.members):
-        stream.close()
-        found = True
-        yield replace(item, label=f"{item.label}!{name}", member=name)
-    if not found:
-        raise FileError(
-            f"the archive has no member whose name ends in {read.members!r}",
-            where=str(item.path),
-            fix="mend read.members in the source's TOML file",
-        )
-
-
-def format_of(item: Input) -> form.Format | None:
-    """The format that the first bytes of a file tell; None where they tell none.
-
-    Raises:
-        FileError: It cannot be read.
-    """
-    if not is_archive(item.path) and parquet.is_parquet(item.path):
-        return "parquet"
-    with open_input(item) as file:
-        head = file.read(1 << 16)
-    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
-    if text[:1] not in (b"[", b"{"):
-        return None if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")) else "csv"
-    first = text.split(b"\n", 1)[0]
-    try:
-        line = json.loads(first)
-    except ValueError:
-        # the object goes on in the next line, or is longer than what was read
-        return "json" if text[1:].lstrip()[:1] in (b'"', b"{", b"[") else "csv"
-    if isinstance(line, list):
-        return "json"
-    return "jsonl" if b"\n" in text.rstrip() or not _is_nested(line) else "json"
-
-
-def _is_nested(line: Mapping[str, Any]) -> bool:
-    """Whether an object looks like a file of rows: all of its values are objects or lists."""
-    return all(isinstance(value, dict | list) for value in line.values())
-
-
-def _rows(item: Input, own: OwnSource, needed: Sequence[Field]) -> Iterator[Raw | Reject]:
-    read = own.read
-    found = format_of(item)
-    # what a CSV begins with may be anything but the beginning of another format
-    if found != read.format and (found is None or {found, read.format} != {"json", "jsonl"}):
-        raise UsageError(
-            f"{own.name}: the file is {found or 'in no format that is read'}, and the source's "
-            f"TOML file says {read.format}",
-            where=item.label,
-            fix=f'read.format = "{found}"' if found else "csv, jsonl, json and parquet are read",
-        )
-    if read.format == "csv":
-        header = read.columns or None
-        return delimited.read_file(item, header, (), read.delimiter, read.encoding)
-    if read.format == "jsonl":
-        return json_rows.read_lines([item], Options())
-    if read.format == "json":
-        return _values(item, read.rows) if read.rows else json_rows.read_array([item], Options())
-    there = parquet.columns_of(item)
-    columns = own.options.columns if own.options is not None else ()
-    several = [columns] if isinstance(columns, str) else columns
-    used = [*_fields(own), *needed, *(Field((name,), False) for name in several)]
-    wanted = [head for field in used for way in field.ways for head in heads(way)]
-    names = [name for name in dict.fromkeys(wanted) if name in there]
-    if any(not _is_in(field, dict.fromkeys(there)) for field in needed):
-        names = there  # the message tells all that there is
-    return parquet.read_rows(item, names)
-
-
-def _values(item: Input, rows: str) -> Iterator[Raw | Reject]:
-    """The rows of a JSON file that is one object: a list in it, or its values."""
-    with open_input(item, MOST_JSON) as file:
-        try:
-            whole = json_rows.DECODER.decode(file.read().decode("utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            raise FileError(
-                f"the JSON cannot be read: {error}",
-                where=item.label,
-                fix="fetch the file again and compare its checksum",
-            ) from error
-    try:
-        pairs = list(_led_to(whole, rows))
-    except LookupError:
-        raise UsageError(
-            f"no list or object of rows at {rows!r}",
-            where=item.label,
-            fix="mend read.rows in the source's TOML file"
-            + (f": the keys are {', '.join(list(whole)[:20])}" if isinstance(whole, dict) else ""),
-        ) from None
-    for key, value in pairs:
-        text = json.dumps(value, ensure_ascii=False)
-        row = json_rows.check_object(value, text, f"{item.label}#{key}")
-        yield row if isinstance(row, Reject) else {"_key": str(key), **row}
-
-
-def _led_to(whole: Any, way: str) -> Iterator[tuple[str, Any]]:
-    """The rows at the end of a way, by their keys or numbers.
-
-    A "*" before the end goes into every value there, and its rows have the value's own facts too:
-    of {"papers": {"one": {"year": 2031, "data": [...]}}} the way `papers.*.data` leads to the
-    entries of `data`, each with its `year`.
-
-    Raises:
-        LookupError: The way does not lead to a list or an object, somewhere.
-    """
-    head, star, rest = f".{way}".partition(".*.")
-    if star:
-        for name, value in _led_to(whole, head.lstrip(".") or "*"):
-            own = value.items() if isinstance(value, dict) else ()
-            facts = {key: fact for key, fact in own if not isinstance(fact, dict | list)}
-            for key, row in _led_to(value, rest):
-                yield f"{name}.{key}", {**facts, **row} if isinstance(row, dict) else row
-        return
-    found = whole if way == "*" else look_up(whole, way) if isinstance(whole, dict) else None
-    if not isinstance(found, dict | list):
-        raise LookupError(way)
-    pairs: Iterable[tuple[Any, Any]]
-    pairs = found.items() if isinstance(found, dict) else enumerate(found)
-    yield from ((str(key), value) for key, value in pairs)
-
-
-def _parsed(row: Raw, read: Read) -> Raw | Reject:
-    """The row with the columns that hold JSON as what they hold."""
-    found: dict[str, Any] = {}
-    for name in read.parse:
-        if isinstance(text := row.get(name), str) and text.strip():
-            try:
-                found[name] = json_rows.DECODER.decode(text)
-            except (ValueError, RecursionError) as error:
-                return Reject(str(row["_where"]), Reason.BAD_JSON, f"{name}: {error}", text)
-    return {**row, **found} if found else row
 
 
 class _Refused(Exception):

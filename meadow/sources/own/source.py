@@ -26,7 +26,8 @@ from meadow.source import (
     Source,
 )
 from meadow.sources.own.form import InstalledSource, OwnFacts, OwnSource
-from meadow.sources.own.rows import OF_THE_FILE, converter, needed_fields, reader
+from meadow.sources.own.reader import OF_THE_FILE, needed_fields, reader
+from meadow.sources.own.rows import converter
 from meadow.sources.published import parse_multiple_choice, published_origin, published_row
 
 VERSION = 1
