@@ -7,6 +7,8 @@ settings file is ever imported or executed.
 from __future__ import annotations
 
 import difflib
+import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -89,6 +91,29 @@ def parse_settings(
         else:
             what = (f"{key}: " if key else "") + first["msg"].removeprefix("Value error, ")
         raise UsageError(what + more, where=where, fix=fix) from error
+
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+"""A key of TOML that needs no quotes."""
+
+
+def toml_key(key: str) -> str:
+    """A key as TOML writes it."""
+    return key if _BARE.fullmatch(key) else toml_value(key)
+
+
+def toml_value(value: Any) -> str:
+    """A JSON value as TOML writes it on one line; a null in a table is left out.
+
+    >>> toml_value({"a b": [1, True, "c"]})
+    '{"a b" = [1, true, "c"]}'
+    """
+    if isinstance(value, Mapping):
+        pairs = (f"{toml_key(k)} = {toml_value(v)}" for k, v in value.items() if v is not None)
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml_value, value)) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\u007f", "\\u007f")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

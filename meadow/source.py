@@ -300,6 +300,11 @@ class Count2023:
 _OTHER_SPLIT = re.compile(r"(?i)(?:^|[^a-z])(?:dev|test|val|valid|validation)(?:set)?(?:[^a-z]|$)")
 
 
+def other_split(names: Iterable[str]) -> list[str]:
+    """The names of files that tell of another split than the training split."""
+    return [name for name in names if _OTHER_SPLIT.search(name)]
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Everything the house knows about one source.
@@ -396,7 +401,7 @@ class Source:
             One sentence; "" where nothing is wrong.
         """
         known = " ".join(name for file in origin.files for name in (file.name, *file.also))
-        other = [name for name in names if _OTHER_SPLIT.search(name)]
+        other = other_split(names)
         if "train" not in known or not other:
             return ""
         due = f"{origin.expected_rows:,} rows were expected, " if origin.expected_rows else ""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from meadow.config import toml_key, toml_value
 from meadow.corpus.manifest import NAME, Manifest
 from meadow.text.markdown import fenced, plain_cell
-
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
-"""A key of TOML that needs no quotes."""
 
 
 def regenerate(manifest: Manifest) -> str:
@@ -174,7 +171,7 @@ def _mix(manifest: Manifest) -> Iterator[str]:
         if key in asked:
             yield from (f"--{key}", _word(str(asked[key])))
     for key, value in dict(settings.get("changed", {})).items():
-        yield from ("--set", _word(f"{key}={_value(value)}"))
+        yield from ("--set", _word(f"{key}={toml_value(value)}"))
 
 
 def _word(text: Any) -> str:
@@ -202,14 +199,4 @@ def _pairs(values: Mapping[str, Any]) -> Iterator[str]:
     """Keys and values, a line each; TOML has no null, and what is not set is not said."""
     for key, value in values.items():
         if value is not None:
-            name = key if _BARE.fullmatch(key) else json.dumps(key)
-            yield f"{name} = {_value(value)}"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        pairs = (f"{json.dumps(k)} = {_value(v)}" for k, v in value.items() if v is not None)
-        return "{" + ", ".join(pairs) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps(value, ensure_ascii=False).replace("\u007f", "\\u007f")
+            yield f"{toml_key(key)} = {toml_value(value)}"

@@ -30,6 +30,7 @@ from meadow.net.redaction import guard_logs, hide_secrets, redact, without_value
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "sources": ("meadow.cli.sources:sources", "List the sources: licence, files, counts."),
+    "source": ("meadow.cli.sources:source", "Make a source of your own, without code."),
     "fetch": ("meadow.cli.fetch:fetch", "Download raw files, resumable and checked."),
     "build": ("meadow.cli.build:build", "Build verified shards from raw files."),
     "rephrase": ("meadow.cli.rephrase:rephrase", "Rewrite rows with a language model."),
@@ -69,7 +70,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Data": ("sources", "fetch", "build", "rephrase", "reason"),
+    "Data": ("sources", "source", "fetch", "build", "rephrase", "reason"),
     "Look": ("show", "check", "diff", "card", "report", "browse", "summary", "trace", "takedown"),
     "Mix": ("mix", "convert"),
     "Publish": ("publish", "pull", "verify"),

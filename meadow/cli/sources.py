@@ -1,13 +1,20 @@
-"""`meadow sources`."""
+"""`meadow sources`, and `meadow source` for one's own."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from meadow.cli.app import Finish, json_option, log, own_option
-from meadow.errors import MeadowError
+from meadow.cli.app import Finish, dry_run_option, json_option, log, own_option
+from meadow.errors import CheckError, ExitCode, MeadowError, UsageError
+from meadow.licenses import LICENSES
+
+if TYPE_CHECKING:
+    from meadow.build.preview import Beside
 
 
 @click.command()
@@ -121,3 +128,147 @@ def _page(item: dict[str, Any]) -> str:
                 lines.append(f"    by hand: {file['by_hand']}")
     lines += [f"note       {note}" for note in item["notes"]]
     return "\n".join(lines)
+
+
+@click.group()
+def source() -> None:
+    """Make a source of your own, without code.
+
+    `new` looks at a file and writes a first TOML file; `check` shows what comes of one; then
+    `meadow build --source mine.toml`. docs/own-source.md has every key.
+    """
+
+
+@source.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Else NAME.toml here.")
+@click.option("--license", "licence", metavar="KEY", default="", help="The licence of its rows.")
+@click.option(
+    "--free-text/--edited",
+    default=None,
+    help="Whether people wrote its texts as they talk (then personal data is looked for).",
+)
+@dry_run_option
+@json_option
+def new(
+    file: Path, out: Path | None, licence: str, free_text: bool | None, dry_run: bool, as_json: bool
+) -> None:
+    """Look at a raw file and write a first TOML file for it.
+
+    What was guessed and why stands in comments. A file that is there is never overwritten.
+    """
+    from meadow.atomic import write_text
+    from meadow.sources.own.guess import guess_source
+
+    finish = Finish(as_json=as_json)
+    if licence and licence not in LICENSES:
+        raise UsageError(f"licence {licence!r} is not known", fix=f"one of {', '.join(LICENSES)}")
+    guess = guess_source(file, license=licence, free_text=free_text)
+    path = out or Path(f"{guess.name}.toml")
+    if path.exists():
+        raise UsageError(
+            "the file is there already", where=str(path), fix="name another one with --out"
+        )
+    for line in guess.said:
+        log(line)
+    if dry_run:
+        log(guess.text.rstrip())
+    else:
+        write_text(path, guess.text)
+        log(f"wrote {path}, by {guess.rows:,} rows: read it, and mend what is guessed wrongly")
+        if free_text is None:
+            log("free_text has to be said in it")
+        log(f"then: meadow source check {path} {file}")
+    finish({"file": str(path), "name": guess.name, "said": guess.said, "text": guess.text})
+
+
+@source.command()
+@click.argument("toml", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
+@click.option("--raw", type=click.Path(path_type=Path), help="The raw folder, without FILE.")
+@click.option("--rows", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--show", type=click.IntRange(min=0), default=3, show_default=True)
+@json_option
+@click.pass_context
+def check(
+    ctx: click.Context, toml: Path, files: tuple[Path, ...], raw: Path | None, rows: int, show: int,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Build the first rows of a TOML file and show them beside the raw ones.
+
+    Its examples are run as well. Nothing is written. The exit code is 1 where an example is not as
+    it says or no row came out, and 3 where more than 1 % of the rows are malformed.
+    """
+    from meadow.build.build import MALFORMED_THRESHOLD, malformed_rows
+    from meadow.build.preview import preview
+
+    finish = Finish(as_json=as_json)
+    found = preview(toml, files, raw=raw, rows=rows, show=show)
+    entry = found.entry
+    if not as_json:
+        for each in found.shown:
+            click.echo("\n".join(_beside(each)))
+    counts = [f"rejected: {reason} {n:,}" for reason, n in sorted(entry.rejected.items())]
+    counts += [f"repaired: {name} {n:,}" for name, n in sorted(entry.repaired.items())]
+    for line in (*counts, *(f"note: {note}" for note in found.notes), *found.faults):
+        log(line)
+    right = found.examples - len({fault.partition(":")[0] for fault in found.faults})
+    if found.examples:
+        log(f"examples: {right} of {found.examples} are as they say")
+    finish(
+        {
+            "name": found.name,
+            "rows_in": entry.rows_in,
+            "rows_out": entry.rows_out,
+            "rejected": dict(entry.rejected),
+            "repaired": dict(entry.repaired),
+            "examples": found.examples,
+            "faults": list(found.faults),
+            "notes": list(found.notes),
+            "shown": [
+                {"where": each.where, "raw": each.raw, "row": each.row}
+                | ({"reject": json.loads(each.reject.to_json())} if each.reject else {})
+                for each in found.shown
+            ],
+        },
+        rows_in=entry.rows_in,
+        rows_out=entry.rows_out,
+        rejected=sum(entry.rejected.values()),
+    )
+    if found.faults:
+        raise CheckError(
+            f"{found.examples - right} of {found.examples} examples are not as they say",
+            where=str(toml),
+            fix="mend the mapping, or the example",
+        )
+    if not entry.rows_out:
+        raise CheckError("no row came out", where=str(toml), fix="look at the reasons above")
+    if malformed_rows(entry) > MALFORMED_THRESHOLD * entry.rows_in:
+        log("error: more than 1 % of these rows are malformed")
+        ctx.exit(ExitCode.MALFORMED)
+
+
+_WIDTH = 300
+
+
+def _beside(each: Beside) -> Iterator[str]:
+    """A raw row and its row, as text."""
+    yield click.style(f"── {each.where}", bold=True)
+    for name, value in each.raw.items():
+        text = (
+            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        )
+        yield _cut(f"  raw  {name}: {text}")
+    if each.reject is not None:
+        yield f"  rejected: {each.reject.reason.value} ({each.reject.detail})"
+    for name, value in each.row.items():
+        if name in ("id", "source", "rephrased_by") or value in (None, "", [], "{}"):
+            continue
+        text = ", ".join(a["name"] for a in value) if name == "authors" else str(value)
+        yield _cut(f"  row  {name}: {text}")
+    yield ""
+
+
+def _cut(line: str) -> str:
+    indented = line.replace("\n", "\n       ")
+    return indented if len(indented) <= _WIDTH else f"{indented[:_WIDTH]} ..."

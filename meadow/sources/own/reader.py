@@ -63,7 +63,7 @@ def needed_fields(own: OwnSource) -> list[Field]:
     """The columns that rows have to have, as the fields that name them."""
     made = {*own.labels, *(OPTIONS if own.options else ()), *OF_THE_FILE}
     found = [
-        field for field in _fields(own) if not field.optional and not made.issuperset(field.ways)
+        field for field in fields_of(own) if not field.optional and not made.issuperset(field.ways)
     ]
     columns = [label.column for label in own.labels.values()]
     if own.options is not None:
@@ -82,7 +82,7 @@ def needed_fields(own: OwnSource) -> list[Field]:
     return list(dict.fromkeys(found))
 
 
-def _fields(own: OwnSource) -> list[Field]:
+def fields_of(own: OwnSource) -> list[Field]:
     """The fields of every text."""
     row = own.row
     texts = [own.asked, row.input, row.output, row.id, *row.key, row.subset, row.url, row.license]
@@ -152,8 +152,10 @@ def format_of(item: Input) -> Format | None:
     try:
         line = json.loads(first)
     except ValueError:
-        # the object goes on in the next line, or is longer than what was read
-        return "json" if text[1:].lstrip()[:1] in (b'"', b"{", b"[") else "csv"
+        # it goes on in the next line, is longer than what was read, or is broken
+        if text[1:].lstrip()[:1] in (b'"', b"{", b"["):
+            return "json"
+        return "jsonl" if text[:1] == b"{" else "csv"
     if isinstance(line, list):
         return "json"
     return "jsonl" if b"\n" in text.rstrip() or not _is_nested(line) else "json"
@@ -175,6 +177,21 @@ def _rows(item: Input, own: OwnSource, needed: Sequence[Field]) -> Iterator[Raw 
             where=item.label,
             fix=f'read.format = "{found}"' if found else "csv, jsonl, json and parquet are read",
         )
+    if read.format != "parquet":
+        return rows_in(item, read)
+    there = parquet.columns_of(item)
+    columns = own.options.columns if own.options is not None else ()
+    several = [columns] if isinstance(columns, str) else columns
+    used = [*fields_of(own), *needed, *(Field((name,), False) for name in several)]
+    wanted = [head for field in used for way in field.ways for head in heads(way)]
+    names = [name for name in dict.fromkeys(wanted) if name in there]
+    if any(not _is_in(field, dict.fromkeys(there)) for field in needed):
+        names = there  # the message tells all that there is
+    return parquet.read_rows(item, names)
+
+
+def rows_in(item: Input, read: Read) -> Iterator[Raw | Reject]:
+    """The rows of a file with all of their columns."""
     if read.format == "csv":
         header = read.columns or None
         return delimited.read_file(item, header, (), read.delimiter, read.encoding)
@@ -182,15 +199,7 @@ def _rows(item: Input, own: OwnSource, needed: Sequence[Field]) -> Iterator[Raw 
         return json_rows.read_lines([item], Options())
     if read.format == "json":
         return _values(item, read.rows) if read.rows else json_rows.read_array([item], Options())
-    there = parquet.columns_of(item)
-    columns = own.options.columns if own.options is not None else ()
-    several = [columns] if isinstance(columns, str) else columns
-    used = [*_fields(own), *needed, *(Field((name,), False) for name in several)]
-    wanted = [head for field in used for way in field.ways for head in heads(way)]
-    names = [name for name in dict.fromkeys(wanted) if name in there]
-    if any(not _is_in(field, dict.fromkeys(there)) for field in needed):
-        names = there  # the message tells all that there is
-    return parquet.read_rows(item, names)
+    return parquet.read_rows(item, parquet.columns_of(item))
 
 
 def _values(item: Input, rows: str) -> Iterator[Raw | Reject]:

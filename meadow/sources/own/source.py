@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from meadow.config import parse_settings, read_settings
+from meadow.config import parse_settings, read_toml
 from meadow.errors import UpstreamChangedError, UsageError
 from meadow.schema import Fact, Raw, Reason, Record, Reject
 from meadow.source import (
@@ -44,7 +44,15 @@ def read_own(path: Path) -> OwnSource:
         UsageError: It is no TOML, or a key or value is wrong; the message names both.
         FileError: It cannot be read.
     """
-    return read_settings(path, OwnSource)
+    document = read_toml(path)
+    if "free_text" not in document:
+        raise UsageError(
+            "free_text is not said",
+            where=str(path),
+            fix="free_text = true where people wrote as they talk (personal data is then looked "
+            "for), false for edited texts",
+        )
+    return parse_settings(document, OwnSource, where=str(path), fix="see docs/own-source.md")
 
 
 def document_of(own: OwnSource) -> dict[str, Any]:
