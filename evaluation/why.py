@@ -141,13 +141,13 @@ def find_training(
         if not places or known is None:
             said = "That this run trained the model is your word: run.json does not say it."
             return Trained.read((*places, given)[0]), (said,)
-        same = _of_run(known["run"], places)
+        same = _of_run(known.get("run"), places)
     else:
         named = [Path(b) for a, b in pairwise(run.get("command") or []) if a in _MODELS]
         named += [at.parent for at in named]
-        same = _of_run(known["run"], [Path(run["model"].get("adapter") or "."), *named])
+        same = _of_run(known.get("run"), [Path(run["model"].get("adapter") or "."), *named])
         if not any(one.plan() for one in same):  # an export has none, and its run may be near
-            same += _of_run(known["run"], _around(folder.resolve()))
+            same += _of_run(known.get("run"), _around(folder.resolve()))
     if not same:
         raise (FileError if given is None else UsageError)(
             "the training run of the evaluated model is not at hand"
@@ -157,7 +157,7 @@ def find_training(
             fix="name the --out folder of its `meadow train` with --training",
         )
     # the very folder that was scored before others of its run, and weights before the run's own
-    same.sort(key=lambda one: (one.manifest != known["manifest"], one.kind == "run"))
+    same.sort(key=lambda one: (one.manifest != known.get("manifest"), one.kind == "run"))
     planned = next((one for one in same if one.plan()), same[0])
     return replace(same[0], around=planned.folder), ()
 
@@ -165,10 +165,10 @@ def find_training(
 _MODELS = ("--model", "--adapter")
 
 
-def _of_run(run: str, places: Iterable[Path]) -> list[Trained]:
+def _of_run(run: str | None, places: Iterable[Path]) -> list[Trained]:
     """The folders of that run; what else lies around may be broken, and is not asked."""
-    own = [at for at in dict.fromkeys(places) if (trained_as(str(at)) or {}).get("run") == run]
-    return [Trained.read(at) for at in own]
+    known = ((at, trained_as(str(at))) for at in dict.fromkeys(places))
+    return [Trained.read(at) for at, found in known if found and found["run"] == run]
 
 
 def _around(folder: Path) -> Iterator[Path]:
@@ -373,18 +373,25 @@ def lines(answer: Answer) -> Iterator[str]:
         yield f"  {label}  {text}{'   <- the key' if label == item.answer else ''}"
     for each in asked.answers:
         yield f"{asked.model} answered {said(each)}"
+        if each["text"]:
+            yield f"  {_short(each['text'])}"
     yield contamination_sentence(answer)
     yield training_sentence(answer)
     for number, one in enumerate(answer.neighbours, 1):
         yield ""
         yield f"{number}. {near_sentence(one)}"
         for name in ("instruction", "input", "output"):
-            if text := " ".join(one.near.row[name].split()):
-                yield f"   {name:<12}{text if len(text) <= 300 else text[:299] + '…'}"
+            if text := _short(one.near.row[name]):
+                yield f"   {name:<12}{text}"
         yield f"   {'seen':<12}{steps_sentence(one, asked.trained)}"
         yield from (f"   {line}" for line in str(one.why).splitlines()[1:])
     yield ""
     yield from answer.notes
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 300 else line[:299] + "…"
 
 
 def said(answer: Mapping[str, Any]) -> str:
@@ -399,11 +406,10 @@ def contamination_sentence(answer: Answer) -> str:
     found = answer.contamination
     dropped = f"; {found['dropped']:,} rows that held it were dropped" if found["dropped"] else ""
     if not found["held"]:
-        worst = "none of the rows below holds the item"
-        if found["level"] != "none":
-            worst = f"of the rows below, one holds the item at level {found['level']}"
-        exam = answer.asked.item.exam
-        return f"contamination: the mix was not held against {exam}; {worst}{dropped}"
+        exam, hold = answer.asked.item.exam, sum(o.level != "none" for o in answer.neighbours)
+        told = f"{hold or 'none'} of the rows below hold{'' if hold > 1 else 's'} the item"
+        worst = f", at worst at level {found['level']}" if hold else ""
+        return f"contamination: the mix was not held against {exam}; {told}{worst}{dropped}"
     if found["level"] == "none":
         return f"contamination: no row of the mix holds the item, as its ledger says{dropped}"
     rows = len({row["row_id"] for row in found["rows"]})
