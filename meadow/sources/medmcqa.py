@@ -63,6 +63,7 @@ _QUOTE = "[('\"\u2018\u2019\u201c\u201d\\[]?"
 _CLOSE = "[)'\"\u2018\u2019\u201c\u201d\\]]?"
 _LETTER = rf"(?!a\s+(?-i:[a-z])){_QUOTE}[a-d]{_CLOSE}(?![a-z])"
 """A letter, but not the article of "Answer: a patient with ..."."""
+_BREAK = r"(?:[.,:;-]|\s*[*\u2022]|\s*(?=\()|\s+(?=[A-Z])|$)"
 _STATED = re.compile(
     r"\s*(?:(?:correct )?ans(?:wer)?\b[\s.:=\u2013-]*(?:is\b[\s:-]*)?"
     rf"({_LETTER}(?:\s*(?:,|&|and)\s*{_LETTER})*)"
@@ -187,9 +188,9 @@ def explained(text: str, answer: str) -> tuple[str, list[str], list[str]]:
     if match := _STATED.match(text):
         stated = [letter.upper() for letter in re.findall(r"(?i)\b[a-d]\b", match[1] or match[2])]
         text = text[match.end() :].strip()
-        # the answer again, if no sentence begins with it
-        again = rf"[('\"\[]?{re.escape(answer)}[)'\"\]]?(?:[.,:;-]\s*|\s+(?=(?-i:[A-Z(]))|$)"
-        text = re.sub(rf"\A{again}", "", text, flags=re.IGNORECASE).strip()
+        # the answer again, unless a sentence goes on with it
+        again = rf"(?i:{_QUOTE}{re.escape(answer)}{_CLOSE}){_BREAK}"
+        text = re.sub(rf"\A{again}", "", text).strip()
         repairs.append("opening_letter")
     if page := _PAGE.search(text):
         text = text[: page.start()].strip()

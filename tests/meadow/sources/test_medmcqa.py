@@ -50,6 +50,8 @@ def test_a_key_that_does_not_tell_is_refused(tmp_path: Path, keys: list[int], me
     [
         ("Ans. is 'c' i.e., Moss It is wet.", "Moss", "It is wet.", ["C"]),
         ("Correct Answer \u2013 B. Moss is wet.", "Bog", "Moss is wet.", ["B"]),
+        ("Ans. is 'b' i.e., moss * It holds water.", "Moss", "It holds water.", ["B"]),
+        ("Ans. (b) Moss(Bogs) It is wet.", "Moss", "(Bogs) It is wet.", ["B"]),
         ("Ans-B. Moss is wet in spring.", "Moss", "Moss is wet in spring.", ["B"]),
         ("Answer is D (Moss) It is wet there.", "Moss", "It is wet there.", ["D"]),
         ("Ans. (a) and (c) Both of them rise.", "a and c", "Both of them rise.", ["A", "C"]),
