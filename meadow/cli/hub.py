@@ -252,7 +252,8 @@ def verify(ctx: click.Context, /, name: str, content: bool, as_json: bool, **giv
         log(f"{finding.kind}: {finding.where}: {finding.detail}")
     verdict = f"{len(found.findings)} findings" if found.findings else "no finding"
     log(f"verified {found.files} files, {found.rows:,} rows at {found.commit}: {verdict}")
-    log(f"{len(found.keys)} parties got these bytes" + "".join(f"\n  key {k}" for k in found.keys))
+    signed = f"{len(found.keys)} keys have signed" if found.keys else "nobody has signed yet"
+    log(f"{signed} that they got these bytes" + "".join(f"\n  key {k}" for k in found.keys))
     if found.unclear:
         log(f"{found.unclear} statements are of other bytes, or cannot be checked here (that needs "
             "pip install 'medical-meadow[attest]')")  # fmt: skip

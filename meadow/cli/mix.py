@@ -294,7 +294,8 @@ def show(details: dict[str, Any], steps: tuple[Step, ...] | list[Step]) -> None:
     """The steps, expected against found with the arithmetic, the verdicts, and every warning."""
     for step in steps:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in step.rejected.items())
-        log(f"{step.name:<14} in {step.rows_in:>9,}  out {step.rows_out:>9,}  {reasons}")
+        line = f"{step.name:<14} in {step.rows_in:>9,}  out {step.rows_out:>9,}  {reasons}"
+        log(line.rstrip())
     for line in part_lines(details["parts"]):
         log(line)
     for line in details["arithmetic"]:

@@ -29,7 +29,7 @@ SERIALISED = re.compile(
 _SHARD = re.compile(r"[\w.-]+\.safetensors")
 _SMALL = 64 * 1024**2
 FIX = (
-    "--convert-weights converts them once, reading tensors and nothing else (docs/guide.md, "
+    "--convert-weights converts them once, reading tensors and nothing else (docs/train.md, "
     "'Weights in another format')"
 )
 

@@ -4,7 +4,7 @@ Builds of a Posts.xml and a metadata.csv (`raw_files`) by one process each; then
 the whole collections would take at that cost. CPU time and not wall time, which on a shared machine
 is that of its neighbours. PubMed has no reader in this house: its records are taken to cost what a
 row of CORD-19's metadata.csv costs (title, abstract, names and numbers too). The table goes into
-docs/guide.md, between its two marks.
+docs/scale.md, between its two marks.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ ROUNDS = 3
 STACK_EXCHANGE_GB = 110
 """Posts.xml of all sites, uncompressed; most of it is one site's."""
 PUBMED_RECORDS = 37_000_000
-GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide.md"
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
 BEGIN = "<!-- sizing: written by `make bench BENCH=sizing` -->\n"
 END = "<!-- /sizing -->\n"
 
 
 def main(size_mb: int | None = None) -> dict[str, Any]:
-    """Measure, print, and write the table into the guide.
+    """Measure, print, and write the table into the page.
 
     Args:
         size_mb: Size of each file; 100 by default.
@@ -74,7 +74,7 @@ def rates(took: dict[str, float], size: int, rows: int) -> dict[str, float]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """The table of the guide, from one result."""
+    """The table of the page, from one result."""
     posts, metadata = result["measured"]["posts"], result["measured"]["metadata"]
     hours = result["ratios"]
     records = PUBMED_RECORDS / metadata["input_rows"]
@@ -104,12 +104,12 @@ def render(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def put(guide: str, text: str) -> str:
-    """The guide with that table between its marks."""
-    before, begin, rest = guide.partition(BEGIN)
+def put(page: str, text: str) -> str:
+    """The page with that table between its marks."""
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError("the guide has lost its marks for the table of sizes")
+        raise ValueError("the page has lost its marks for the table of sizes")
     return f"{before}{begin}{text}{end}{after}"
 
 

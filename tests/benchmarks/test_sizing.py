@@ -1,4 +1,4 @@
-"""The guide's table of sizes is what was last measured."""
+"""The page's table of sizes is what was last measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.bench_sizing import BEGIN, END, put, render
 
 def test_the_guide_holds_what_was_measured(root: Path) -> None:
     known: dict[str, Any] = json.loads((root / "docs" / "benchmarks.json").read_text())
-    guide = (root / "docs" / "guide.md").read_text(encoding="utf-8")
+    guide = (root / "docs" / "scale.md").read_text(encoding="utf-8")
     assert put(guide, render(known["benchmarks"]["sizing"])) == guide
 
 

@@ -21,7 +21,7 @@ BLOCKS = {
 
 
 def test_the_readme_and_the_guide_have_python_lines() -> None:
-    assert {"README.md", "docs/guide.md"} <= BLOCKS.keys()
+    assert {"README.md", "docs/inspect.md"} <= BLOCKS.keys()
 
 
 @pytest.mark.parametrize("name", BLOCKS)

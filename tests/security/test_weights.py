@@ -211,7 +211,7 @@ def test_the_way_that_the_guide_names_converts_weights(
     """`--convert-weights`, on honest weights of 2023's kind: the same numbers, loaded by both."""
     import torch
 
-    assert "--convert-weights" in (root / "docs" / "guide.md").read_text(encoding="utf-8")
+    assert "--convert-weights" in (root / "docs" / "train.md").read_text(encoding="utf-8")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     weights = load_file(model / "model.safetensors")
     torch.save(weights, model / "pytorch_model.bin")

@@ -33,7 +33,7 @@ def test_two_parties_got_these_bytes(tmp_path: Path, here: Path) -> None:
         one = Session(hub, here)
         one.meadow("build", *BUILD, "--limit", "12", "--out", "corpus", fault=True)
         one.meadow("publish", "corpus", "meadow/demo@v1.0.0")
-        assert "0 parties got these bytes" in one.meadow("verify", "meadow/demo@v1.0.0").stderr
+        assert "nobody has signed yet" in one.meadow("verify", "meadow/demo@v1.0.0").stderr
 
         rebuild = ("verify", "meadow/demo@v1.0.0", "--rebuild", "--raw", FOLDER)
         one.meadow(*rebuild, "--dry-run")
@@ -53,7 +53,7 @@ def test_two_parties_got_these_bytes(tmp_path: Path, here: Path) -> None:
         document = json.loads(found.stdout)
         assert len(set(document["keys"])) == 2
         assert told["key"] in document["keys"]
-        assert "2 parties got these bytes" in found.stderr
+        assert "2 keys have signed" in found.stderr
         assert document["findings"] == []
 
         published = json.loads(
