@@ -4,7 +4,7 @@ What is refused is a string that *is* a source's name (or that name before a col
 argument), and an import of one source's module. A name inside a sentence stays: examples of a
 command line and messages are prose, nothing branches on them. Some words are names of other things
 as well, and stand where those are defined: exam formats and a prompt template. The demonstration
-rewrites the sample of one source, which it has to say.
+rewrites the samples of two sources, which it has to say.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ OTHER_THINGS = {
     *(("meadow/exams/items.py", name) for name in EXAMS if name in SOURCES),
     ("meadow/prompt.py", "alpaca"),  # the prompt template of that model
     ("meadow/cli/demo.py", "anki"),  # whose sample the demonstration rewrites
+    ("meadow/cli/demo.py", "medmcqa"),  # whose sample it reasons about
 }
 OWN = "meadow.sources.own"
 OPEN = {"meadow.sources", "meadow.sources.release_2023"}
