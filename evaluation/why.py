@@ -431,15 +431,14 @@ def training_sentence(answer: Answer) -> str:
 
 def near_sentence(one: Neighbour) -> str:
     """How near a row is, and what it holds of the item."""
-    parts = [f"{one.why.source} {one.why.id}: {one.near.words:.0%} of the words by rarity"]
-    if one.near.shared:
-        parts.append(f"({', '.join(one.near.shared)})")
+    shared = f" ({', '.join(one.near.shared)})" if one.near.shared else ""
+    parts = [f"{one.why.source} {one.why.id}: {one.near.words:.0%} of the words by rarity{shared}"]
     if one.near.cosine is not None:
         parts.append(f"cosine {one.near.cosine:.2f}")
     aligned = one.near.verdict.aligned
     shares = f", {aligned:.0%} of the question in common runs" if aligned else ""
     holds = "nothing of the item" if one.level == "none" else f"the item at level {one.level}"
-    return f"{' '.join(parts)}; holds {holds}{shares}"
+    return f"{', '.join(parts)}; holds {holds}{shares}"
 
 
 def steps_sentence(one: Neighbour, trained: Trained, most: int = 20) -> str:

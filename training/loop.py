@@ -44,6 +44,7 @@ from meadow.models.architecture import (
 )
 from meadow.models.frames import set_stops
 from meadow.models.loading import (
+    PLAN,
     capabilities,
     count_parameters,
     load_config,
@@ -87,7 +88,6 @@ from training.trainer import (
 )
 
 MODEL = "model"
-PLAN = "plan.parquet"
 REJECTS = "rejects.jsonl"
 PLOT = "loss.svg"
 

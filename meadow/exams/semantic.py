@@ -24,6 +24,7 @@ from meadow.atomic import sha256_file
 from meadow.errors import FileError, RefusedError, UsageError
 from meadow.exams.contamination import COLUMNS
 from meadow.exams.overlap import SEMANTIC_THRESHOLD, Level
+from meadow.models.loading import quiet
 from meadow.models.weights import check_model
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def load_encoder(folder: str | Path) -> Any:
     try:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+        quiet()
     except ImportError as error:
         raise UsageError(
             "the semantic level needs sentence-transformers",

@@ -29,6 +29,8 @@ DTYPES = ("float32", "bfloat16", "float16")
 QUANTISED = ("int8", "nf4")
 RUN_MANIFEST = "run_manifest.json"
 """Stands in the folder of every model that this project trained."""
+PLAN = "plan.parquet"
+"""Stands in the folder of a training run: which record was due in which step."""
 _SETTINGS = frozenset(
     {
         "load_in_8bit",

@@ -16,9 +16,7 @@ from typing import Any
 from meadow.corpus.shards import read_parquet
 from meadow.errors import FileError
 from meadow.models.checkpoints import MARK
-from meadow.models.loading import RUN_MANIFEST, trained_as
-
-PLAN = "plan.parquet"
+from meadow.models.loading import PLAN, RUN_MANIFEST, trained_as
 
 
 @dataclass(frozen=True, slots=True)
