@@ -6,7 +6,7 @@ import contextlib
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,35 +27,39 @@ class CsvReader:
     Args:
         required: The columns that the converter needs.
         columns: The names of the columns where no file has a header; None: each has one.
+        delimiter: What stands between two fields.
+        encoding: One in which the bytes below 128 are ASCII.
     """
 
     required: Sequence[str]
     columns: Sequence[str] | None = None
+    delimiter: str = ","
+    encoding: str = "utf-8"
 
     def __call__(self, inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
         """The rows of all files."""
         for item in inputs:
-            yield from read_file(item, self.columns, self.required)
+            yield from read_file(item, self.columns, self.required, self.delimiter, self.encoding)
 
     def pieces(
         self, inputs: Sequence[Input], options: Options, cutting: Cutting
     ) -> Iterator[Piece]:
         """Runs of rows; of a file whose header cannot be read, the file."""
-        for number, item in enumerate(inputs):
+        for item in inputs:
             if cutting.size is None or (names := self._names(item)) is None:
-                yield partial(read_file, item, self.columns, self.required)
+                yield partial(self, [item], options)
                 continue
-            path = plain_file(item, number, cutting)
+            path = plain_file(item, cutting)
             for span in spans(path, cutting, csv=True):
                 known = self.columns if span.start == 0 else names
-                yield partial(_read_span, item, path, span, known, self.required)
+                yield partial(_read_span, item, path, span, replace(self, columns=known))
 
     def _names(self, item: Input) -> Sequence[str] | None:
         if self.columns is not None:
             return self.columns
         with contextlib.suppress(csv.Error), open_input(item) as file:
-            text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
-            return next(csv.reader(text, strict=True), None)
+            text = _text(file, self.encoding)
+            return next(csv.reader(text, delimiter=self.delimiter, strict=True), None)
         return None
 
 
@@ -98,15 +102,23 @@ def read_file(
         yield from _rows(file, item.label, columns, required, delimiter, encoding)
 
 
-def _read_span(
-    item: Input, path: Path, span: Span, columns: Sequence[str] | None, required: Sequence[str]
-) -> Iterator[Raw | Reject]:
+def _read_span(item: Input, path: Path, span: Span, reader: CsvReader) -> Iterator[Raw | Reject]:
     """The rows of a range; one that ends inside a row was cut at a wrong place."""
+    how = reader.columns, reader.required, reader.delimiter, reader.encoding
     with open_span(path, span) as file:
         try:
-            yield from _rows(file, item.label, columns, required, span=span)
+            yield from _rows(file, item.label, *how, span)
         except FileError as error:
             raise CutError(str(error)) from error
+
+
+def _text(binary: io.BufferedReader, encoding: str, *, marked: bool = True) -> io.TextIOWrapper:
+    """The text of a file, which may begin with a byte order mark."""
+    name = "utf-8-sig" if marked and encoding == "utf-8" else encoding
+    # surrogateescape carries a bad byte through to its own row, where it is a reject
+    text = io.TextIOWrapper(binary, name, "surrogateescape", newline="")
+    text._CHUNK_SIZE = CHUNK  # type: ignore[attr-defined]  # 8 KiB cost as much as the parsing
+    return text
 
 
 def _rows(
@@ -121,11 +133,7 @@ def _rows(
     csv.field_size_limit(MAX_FIELD)
     names = list(columns) if columns is not None else None
     first = line = span.line if span else 1
-    # surrogateescape carries a bad byte through to its own row, where it is a reject
-    marked = encoding == "utf-8" and not (span and span.start)
-    name = "utf-8-sig" if marked else encoding
-    text = io.TextIOWrapper(binary, name, "surrogateescape", newline="")
-    text._CHUNK_SIZE = CHUNK  # type: ignore[attr-defined]  # 8 KiB cost as much as the parsing
+    text = _text(binary, encoding, marked=not (span and span.start))
     rows = csv.reader(text, delimiter=delimiter, strict=True)
     try:
         for row in rows:

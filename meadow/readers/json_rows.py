@@ -101,11 +101,11 @@ class LineReader:
         self, inputs: Sequence[Input], options: Options, cutting: Cutting
     ) -> Iterator[Piece]:
         """Runs of lines."""
-        for number, item in enumerate(inputs):
+        for item in inputs:
             if cutting.size is None:
                 yield partial(self, [item], options)
                 continue
-            path = plain_file(item, number, cutting)
+            path = plain_file(item, cutting)
             for span in spans(path, cutting):
                 yield partial(_read_span, item, path, span)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.schema import Raw, Reason, Reject
@@ -26,8 +26,41 @@ def is_parquet(path: Path) -> bool:
         return file.read(len(MAGIC)) == MAGIC
 
 
+class Groups(NamedTuple):
+    """Some consecutive row groups of a file, and how many rows stand before them."""
+
+    first: int
+    last: int
+    rows_before: int
+
+
+def row_groups(item: Input, size: int) -> Iterator[Groups]:
+    """The row groups of a file, together as soon as they have `size` bytes.
+
+    Raises:
+        FileError: The file is damaged or no Parquet.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_metadata(item.path)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _unreadable(error, item) from error
+    first = held = rows = before = 0
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        held, rows = held + group.total_byte_size, rows + group.num_rows
+        if held >= size or index + 1 == metadata.num_row_groups:
+            yield Groups(first, index + 1, before)
+            first, held, before = index + 1, 0, rows
+
+
 def read_rows(
-    item: Input, required: Sequence[str], optional: Sequence[str] = ()
+    item: Input,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    groups: Groups | None = None,
 ) -> Iterator[Raw | Reject]:
     """Yield the rows of one file in order; `_where` is `label:row`, counted from 1.
 
@@ -35,6 +68,7 @@ def read_rows(
         item: The file.
         required: The columns that must be there.
         optional: Further columns that are read where they are there; None elsewhere.
+        groups: Only these row groups.
 
     Raises:
         FileError: The file is damaged, no Parquet, or a row group is larger than the cap.
@@ -43,13 +77,14 @@ def read_rows(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    number = 0
+    number = groups.rows_before if groups else 0
+    wanted = list(range(groups.first, groups.last)) if groups else None
     try:
         with pq.ParquetFile(item.path, page_checksum_verification=True) as file:
             _check(file, item, required)
             names = [*required, *(name for name in optional if name in file.schema_arrow.names)]
             absent = {name: None for name in optional if name not in names}
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
+            for batch in file.iter_batches(BATCH_ROWS, wanted, names):
                 for position in range(batch.num_rows):
                     number += 1
                     where = f"{item.label}:{number}"

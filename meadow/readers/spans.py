@@ -9,6 +9,7 @@ open nothing; whoever reads a range therefore ends where a row ends, or the cut 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import shutil
 from collections.abc import Iterator
@@ -41,11 +42,12 @@ class _Look(NamedTuple):
     first: tuple[tuple[int, int] | None, tuple[int, int] | None]
 
 
-def plain_file(item: Input, number: int, cutting: Cutting) -> Path:
+def plain_file(item: Input, cutting: Cutting) -> Path:
     """The input as a file that can be read at any place: itself, or unpacked into the folder."""
     if not is_packed(item):
         return item.path
-    path = cutting.folder / f"{number:05d}.unpacked"
+    name = hashlib.sha256(f"{item.label}\0{item.member}".encode()).hexdigest()[:16]
+    path = cutting.folder / f"{name}.unpacked"
     if not path.exists():
         next(cutting.apply(partial(_unpack, path), [item]))
     return path

@@ -9,17 +9,19 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
+from functools import partial
+from itertools import islice
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from meadow.config import did_you_mean
 from meadow.errors import FileError, UpstreamChangedError, UsageError
 from meadow.readers import delimited, json_rows, parquet
 from meadow.readers.archives import is_archive, members, open_input
-from meadow.schema import Raw, Reason, Reject
-from meadow.source import Input, Options, Reader
+from meadow.schema import Fact, Raw, Reject
+from meadow.source import Cutting, Input, Options, Piece
 from meadow.sources.own.form import OPTIONS, Format, OwnSource, Read
 from meadow.sources.own.template import Field, heads, look_up, parse
 
@@ -30,33 +32,101 @@ OF_THE_FILE = ("_file", "_subset", "_key")
 _TABLES = ("csv", "parquet")
 
 
-def reader(own: OwnSource) -> Reader:
-    """The reader of a source's raw files."""
-    needed = needed_fields(own)
+@dataclass(frozen=True, slots=True)
+class OwnReader:
+    """The reader of a source's raw files; tables and JSON Lines can be cut."""
 
-    def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
+    own: OwnSource
+
+    def __call__(self, inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
+        """The rows of all files."""
+        own, needed = self.own, needed_fields(self.own)
         unseen, example = list(needed), None
-        for item in inputs:
+        for part, subset in _all_parts(inputs, own):
             if own.read.format in _TABLES:
                 unseen = list(needed)
-            subset = item.subset or _subset_of(item.label, own)
-            for part in _parts(item, own.read):
-                told = {"_file": PurePosixPath(part.label).name.partition(".")[0]}
-                for raw in _rows(part, own, needed):
-                    if isinstance(raw, Reject):
-                        yield raw
-                        continue
-                    row = {**told, "_subset": subset or None, **raw}
-                    if unseen:
-                        example = row
-                        unseen = [field for field in unseen if not _is_in(field, row)]
-                        if unseen and own.read.format in _TABLES:
-                            raise _gone(unseen, row, own, part.label)
-                    yield _parsed(row, own.read)
+            for row in _with_file(part, subset, _rows(part, own, needed)):
+                if isinstance(row, Reject):
+                    yield row
+                    continue
+                if unseen:
+                    example = row
+                    unseen = [field for field in unseen if not _is_in(field, row)]
+                    if unseen and own.read.format in _TABLES:
+                        raise _gone(unseen, row, own, part.label)
+                yield _parsed(row, own.read)
         if unseen and example is not None:
             raise _gone(unseen, example, own, ", ".join(item.label for item in inputs))
 
-    return read
+    def pieces(
+        self, inputs: Sequence[Input], options: Options, cutting: Cutting
+    ) -> Iterator[Piece]:
+        """Runs of rows of each file; all files where only all rows tell which columns there are."""
+        own, needed = self.own, needed_fields(self.own)
+        size, format = cutting.size, own.read.format
+        if size is None or format == "json" or (format == "jsonl" and not self._starts(inputs)):
+            yield partial(self, inputs, options)
+            return
+        for part, subset in _all_parts(inputs, own):
+            _check_format(part, own)
+            found: Iterable[Piece]
+            if format == "csv":
+                found = _csv(own.read).pieces([part], options, cutting)
+            elif format == "jsonl":
+                found = json_rows.read_lines.pieces([part], options, cutting)
+            else:
+                names = _columns(part, own, needed)
+                found = [
+                    partial(parquet.read_rows, part, names, (), groups)
+                    for groups in parquet.row_groups(part, size)
+                ]
+            for piece in found:
+                yield partial(_read_piece, own, part, subset, piece)
+
+    def _starts(self, inputs: Sequence[Input]) -> bool:
+        """Whether the first rows have every column between them."""
+        unseen = needed_fields(self.own)
+        for part, subset in _all_parts(inputs, self.own):
+            for row in islice(_with_file(part, subset, _rows(part, self.own, unseen)), 1000):
+                if not isinstance(row, Reject):
+                    unseen = [field for field in unseen if not _is_in(field, row)]
+            break
+        return not unseen
+
+
+def _read_piece(
+    own: OwnSource, part: Input, subset: str, piece: Piece
+) -> Iterator[Raw | Reject | Fact]:
+    """The rows of a piece; of a table the first has to have the columns."""
+    unseen = needed_fields(own) if own.read.format in _TABLES else []
+    for row in _with_file(part, subset, piece()):
+        if isinstance(row, Reject | Fact):
+            yield row
+            continue
+        if unseen and (unseen := [field for field in unseen if not _is_in(field, row)]):
+            raise _gone(unseen, row, own, part.label)
+        yield _parsed(row, own.read)
+
+
+Row = TypeVar("Row", bound=Raw | Reject | Fact)
+
+
+def _with_file(part: Input, subset: str, raws: Iterable[Row]) -> Iterator[Row | Raw]:
+    """The rows of a file with what the file tells of each."""
+    file = PurePosixPath(part.label).name.partition(".")[0]
+    for raw in raws:
+        if isinstance(raw, Reject | Fact):
+            yield raw
+        else:
+            yield {"_file": file, "_subset": subset or None, **raw}
+
+
+def _all_parts(inputs: Sequence[Input], own: OwnSource) -> Iterator[tuple[Input, str]]:
+    """Every file, or member of an archive, with the part of the source that it is."""
+    for item in inputs:
+        subset = item.subset or _subset_of(item.label, own)
+        for part in _parts(item, own.read):
+            yield part, subset
 
 
 def needed_fields(own: OwnSource) -> list[Field]:
@@ -166,35 +236,45 @@ def _is_nested(line: Mapping[str, Any]) -> bool:
     return all(isinstance(value, dict | list) for value in line.values())
 
 
-def _rows(item: Input, own: OwnSource, needed: Sequence[Field]) -> Iterator[Raw | Reject]:
-    read = own.read
-    found = format_of(item)
+def _check_format(item: Input, own: OwnSource) -> None:
+    found, told = format_of(item), own.read.format
     # what a CSV begins with may be anything but the beginning of another format
-    if found != read.format and (found is None or {found, read.format} != {"json", "jsonl"}):
+    if found != told and (found is None or {found, told} != {"json", "jsonl"}):
         raise UsageError(
             f"{own.name}: the file is {found or 'in no format that is read'}, and the source's "
-            f"TOML file says {read.format}",
+            f"TOML file says {told}",
             where=item.label,
             fix=f'read.format = "{found}"' if found else "csv, jsonl, json and parquet are read",
         )
-    if read.format != "parquet":
-        return rows_in(item, read)
+
+
+def _rows(item: Input, own: OwnSource, needed: Sequence[Field]) -> Iterator[Raw | Reject]:
+    _check_format(item, own)
+    if own.read.format != "parquet":
+        return rows_in(item, own.read)
+    return parquet.read_rows(item, _columns(item, own, needed))
+
+
+def _columns(item: Input, own: OwnSource, needed: Sequence[Field]) -> list[str]:
+    """The columns of a Parquet file that are used."""
     there = parquet.columns_of(item)
     columns = own.options.columns if own.options is not None else ()
     several = [columns] if isinstance(columns, str) else columns
     used = [*fields_of(own), *needed, *(Field((name,), False) for name in several)]
     wanted = [head for field in used for way in field.ways for head in heads(way)]
-    names = [name for name in dict.fromkeys(wanted) if name in there]
     if any(not _is_in(field, dict.fromkeys(there)) for field in needed):
-        names = there  # the message tells all that there is
-    return parquet.read_rows(item, names)
+        return there  # the message tells all that there is
+    return [name for name in dict.fromkeys(wanted) if name in there]
+
+
+def _csv(read: Read) -> delimited.CsvReader:
+    return delimited.CsvReader((), read.columns or None, read.delimiter, read.encoding)
 
 
 def rows_in(item: Input, read: Read) -> Iterator[Raw | Reject]:
     """The rows of a file with all of their columns."""
     if read.format == "csv":
-        header = read.columns or None
-        return delimited.read_file(item, header, (), read.delimiter, read.encoding)
+        return _csv(read)([item], Options())
     if read.format == "jsonl":
         return json_rows.read_lines([item], Options())
     if read.format == "json":

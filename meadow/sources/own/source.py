@@ -26,7 +26,7 @@ from meadow.source import (
     Source,
 )
 from meadow.sources.own.form import InstalledSource, OwnFacts, OwnSource
-from meadow.sources.own.reader import OF_THE_FILE, needed_fields, reader
+from meadow.sources.own.reader import OF_THE_FILE, OwnReader, needed_fields
 from meadow.sources.own.rows import converter
 from meadow.sources.published import parse_multiple_choice, published_origin, published_row
 
@@ -117,7 +117,7 @@ def own_source(own: OwnSource) -> Source:
         varies=own.row.license is not None,
         upstream=Origin(
             files=files or (File(f"*{endings[own.read.format]}*"),),
-            read=reader(own),
+            read=OwnReader(own),
             convert=convert,
             expected_rows=own.expected_rows,
             raw_texts=_raw_texts(own),

@@ -2,17 +2,22 @@
 
 import gzip
 from itertools import chain
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meadow.errors import FileError
+from meadow.errors import FileError, UpstreamChangedError
+from meadow.readers import parquet
 from meadow.readers.delimited import CsvReader, with_header
 from meadow.readers.json_rows import LineReader, read_lines
 from meadow.readers.spans import spans
 from meadow.source import CutError, Cutting, Input, Options
+from meadow.sources.own.form import OwnSource
+from meadow.sources.own.reader import OwnReader
 
 CSV_PARTS = ("a", "é", ",", '"', '""', "\n", "\r\n", "\r", '"x,\n"', "1,2\n", "\ufeff", '"q"\n')
 JSON_PARTS = ('{"a": 1}', '{"a": "é\\n"}', "\n", "\r\n", "\r", " ", "{", "\ufeff")
@@ -81,3 +86,48 @@ def test_a_packed_file_is_unpacked_once_and_cut(tmp_path: Path) -> None:
         assert len(pieces) == 5
         assert len(list(chain.from_iterable(piece() for piece in pieces))) == 100
     assert len(list((tmp_path / "work").iterdir())) == 1
+
+
+def test_row_groups_are_runs_of_rows(tmp_path: Path) -> None:
+    item = Input(tmp_path / "x.parquet", "x")
+    frame = pl.DataFrame({"a": range(1000)})
+    frame.write_parquet(item.path, row_group_size=90)
+    groups = list(parquet.row_groups(item, 2000))
+    assert len(groups) > 3
+    found = [row for each in groups for row in parquet.read_rows(item, ["a"], (), each)]
+    assert found == list(parquet.read_rows(item, ["a"]))
+
+
+OWN = {
+    "csv": ("a;b\n" + "".join(f'{n};"é\n{n}"\n' for n in range(99))).encode("latin-1"),
+    "jsonl": "".join(f'{{"a": {n}, "b": "é{n}"}}\n' for n in range(99)).encode(),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+def test_a_source_in_a_toml_file_is_cut(tmp_path: Path, format: str, packed: bool) -> None:
+    how = {"delimiter": ";", "encoding": "latin-1"} if format == "csv" else {}
+    own = OwnSource.model_validate(
+        {
+            **{"name": "mine", "title": "t", "homepage": "https://e.org", "citation": "c"},
+            **{"license": "mit", "free_text": False, "files": [{"name": "x", "by_hand": "h"}]},
+            "read": {"format": format, **how},
+            "row": {"task": "open_qa", "instruction": "i", "input": "{a}", "output": "{b}"},
+        }
+    )
+    path = tmp_path / "x.gz"
+    path.write_bytes(gzip.compress(OWN[format]) if packed else OWN[format])
+    reader, inputs = OwnReader(own), [Input(path, "x"), Input(path, "y", "part")]
+    (tmp_path / "work").mkdir()
+    pieces = list(reader.pieces(inputs, Options(), Cutting(tmp_path / "work", 200)))
+    assert len(pieces) > 6
+    assert all(ForkingPickler.dumps(piece) for piece in pieces)
+    found = [row for piece in pieces for row in piece()]
+    assert found == list(reader(inputs, Options()))
+    assert len(found) == 198
+    if format == "jsonl":  # only all rows together tell that there is no such column
+        lacks = OwnReader(own.model_copy(update={"row": own.row.model_copy(update={"id": "{c}"})}))
+        (piece,) = lacks.pieces(inputs, Options(), Cutting(tmp_path / "work", 200))
+        with pytest.raises(UpstreamChangedError, match="no column 'c'"):
+            list(piece())
