@@ -20,7 +20,7 @@ from meadow.config import did_you_mean
 from meadow.errors import FileError, UpstreamChangedError, UsageError
 from meadow.readers import delimited, json_rows, parquet
 from meadow.readers.archives import is_archive, members, open_input
-from meadow.schema import Fact, Raw, Reject
+from meadow.schema import Fact, Raw, Reason, Reject
 from meadow.source import Cutting, Input, Options, Piece
 from meadow.sources.own.form import OPTIONS, Format, OwnSource, Read
 from meadow.sources.own.template import Field, heads, look_up, parse
