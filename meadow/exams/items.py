@@ -24,7 +24,7 @@ from typing import Any
 
 from meadow.atomic import sha256_file
 from meadow.errors import FileError, UsageError
-from meadow.exams.formats import Rows, exam_files, rows_of
+from meadow.exams.formats import Rows, exam_files, read_json, rows_of
 from meadow.exams.meaning import AnswerIs, Meaning, understand
 from meadow.exams.overlap import is_frame
 from meadow.exams.usmle import DEMO, ImageReading, usmle_rows
@@ -32,12 +32,14 @@ from meadow.exams.usmle import EXAM as USMLE
 from meadow.schema import normalise_key
 
 MAX_OPTIONS = 26
+TEST_LIST = "test_ground_truth.json"
+"""Beside PubMedQA's questions: the decisions of the 500 that its authors score."""
 EXAMS = {
     USMLE: "the three steps of 2023 with their solutions, as the Hub has them",
     "medqa": "MedQA, JSON Lines with 4 or 5 options",
     "mmlu_medical": "MMLU's six medical subjects, CSV without a header or Parquet",
     "medmcqa": "MedMCQA, opa to opd and cop",
-    "pubmedqa": "PubMedQA, a context and a final decision",
+    "pubmedqa": f"PubMedQA, a context and a final decision; of a folder with {TEST_LIST} its test",
     "medbullets": "Medbullets, opa to opd or ope, and answer_idx",
     "medxpertqa": "MedXpertQA's text part, ten options",
     "mmlu_pro_health": "MMLU-Pro, of which the category health is kept",
@@ -210,7 +212,9 @@ def _parts(
     elif name == "mmlu_medical":
         yield from _mmlu(files)
     else:
-        for path in files:
+        lists = [path for path in files if path.name == TEST_LIST]
+        tests = {str(key) for path in lists for key in _keys(read_json(path), path)}
+        for path in (path for path in files if path not in lists):
             left_out: Counter[str] = Counter()
             kept = []
             for where, row in rows_of(path):
@@ -218,10 +222,19 @@ def _parts(
                 other = next((f"{k}: {row[k]}" for k, v in wanted if row.get(k, v) != v), None)
                 if other:
                     left_out[f"of another {other}"] += 1
+                elif tests and str(row.get("_key", row.get("pubid"))) not in tests:
+                    left_out["of another split than test"] += 1
                 else:
                     names = _RENAMED.get(name, {})
                     kept.append((where, {names.get(key, key): row[key] for key in row}))
             yield path, kept, dict(left_out)
+        yield from ((path, [], {}) for path in lists)
+
+
+def _keys(value: Any, path: Path) -> Iterable[Any]:
+    if not isinstance(value, dict):
+        raise FileError("an object of decisions by PMID was due", where=str(path))
+    return value
 
 
 def _mmlu(files: Sequence[Path]) -> Iterator[tuple[Path, Rows, dict[str, int]]]:

@@ -207,6 +207,19 @@ def test_pubmedqa_and_medbullets(tmp_path: Path) -> None:
     path.write_text(json.dumps({"123": record}))
     (item,) = load_exam("pubmedqa", [path])
     assert (item.question, item.answer_text, item.number) == ("One.\nTwo.\nDoes it?", "no", "123")
+    # with the authors' list of their test beside it, as in their repository
+    path = tmp_path / "data" / "ori_pqal.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"123": record, "124": {**record, "QUESTION": "Does it now?"}}))
+    listed = path.with_name("test_ground_truth.json")
+    listed.write_text(json.dumps({"124": "no"}))
+    exam = load_exam("pubmedqa", [path.parent])
+    assert [item.number for item in exam] == ["124"]
+    assert exam.files[0]["left_out"] == {"of another split than test": 1}
+    assert exam.files[1]["name"] == "test_ground_truth.json"
+    listed.write_text("[]")
+    with pytest.raises(FileError, match="decisions by PMID"):
+        load_exam("pubmedqa", [path.parent])
     columns = {
         "question": {"0": "Q?", "1": "R?"},
         **{f"op{letter}": {"0": letter, "1": letter * 2} for letter in "abcd"},
