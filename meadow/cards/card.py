@@ -592,7 +592,13 @@ def _reasoned(manifest: Manifest, counted: list[SourceRows]) -> str:
         left = _reasons(job["left_out"])
         remarks.append(
             f"{plain_cell(first[0])}: held against {held} before anything was asked; "
-            f"not asked about: {plain_cell(left)}. {_number(job['tried'], 'answer')} in all."
+            f"not asked about: {plain_cell(left)}. {_number(job['tried'], 'answer')} in all"
+            + (
+                f"; {_number(job['repeated'], 'question')} given up where the teacher gave the "
+                "same answer again, word for word."
+                if job["repeated"]
+                else "."
+            )
         )
     if not rows:
         return ""

@@ -500,7 +500,7 @@ class Client:
         read: Callable[[Answer, Mapping[str, Any]], Value],
         attempts: int,
     ) -> Asked[Value]:
-        """Ask until an answer is of use, or the attempts are used up.
+        """Ask until an answer is of use, is one that was given before, or no attempt is left.
 
         Args:
             make: The request of an attempt, counted from 0.
@@ -522,7 +522,10 @@ class Client:
                 tries = (*tries, Try(key, None, "refused_by_server"))
                 break
             except FaultError as error:
+                said_before = any(one.answer and one.answer.text == answer.text for one in tries)
                 tries = (*tries, Try(key, answer, str(error.fault)))
+                if answer.text and said_before:
+                    break  # the server does not sample: it would say so for ever
         return Asked(None, tries[-1].fault, tries)
 
     async def ask_each(

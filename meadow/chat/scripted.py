@@ -77,8 +77,9 @@ def scripted_reasoning(request: dict[str, Any], count: int = 0) -> Reply:
     drawn = hashlib.sha256(f"{request['seed']}/{found[1]}".encode()).digest()[0]
     label, said = options[drawn % len(options)]
     return Reply(
-        f"No model has read this question: option {label} was drawn from the {len(options)} that "
-        f"it lists. A teacher would say here why it takes {said} and leaves the others.\n\n"
+        f"No model has read this question: draw {request['seed'] + 1} from the {len(options)} "
+        f"options that it lists gave {label}. A teacher would say here why it takes {said} and "
+        f"leaves the others.\n\n"
         f"Answer: {label}"
     )
 

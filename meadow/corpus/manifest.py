@@ -372,6 +372,7 @@ class _Reasoning(_Rewriting):
     tries: Count
     tried: Count
     at_try: list[Count]
+    repeated: Count
     guessing: Share
     left_out: Counts
     exams: dict[Text, Any]

@@ -39,7 +39,9 @@ class Fault(StrEnum):
     # of a reasoning
     NO_ANSWER = "no_answer"
     WRONG_ANSWER = "wrong_answer"
+    ANSWER_FIRST = "answer_first"
     KEY_MENTIONED = "key_mentioned"
+    REPEATS = "repeats"
     MARKUP = "markup"
     PERSONAL_DATA = "personal_data"
 

@@ -54,6 +54,8 @@ _TOLD = re.compile(
     re.IGNORECASE,
 )
 """A reasoning that speaks of a key did not come upon the answer by itself."""
+_RUN = 8
+"""Words in one order that a reasoning shares with its question where it was copied from there."""
 _TAG = re.compile(r"</?think(?:ing)?>|<\|[^<>|\s]{1,40}\|>", re.IGNORECASE)
 
 
@@ -101,6 +103,11 @@ def reason_corpus(
     items = items[: asked.limit]
     work = reasoning_work(source, asked.model, prompt, items, tries, held=held, left_out=left_out)
     return carry_out(work, corpus, asked, endpoint, meter)
+
+
+def _texts(asked: Asked[Any]) -> set[str]:
+    """The different answers to one question."""
+    return {one.answer.text for one in asked.tries if one.answer is not None}
 
 
 def reasoning_work(
@@ -215,27 +222,39 @@ def read_reasoning(item: Item, answer: Answer, request: Mapping[str, Any]) -> st
     thinking is.
 
     Raises:
-        FaultError: The answer is empty, cut off, a refusal or an echo, is not the key or none; or
-            the reasoning is too short, too long, in another language than the question, speaks of
-            a key, or holds marks of a frame or personal data.
+        FaultError: The answer is empty, cut off, a refusal or an echo, is not the key or none, or
+            stands before its reasoning; or the reasoning is too short, too long, mostly the
+            question's words or its own again, in another language than the question, speaks of a
+            key, or holds marks of a frame or personal data.
     """
     text, question = answer.text.strip(), item.values["question"]
     options, key = _asked(item)
     read = parse(text, options, at_limit=answer.finish_reason == "length")
     said = (answer_of(text) or "").strip()
     reasoning = _ANSWER_LINE.sub("", f"\n{said}").strip()
-    if len(reasoning) < MIN_REASONING:
-        reasoning = thinking_of(text) or reasoning
+    # what follows an answer explains it, and did not lead to it
+    last = next((line for line in reversed(said.split("\n")) if line.strip()), "")
+    first = parse(last, options).letter != read.letter
+    if first or len(reasoning) < MIN_REASONING:
+        thinking = thinking_of(text)
+        reasoning, first = thinking or reasoning, first and not thinking
+    own = reasoning
+    for label, option in options:
+        own = own.replace(f"{label}: {option}", "").replace(option, "")
+    runs, given = _runs(reasoning), set(_runs(question))
     spoken, asked_in = language_of(reasoning), language_of(question)
     for fault, holds in (
         (Fault.EMPTY, not text),
         (Fault.TRUNCATED, answer.finish_reason != "stop" or read.status is Status.TRUNCATED),
         (Fault.ECHO, "<question>" in text or _plain(question) in _plain(text)),
+        (Fault.ECHO, sum(run in given for run in runs) > len(runs) / 2),
         (Fault.REFUSAL, read.status is Status.REFUSAL),
         (Fault.NO_ANSWER, read.letter is None),
         (Fault.WRONG_ANSWER, read.letter != key),
+        (Fault.ANSWER_FIRST, first),
         (Fault.KEY_MENTIONED, _TOLD.search(reasoning) is not None),
-        (Fault.LENGTH, not MIN_REASONING <= len(reasoning) <= MAX_REASONING),
+        (Fault.LENGTH, len(own) < MIN_REASONING or len(reasoning) > MAX_REASONING),
+        (Fault.REPEATS, len(set(runs)) < len(runs) / 2),
         (Fault.LANGUAGE, None not in (spoken, asked_in) and spoken != asked_in),
         (Fault.MARKUP, _TAG.search(reasoning) is not None),
         (Fault.PERSONAL_DATA, bool(scrub(reasoning)[1])),
@@ -256,17 +275,29 @@ def _plain(text: str) -> str:
     return " ".join(text.split())
 
 
+def _runs(text: str) -> list[tuple[str, ...]]:
+    """Every so many words of a text that follow each other."""
+    words = text.lower().split()
+    return [tuple(words[at : at + _RUN]) for at in range(len(words) - _RUN + 1)]
+
+
 def difficulty(items: Sequence[Item], asked: Sequence[Asked[Any]], tries: int) -> dict[str, Any]:
     """How many tries the reasonings took, and how far guessing would have come.
 
     Returns:
-        tried: requests answered; at_try: reasonings by the number of tries, from 1; guessing: the
-        share of rows for which a guesser would have come upon the key.
+        tried: requests answered; at_try: reasonings by the number of tries, from 1; repeated: rows
+        that were given up since the teacher said the same again; guessing: the share of rows for
+        which a guesser would have come upon the key, an answer and its repetition being one try.
     """
     accepted = Counter(len(one.tries) for one in asked if one.value is not None)
-    chances = [1 - (1 - 1 / len(_asked(item)[0])) ** tries for item in items]
+    given_up = [one.value is None and len(one.tries) > len(_texts(one)) for one in asked]
+    chances = [
+        1 - (1 - 1 / len(_asked(item)[0])) ** (len(_texts(one)) if repeated else tries)
+        for item, one, repeated in zip(items, asked, given_up, strict=True)
+    ]
     return {
         "tried": sum(len(one.tries) for one in asked),
+        "repeated": sum(given_up),
         "at_try": [accepted[number + 1] for number in range(tries)],
         "guessing": round(sum(chances) / len(chances), 4),
     }

@@ -133,11 +133,16 @@ def carry_out(
             progress=lambda done: asking.meter_progress(done, len(items), meter),
         )
     write_worked(corpus, work, asked, out)
-    faults = fault_counts(asked)
+    faults, told = fault_counts(asked), work.facts(asked)
     done = len(items) - sum(faults.values())
     progress(f"{done:,} of {len(items):,} {FOLDERS[work.kind]}; {meter}")
     for fault, count in faults.items():
         progress(f"  {count:,} kept their text: {fault}")
+    if told.get("repeated"):
+        progress(
+            f"warning: {told['repeated']:,} rows were given up since the same answer came again, "
+            "word for word: does the server heed `seed` and `temperature`?"
+        )
     return document | {
         "rewritten": done,
         "kept": faults,
@@ -145,7 +150,7 @@ def carry_out(
         "prompt_tokens": meter.prompt_tokens,
         "completion_tokens": meter.completion_tokens,
         "spent_usd": meter.spent if meter.price else None,
-        **work.facts(asked),
+        **told,
     }
 
 

@@ -159,6 +159,23 @@ def test_the_same_answers_give_the_same_bytes_and_are_not_asked_for_again(
     assert meadow.open_corpus(tmp_path / "out").manifest.to_json() == whole.to_json()
 
 
+def test_a_server_that_does_not_sample_is_not_asked_for_ever(
+    corpus: Path, keys: dict[str, tuple[str, str]], tmp_path: Path
+) -> None:
+    def say(question: str, key: str, wrong: str, seed: int) -> str:
+        return f"{STEPS}\n\nAnswer: {wrong}"
+
+    with scripted_chat(answering(say)(keys)) as server:
+        ran = reason(corpus, tmp_path / "out", server, "--limit", "4", "--tries", "9")
+        assert len(server.requests) == 8, "the same again: there will be no other answer"
+    told = json.loads(ran.out)
+    assert (told["repeated"], told["kept"]) == (4, {"wrong_answer": 4})
+    assert told["guessing"] == 0.2, "an answer and its repetition are one try of a guesser"
+    assert "does the server heed `seed`" in ran.err
+    card = (tmp_path / "out/README.md").read_text()
+    assert "8 answers in all; 4 questions given up where the teacher gave the same answer" in card
+
+
 GOOD = "\n\nAnswer: {key}"
 FAULTS: dict[str, tuple[str, str]] = {
     "nothing": ("", "empty"),
@@ -173,6 +190,13 @@ FAULTS: dict[str, tuple[str, str]] = {
     "a given answer": ("Since the correct answer is given as {key}, " + STEPS + GOOD,
                        "key_mentioned"),
     "no reasoning": ("Answer: {key}", "length"),
+    "the answer first": ("Answer: {key}\n\n" + STEPS, "answer_first"),
+    "nothing but options": (
+        "A: heart\nB: lung\nC: liver\n" * 3 + "and so on for all of them." + GOOD,
+        "length",
+    ),
+    "a loop": ("The air goes into the organ that takes up what is in it. " * 9 + GOOD, "repeats"),
+    "most of the question": ("So {question:.130} is what we look at." + GOOD, "echo"),
     "another language": (
         "Die Frage beschreibt einen Befund, und nur eine der Möglichkeiten passt zu ihm, während "
         "die anderen zu Krankheiten gehören, die sich auf eine andere Weise zeigen würden." + GOOD,
