@@ -20,6 +20,7 @@ from meadow.atomic import locked, replacing
 from meadow.cards.documents import render_documents
 from meadow.chat.client import ATTEMPTS, Answer, Asked
 from meadow.chat.prompts import Prompt
+from meadow.config import did_you_mean
 from meadow.corpus.commit import claim, commit_folder, open_staging
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Manifest, NamedFile, SourceEntry, hash_json, library_versions
@@ -104,12 +105,15 @@ def entry_to_work_on(corpus: Corpus, source: str, kind: Kind) -> SourceEntry:
     Raises:
         UsageError: The corpus is no build, lacks the source, or was worked on already.
     """
-    entry = corpus.manifest.sources.get(source)
+    there = corpus.manifest.sources
+    entry = there.get(source)
     if corpus.manifest.stage != "build" or entry is None:
+        known = f"{did_you_mean(source, there)}one of {', '.join(there)}, or "
         raise UsageError(
             f"the folder is no build of {source}",
             where=str(corpus.folder),
-            fix="build it first; a mix is made from the corpus that this gives",
+            fix=f"{known if corpus.manifest.stage == 'build' else ''}build it first; a mix is made "
+            "from the corpus that this gives",
         )
     if source in corpus.manifest.details.get(kind, {}):
         done = "is rewritten" if kind == "rephrase" else "has its reasoning"

@@ -268,7 +268,7 @@ def test_wrong_uses_are_named_and_write_nothing(
         out = ("--out", tmp_path / "out")
         for words, code, message in (
             (("medqa", "--corpus", tmp_path / "mix", *given), 2, "no build of medqa"),
-            (("medkq", "--corpus", corpus, *given), 2, "no build of medkq"),
+            (("medkq", "--corpus", corpus, *given), 2, "did you mean 'medqa'? one of"),
             (("anki", "--corpus", corpus, *given), 2, "no multiple choice question with a key"),
             (("medqa", "--corpus", corpus), 2, "which model"),
             (("medqa", "--corpus", corpus, *given, "--tries", "0"), 2, "0 is not in the range"),
