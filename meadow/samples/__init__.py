@@ -9,5 +9,5 @@ FOLDER = Path(__file__).parent
 
 def sampled_sources() -> list[str]:
     """The sources that have a sample, in alphabetical order."""
-    others = {"exam", "rubric", "__pycache__"}
+    others = {"exam", "own", "rubric", "__pycache__"}
     return sorted(p.name for p in FOLDER.iterdir() if p.is_dir() and p.name not in others)

@@ -85,8 +85,9 @@ class Column:
 
     def told(self, rows: int) -> str:
         """One line for the file."""
-        few = Counter(self.texts)
-        if self.kind in ("text", "number") and len(few) <= _FEW and self.length < 40:
+        few = set(self.texts)
+        repeats = len(few) < len(self.values) and len(few) <= _FEW
+        if self.kind in ("text", "number") and repeats and self.length < 40:
             shown = ", ".join(repr(text) for text in sorted(few)[:6])
             held = f"{len(few)} values: {shown}{' ...' if len(few) > 6 else ''}"
         else:
