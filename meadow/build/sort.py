@@ -236,8 +236,8 @@ def resolve(parts: Sequence[Path], excluded: set[bytes]) -> Order:
         raise UpstreamChangedError(
             f"the upstream id {other['source_id']!r} stands for two contents",
             where=f"{one['_where']} and {other['_where']}",
-            fix="remove one of the two rows, or fetch the file again; of a source of your own row.id "
-            "may name the wrong column",
+            fix="remove one of the two rows, or fetch the file again; of a source of your own "
+            "row.id may name the wrong column",
         )
     # a text may stand under several ids: its first row stays
     whole = keys.filter(pl.col("why").is_null()).with_columns(met=row.first().over("text"))
