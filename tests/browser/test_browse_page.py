@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import polars as pl
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -429,6 +430,15 @@ def test_rows_that_touch_an_exam_lead_to_their_row(mix: Path, serve: Any, watch:
     page = watched.page
     page.goto(serve(mix) + "#losses=exams")
     page.wait_for_selector(".losses a")
+    page.locator(".losses summary .text").first.click()
+    page.wait_for_selector(".losses details[open] blockquote")
+    (touched, *_) = (
+        meadow.open_corpus(mix).contamination().filter(pl.col("level") != "none").rows(named=True)
+    )
+    row = meadow.open_corpus(mix).find(touched["row_id"])
+    assert row is not None
+    assert row["output"] in page.locator(".losses details[open]").inner_text()
+    assert not page.locator(".lost .pager").is_visible()  # there is one page
     page.locator(".losses a").first.click()
     assert "Overlap with exams" in watched.row()
 

@@ -44,8 +44,8 @@ export class BrowseView {
         onchange: () => this.#set({ [name]: control.value === '' ? undefined : Math.max(0, Math.floor(Number(control.value))), row: undefined }) })
       return { control, field: el('label', { class: 'control short' }, el('span', {}, label), control) }
     }
-    this.min = number('Answer from', 'min')
-    this.max = number('to characters', 'max')
+    this.min = number('Answer, characters from', 'min')
+    this.max = number('to', 'max')
     this.search = el('input', { id: 'search', type: 'search', placeholder: 'Search the text   ( / )', autocomplete: 'off', spellcheck: 'false', 'aria-label': 'Search the text' })
     const form = el('form', { class: 'search', role: 'search', onsubmit: (event) => {
       event.preventDefault()
@@ -55,7 +55,7 @@ export class BrowseView {
     this.search.addEventListener('search', () => { if (this.search.value === '' && this.state.q) this.#set({ q: undefined, row: undefined }) })
     this.filters = el('details', { class: 'filters', ontoggle: () => { if (this.filters.open) this.#offerFacets() } },
       el('summary', {}, 'Filters', this.badge = el('span', { class: 'badge', hidden: true })),
-      el('div', { class: 'panel' }, this.task.field, this.license.field, this.origin.field, this.subset.field, this.flag.field, this.rewritten.field, this.contamination.field, this.min.field, this.max.field,
+      el('div', { class: 'panel' }, this.task.field, this.license.field, this.origin.field, this.subset.field, this.flag.field, this.rewritten.field, this.contamination.field, el('div', { class: 'span' }, this.min.field, this.max.field),
         el('button', { type: 'button', class: 'quiet', onclick: () => this.#clear() }, 'Clear all')))
     this.status = el('p', { class: 'status', role: 'status' })
     this.where = el('p', { class: 'where', hidden: true })

@@ -10,6 +10,7 @@ const KINDS = {
   duplicates: 'Rows that were dropped, each beside the row that stands for it; differing words are marked.',
   exams: 'Rows that touch an item of an exam, as found before anything was removed.',
 }
+const BUILD = 'The whole text stands in the corpus that the mix was made of: meadow browse MIX --corpus CORPUS shows it.'
 const BAD = { 'stem+answer': 'bad', stem: 'warn', options: 'warn', semantic: 'calm' }
 
 /** The Losses view: one list with filters, fifty entries a page. */
@@ -34,10 +35,10 @@ export class LossesView {
     this.list = el('ol', { class: 'losses' })
     this.range = el('span', { class: 'range' })
     const pager = (label, title, by) => el('button', { type: 'button', 'aria-label': title, title, onclick: () => this.#turn(by) }, label)
+    this.pager = el('div', { class: 'pager' }, pager('‹', 'Previous page', -1), this.range, pager('›', 'Next page', 1))
     this.root = el('div', { class: 'lost' },
-      el('div', { class: 'toolbar' }, this.tabs, this.source.field, this.reason.field, form),
-      this.lead, this.list,
-      el('div', { class: 'pager' }, pager('‹', 'Previous page', -1), this.range, pager('›', 'Next page', 1)))
+      el('div', { class: 'toolbar' }, this.kinds.length > 1 ? this.tabs : null, this.source.field, this.reason.field, form),
+      this.lead, this.list, this.pager)
   }
 
   #set(change) {
@@ -56,14 +57,16 @@ export class LossesView {
     const kind = this.kinds.includes(state.losses) ? state.losses : this.kinds[0]
     this.state = { ...state, losses: kind }
     this.search.value = state.q ?? ''
-    this.tabs.replaceChildren(...(this.kinds.length < 2 ? [] : this.kinds.map((name) =>
-      el('button', { type: 'button', 'aria-pressed': String(name === kind), onclick: () => this.navigate({ view: 'losses', losses: name }) }, name))))
+    this.tabs.replaceChildren(...this.kinds.map((name) =>
+      el('button', { type: 'button', 'aria-pressed': String(name === kind), onclick: () => this.navigate({ view: 'losses', losses: name }) }, name)))
     this.lead.textContent = KINDS[kind]
     this.list.replaceChildren(el('li', { class: 'loading' }, 'Reading …'))
     try {
       const { entries, note } = await this.#read(kind)
       if (turn !== this.turn) return
-      this.#offer(this.source, entries, (entry) => entry.source, 'any source')
+      const from = kind === 'exams' ? 'exam' : 'source'
+      this.source.field.firstChild.textContent = from.replace(/^./, (first) => first.toUpperCase())
+      this.#offer(this.source, entries, (entry) => entry.source, `any ${from}`)
       this.#offer(this.reason, entries, (entry) => entry.reason, 'any')
       const terms = searchTerms(state.q ?? '')
       const needles = terms.map((term) => term.toLowerCase())
@@ -71,6 +74,7 @@ export class LossesView {
         (state.source === undefined || entry.source === state.source)
         && (state.reason === undefined || entry.reason === state.reason)
         && needles.every((needle) => entry.text.toLowerCase().includes(needle)))
+      this.pager.hidden = this.found.length <= PAGE
       const page = Math.min(state.page ?? 0, Math.max(0, Math.ceil(this.found.length / PAGE) - 1))
       const first = page * PAGE
       const shown = this.found.slice(first, first + PAGE)
@@ -130,17 +134,30 @@ export class LossesView {
     return { entries, note: '' }
   }
 
+  /** A row by its id, from the mix or the build behind it; null without a server, or where neither has it. */
+  async #ask(id) {
+    return this.rowAddress ? (await (await fetch(`${this.rowAddress}?id=${encodeURIComponent(id)}`)).json()).row : null
+  }
+
+  /** The text of a row that touches an exam's item. */
+  async #touching(touched, body) {
+    body.replaceChildren(el('p', { class: 'loading' }, 'Reading …'))
+    const row = await this.#ask(touched.row_id)
+    body.replaceChildren(...(row
+      ? [row.instruction, row.input, row.output].filter(Boolean).map((text) => el('blockquote', {}, text))
+      : [el('p', { class: 'none' }, BUILD)]))
+  }
+
   /** The dropped row beside the kept one; without a server (or the build) only what the ledger holds. */
   async #compare(pair, body) {
     body.replaceChildren(el('p', { class: 'loading' }, 'Reading …'))
-    const ask = async (id) => (this.rowAddress ? (await (await fetch(`${this.rowAddress}?id=${encodeURIComponent(id)}`)).json()).row : null)
-    const [kept, dropped] = await Promise.all([ask(pair.kept_id), ask(pair.dropped_id)])
+    const [kept, dropped] = await Promise.all([this.#ask(pair.kept_id), this.#ask(pair.dropped_id)])
     const question = (row, name) => row?.input || row?.instruction || pair[`${name}_question`] || ''
     const sides = [['question', question(dropped, 'dropped'), question(kept, 'kept')]]
     if (kept && dropped) sides.push(['answer', dropped.output, kept.output])
     body.replaceChildren(
       ...sides.map(([label, gone, stays]) => pairView(label, gone, stays, pair)),
-      ...(kept && dropped ? [] : [el('p', { class: 'none' }, 'The answers stand in the corpus that the mix was made of: meadow browse MIX --corpus CORPUS shows them.')]))
+      ...(kept && dropped ? [] : [el('p', { class: 'none' }, BUILD)]))
   }
 
   async _exams() {
@@ -149,11 +166,14 @@ export class LossesView {
       source: row.exam,
       reason: row.level,
       text: [row.item_id, row.row_id, row.matched].join('\n'),
-      view: (terms) => el('li', {},
-        el('p', { class: 'head' }, chip(row.level, BAD[row.level] ?? 'calm'), chip(row.exam), el('code', {}, row.item_id.slice(0, 16)),
-          el('span', {}, `score ${Number(row.score).toFixed(2)}`),
-          el('a', { href: formatAddress({ view: 'browse', id: row.row_id }) }, `row ${row.row_id.slice(0, 12)}`)),
-        row.matched ? el('blockquote', {}, marked(row.matched, terms)) : null),
+      view: (terms) => {
+        const body = el('div', {})
+        return el('li', {}, el('details', { ontoggle: (event) => { if (event.target.open && !body.firstChild) this.#touching(row, body) } },
+          el('summary', {}, chip(row.level, BAD[row.level] ?? 'calm'), chip(row.exam), el('code', {}, row.item_id.slice(0, 16)),
+            el('span', {}, `score ${Number(row.score).toFixed(2)}`), el('span', { class: 'text' }, marked(words(row.matched ?? ''), terms)),
+            el('a', { href: formatAddress({ view: 'browse', id: row.row_id }) }, `row ${row.row_id.slice(0, 12)}`)),
+          body))
+      },
     }))
     return { entries, note: '' }
   }
@@ -162,7 +182,7 @@ export class LossesView {
 function pairView(label, gone, stays, pair) {
   const parts = difference(gone, stays)
   const side = (kind, tag, whole) => el('p', { class: 'value' }, parts === null ? whole
-    : parts.filter(([k]) => k === 'same' || k === kind).map(([k, text]) => (k === 'same' ? text : el(tag, {}, text))))
+    : parts.filter(([k]) => k === 'same' || k === kind).map(([k, text]) => (k === 'same' || !text.trim() ? text : el(tag, {}, text))))
   return el('div', { class: 'pair' }, el('h4', {}, label),
     el('div', { class: 'sides' },
       el('div', {}, el('small', {}, `dropped · ${pair.dropped_source} ${pair.dropped_id.slice(0, 12)}`), side('gone', 'del', gone)),

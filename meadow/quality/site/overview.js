@@ -23,7 +23,7 @@ function header(report) {
   const exams = report.contamination.exams
   const touched = exams.reduce((sum, exam) => sum + Object.entries(exam.rows).reduce((n, [level, value]) => (level === 'none' ? n : n + value), 0), 0)
   return figures([
-    ['rows', count(rows), `${count(report.shards)} shards, ${size(report.bytes)}`],
+    ['rows', count(rows), `${count(report.shards)} shard${report.shards === 1 ? '' : 's'}, ${size(report.bytes)}`],
     ['sources', count(report.sources.filter((source) => source.rows).length), report.sources.filter((source) => source.rows).map((s) => s.name).slice(0, 4).map(words).join(', ') + (report.sources.length > 4 ? ' …' : '')],
     ['redistributable', percent(rows ? publishable / rows : 0), `${count(publishable)} rows by licence`],
     ['set aside', count(lost), 'each one with a reason'],
@@ -60,7 +60,8 @@ function lengths(report) {
 }
 
 function parts(report) {
-  if (!report.parts?.length) return null
+  const known = (report.parts ?? []).some((part) => part.expected !== null || part.note)
+  if (!known) return null // what was found stands above, source by source
   const value = (number) => (number === null || number === undefined ? '–' : count(number))
   return section("The recipe's parts", 'What the recipe expects and what the corpus gave.',
     table([{ name: 'Part' }, { name: 'Expected', number: true }, { name: 'Found', number: true }, { name: '' }, { name: 'Note' }],
@@ -117,7 +118,9 @@ function flags(report) {
 
 function release(report) {
   const value = (number) => (number === null || number === undefined ? '–' : count(number))
-  const { rows, notes } = report.release_2023
+  const { notes } = report.release_2023
+  const rows = report.release_2023.rows.filter((row) => row.published !== null || row.mix !== null)
+  if (!rows.length) return null
   return section('Beside the 2023 release', 'Counts then and now, and why they differ.',
     table([{ name: 'Source' }, { name: 'Published 2023', number: true }, { name: 'In the 2023 mix', number: true }, { name: 'Here', number: true }, { name: 'Why' }],
       rows.map((row) => [words(row.source), value(row.published), value(row.mix), value(row.found), row.why])),

@@ -143,7 +143,7 @@ export function rewriteView(pair, row) {
     const parts = difference(before, row[name])
     const side = (kind, tag) => el('p', { class: 'value' }, parts === null
       ? (kind === 'gone' ? before : row[name])
-      : parts.filter(([k]) => k === 'same' || k === kind).map(([k, text]) => (k === 'same' ? text : el(tag, {}, text))))
+      : parts.filter(([k]) => k === 'same' || k === kind).map(([k, text]) => (k === 'same' || !text.trim() ? text : el(tag, {}, text))))
     return el('div', { class: 'pair' }, el('h4', {}, label),
       el('div', { class: 'sides' },
         el('div', {}, el('small', {}, 'original'), side('gone', 'del')),
