@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +13,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.budget import sample
 from support.fault_shim import snapshot
+from support.hub.corpora import invented_questions, write_medqa
 
 from meadow.build.engine import open_engine
 from meadow.errors import MeadowError
@@ -85,3 +89,64 @@ def test_an_interrupted_run_takes_its_workers_along(
     assert "Traceback" not in errors
     assert not any(worker.is_running() for worker in found)
     finish(tmp_path / "out", tmp_path)
+
+
+PIECES = """
+import sys
+from functools import wraps
+from pathlib import Path
+from meadow.build import worker
+from meadow.build.build import BuildSettings, build_corpus
+from meadow.source import Input
+raw, out, log = map(Path, sys.argv[1:])
+worker.LARGE, worker.PIECE = 1, 40_000
+make_part = worker._make_part
+
+@wraps(make_part)
+def logged(task):
+    if not task.folder.exists():
+        with log.open("a") as file:
+            file.write(task.folder.name + "\\n")
+    return make_part(task)
+
+worker._make_part = logged  # in the workers too, which import this file
+if __name__ == "__main__":
+    build_corpus(BuildSettings(sources=("medqa",)), {"medqa": [Input(raw, "raw")]}, out, workers=2)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_build_in_pieces_that_is_killed_anywhere_goes_on(tmp_path: Path) -> None:
+    """All of its processes at once, at random moments; no piece that was finished is made again."""
+    (script := tmp_path / "pieces.py").write_text(PIECES)
+    write_medqa(tmp_path, invented_questions(3000, seed=3))
+    (raw,) = tmp_path.glob("medqa/*")
+    log, out, whole = tmp_path / "log", tmp_path / "out", tmp_path / "whole"
+    words = [sys.executable, str(script), str(raw)]
+    started = time.monotonic()
+    subprocess.run([*words, str(whole), str(log)], check=True)
+    took = time.monotonic() - started
+    made = log.read_text().split()
+    assert len(made) == len(set(made)) > 20
+    chance, kills, kept, most = random.Random(7), 0, 0, max(2, 100 // sample())
+    while kills < most:
+        log.write_text("")
+        done = {path.name for path in out.glob(".staging/*/parts-*/*-*[0-9]")}
+        run = subprocess.Popen([*words, str(out), str(log)], start_new_session=True)
+        try:
+            code = run.wait(chance.uniform(0.1, took))
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+            kills, code = kills + 1, None
+        again = log.read_text().split()
+        assert not done.intersection(again), "a finished piece was made again"
+        kept += len(done)
+        if code is not None:
+            assert code == 0
+            assert snapshot(out) == snapshot(whole)
+            shutil.rmtree(out)
+    assert subprocess.run([*words, str(out), str(log)]).returncode == 0
+    assert snapshot(out) == snapshot(whole)
+    assert kept > most, "too few pieces were finished by the time of the kills"
