@@ -18,7 +18,7 @@ import sys
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
@@ -108,11 +108,10 @@ def _mend_references(line: bytes) -> tuple[bytes, int]:
 
 
 def _element(line: bytes) -> Any:
-    from lxml import etree
-
+    parse, fault_of_syntax = _parser()
     try:
-        element = etree.fromstring(line, _parser())
-    except etree.XMLSyntaxError as fault:
+        element = parse(line)
+    except fault_of_syntax as fault:
         mended, count = _mend_references(line)
         if count:
             element = _element(mended)
@@ -129,21 +128,25 @@ def _element(line: bytes) -> Any:
 
 
 @cache
-def _parser() -> Any:
+def _parser() -> tuple[Callable[[bytes], Any], type[Any]]:
+    """What parses a row, and what it raises."""
     from lxml import etree
 
-    return etree.XMLParser(resolve_entities=False, no_network=True)
+    parser = etree.XMLParser(resolve_entities=False, no_network=True)
+    return partial(etree.fromstring, parser=parser), etree.XMLSyntaxError
 
 
 def _numbers(element: Any, names: Sequence[str]) -> tuple[int, ...]:
     found = []
-    for index, name in enumerate(names):
-        value = element.get(name) or ""
-        if not value and index < 3:
-            raise RowError(Reason.MISSING_FIELD, f"the row has no {name}")
-        if value and not _NUMBER.fullmatch(value):
-            raise RowError(Reason.BAD_VALUE, f"{name} is {value[:40]!r}, not a number")
-        found.append(int(value or 0))
+    for index, value in enumerate(map(element.get, names)):
+        if not value:
+            if index < 3:
+                raise RowError(Reason.MISSING_FIELD, f"the row has no {names[index]}")
+            found.append(0)
+        elif _NUMBER.fullmatch(value):
+            found.append(int(value))
+        else:
+            raise RowError(Reason.BAD_VALUE, f"{names[index]} is {value[:40]!r}, not a number")
     return (*found, int(element.get("DeletionDate") is not None))
 
 

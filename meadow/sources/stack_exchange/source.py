@@ -33,9 +33,8 @@ LICENSE_SINCE = (("2018-05-02", "cc-by-sa-4.0"), ("2011-04-08", "cc-by-sa-3.0"))
 ContentLicense follows the date of creation too, also where a post was edited later."""
 DUPLICATE_NOTICE = "removed_duplicate_notice"
 """Repair: the banner of a question that was asked before."""
-_LEAST_LETTERS = 25
+_LETTERS_ENOUGH = re.compile(r"(?:[\W\d_]*+[^\W\d_]){25}")
 """What must be left of an answer that lost its images."""
-_LETTER = re.compile(r"[^\W\d_]")
 _STATED = re.compile(r"CC BY-SA (2\.5|3\.0|4\.0)")
 
 
@@ -67,7 +66,7 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject | Fact]:
         repairs.append(DUPLICATE_NOTICE)
     title = normalise(question.get("Title", ""))
     text = "\n\n".join(part for part in (title, body) if part)
-    if told.images and len(_LETTER.findall(told_text)) < _LEAST_LETTERS:
+    if told.images and not _LETTERS_ENOUGH.match(told_text):
         yield Reject(where, Reason.MEDIA, "the answer is an image", f"{text}\n{told_text}")
         return
     if not told_text:
