@@ -54,6 +54,7 @@ _TOLD = re.compile(
     re.IGNORECASE,
 )
 """A reasoning that speaks of a key did not come upon the answer by itself."""
+_SPOKEN_OF = re.compile(r"answer|correct|\bkey\b|solution|\\boxed", re.IGNORECASE)
 _RUN = 8
 """Words in one order that a reasoning shares with its question where it was copied from there."""
 _TAG = re.compile(r"</?think(?:ing)?>|<\|[^<>|\s]{1,40}\|>", re.IGNORECASE)
@@ -103,11 +104,6 @@ def reason_corpus(
     items = items[: asked.limit]
     work = reasoning_work(source, asked.model, prompt, items, tries, held=held, left_out=left_out)
     return carry_out(work, corpus, asked, endpoint, meter)
-
-
-def _texts(asked: Asked[Any]) -> set[str]:
-    """The different answers to one question."""
-    return {one.answer.text for one in asked.tries if one.answer is not None}
 
 
 def reasoning_work(
@@ -176,13 +172,12 @@ def collect_questions(
     left_out: Counter[str] = Counter()
     for row in table.to_pylist():
         record = from_row(row)
-        question = question_of(record)
-        if record.id in touched:
-            left_out["touches an exam"] += 1
-        elif isinstance(question, str):
-            left_out[question] += 1
-        else:
-            asked.append(Item(record, {"question": shown(record, question[0])}))
+        why = "touches an exam" if record.id in touched else why_not_asked(record)
+        if why:
+            left_out[why] += 1
+            continue
+        options, _ = _asked(record)
+        asked.append(Item(record, {"question": shown(record, options)}))
     return asked, dict(sorted(left_out.items()))
 
 
@@ -190,22 +185,31 @@ Question = tuple[list[tuple[str, str]], str]
 """The options (label, text) and the label of the right one."""
 
 
-def question_of(record: Record) -> Question | str:
-    """Options and key of a row, or why it is not asked about."""
-    if record.task is not Task.MULTIPLE_CHOICE:
-        return "no multiple choice question"
+def question_of(record: Record) -> Question | None:
+    """Options and key of a multiple choice question; None where its `meta` has not both."""
     meta = json.loads(record.meta)
     options, key = meta.get("options"), meta.get("answer")
     if not isinstance(options, dict) or len(options) < 2 or key not in options:
+        return None
+    return [(str(label), str(text)) for label, text in options.items()], str(key)
+
+
+def why_not_asked(record: Record) -> str:
+    """Why a row is not asked about; "" where it is."""
+    if record.task is not Task.MULTIPLE_CHOICE:
+        return "no multiple choice question"
+    question = question_of(record)
+    if question is None:
         return "no options or no key"
-    pairs = [(str(label), str(text)) for label, text in options.items()]
+    options, key = question
     stem = record.input or record.instruction
-    for _, text in pairs:
+    for _, text in options:
         stem = stem.replace(text, "")
-    told = parse(stem, pairs)
-    if told.letter == key and told.rule in {"stated", "contained"}:
-        return "the question states its answer"
-    return pairs, str(key)
+    if not _SPOKEN_OF.search(stem):  # reading costs a millisecond, and sources have many rows
+        return ""
+    told = parse(stem, options)
+    states = told.letter == key and told.rule in {"stated", "contained"}
+    return "the question states its answer" if states else ""
 
 
 def shown(record: Record, options: Sequence[tuple[str, str]]) -> str:
@@ -228,7 +232,7 @@ def read_reasoning(item: Item, answer: Answer, request: Mapping[str, Any]) -> st
             key, or holds marks of a frame or personal data.
     """
     text, question = answer.text.strip(), item.values["question"]
-    options, key = _asked(item)
+    options, key = _asked(item.record)
     read = parse(text, options, at_limit=answer.finish_reason == "length")
     said = (answer_of(text) or "").strip()
     reasoning = _ANSWER_LINE.sub("", f"\n{said}").strip()
@@ -264,10 +268,10 @@ def read_reasoning(item: Item, answer: Answer, request: Mapping[str, Any]) -> st
     return reasoning
 
 
-def _asked(item: Item) -> Question:
-    question = question_of(item.record)
-    if isinstance(question, str):
-        raise ValueError(question)
+def _asked(record: Record) -> Question:
+    question = question_of(record)
+    if question is None:
+        raise ValueError(f"{record.id} is no question with a key")
     return question
 
 
@@ -290,14 +294,16 @@ def difficulty(items: Sequence[Item], asked: Sequence[Asked[Any]], tries: int) -
         which a guesser would have come upon the key, an answer and its repetition being one try.
     """
     accepted = Counter(len(one.tries) for one in asked if one.value is not None)
-    given_up = [one.value is None and len(one.tries) > len(_texts(one)) for one in asked]
-    chances = [
-        1 - (1 - 1 / len(_asked(item)[0])) ** (len(_texts(one)) if repeated else tries)
-        for item, one, repeated in zip(items, asked, given_up, strict=True)
-    ]
+    repeated, chances = 0, []
+    for item, one in zip(items, asked, strict=True):
+        said = [each.answer.text for each in one.tries if each.answer and each.answer.text]
+        again = len(said) > len(set(said))
+        repeated += again
+        draws = len(set(said)) if again else tries
+        chances.append(1 - (1 - 1 / len(_asked(item.record)[0])) ** draws)
     return {
         "tried": sum(len(one.tries) for one in asked),
-        "repeated": sum(given_up),
+        "repeated": repeated,
         "at_try": [accepted[number + 1] for number in range(tries)],
         "guessing": round(sum(chances) / len(chances), 4),
     }
@@ -305,7 +311,7 @@ def difficulty(items: Sequence[Item], asked: Sequence[Asked[Any]], tries: int) -
 
 def try_rows(item: Item, asked: Asked[Any]) -> Iterator[dict[str, Any]]:
     """The rows of `reasoning_tries.parquet` for one question."""
-    options, key = _asked(item)
+    options, key = _asked(item.record)
     for number, one in enumerate(asked.tries, start=1):
         said = one.answer
         read = Parsed(None, "", "", Status.EMPTY)

@@ -23,7 +23,7 @@ from meadow.config import read_config
 from meadow.corpus.folder import REASONING_TRIES
 from meadow.errors import UsageError
 from meadow.hub.rebuild import rebuild
-from meadow.rephrase.reason import question_of, read_reasoning
+from meadow.rephrase.reason import read_reasoning, why_not_asked
 from meadow.samples import FOLDER
 from meadow.schema import Task, from_row, make_record, messages_of, split_reasoning, with_reasoning
 
@@ -294,13 +294,13 @@ def test_wrong_uses_are_named_and_write_nothing(
 
 def test_a_row_without_key_or_options_is_left_out_with_its_reason() -> None:
     def asked(meta: dict[str, Any], text: str = "Which one?", task: Task = Task.MULTIPLE_CHOICE):
-        return question_of(
+        return why_not_asked(
             make_record(source="medqa", key=(text,), instruction="Answer.", input=text, output="A",
                         task=task, license="mit", meta=meta)
         )  # fmt: skip
 
     options = {"A": "heart", "B": "lung"}
-    assert asked({"options": options, "answer": "A"}) == ([("A", "heart"), ("B", "lung")], "A")
+    assert asked({"options": options, "answer": "A"}) == ""
     assert asked({}) == "no options or no key"
     assert asked({"options": options}) == "no options or no key"
     assert asked({"options": options, "answer": "C"}) == "no options or no key"
