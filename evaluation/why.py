@@ -374,14 +374,14 @@ def lines(answer: Answer) -> Iterator[str]:
     for each in asked.answers:
         yield f"{asked.model} answered {said(each)}"
         if each["text"]:
-            yield f"  {_short(each['text'])}"
+            yield f"  {excerpt(each['text'])}"
     yield contamination_sentence(answer)
     yield training_sentence(answer)
     for number, one in enumerate(answer.neighbours, 1):
         yield ""
         yield f"{number}. {near_sentence(one)}"
         for name in ("instruction", "input", "output"):
-            if text := _short(one.near.row[name]):
+            if text := excerpt(one.near.row[name], one.near.shared):
                 yield f"   {name:<12}{text}"
         yield f"   {'seen':<12}{steps_sentence(one, asked.trained)}"
         yield from (f"   {line}" for line in str(one.why).splitlines()[1:])
@@ -389,9 +389,16 @@ def lines(answer: Answer) -> Iterator[str]:
     yield from answer.notes
 
 
-def _short(text: str) -> str:
+def excerpt(text: str, words: Sequence[str] = (), size: int = 300) -> str:
+    """A text on one line, cut to a size; of a long one the part around the first of these words."""
     line = " ".join(text.split())
-    return line if len(line) <= 300 else line[:299] + "…"
+    if len(line) <= size:
+        return line
+    low = line.lower()
+    at = next((place for word in words if (place := low.find(word)) >= 0), 0)
+    start = max(0, min(at - size // 3, len(line) - size))
+    end = start + size
+    return f"{'… ' if start else ''}{line[start:end]}{' …' if end < len(line) else ''}"
 
 
 def said(answer: Mapping[str, Any]) -> str:
@@ -468,6 +475,7 @@ def write_page(answer: Answer, path: Path, command: Sequence[str] = ()) -> None:
         asked=answer.asked,
         item=answer.asked.item,
         said=said,
+        excerpt=excerpt,
         contamination=contamination_sentence(answer),
         training=training_sentence(answer),
         near=near_sentence,

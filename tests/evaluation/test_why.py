@@ -14,6 +14,7 @@ from support.command import Ran, run_meadow
 from support.mixes import write_mix
 
 from evaluation.results import FORMAT, write_run
+from evaluation.why import excerpt
 from meadow.atomic import write_json
 from meadow.corpus.folder import Corpus
 from meadow.corpus.shards import write_parquet
@@ -140,6 +141,15 @@ def test_a_clean_item_shows_what_is_near_and_a_page_runs_nothing(place: Path) ->
     assert "The model was not asked" in document["notes"][0]
     write_json(place / "runs/before/run_manifest.json", {})
     assert "Its base was trained too" in told("eval/own", "q2")["notes"][0]
+
+
+def test_of_a_long_row_the_part_is_shown_that_is_near() -> None:
+    text = f"{'before ' * 100}Ferritin stores iron.{' after' * 100}"
+    shown = excerpt(text, ["ferritin", "before"], 60)
+    assert "Ferritin stores iron." in shown
+    assert (shown[:2], shown[-2:], len(shown)) == ("… ", " …", 64)
+    assert excerpt("a\n b") == "a b"
+    assert excerpt("abc" * 30, ["z"], 60).startswith("abcabc")
 
 
 @pytest.mark.browser

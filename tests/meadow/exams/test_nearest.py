@@ -164,3 +164,10 @@ def test_a_row_that_is_there_twice_is_found_once_and_a_ledger_is_believed(tmp_pa
     assert [near.row["id"] for near in found] == ids[20:22]
     found = index.nearest(item(), [item()], 30, known={ids[0]: "semantic"})
     assert [near.row["id"] for near in found] == [ids[20], ids[21], ids[0], ids[22]]
+
+
+@pytest.mark.parametrize("question", ["", "What is the most likely diagnosis?", "?"])
+def test_a_question_that_says_nothing_has_no_near_row(question: str, tmp_path: Path) -> None:
+    mix = Corpus.open(write_mix(tmp_path / "mix", planted()))
+    asked = ExamItem("exam", "x", question, (), "")
+    assert open_index(mix, tmp_path / "cache").nearest(asked, [asked], 3) == []
