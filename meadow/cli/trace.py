@@ -29,7 +29,7 @@ def trace(ctx: click.Context, /, name: str, folders: tuple[str, ...], as_json: b
     The name is a record id (or its beginning), an upstream id, the address of a page or an author,
     a DOI, or a PubMed number as pmid:N. Every corpus, mix, training run, checkpoint and export
     below FOLDERS is looked through; OWNER/NAME@REV is pulled to the cache first. Releases are known
-    by the receipts that publish and pull leave. Ends with exit code 1 where nothing holds the row.
+    by the receipt that publish leaves. Ends with exit code 1 where nothing holds the row.
     """
     from meadow.api import is_published, open_corpus
     from meadow.corpus.names import normal_name

@@ -37,8 +37,6 @@ REASONING_TRIES = "reasoning_tries.parquet"
 """The sidecar of a build with every answer of a teacher that reasoned about its questions."""
 PUBLISHED = "publish.json"
 """The receipt of a publication, in the folder that was published: what went where."""
-PULLED = "pull.json"
-"""The receipt of a pull, in the folder that was pulled."""
 
 
 @dataclass(frozen=True, slots=True)

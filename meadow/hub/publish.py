@@ -9,6 +9,7 @@ that shows a release comes last, since its page reads the tag.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -58,6 +59,10 @@ _BRANCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]*")
 Gate = Literal["auto", "manual"]
 Card = Literal["keep", "replace"]
 """What becomes of a card that was edited on the Hub: its words stay, or are replaced."""
+
+
+_OF_A_RELEASE = ("repository", "tag", "commit", "published", "files")
+"""What a receipt keeps of the releases before its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +204,11 @@ class Publisher:
                 self._set(release.repository, public=self.public)
                 self._tag(release, made.commit)
             done = Publication(plan, made.commit, release.tag, rows, pull_request=made.pull_request)
-            write_json(folder / PUBLISHED, self._receipt(done))
+            earlier = _earlier_releases(folder, done)
+            write_json(folder / PUBLISHED, self._receipt(done) | earlier)
             if page is not None and release.space is not None:
                 done = replace(done, space=self._show(release.space, page))
-                write_json(folder / PUBLISHED, self._receipt(done))
+                write_json(folder / PUBLISHED, self._receipt(done) | earlier)
             return done
 
     def _gate(self, folder: Path, name: str) -> Release:
@@ -430,6 +436,18 @@ class Publisher:
                 "commit": done.space.commit,
             }
         return receipt
+
+
+def _earlier_releases(folder: Path, done: Publication) -> dict[str, Any]:
+    """What the receipt that is there says of other releases, which `meadow trace` asks for."""
+    try:
+        told = json.loads((folder / PUBLISHED).read_text(encoding="utf-8"))
+        kept = [{name: told[name] for name in _OF_A_RELEASE}, *told.get("earlier", [])]
+        now = (done.plan.repository, done.tag, done.commit)
+        others = [one for one in kept if tuple(one[name] for name in _OF_A_RELEASE[:3]) != now]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}  # none, or one that says nothing
+    return {"earlier": others} if others else {}
 
 
 def check_whole(folder: Path, manifest: Manifest) -> None:

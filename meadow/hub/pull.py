@@ -10,12 +10,12 @@ from pathlib import Path
 from meadow.atomic import locked, naming, sha256_file
 from meadow.corpus import manifest as manifests
 from meadow.corpus.commit import STAGING, commit_folder, holds
-from meadow.corpus.folder import PULLED
 from meadow.corpus.manifest import Manifest, read_manifest
 from meadow.errors import CheckError, UsageError
 from meadow.hub.files import fetch_document, fetch_to, published_files, read_commit
 from meadow.net.hub import HubClient, Reference, parse_reference
 
+RECEIPT = "pull.json"
 CACHE = Path("~/.cache/medical-meadow/hub")
 
 
@@ -91,7 +91,7 @@ def pull(
             "commit": commit.id,
             "endpoint": client.endpoint,
         }
-        beside = {PULLED: (json.dumps(receipt, indent=2) + "\n").encode()}
+        beside = {RECEIPT: (json.dumps(receipt, indent=2) + "\n").encode()}
         text = manifest_path.read_bytes()
         commit_folder(folder, manifest, fetched, {}, beside=beside, text=text)
     return Pulled(
@@ -121,7 +121,7 @@ def pull_to_cache(location: str, *, client: HubClient | None = None) -> Path:
 def _check_folder(folder: Path, reference: Reference) -> None:
     """Only an earlier pull of the same data set may be in the way."""
     try:
-        receipt = json.loads((folder / PULLED).read_text(encoding="utf-8"))
+        receipt = json.loads((folder / RECEIPT).read_text(encoding="utf-8"))
         ours = receipt["repository"] == reference.repository
     except FileNotFoundError:
         ours = not (folder / manifests.NAME).exists()

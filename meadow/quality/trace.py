@@ -19,7 +19,6 @@ from meadow.corpus.folder import (
     CONTAMINATION,
     DUPLICATES,
     PUBLISHED,
-    PULLED,
     REASONING_TRIES,
     Corpus,
 )
@@ -50,7 +49,7 @@ class Holding:
         rows: Record id -> where it stands: shards and ledgers, or the steps that saw it. No steps:
             the row is in the mix that the model was trained on, and its run's plan is not here.
         splits: Of a corpus or mix: record id -> the configs and splits, as CONFIG/SPLIT.
-        published: Of a corpus or mix: the releases that hold the row, by the receipts in it.
+        published: Of a corpus or mix: the releases that hold the row, as manifest and receipt say.
         progress: Of a run, whether it was finished.
     """
 
@@ -122,7 +121,7 @@ def search(names: Sequence[str], across: Sequence[Path], *, beginnings: bool = F
                 shards.append(shard)
             if split not in (splits := holding.splits.setdefault(record_id, [])):
                 splits.append(split)
-        holding.published = _releases(folder, holds)
+        holding.published = _releases(corpus, holds)
         held.append(holding)
     for name in starts:
         ids = {record_id for record_id in found[name] if record_id.startswith(name)}
@@ -188,24 +187,20 @@ def _rows(
                 yield name, record_id, path
 
 
-def _releases(folder: Path, shards: Mapping[str, str]) -> list[str]:
-    """The releases that hold one of these shards (path -> SHA-256), by the receipts."""
-    found = []
-    for receipt in (PUBLISHED, PULLED):
-        try:
-            told = json.loads((folder / receipt).read_text(encoding="utf-8"))
-            files = told.get("files")
-            sent = shards if files is None else {p: files.get(p, {}).get("sha256") for p in shards}
-            if any(sent[path] == sha256 for path, sha256 in shards.items()):
-                revision = told.get("tag") or told.get("revision") or told["commit"]
-                found.append(f"{told['repository']}@{revision}")
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise FileError(
-                f"the receipt cannot be read: {error}", where=str(folder / receipt)
-            ) from error
-    return found
+def _releases(corpus: Corpus, shards: Mapping[str, str]) -> list[str]:
+    """The releases that hold one of these shards (path -> SHA-256), by manifest and receipts."""
+    published = corpus.manifest.published
+    found = [published.address] if published and shards else []
+    path = corpus.folder / PUBLISHED
+    try:
+        told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"earlier": []}
+        for release in (told, *told.get("earlier", [])):
+            files = release.get("files", {})
+            if any(files.get(name, {}).get("sha256") == shards[name] for name in shards):
+                found.append(f"{release['repository']}@{release['tag'] or release['commit']}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FileError(f"the receipt cannot be read: {error}", where=str(path)) from error
+    return list(dict.fromkeys(found))
 
 
 def _ids_in(path: Path, columns: Sequence[str], ids: set[str]) -> list[str]:

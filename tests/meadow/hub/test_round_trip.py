@@ -61,6 +61,11 @@ def test_round_trip(samples: Path, tmp_path: Path, xet: bool) -> None:
         again = session.meadow("publish", corpus, "meadow/demo@v1.0.0")
         assert "no commit was made" in again.stderr
         assert len(repository.commits) == 2
+        session.meadow("publish", corpus, "meadow/demo@v1.0.1")
+        traced = session.meadow("trace", local[0]["id"], corpus)
+        assert re.findall(r"published as (.*)", traced.stdout) == [
+            "meadow/demo@v1.0.1", "meadow/demo@v1.0.0",
+        ]  # fmt: skip
 
         verified = session.meadow("verify", "meadow/demo@v1.0.0", "--content")
         assert "no finding" in verified.stderr

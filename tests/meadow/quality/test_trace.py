@@ -52,7 +52,9 @@ def models(place: Path) -> Path:
         write_json(place / name / "run_manifest.json", document | told)
         write_json(place / name / "COMPLETE.json", {"step": step, "files": {}})
     files = {shard["path"]: {"sha256": shard["sha256"]} for shard in document["mix"]["shards"]}
-    receipt = {"repository": "who/mix", "tag": "v1.0.0", "commit": "c", "files": files}
+    receipt = {"repository": "who/mix", "tag": "v1.1.0", "commit": "c", "files": files}
+    other = {name: {"sha256": "other"} for name in files}
+    receipt["earlier"] = [receipt | {"tag": None}, receipt | {"tag": "v0.9.0", "files": other}]
     write_json(place / "data" / "mix" / "publish.json", receipt)
     return place
 
@@ -84,7 +86,7 @@ def test_a_row_is_traced_to_splits_releases_steps_checkpoints_and_exports(models
     assert step[late] > 3
     held = traced(late[:12], ".")
     assert held["data/mix"]["splits"] == {late: ["clean/train"]}
-    assert held["data/mix"]["published"] == ["who/mix@v1.0.0"]
+    assert held["data/mix"]["published"] == ["who/mix@v1.1.0", "who/mix@c"]
     # the checkpoint and the best step's model are older than the row's step
     assert {name: each["rows"] for name, each in held.items() if name.startswith(("r", "e"))} == {
         "runs/one": {late: [step[late]]},
@@ -97,7 +99,7 @@ def test_a_row_is_traced_to_splits_releases_steps_checkpoints_and_exports(models
     shutil.rmtree("runs")  # of an export alone its mix is known, and no step
     assert traced(early, ".")["exports/one"]["rows"] == {early: []}
     text = run_meadow("trace", early, "data/mix", "exports").out
-    assert "published as who/mix@v1.0.0" in text
+    assert "published as who/mix@v1.1.0" in text
     assert "the plan with the steps is not here" in text
     ran = run_meadow("trace", early, "exports", "--json")
     assert (ran.code, json.loads(ran.out)["unknown"]) == (1, ["exports/one"])
