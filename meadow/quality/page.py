@@ -211,6 +211,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, Table]:
                     "–" if row["difference"] is None else f"{row['difference']:+,}", row["why"],
                 )
                 for row in report["release_2023"]["rows"]
+                if _in_2023(row)
             ],
         ).told(),
     }  # fmt: skip
@@ -312,7 +313,15 @@ def _common(report: Mapping[str, Any], page: str) -> dict[str, Any]:
         "count": count,
         "page": page,
         "row_link": row_link,
+        # without expectations, what was found stands in the table of sources already
+        "expects": any(p["expected"] is not None or p["note"] for p in report["parts"]),
+        "released": any(map(_in_2023, report["release_2023"]["rows"])),
     }
+
+
+def _in_2023(row: Mapping[str, Any]) -> bool:
+    """Whether the 2023 release has a number for a row of its table."""
+    return any(row[name] is not None for name in ("published", "mix", "paper"))
 
 
 def render_html(report: Mapping[str, Any], *, page: str = "") -> str:
