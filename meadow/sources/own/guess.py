@@ -20,25 +20,29 @@ from meadow.readers.archives import is_archive, members, open_input
 from meadow.schema import Raw, Reject
 from meadow.source import Input, other_split
 from meadow.sources.own.form import Chat, Read
-from meadow.sources.own.reader import format_of, rows_in
+from meadow.sources.own.reader import format_of, parsed, rows_in
 from meadow.sources.own.rows import LETTERS
 from meadow.sources.own.template import as_text
 
 LOOKED_AT = 5000
 """Rows from the beginning of the file."""
 # Names of columns in English, German, French and Spanish.
-_QUESTION = r"q|questions?|frage|pregunta|prompt|query|instruction|input|patient|sentence|satz|text"
+_QUESTION = (
+    r"q|questions?|\w*frage|pregunta|prompt|query|instruction|input|patient|sentence|satz|text"
+)
 _ANSWER = (
-    r"(?<![\W_])a(?![\W_])|answers?|antwort|r[eé]ponse|respuesta|response|output|completion|reply"
+    r"(?<![\W_])a(?![\W_])|answers?|\w*antwort|r[eé]ponse|respuesta|response|output|completion"
+    r"|reply"
 )
 _LABEL = r"label|class|category|kategorie|decision|verdict|urteil|klasse|target"
-_RIGHT = r"answer|cop|correct\w*|richtig\w*|l[oö]sung|key|solution|gold|label|ra"
-_OPTIONS = r"options?|choices?|answers?|antworten|endings"
+_RIGHT = r"answer|cop|correct\w*|richtig\w*|l(?:o|ö|oe)sung|key|solution|gold|label|ra"
+_OPTIONS = r"option\w*|choices?|answers?|antworten|auswahl|opciones|endings"
 _SEVERAL = (r"op[a-h]", r"(?:option|choice|antwort)_?[a-h1-9]", r"[A-H]")
 """Names of columns that hold an option each."""
 _ID = r"\w*_?id|nr\.?|nummer|number|key|uid|pmid"
 _ROLES = {"role", "from", "speaker", "author"}
-_SAID = {"content", "value", "text", "message"}
+_SPEAKERS = 6
+"""Who may speak in a conversation."""
 _FEW = 12
 """Values of a column that may be labels."""
 _MOST = 0.6
@@ -133,6 +137,9 @@ def guess_source(path: Path, *, license: str = "", free_text: bool | None = None
             where=str(path),
             fix="write the TOML file by hand: docs/own-source.md",
         )
+    if parse := _json_columns(rows):
+        reading["parse"] = parse
+        rows = [row for each in rows if not isinstance(row := parsed(each, parse), Reject)]
     seen = _Seen(len(rows), _columns(rows))
     parts = [
         _head(path, license, free_text, seen),
@@ -206,6 +213,20 @@ def _way_to_rows(item: Input) -> str:
             continue
         return way
     return "*"
+
+
+def _json_columns(rows: Sequence[Raw]) -> list[str]:
+    """The columns whose texts are objects or lists of JSON; a few may be broken."""
+    texts = {
+        name: [value for row in rows if isinstance(value := row.get(name), str) and value.strip()]
+        for name in dict.fromkeys(name for row in rows for name in row)
+    }
+    return [name for name, found in texts.items() if found and _share_of_json(found) > _MOST]
+
+
+def _share_of_json(texts: Sequence[str]) -> float:
+    read = (parsed({"text": t, "_where": ""}, ["text"]) for t in texts if t.lstrip()[:1] in "{[")
+    return sum(not isinstance(row, Reject) for row in read) / len(texts)
 
 
 def _columns(rows: Sequence[Raw]) -> list[Column]:
@@ -298,7 +319,8 @@ class _Seen:
             taken.add(number.name)
         inside = tuple(f"{name}." for name in taken)
         rest = [c for c in self.columns if c.name not in taken and not c.name.startswith(inside)]
-        short = [c for c in rest if c.kind in ("text", "number") and c.length < _LONG]
+        plain = [c for c in rest if c.kind in ("text", "number") and c.name.count(".") < 2]
+        short = [column for column in plain if column.length < _LONG]
         lines = _table("row", values, why)
         if short:
             meta = {_key(column.name): f"{{{column.name}|}}" for column in short}
@@ -336,7 +358,8 @@ class _Seen:
     def _options(self) -> tuple[list[Column], Column, str] | None:
         """The columns of options, that of the right one, and how it tells it."""
         several = ("table", "list", "list of tables")
-        found = [[c] for c in self.columns if c.kind in several and c.is_named(_OPTIONS)]
+        found = [[column] for column in self.columns if column.kind in several]
+        found.sort(key=lambda group: not group[0].is_named(_OPTIONS))
         for pattern in _SEVERAL:
             group = [c for c in self.columns if re.fullmatch(f"(?i){pattern}", c.name)]
             found += [group] if len(group) > 1 else []
@@ -345,12 +368,16 @@ class _Seen:
             right = [
                 column
                 for column in self.columns
-                if column not in group and column.is_named(_RIGHT)
-                if column.kind in ("text", "number") and not column.name.startswith(inside)
+                if column not in group and not column.name.startswith(inside)
+                if column.kind in ("text", "number")
             ]
             told = [(column, how) for column in right if (how := _told_by(group, column))]
-            for column, how in sorted(told, key=lambda pair: pair[1] == "text"):
-                return group, column, how
+            told.sort(key=lambda pair: (not pair[0].is_named(_RIGHT), pair[1] == "text"))
+            for column, how in told:
+                named = column.is_named(_RIGHT) and (len(group) > 1 or group[0].is_named(_OPTIONS))
+                # the label of an option in a column of another name is no accident, a number may be
+                if named or (how == "label" and not column.texts[0].isdigit()):
+                    return group, column, how
         return None
 
     def _choice(self, options: list[Column], right: Column, how: str) -> list[str]:
@@ -362,7 +389,7 @@ class _Seen:
             if column not in (*options, right) and column.kind == "text"
             if not column.name.startswith(inside)
         ]
-        asked = next((c for c in texts if c.is_named(_QUESTION)), None)
+        asked = _best(texts, _QUESTION)
         why = "named like a question" if asked else "the longest text; is it the question?"
         asked = asked or max(texts, key=lambda c: c.length, default=right)
         stated = [c for c in texts if c is not asked and set(c.texts) <= shown][:1]
@@ -407,8 +434,8 @@ class _Seen:
         texts = [c for c in self.columns if c.kind in ("text", "list") and not self._is_id(c)]
         label = next((c for c in self.columns if c.is_named(_LABEL) and self._is_label(c)), None)
         texts = [column for column in texts if column is not label]
-        asked = next((c for c in texts if c.is_named(_QUESTION)), None)
-        answer = next((c for c in texts if c is not asked and c.is_named(_ANSWER)), None)
+        asked = _best(texts, _QUESTION)
+        answer = _best([column for column in texts if column is not asked], _ANSWER)
         # what few rows have is neither
         by_length = sorted(texts, key=lambda c: (len(c.values) < _MOST * self.rows, -c.length))
         if answer is None and label is not None and texts:
@@ -459,12 +486,33 @@ def _key(name: str) -> str:
     return f"{key}_upstream" if key in ("options", "answer") else key
 
 
+def _best(columns: Sequence[Column], pattern: str) -> Column | None:
+    """The column of that name; else the longest with the word in its name."""
+    named = [column for column in columns if column.is_named(pattern)]
+    whole = [column for column in named if re.fullmatch(f"(?i){pattern}", column.name)]
+    return max(whole or named, key=lambda column: column.length, default=None)
+
+
 def _chat_keys(column: Column) -> tuple[str, str] | None:
-    """The keys of who speaks and of what is said."""
-    message = next((each for value in column.values for each in value), None)
-    keys = set(message) if isinstance(message, Mapping) else set()
-    role, said = sorted(keys & _ROLES), sorted(keys & _SAID)
-    return (role[0], said[0]) if role and said else None
+    """The keys of who speaks, which has few words for values, and of what is said."""
+    messages = [each for value in column.values for each in value if isinstance(each, Mapping)][
+        :LOOKED_AT
+    ]
+    texts = {
+        key: [each[key] for each in messages if isinstance(each.get(key), str)]
+        for key in dict.fromkeys(key for each in messages for key in each)
+    }
+    roles = [
+        key
+        for key, found in texts.items()
+        if len(found) == len(messages) and len(set(found)) <= _SPEAKERS
+        if key in _ROLES or len(set(found)) < len(found)
+        if all(re.fullmatch(r"[^\W\d_]{3,}[\w ]*", text) for text in found)
+    ]
+    said = [key for key, found in texts.items() if key not in roles and found]
+    if not roles or not said:
+        return None
+    return roles[0], max(said, key=lambda key: sum(map(len, texts[key])))
 
 
 def _told_by(options: Sequence[Column], right: Column) -> str:

@@ -54,7 +54,7 @@ class OwnReader:
                     unseen = [field for field in unseen if not _is_in(field, row)]
                     if unseen and own.read.format in _TABLES:
                         raise _gone(unseen, row, own, part.label)
-                yield _parsed(row, own.read)
+                yield parsed(row, own.read.parse)
         if unseen and example is not None:
             raise _gone(unseen, example, own, ", ".join(item.label for item in inputs))
 
@@ -105,7 +105,7 @@ def _read_piece(
             continue
         if unseen and (unseen := [field for field in unseen if not _is_in(field, row)]):
             raise _gone(unseen, row, own, part.label)
-        yield _parsed(row, own.read)
+        yield parsed(row, own.read.parse)
 
 
 Row = TypeVar("Row", bound=Raw | Reject | Fact)
@@ -334,10 +334,10 @@ def _led_to(whole: Any, way: str) -> Iterator[tuple[str, Any]]:
     yield from ((str(key), value) for key, value in pairs)
 
 
-def _parsed(row: Raw, read: Read) -> Raw | Reject:
+def parsed(row: Raw, columns: Sequence[str]) -> Raw | Reject:
     """The row with the columns that hold JSON as what they hold."""
     found: dict[str, Any] = {}
-    for name in read.parse:
+    for name in columns:
         if isinstance(text := row.get(name), str) and text.strip():
             try:
                 found[name] = json_rows.DECODER.decode(text)

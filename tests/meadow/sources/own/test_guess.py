@@ -56,6 +56,17 @@ def test_a_conversation(tmp_path: Path) -> None:
     )
 
 
+def test_columns_that_hold_json_and_names_of_another_language(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    options = '"{""a"": ""Femur"", ""b"": ""Tibia""}"'
+    path.write_text(f"frage,auswahl,loesung\nWelcher?,{options},b\nWelcher nicht?,{options},a\n")
+    own, rows = guessed(path)
+    assert (own.read.parse, own.options.answer, rows[0]) == (("auswahl",), "loesung", rows[0])
+    said = [{"wer": who, "satz": f"Ja, {n}."} for n in range(2) for who in ("Patient", "Arzt")]
+    own, rows = guessed(lines(tmp_path, {"verlauf": said}, {"verlauf": said}))
+    assert (own.chat.role, own.chat.content, rows[0].output) == ("wer", "satz", "Ja, 1.")
+
+
 CHOICES = [
     (
         {"question": "Q?", "options": {"A": "x", "B": "y"}, "answer": "y", "answer_idx": "B"},
