@@ -56,6 +56,9 @@ class Asked:
     notes: tuple[str, ...] = ()
 
 
+_SAID = ("item_id", "mode", "pred", "gold", "correct", "status", "text")
+
+
 def asked_in_run(folder: Path, name: str, training: Path | None = None) -> Asked:
     """A question of an evaluation run.
 
@@ -69,13 +72,15 @@ def asked_in_run(folder: Path, name: str, training: Path | None = None) -> Asked
         UsageError: There is no such item, or several; or `training` is another model's.
     """
     run = read_run(folder)
-    exam = [item_of(stored) for stored in run.items.values()]
+    try:
+        exam = [item_of(stored) for stored in run.items.values()]
+        said = [{key: row[key] for key in _SAID} for row in run.rows if not row["variant"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileError(
+            f"its tables are not those of a run: {type(error).__name__} {error}", where=str(folder)
+        ) from error
     item = find_item(exam, name, str(folder))
-    answers = [
-        {key: row[key] for key in ("mode", "pred", "gold", "correct", "status", "text")}
-        for row in run.rows
-        if row["item_id"] == item.item_id and not row["variant"]
-    ]
+    answers = [row for row in said if row["item_id"] == item.item_id]
     trained, notes = find_training(run.run, folder, training)
     if not answers:
         reason = run.items[item.item_id]["exclusion_reason"] or "the run had a --limit"
@@ -143,7 +148,8 @@ def find_training(
             return Trained.read((*places, given)[0]), (said,)
         same = _of_run(known.get("run"), places)
     else:
-        named = [Path(b) for a, b in pairwise(run.get("command") or []) if a in _MODELS]
+        command = map(str, run.get("command") or [])
+        named = [Path(b) for a, b in pairwise(command) if a in _MODELS]
         named += [at.parent for at in named]
         same = _of_run(known.get("run"), [Path(run["model"].get("adapter") or "."), *named])
         if not any(one.plan() for one in same):  # an export has none, and its run may be near

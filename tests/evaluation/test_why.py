@@ -208,6 +208,11 @@ def test_what_is_missing_or_differs_is_said(place: Path) -> None:
     twice = next(one for one, other in pairwise(starts) if one == other)
     fails(2, f"items of the exam are called '{twice}'", "eval/own", twice)
     fails(1, "there is no such folder", "nowhere", "q0")
+    shutil.copytree("eval/own", "torn")
+    write_parquet(pa.table({"item_id": ["x"]}), place / "torn/items.parquet")
+    fails(1, "its tables are not those of a run", "torn", "q0")
+    Path("torn/items.parquet").write_bytes(b"PAR1")
+    fails(1, "items.parquet", "torn", "q0")
     shutil.copytree("mix", "moved")
     assert told("eval/own", "q0", "--mix", "moved")["training"]["mix"] == "moved"
     write_mix(place / "changed", ROWS[1:])
