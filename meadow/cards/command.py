@@ -34,7 +34,7 @@ def _worked(settings: Mapping[str, Any]) -> Iterator[str]:
             words += ["--tries", str(job["tries"])] if kind == "reason" else []
             words += [w for name in job.get("exams", ()) for w in ("--exam", f"{name}=FILES")]
             folder = f"{folder}-{ending}"
-            yield shlex.join([*words, "--cache", "ANSWERS"])
+            yield " ".join(map(_word, [*words, "--cache", "ANSWERS"]))
 
 
 def conditions(manifest: Manifest) -> list[str]:

@@ -144,8 +144,27 @@ def hostile(values: dict[str, str], place: Path) -> Manifest:
                 f"kept_{values['kept']}": 1,
             }
         },
+        "reason": {
+            "medquad": {
+                "model": values["model"],
+                "prompt": values["prompt"],
+                "prompt_sha256": values["prompt"],
+                "items": 1,
+                "rewritten": 0,
+                f"kept_{values['kept']}": 1,
+                "tries": 1,
+                "tried": 1,
+                "repeated": 1,
+                "at_try": [0],
+                "guessing": 0.2,
+                "left_out": {values["reason"]: 1},
+                "exams": {values["exam"]: {}},
+            }
+        },
     }
+    job = {"source": values["origin"], "model": values["model"], "exams": {values["exam"]: {}}}
     settings = {
+        "reason": [job | {"tries": 1}],
         "recipe": values["recipe"],
         "options": {"style": values["style"]},
         "sources": ["medquad"],

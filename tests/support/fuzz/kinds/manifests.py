@@ -49,6 +49,23 @@ DETAILS = {
             "review": {"error_rate": 0.1, "bad": 1, "marked": 10, "interval_95": [0.0, 0.4]},
         },
     },
+    "reason": {
+        "medquad": {
+            "model": "a-teacher",
+            "prompt": "reasoning-1",
+            "prompt_sha256": "cd" * 32,
+            "items": 2,
+            "rewritten": 1,
+            "kept_wrong_answer": 1,
+            "tries": 2,
+            "tried": 3,
+            "repeated": 0,
+            "at_try": [1, 0],
+            "guessing": 0.36,
+            "left_out": {"touches an exam": 1},
+            "exams": {"usmle_1": {"items": 3}},
+        },
+    },
     "sidecars": {},
 }
 
