@@ -144,7 +144,7 @@ def plan_build(
         progress(f"note: {name} is known, and not built: name it with --only or --file")
     sought = [name for name in names if name not in by_hand]
     if named and sought:
-        progress(f"note: {', '.join(sorted(sought))} is looked for in the raw folder")
+        progress(f"note: looked for in the raw folder: {', '.join(sorted(sought))}")
     at_hand = [_at_hand(item, progress) for item in named]
     folder = config.raw_folder(_raw_at_hand(raw, config, sought, progress))
     inputs: dict[str, Sequence[Input]] = {}

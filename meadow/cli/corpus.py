@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder")
+@click.argument("folder", metavar="DIR|REPO@REV")
 @click.option("--source", help="Only rows of this source.")
-@click.option("-n", "count", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option(
+    "-n", "count", type=click.IntRange(min=1), default=5, show_default=True, help="So many rows."
+)
 @click.option("--id", "record_id", help="The row with this id (its beginning will do).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another draw of rows.")
 @click.option(
@@ -244,7 +246,7 @@ def diff(
 ) -> None:
     """Compare two corpora row by row.
 
-    OLD and NEW are folders, or hf://OWNER/NAME@REVISION. Rows are added, removed, changed (same id,
+    OLD and NEW are folders, or OWNER/NAME@REVISION. Rows are added, removed, changed (same id,
     other content) or renamed (same texts, other id). A missing column ends with exit code 5.
     """
     from meadow import api

@@ -19,7 +19,9 @@ from meadow.errors import CheckError
     help="The folder to write.",
 )
 @click.option("--data", is_flag=True, help="Only the data: no torch is needed.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes."
+)
 @json_option
 def demo(out: Path, data: bool, workers: int, as_json: bool) -> None:
     """Run the main job on the embedded samples.

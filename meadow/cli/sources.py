@@ -186,15 +186,19 @@ def new(
 @click.argument("toml", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
 @click.option("--raw", type=click.Path(path_type=Path), help="The raw folder, without FILE.")
-@click.option("--rows", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--show", type=click.IntRange(min=0), default=3, show_default=True)
+@click.option(
+    "--rows", type=click.IntRange(min=1), default=100, show_default=True, help="Raw rows to read."
+)
+@click.option(
+    "--show", type=click.IntRange(min=0), default=3, show_default=True, help="Rows to show."
+)
 @json_option
 @click.pass_context
 def check(
     ctx: click.Context, toml: Path, files: tuple[Path, ...], raw: Path | None, rows: int, show: int,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Build the first rows of a TOML file and show them beside the raw ones.
+    """Show the first rows of a TOML file beside the raw ones.
 
     Its examples are run as well. Nothing is written. The exit code is 1 where an example is not as
     it says or no row came out, and 3 where more than 1 % of the rows are malformed.

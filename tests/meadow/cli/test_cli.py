@@ -26,9 +26,12 @@ def test_every_command_has_the_help_that_the_list_gives(name: str) -> None:
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
     assert (command.help or "").strip().splitlines()[0] == COMMANDS[name][1]
-    for option in command.params:
-        if isinstance(option, click.Option) and option.name not in {"help"}:
-            assert option.help or option.show_default, option.name
+    for kind in (command, *getattr(command, "commands", {}).values()):
+        first = (kind.help or "").strip().splitlines()[0]
+        assert kind is command or len(first) <= 60, "a group's list would cut it"
+        for option in kind.params:
+            if isinstance(option, click.Option):
+                assert (option.help or "").endswith("."), option.name
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
