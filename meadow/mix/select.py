@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from meadow.cards.card import split_warning
 from meadow.cards.rows import refused_rows
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Step
@@ -143,6 +144,9 @@ def select_rows(
         {Reason.NOT_A_TARGET: (part_of[kept.rows] < 0) | unwanted, Reason.LICENSE: refused},
     )
     _leave_out_exams(kept, recipe, known, warnings)
+    left = set(kept.current()["source"].unique())
+    entries = ((n, e) for one in corpora for n, e in one.manifest.sources.items() if n in left)
+    warnings += filter(None, dict.fromkeys(split_warning(*entry) for entry in entries))
     gate = _check_licenses(kept, list(accepted), undecided, known, warnings)
     faults = _drop_faulty(kept, recipe)
     progress(f"looking for duplicates among {len(kept.rows):,} rows")

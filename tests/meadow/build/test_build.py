@@ -530,3 +530,7 @@ def test_a_file_of_another_split_is_warned_of(tmp_path: Path) -> None:
         warning.removeprefix("warning: ") in (tmp_path / "questions_dev" / "README.md").read_text()
     )
     assert "another split" not in (tmp_path / "train" / "README.md").read_text()
+    for name, told in (("questions_dev", True), ("train", False)):
+        mixed = meadow.mix("full", corpus=tmp_path / name, out=tmp_path / f"{name}-mix")
+        warnings = mixed.manifest.details["warnings"]
+        assert (warning.removeprefix("warning: ") in warnings) == told
