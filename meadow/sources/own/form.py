@@ -178,6 +178,8 @@ class Chat(Settings):
         user: Who counts as the user.
         assistant: Who counts as the assistant.
         system: Whose messages are kept in `meta` under "system", and not in the conversation.
+        opening: What becomes of a conversation that the assistant opens: rejected, or its opening
+            dropped, which is counted.
     """
 
     column: str
@@ -186,6 +188,7 @@ class Chat(Settings):
     user: tuple[str, ...] = ("user", "human", "prompter")
     assistant: tuple[str, ...] = ("assistant", "gpt", "bot")
     system: tuple[str, ...] = ("system",)
+    opening: Literal["reject", "drop"] = "reject"
 
 
 class Label(Settings):
@@ -442,7 +445,9 @@ class OwnSource(OwnFacts):
     def _whole(self) -> Self:
         known = LICENSES[self.license]
         if known.attribution and not self.row.authors:
-            raise ValueError(f"{self.license} asks for attribution: say in row.authors who it is")
+            raise ValueError(
+                f'{self.license} asks for attribution: in [row], authors = [{{ name = "..." }}]'
+            )
         if known.attribution and not (self.row.url or self.homepage):
             raise ValueError(
                 f"{self.license} asks for attribution: say in row.url or homepage where"

@@ -432,7 +432,11 @@ class _Seen:
     def _texts(self) -> list[str]:
         """A text and its label, or a question and its answer."""
         texts = [c for c in self.columns if c.kind in ("text", "list") and not self._is_id(c)]
-        label = next((c for c in self.columns if c.is_named(_LABEL) and self._is_label(c)), None)
+        labels = [column for column in self.columns if self._is_label(column)]
+        label = next((column for column in labels if column.is_named(_LABEL)), None)
+        others = [column for column in texts if column not in labels]
+        if len(others) == 1 and not any(column.is_named(_ANSWER) for column in texts):
+            label = label or next(iter(labels), None)
         texts = [column for column in texts if column is not label]
         asked = _best(texts, _QUESTION)
         answer = _best([column for column in texts if column is not asked], _ANSWER)

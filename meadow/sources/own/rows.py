@@ -394,6 +394,8 @@ def _with_turns(values: dict[str, Any], told: form.Chat, done: list[str]) -> dic
             raise _Refused(Reason.BAD_VALUE, f"message {number + 1} is of role {role!r}")
         elif (role in told.assistant) == (len(turns) % 2 == 1):
             turns.append(text)
+        elif not turns and told.opening == "drop":
+            done.append("dropped_opening")
         elif not turns:
             raise _Refused(Reason.NOT_A_TARGET, "the assistant speaks first")
         else:  # two messages of one speaker

@@ -145,6 +145,15 @@ def test_a_conversation_keeps_its_turns() -> None:
     assert json.loads(record.meta)["system"] == "Be kind."
 
 
+def test_an_opening_of_the_assistant_can_go() -> None:
+    turns = [("assistant", "Hello!"), ("user", "I cough."), ("assistant", "Rest.")]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    assert convert(CHAT, m=messages).reason is Reason.NOT_A_TARGET
+    record = convert(CHAT + 'opening = "drop"\n', m=messages)
+    assert (record.instruction, record.output) == ("I cough.", "Rest.")
+    assert record.repairs == ("dropped_opening",)
+
+
 @pytest.mark.parametrize(
     ("turns", "reason"),
     [
