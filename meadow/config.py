@@ -270,9 +270,7 @@ def override(document: dict[str, Any], change: str) -> None:
     """Apply one dotted `key=value` to a document, in place; a bare word is a text."""
     key, equals, text = change.partition("=")
     if not equals or not key.strip():
-        raise UsageError(
-            f"not an override: {change!r}", fix="write KEY=VALUE, e.g. --set method=lora"
-        )
+        raise UsageError(f"not an override: {change!r}", fix="write KEY=VALUE")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -20,6 +20,7 @@ from typing import Any
 import meadow.models
 from meadow.atomic import sha256_file, write_json
 from meadow.corpus.manifest import hash_json
+from meadow.errors import FileError
 from training.config import RECIPES
 
 FOLDER = Path("~/.cache/medical-meadow/plans")
@@ -41,7 +42,7 @@ def kept(of: dict[str, Any], count: Callable[[], dict[str, Any]]) -> dict[str, A
     with suppress(OSError, ValueError):
         return dict(json.loads(path.read_text(encoding="utf-8")))
     found = count()
-    with suppress(OSError):  # a home that cannot be written costs time alone
+    with suppress(OSError, FileError):  # a home that cannot be written costs time alone
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, found)
     return found

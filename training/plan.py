@@ -339,7 +339,9 @@ def plan_run(
         document |= _plan_mix(recipe, mix, base, gpus or 1)
         if gpus and gpu_tflops and document["tokens"]:
             document["hours"] = hours(recipe, sizes, document["tokens"], gpus, gpu_tflops)
-            document["hours_assume"] = f"{UTILISATION:.0%} of {gpu_tflops} TFLOPS on {gpus} GPUs"
+            document["hours_assume"] = (
+                f"{UTILISATION:.0%} of {gpu_tflops:g} TFLOPS on {gpus} GPU{'s' if gpus > 1 else ''}"
+            )
     return document
 
 

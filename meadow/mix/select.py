@@ -300,7 +300,8 @@ def refuse_empty(selection: Selection) -> None:
         for step in selection.steps
         if step.rejected
     ]
-    told = [text for text in selection.warnings if "--accept-licence" in text]
+    why = ("--accept-licence", "the corpus has no rows of")
+    told = [text for text in selection.warnings if any(words in text for words in why)]
     raise CheckError(
         f"no row is left ({'; '.join(lost) or 'the corpus has none'})",
         fix=told[0] if told else "name other parts, or a corpus that has rows of them",
