@@ -39,7 +39,7 @@ class Fault(StrEnum):
     # of a reasoning
     NO_ANSWER = "no_answer"
     WRONG_ANSWER = "wrong_answer"
-    ANSWER_FIRST = "answer_first"
+    NO_CONCLUSION = "no_conclusion"
     KEY_MENTIONED = "key_mentioned"
     REPEATS = "repeats"
     MARKUP = "markup"

@@ -227,7 +227,7 @@ def read_reasoning(item: Item, answer: Answer, request: Mapping[str, Any]) -> st
 
     Raises:
         FaultError: The answer is empty, cut off, a refusal or an echo, is not the key or none, or
-            stands before its reasoning; or the reasoning is too short, too long, mostly the
+            is not what the last line states; or the reasoning is too short, too long, mostly the
             question's words or its own again, in another language than the question, speaks of a
             key, or holds marks of a frame or personal data.
     """
@@ -236,12 +236,13 @@ def read_reasoning(item: Item, answer: Answer, request: Mapping[str, Any]) -> st
     read = parse(text, options, at_limit=answer.finish_reason == "length")
     said = (answer_of(text) or "").strip()
     reasoning = _ANSWER_LINE.sub("", f"\n{said}").strip()
-    # what follows an answer explains it, and did not lead to it
+    # what follows an answer explains it, and did not lead to it; a text without a label is no end
     last = next((line for line in reversed(said.split("\n")) if line.strip()), "")
-    first = parse(last, options).letter != read.letter
-    if first or len(reasoning) < MIN_REASONING:
+    end = parse(last, options)
+    concluded = (end.letter, end.status) == (read.letter, Status.PARSED)
+    if not concluded or len(reasoning) < MIN_REASONING:
         thinking = thinking_of(text)
-        reasoning, first = thinking or reasoning, first and not thinking
+        reasoning, concluded = thinking or reasoning, concluded or bool(thinking)
     own = reasoning
     for label, option in options:
         own = own.replace(f"{label}: {option}", "").replace(option, "")
@@ -255,7 +256,7 @@ def read_reasoning(item: Item, answer: Answer, request: Mapping[str, Any]) -> st
         (Fault.REFUSAL, read.status is Status.REFUSAL),
         (Fault.NO_ANSWER, read.letter is None),
         (Fault.WRONG_ANSWER, read.letter != key),
-        (Fault.ANSWER_FIRST, first),
+        (Fault.NO_CONCLUSION, not concluded),
         (Fault.KEY_MENTIONED, _TOLD.search(reasoning) is not None),
         (Fault.LENGTH, len(own) < MIN_REASONING or len(reasoning) > MAX_REASONING),
         (Fault.REPEATS, len(set(runs)) < len(runs) / 2),

@@ -51,8 +51,10 @@ def run(
     meter: Meter | None = None,
     policy: RetryPolicy = QUICK,
     tries: int = 0,
+    timeout: float = 0.5,
 ) -> list[Any]:
-    endpoint = Endpoint(server.base_url, MODEL, timeout=0.5, concurrency=concurrency, policy=policy)
+    limits = {"concurrency": concurrency, "timeout": timeout}
+    endpoint = Endpoint(server.base_url, MODEL, policy=policy, **limits)
     cache = Cache(folder / "cache.sqlite")
     try:
         work = rewriting_work("anki", MODEL, latest_prompt("flashcard"), items)
@@ -249,10 +251,12 @@ def test_neither_the_order_of_answers_nor_another_run_matters(tmp_path: Path) ->
         return Reply(scripted_rewrite(request).content, delay=random.random() / 50)
 
     with scripted_chat(jittered) as server:
-        found: list[Any] = [run(server, cards(30), tmp_path / "alone")]
+        found: list[Any] = [run(server, cards(30), tmp_path / "alone", timeout=30)]
         threads = [
             threading.Thread(
-                target=lambda: found.append(run(server, cards(30), tmp_path, concurrency=8))
+                target=lambda: found.append(
+                    run(server, cards(30), tmp_path, concurrency=8, timeout=30)
+                )
             )
             for _ in range(3)
         ]

@@ -190,7 +190,8 @@ FAULTS: dict[str, tuple[str, str]] = {
     "a given answer": ("Since the correct answer is given as {key}, " + STEPS + GOOD,
                        "key_mentioned"),
     "no reasoning": ("Answer: {key}", "length"),
-    "the answer first": ("Answer: {key}\n\n" + STEPS, "answer_first"),
+    "the answer first": ("Answer: {key}\n\n" + STEPS, "no_conclusion"),
+    "an option's words and no label": ("lung\nlung is where it is. " + STEPS, "no_conclusion"),
     "nothing but options": (
         "A: heart\nB: lung\nC: liver\n" * 3 + "and so on for all of them." + GOOD,
         "length",
