@@ -202,10 +202,12 @@ def _source_section(name: str, manifest: Manifest) -> dict[str, str]:
             fix="upgrade medical-meadow, or install the package that the source came from",
         )
     entry = manifest.sources.get(name)
+    # what a TOML file says stands in a manifest that anybody may have written
+    said = plain_cell if name in manifest.own_sources else str
     return {
         "name": name,
-        "title": source.title,
-        "citation": source.citation,
+        "title": said(source.title),
+        "citation": said(source.citation),
         "homepage": source.homepage,
         "prose": render_prose(name, entry, source),
         "counts": _source_counts(entry, source, manifest.stage) if entry else "",

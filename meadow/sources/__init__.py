@@ -116,7 +116,7 @@ class _WithOwn(Mapping[str, Source]):
             return SOURCES[name]
         from meadow.sources.own.source import source_of
 
-        return source_of(self._own[name], where=f"the manifest, source {name[:80]!r}")
+        return source_of(name, self._own[name], where=f"the manifest, source {name[:80]!r}")
 
     def __iter__(self) -> Iterator[str]:
         yield from SOURCES

@@ -37,8 +37,8 @@ def _pattern(text: str) -> str:
 
 
 def _address(text: str) -> str:
-    if text and not text.startswith(("https://", "http://")):
-        raise ValueError("should begin with https://")
+    if text and not re.fullmatch(r"https?://[^\s<>\"'\\]+", text):
+        raise ValueError("should be an address that begins with https://")
     return text
 
 

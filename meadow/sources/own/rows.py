@@ -94,16 +94,18 @@ def converter(own: OwnSource) -> Converter:
         values = dict(raw)
         done: list[str] = []
         facts: dict[str, Any] = {}
+        shown: dict[str, str] = {}
         if own.options is not None:
-            facts = _with_options(values, raw, own.options, as_published, done)
+            facts, shown = _options(values, raw, own.options, as_published, done)
         for repair, name, mend in repairs:
             if as_published and not repair.always:
                 continue
             if repair.column == "options" and own.options is not None:
-                facts["options"] = _mended(facts["options"], mend, name, done)
-                _show_options(values, facts["options"], facts["answer"])
+                facts["options"] = shown = _mended(facts["options"], mend, name, done)
             elif isinstance(text := look_up(values, repair.column), str):
                 values |= _mended({repair.column: text}, mend, name, done)
+        if own.options is not None:
+            _show_options(values, shown, facts["answer"], as_published)
         for name, label in own.labels.items():
             values[name] = _labelled(label, values)
         if own.chat is not None:
@@ -273,10 +275,13 @@ def _labelled(label: form.Label, values: Raw) -> str:
     return found
 
 
-def _with_options(
+def _options(
     values: dict[str, Any], raw: Raw, told: form.Options, as_published: bool, done: list[str]
-) -> dict[str, Any]:
-    """Put the fields of the options into the row; what `meta` says of them."""
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What `meta` says of the options, and the options as they are shown.
+
+    The field `_options` is what a row is known by.
+    """
     entries = _entries(raw, told)
     labels = told.labels
     if labels is None and (isinstance(told.columns, tuple) or all(n == "" for n, _ in entries)):
@@ -309,15 +314,17 @@ def _with_options(
     if trimmed != shown and not as_published:
         done.append("trimmed_option")
     values["_options"] = trimmed
-    _show_options(values, shown if as_published else trimmed, answer)
-    return {"options": trimmed, "answer": answer}
+    return {"options": trimmed, "answer": answer}, shown if as_published else trimmed
 
 
-def _show_options(values: dict[str, Any], shown: Mapping[str, str], answer: str) -> None:
+def _show_options(
+    values: dict[str, Any], shown: Mapping[str, str], answer: str, as_published: bool
+) -> None:
     values["options"] = exam_input("", list(shown.items()))[1:]
     values["answer"] = f"{answer}: {shown[answer]}"
     values["answer_label"], values["answer_text"] = answer, shown[answer]
-    values["options_as_python"] = repr(dict(shown))
+    if as_published:
+        values["options_as_python"] = repr(dict(shown))
 
 
 def _entries(raw: Raw, told: form.Options) -> list[tuple[str, str | None]]:

@@ -63,17 +63,23 @@ def document_of(own: OwnSource) -> dict[str, Any]:
     return own.model_dump(mode="json", exclude_defaults=True, exclude={"example"})
 
 
-def source_of(document: Document, where: str) -> Source:
+def source_of(name: str, document: Document, where: str) -> Source:
     """The source that a document describes.
 
     Args:
+        name: The name that it stands under.
         document: As `document_of` gives it.
         where: Where it stands, for the message.
 
     Raises:
         UpstreamChangedError: It describes none that is understood here.
     """
-    return _made(json.dumps(document, sort_keys=True), where)
+    source = _made(json.dumps(document, sort_keys=True), where)
+    if source.name != name:
+        raise UpstreamChangedError(
+            f"a source of the name {source.name!r} stands there", where=where
+        )
+    return source
 
 
 @lru_cache(maxsize=64)

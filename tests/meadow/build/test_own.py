@@ -1,5 +1,6 @@
 """A source of one's own from its TOML file to a mix: like any other, and without the file again."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,30 @@ def test_an_id_that_stands_twice_ends_the_build_and_leaves_the_folder(form: Path
         build()
     assert read_manifest(before.folder).text() == before.manifest.text()
     assert check_corpus(before.folder) == []
+
+
+def test_what_a_file_says_is_text_wherever_it_is_shown(form: Path) -> None:
+    """A manifest can come from anybody, and a card is read in a browser."""
+    said = "<script>alert(1)</script> [x](javascript:alert) `{{ 7 * 7 }}`"
+    text = FORM.replace('"A clinic"', f"'{said}'").replace("*clinic*", said)
+    form.write_text(text + f"[provenance]\ntext_sources = ['{said}']\n")
+    folder = build().folder
+    mixed = meadow.mix("clean", corpus=folder, out="mix").folder
+    for card in (folder / "README.md", mixed / "README.md"):
+        shown = card.read_text()
+        assert not re.search(r"(?<!\\)(?:<script|\]\(javascript)", shown)
+        assert "49" not in shown.partition("### ")[2].partition("generated")[0]
+    form.write_text(FORM.replace("https://clinic.example", "https://x.example/><script>"))
+    with pytest.raises(UsageError, match="homepage: should be an address"):
+        build("other")
+
+
+def test_a_manifest_may_not_give_a_source_another_name(form: Path) -> None:
+    corpus = build()
+    path = corpus.folder / NAME
+    path.write_text(path.read_text().replace('"name": "clinic"', '"name": "other"'))
+    with pytest.raises(UpstreamChangedError, match="of the name 'other'"):
+        check_corpus(corpus.folder)
 
 
 def test_names(form: Path) -> None:
