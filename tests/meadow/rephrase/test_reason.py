@@ -354,6 +354,23 @@ def test_a_mix_has_the_reasoning_as_a_column_and_its_card_names_the_teacher(
     assert "## Reasoning" not in (tmp_path / "plain/README.md").read_text()
 
 
+def test_work_on_one_source_keeps_what_stands_beside_another(
+    reasoned: Path, tmp_path: Path
+) -> None:
+    with scripted_chat(scripted_reasoning) as server:
+        meadow.rephrase(
+            "anki", corpus=reasoned, model=MODEL, base_url=server.base_url, limit=3,
+            cache=tmp_path / "cache.sqlite", out=tmp_path / "both",
+        )  # fmt: skip
+    assert meadow.check(tmp_path / "both") == []
+    before, after = ((folder / REASONING_TRIES).read_bytes() for folder in
+                     (reasoned, tmp_path / "both"))  # fmt: skip
+    assert before == after
+    details = meadow.open_corpus(tmp_path / "both").manifest.details
+    assert (list(details["reason"]), list(details["rephrase"])) == (["medqa"], ["anki"])
+    assert list(details["sidecars"]) == ["raw_pairs"]
+
+
 def test_a_reasoning_is_put_in_and_taken_out_whole() -> None:
     for reasoning in ("one line", "two\n\nlines </b>"):
         assert split_reasoning(with_reasoning(reasoning, "B: x")) == (reasoning, "B: x")
