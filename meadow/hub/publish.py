@@ -362,7 +362,7 @@ class Publisher:
                     where=f"{release.repository}@{made.revision}",
                     fix="build and publish again; nothing was tagged",
                 )
-        self.report(f"loaded {len(found)} configs back and counted them")
+        self.report(f"loaded {', '.join(found)} back and counted the rows")
         return found
 
     def _tag(self, release: Release, commit: str) -> None:

@@ -1,6 +1,7 @@
 """Studies: every file is loaded and dry-run, a small one runs for real, twice, with one report."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -183,6 +184,9 @@ def test_a_small_study_answers_with_intervals(finished: Path) -> None:
     names = {"base", "tuned", "few", "few-verbatim", "few-reworded"}
     assert {arm["name"] for arm in document["arms"]} == names
     page = (finished / "o" / "report.html").read_text()
+    linked = set(re.findall(r'href="([^"]+)"', page))
+    assert {link.partition("/")[0] for link in linked} == {"arms", "mixes"}
+    assert [link for link in linked if not (finished / "o" / link).is_file()] == []
     assert entry["about"] in page
     assert "<script" not in page
 
