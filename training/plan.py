@@ -90,7 +90,7 @@ def measure(recipe: Recipe, config: Any) -> Sizes:
     _, trainable = count_parameters(apply_method(model, recipe))
     mixed = recipe.run.mixed_precision
     tokens, longest = micro_tokens(recipe)
-    kept = kept_bytes(
+    layer = kept_bytes(
         model,
         rows=tokens // longest,
         longest=longest,
@@ -98,7 +98,7 @@ def measure(recipe: Recipe, config: Any) -> Sizes:
         mixed=None if mixed == "no" else torch_dtype(mixed),
         cast=recipe.run.fsdp and mixed != "no",
     )
-    return replace(sizes, trainable=trainable, kept=kept)
+    return replace(sizes, trainable=trainable, kept=layer)
 
 
 def measured(recipe: Recipe, config: Path | None = None) -> Sizes:
@@ -120,9 +120,12 @@ def measured(recipe: Recipe, config: Path | None = None) -> Sizes:
 def sizes_of(recipe: Recipe, config: Path | None = None) -> dict[str, Any]:
     """All of a recipe that its counts depend on."""
     whole = recipe.to_json()
-    file = config / "config.json" if config else None
+    model = whole["base"]["dimensions"]
+    if config is not None:
+        file = config / "config.json"
+        model = sha256_file(file) if file.is_file() else str(config)  # counting says what lacks
     return {
-        "model": sha256_file(file) if file and file.is_file() else whole["base"]["dimensions"],
+        "model": model,
         "dtype": recipe.base.dtype,
         "method": recipe.method,
         "lora": None if recipe.method in ("none", "full") else whole["lora"],

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from meadow.errors import UsageError
+from meadow.errors import FileError, UsageError
 from training.config import load_recipe
 
 SEVEN, THIRTEEN = 6_738_415_616, 13_015_864_320
@@ -190,6 +190,13 @@ def test_a_second_plan_of_a_mix_counts_nothing_again(
     assert plan_run(tiny(), mix=mix) == first
     with pytest.raises(TypeError):  # other lengths are other counts
         plan_run(tiny("data.length=64"), mix=mix)
+
+
+def test_a_base_without_a_configuration_is_not_planned_as_another(
+    tiny: Any, plan_run: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(FileError, match="configuration cannot be loaded"):
+        plan_run(tiny(), base=tmp_path)
 
 
 def test_recipes_of_the_project_are_planned_without_torch(mix: Path, tmp_path: Path) -> None:
