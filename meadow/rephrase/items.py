@@ -17,7 +17,7 @@ from meadow.errors import FileError, UsageError
 from meadow.rephrase.write import Item, entry_to_work_on
 from meadow.schema import Fact, Reason, Record, Reject, Style, from_row
 from meadow.source import Input, Options, Rewrite
-from meadow.sources import SOURCES
+from meadow.sources import HOUSE, SOURCES
 from meadow.text.clean import clean_record
 
 
@@ -29,7 +29,7 @@ def rewriting(source: str) -> Rewrite:
     """
     known = SOURCES.get(source)
     if known is None or known.rewrite is None:
-        names = ", ".join(name for name, each in SOURCES.items() if each.rewrite)
+        names = ", ".join(name for name in sorted(HOUSE) if SOURCES[name].rewrite)
         raise UsageError(f"nothing in {source!r} is rewritten", fix=f"one of {names}")
     return known.rewrite
 

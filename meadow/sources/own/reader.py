@@ -168,10 +168,11 @@ def _is_in(field: Field, row: Raw) -> bool:
 def _gone(unseen: Sequence[Field], row: Raw, own: OwnSource, label: str) -> UpstreamChangedError:
     names = [way for field in unseen for way in field.ways]
     there = [name for name in row if not name.startswith("_")]
+    made = [*own.labels, *(OPTIONS if own.options else ())]
     return UpstreamChangedError(
         f"{own.name}: no column {', '.join(map(repr, names))}, which the source's TOML file names",
         where=label,
-        fix=f"{did_you_mean(names[0], there)}the columns are {', '.join(there[:50])}; "
+        fix=f"{did_you_mean(names[0], [*there, *made])}the columns are {', '.join(there[:50])}; "
         "{name|} in braces makes a column optional",
     )
 

@@ -10,6 +10,23 @@ from meadow.samples import FOLDER
 OWN = FOLDER / "own"
 NAME = "meadow/quiz@v1.0.0"
 
+FROM_THE_HUB = """name = "rows_of_the_hub"
+title = "Rows of the Hub"
+license = "cc0-1.0"
+free_text = false
+[read]
+format = "parquet"
+[[files]]
+name = "quiz.parquet"
+url = "hf://datasets/meadow/quiz@v1.0.0/data/quiz/train-00000-of-00001.parquet"
+[row]
+task = "open_qa"
+instruction = "{instruction}"
+input = "{input}"
+output = "{output}"
+id = "{id}"
+"""
+
 
 def test_a_stranger_gets_checks_mixes_and_rebuilds_it(tmp_path: Path) -> None:
     home = tmp_path / "home"
@@ -35,3 +52,8 @@ def test_a_stranger_gets_checks_mixes_and_rebuilds_it(tmp_path: Path) -> None:
         assert "the same bytes" in found.stderr
         other.meadow("build", "--source", "pulled", *files[:2], "--out", "again", fault=True)
         other.meadow("diff", "pulled", "again")
+
+        (other.home / "hub.toml").write_text(FROM_THE_HUB)
+        other.meadow("fetch", "--source", "hub.toml", "--raw", "raw")
+        other.meadow("build", "--source", "hub.toml", "--raw", "raw", "--out", "third")
+        assert "7 rows" in other.meadow("check", "third").stderr
