@@ -188,17 +188,19 @@ def _raw_texts(own: OwnSource) -> RawTexts | str:
     """
     read = own.read
     named = {way for field in needed_fields(own) for way in field.ways}
-    if read.rows or read.parse or named & set(OF_THE_FILE):
-        return "rows inside of a JSON value, and columns of the file, have no second reader"
+    if read.parse or named & set(OF_THE_FILE):
+        return "columns of the file, and those whose text is JSON, have no second reader"
     bare = converter(own.model_copy(update={"repair": ()}))
     written = [repair.column for repair in own.repair if repair.do == "escapes"]
+    way = [part for part in read.rows.split(".") if part]
 
     def texts(item: Any, _: str) -> Iterator[tuple[str | None, Mapping[str, str]]]:
-        given = {name: as_characters(text) for name, text in item.items() if name in written}
-        for row in bare({**item, **given, "_where": ""}, Options()):
-            if isinstance(row, Record):
-                found = {"instruction": row.instruction, "input": row.input, "output": row.output}
-                yield row.source_id, found
+        for raw in _inside(item, way) if way else [item]:
+            given = {name: as_characters(text) for name, text in raw.items() if name in written}
+            for row in bare({**raw, **given, "_where": ""}, Options()):
+                if isinstance(row, Record):
+                    columns = {"instruction": row.instruction, "output": row.output}
+                    yield row.source_id, {**columns, "input": row.input}
 
     return RawTexts(
         texts,
@@ -208,6 +210,19 @@ def _raw_texts(own: OwnSource) -> RawTexts | str:
         delimiter=read.delimiter,
         encoding=read.encoding,
     )
+
+
+def _inside(value: Any, way: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """The rows at the end of a way into a JSON value: the second reader of `read.rows`."""
+    match list(way):
+        case [] | ["*"]:
+            yield from value.values() if isinstance(value, Mapping) else value
+        case ["*", *rest]:
+            for each in value.values() if isinstance(value, Mapping) else value:
+                facts = {k: v for k, v in each.items() if not isinstance(v, list | dict)}
+                yield from ({**facts, **row} for row in _inside(each, rest))
+        case [key, *rest]:
+            yield from _inside(value[key], rest)
 
 
 _WRITTEN = re.compile(r"(?:\\+(?:x[0-9a-f]{2}|u[0-9a-f]{4}|n))+")
