@@ -210,13 +210,15 @@ def format_of(item: Input) -> Format | None:
     """The format that the first bytes of a file tell; None where they tell none.
 
     Raises:
-        FileError: It cannot be read.
+        FileError: It cannot be read, or is empty.
     """
     if not is_archive(item.path) and parquet.is_parquet(item.path):
         return "parquet"
     with open_input(item) as file:
         head = file.read(1 << 16)
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    if not text:
+        raise FileError("the file is empty", where=item.label, fix="fetch it again")
     if text[:1] not in (b"[", b"{"):
         return None if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")) else "csv"
     first = text.split(b"\n", 1)[0]
@@ -239,6 +241,9 @@ def _is_nested(line: Mapping[str, Any]) -> bool:
 
 def _check_format(item: Input, own: OwnSource) -> None:
     found, told = format_of(item), own.read.format
+    if (found, told) == ("csv", "jsonl"):  # or lines of which the first is broken
+        lines = islice(json_rows.read_lines([item], Options()), 100)
+        found = "jsonl" if any(not isinstance(row, Reject) for row in lines) else found
     # what a CSV begins with may be anything but the beginning of another format
     if found != told and (found is None or {found, told} != {"json", "jsonl"}):
         raise UsageError(

@@ -306,6 +306,13 @@ def test_members_of_an_archive_and_texts_that_are_json(tmp_path: Path) -> None:
     assert (bad.reason, bad.where) == (Reason.BAD_JSON, "f.zip!one.jsonl:2")
 
 
+def test_a_broken_first_line_is_a_reject_and_no_other_format(tmp_path: Path) -> None:
+    path = tmp_path / "f.jsonl"
+    path.write_text('no json\n{"q": "x", "a": "y"}\n')
+    broken, row = read(FACTS + JSONL + QA, path)
+    assert (broken.reason, row["q"]) == (Reason.BAD_JSON, "x")
+
+
 @pytest.mark.parametrize(
     ("format", "content", "said"),
     [
@@ -315,6 +322,7 @@ def test_members_of_an_archive_and_texts_that_are_json(tmp_path: Path) -> None:
         ("parquet", b"q,a\n", 'read.format = "csv"'),
         ("csv", b"\xd0\xcf\x11\xe0\0\0\0\0", "are read"),
         ("json", b'{"data": [\n1]}', "check that it is the file"),
+        ("jsonl", b" \n", "fetch it again"),
     ],
 )
 def test_a_reader_that_does_not_fit_the_file(
