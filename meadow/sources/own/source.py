@@ -58,9 +58,15 @@ def read_own(path: Path) -> OwnSource:
 def document_of(own: OwnSource) -> dict[str, Any]:
     """What a folder keeps of the file, so that who opens it needs no other.
 
-    Examples may be rows of somebody's own, and stay out.
+    Examples may be rows of somebody's own, and a key may stand in an address: both stay out.
     """
-    return own.model_dump(mode="json", exclude_defaults=True, exclude={"example"})
+    told = own.model_dump(mode="json", exclude_defaults=True, exclude={"example"})
+    for file in told.get("files", ()):
+        if set("@?#") & set(url := file.get("url", "")):
+            from meadow.net.http import clean_address
+
+            file["url"] = clean_address(url)
+    return told
 
 
 def source_of(name: str, document: Document, where: str) -> Source:

@@ -77,6 +77,19 @@ def test_the_folder_needs_the_file_no_more(form: Path, tmp_path: Path) -> None:
     assert found.findings == ()
 
 
+def test_a_key_in_an_address_stays_out_of_the_folder(form: Path) -> None:
+    held = "https://ada:canary@clinic.example/rows.jsonl?token=canary"
+    hub = "hf://datasets/clinic/rows@v1.0.0/rows.jsonl"
+    files = "".join(
+        f'[[files]]\nname = "{n}.jsonl"\nurl = "{url}"\n' for n, url in enumerate((held, hub))
+    )
+    form.write_text(FORM + files)
+    folder = build().folder
+    kept = read_manifest(folder).own_sources["clinic"]["files"]
+    assert [file["url"] for file in kept] == ["https://clinic.example/rows.jsonl", hub]
+    assert not any("canary" in path.read_text("utf-8", "ignore") for path in folder.rglob("*.*"))
+
+
 def test_what_the_file_says_is_the_version(form: Path) -> None:
     first = build()
     lines: list[str] = []
