@@ -18,8 +18,7 @@ from evaluation.modes import prediction
 from evaluation.questions import Question
 from evaluation.results import FORMAT, check_same_run, write_run
 from evaluation.summary import read_contamination, summarise
-from meadow.atomic import locked, sha256_file
-from meadow.corpus.manifest import hash_json
+from meadow.atomic import hash_json, locked, sha256_file
 from meadow.errors import FileError, UsageError
 from meadow.exams.answers import parse
 from meadow.exams.formats import Rows, read_json, rows_of

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from meadow.corpus.manifest import hash_json
+from meadow.atomic import hash_json
 from meadow.exams.items import eligible, load_exam
 from meadow.exams.usmle import EXAM, IMAGE_READINGS, USMLE_ROWS
 

@@ -15,8 +15,7 @@ from evaluation.backend import Batches, Response, Sampling
 from evaluation.questions import Unit
 from evaluation.scorer import Scorer, choose, window_of
 from evaluation.trie import Group, Score, cut_left, encode
-from meadow.atomic import sha256_file
-from meadow.corpus.manifest import hash_json
+from meadow.atomic import hash_json, sha256_file
 from meadow.errors import FileError
 from meadow.exams.answers import THOUGHT_TOKENS
 from meadow.models.architecture import check_tokens, longest_input

@@ -31,7 +31,7 @@ from evaluation.backend import Backend, Response, Sampling
 from evaluation.journal import Journal
 from evaluation.results import RUN, SUMMARY, check_same_run, read_documents
 from evaluation.stats import bootstrap
-from meadow.atomic import locked, write_json
+from meadow.atomic import hash_json, locked, write_json
 from meadow.charts import wilson
 from meadow.chat.client import (
     Answer,
@@ -48,7 +48,6 @@ from meadow.chat.client import (
 from meadow.chat.prompts import Prompt
 from meadow.chat.review import sample
 from meadow.config import parse_settings
-from meadow.corpus.manifest import hash_json
 from meadow.corpus.shards import read_parquet, write_parquet
 from meadow.errors import FileError, UsageError
 from meadow.exams.answers import answer_of

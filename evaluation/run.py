@@ -24,8 +24,7 @@ from evaluation.questions import Framing, Sheet, make_sheet
 from evaluation.results import FORMAT, write_run
 from evaluation.summary import read_contamination, summarise
 from evaluation.trie import Score
-from meadow.atomic import locked
-from meadow.corpus.manifest import hash_json
+from meadow.atomic import hash_json, locked
 from meadow.errors import FileError, UsageError
 from meadow.exams.items import ExamItem, eligible
 from meadow.models.frames import tokenize

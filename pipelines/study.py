@@ -20,13 +20,13 @@ from typing import Any
 import click
 
 from meadow import api
-from meadow.atomic import locked, sha256_file, write_json, write_text
+from meadow.atomic import hash_json, locked, sha256_file, write_json, write_text
 from meadow.build.build import build_corpus
 from meadow.build.engine import open_engine
 from meadow.build.plan import plan_build
 from meadow.cli.app import Finish, dry_run_option, json_option, log
 from meadow.config import parse_settings
-from meadow.corpus.manifest import hash_json, read_manifest
+from meadow.corpus.manifest import read_manifest
 from meadow.errors import FileError, UsageError
 from meadow.exams.formats import exam_files
 from pipelines.held_out import HeldOut, asked_items, cut_items

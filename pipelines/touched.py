@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from meadow.atomic import hash_json
 from meadow.corpus.folder import Corpus
-from meadow.corpus.manifest import NAME, Manifest, hash_json
+from meadow.corpus.manifest import NAME, Manifest
 from meadow.corpus.shards import write_shards
 from meadow.schema import Record, arrow_schema, from_row, to_rows
 from pipelines.held_out import HeldOut, draw

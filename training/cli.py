@@ -290,13 +290,14 @@ def export(
     RUN is the --out folder of `meadow train`, or one of its checkpoints. The base is dequantised
     and merged in float32; the figures say how far the result is from the adapters.
     """
+    from meadow.models import checkpoints
     from meadow.models.gguf import find_converter
-    from training.run_manifest import find_model, refuse_taken
+    from training.run_manifest import find_model
 
     finish = Finish(as_json=as_json)
     # what can be refused is refused before torch is imported
     source = find_model(run)
-    refuse_taken(out)
+    checkpoints.refuse_taken(out)
     if gguf:
         find_converter(converter)
     if dry_run:

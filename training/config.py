@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from meadow.atomic import hash_json
 from meadow.config import Settings, did_you_mean, override, parse_settings, read_toml
-from meadow.corpus.manifest import hash_json
 from meadow.errors import UsageError
 from meadow.prompt import TODAY
 

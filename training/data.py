@@ -21,7 +21,14 @@ import numpy.typing as npt
 
 from meadow.corpus.folder import Corpus
 from meadow.errors import UsageError
-from meadow.models.frames import Learned, bind, common_prefix, control_tokens, learned_turns
+from meadow.models.frames import (
+    Learned,
+    bind,
+    common_prefix,
+    control_tokens,
+    learned_turns,
+    pad_token,
+)
 from meadow.models.frames import tokenize as text_tokens
 from meadow.prompt import complete, render
 from meadow.schema import messages_of
@@ -178,23 +185,7 @@ def frame_tokenizer(tokenizer: Any, recipe: Recipe) -> None:
     data = recipe.data
     bind(tokenizer, data.template, bos=data.bos, system=data.system, today=data.date)
     if recipe.batch.layout != "packed":
-        pad_token(tokenizer, data)
-
-
-def pad_token(tokenizer: Any, data: Data) -> int:
-    """The id that fills padded rows.
-
-    Raises:
-        UsageError: Neither the recipe nor the tokenizer names one.
-    """
-    for found in (data.pad_token_id, tokenizer.pad_token_id):
-        if found is not None:
-            return int(found)
-    raise UsageError(
-        "a padded layout needs a pad token, and the tokenizer has none",
-        where=str(getattr(tokenizer, "name_or_path", "")),
-        fix='name one: data.pad_token_id = 0, or use batch.layout = "packed"',
-    )
+        pad_token(tokenizer, data.pad_token_id)
 
 
 def tokenize(

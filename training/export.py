@@ -37,7 +37,7 @@ from meadow.models.loading import (
 from training import run_manifest
 from training.config import Dtype, Recipe
 from training.methods import base_checkpoint, precision
-from training.run_manifest import find_model, refuse_taken
+from training.run_manifest import find_model
 
 MODELFILE = "Modelfile"
 """For Ollama: `ollama create NAME -f Modelfile` in the exported folder."""
@@ -118,7 +118,7 @@ def export(
     document = run_manifest.read(source) or {}
     recipe = parse_settings(document["recipe"], Recipe, where=str(source / RUN_MANIFEST))
     dtype = dtype or recipe.base.dtype
-    refuse_taken(out)
+    checkpoints.refuse_taken(out)
     program = find_converter(converter) if gguf else None
     figures: dict[str, float] = {}
     if recipe.method == "full":

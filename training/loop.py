@@ -30,19 +30,14 @@ from transformers import (
 )
 
 from meadow.api import open_corpus
-from meadow.atomic import locked, sha256_file, write_text
+from meadow.atomic import hash_json, locked, sha256_file, write_text
 from meadow.cards.model import model_card
 from meadow.charts import curves
-from meadow.corpus.manifest import hash_json
 from meadow.errors import UsageError
 from meadow.exams.contamination import check_contamination
 from meadow.models import checkpoints
-from meadow.models.architecture import (
-    check_tokens,
-    takes_positions,
-    trainable_model,
-)
-from meadow.models.frames import set_stops
+from meadow.models.architecture import check_tokens, takes_positions, trainable_model
+from meadow.models.frames import pad_token, set_stops
 from meadow.models.loading import (
     PLAN,
     capabilities,
@@ -52,7 +47,7 @@ from meadow.models.loading import (
     quiet,
     torch_dtype,
 )
-from meadow.models.machine import ProcessGroup
+from meadow.models.machine import ProcessGroup, device_gb
 from meadow.models.random_base import make_base
 from training import run_manifest
 from training.batches import PlannedBatches, lose_in_pieces
@@ -60,7 +55,6 @@ from training.config import Recipe
 from training.data import (
     TokenRows,
     frame_tokenizer,
-    pad_token,
     read_rows,
     split_rows,
     texts_of,
@@ -74,7 +68,7 @@ from training.methods import (
     precision,
 )
 from training.packing import Plan, make_plan, plan_recipe, write_plan
-from training.plan import check_memory, device_gb, measure
+from training.plan import check_memory, measure
 from training.selfcheck import check_packing
 from training.trainer import (
     EXAMS,
@@ -149,8 +143,9 @@ def prepare(
     frame_tokenizer(tokenizer, recipe)
     shown, kept_back = split_rows(corpus, recipe)
     rows = tokenize(shown, tokenizer, recipe.data)
-    padding = [] if recipe.batch.layout == "packed" else [pad_token(tokenizer, recipe.data)]
-    check_tokens(tokenizer, empty, [int(rows.tokens.max(initial=0)), *padding])
+    packed = recipe.batch.layout == "packed"
+    pad = int(tokenizer.eos_token_id) if packed else pad_token(tokenizer, recipe.data.pad_token_id)
+    check_tokens(tokenizer, empty, [int(rows.tokens.max(initial=0)), pad])
     plan = plan_recipe(rows, recipe, devices=group.size)
     validation = None
     if kept_back is not None:
@@ -160,7 +155,7 @@ def prepare(
             one = make_plan(
                 held, once, epochs=1, seed=0, row_tokens=recipe.row_tokens, devices=group.size
             )
-            validation = _batches(held, one, recipe, tokenizer, empty)
+            validation = _batches(held, one, recipe, pad, empty)
     if recipe.run.best == "validation_loss" and validation is None:
         raise UsageError(
             "run.best is the held-out loss, and no row is held out",
@@ -194,7 +189,7 @@ def prepare(
             "hash": hash_json(sorted(tokenizer.get_vocab().items())),
         },
     }
-    batches = _batches(rows, plan, recipe, tokenizer, empty)
+    batches = _batches(rows, plan, recipe, pad, empty)
     return Prepared(base, config, attention, tokenizer, batches, validation, manifest)
 
 
@@ -204,18 +199,9 @@ def _weights_hash(folder: Path) -> str:
     return "sha256:" + hash_json({path.name: sha256_file(path) for path in files})
 
 
-def _batches(
-    rows: TokenRows, plan: Plan, recipe: Recipe, tokenizer: Any, empty: Any
-) -> PlannedBatches:
-    packed = plan.layout == "packed"
-    return PlannedBatches(
-        rows,
-        plan,
-        recipe.batch,
-        pad=int(tokenizer.eos_token_id) if packed else pad_token(tokenizer, recipe.data),
-        left=recipe.data.padding_side == "left",
-        positions=takes_positions(empty),
-    )
+def _batches(rows: TokenRows, plan: Plan, recipe: Recipe, pad: int, empty: Any) -> PlannedBatches:
+    left, positions = recipe.data.padding_side == "left", takes_positions(empty)
+    return PlannedBatches(rows, plan, recipe.batch, pad=pad, left=left, positions=positions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from meadow.corpus.manifest import hash_json
+from meadow.atomic import hash_json
 from meadow.errors import UsageError
 from training.config import Batch, Recipe
 from training.data import TokenRows

@@ -1,8 +1,8 @@
 """What a run needs, before anything is downloaded or allocated.
 
 The model is built on the meta device, the adapters by peft itself, so that parameters are counted,
-not guessed, in every architecture; `training.kept` has what was counted before, so that torch is
-imported only for what is new. Memory is arithmetic, per part, in GB (1e9 bytes):
+not guessed, in every architecture; what was counted before is kept, and torch is imported only for
+what is new. Memory is arithmetic, per part, in GB (1e9 bytes):
 
 - weights: as `meadow.models.sizes` counts them; adapters are float32.
 - gradients: as the trained weights. optimizer: AdamW two values per trained weight in its dtype;
@@ -20,7 +20,6 @@ Fragmentation, the allocator's reserve and communication buffers are not in it.
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -34,17 +33,19 @@ from meadow.corpus.manifest import NAME
 from meadow.errors import FileError, RefusedError
 from meadow.exams.contamination import check_contamination
 from meadow.models.architecture import empty_model
+from meadow.models.kept import kept
 from meadow.models.loading import (
     Checkpoint,
     count_parameters,
     load_config,
     load_tokenizer,
     quiet,
+    tokenizer_files,
     torch_dtype,
 )
 from meadow.models.random_base import make_tokenizer
-from meadow.models.sizes import Sizes, kept_bytes, logits_at_once
-from training.config import Recipe
+from meadow.models.sizes import GB, WIDTH, Sizes, kept_bytes, logits_at_once
+from training.config import RECIPES, Recipe
 from training.data import (
     CHARACTERS_PER_TOKEN,
     TokenRows,
@@ -55,17 +56,14 @@ from training.data import (
     texts_of,
     tokenize,
 )
-from training.kept import kept
 from training.methods import apply_method, base_checkpoint, dimensions_config, precision
 from training.packing import plan_recipe
 
-GB = 1e9
 BLOCK_8BIT = 256
 UTILISATION = 0.4
 """Share of a device's peak arithmetic that a run is assumed to reach, for the hours."""
-WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
-"""Bytes of a value."""
-TOKENIZER_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
+SHIPPED = RECIPES / "sizes.json"
+"""Hash -> counts, of the project's recipes as they stand."""
 
 
 def micro_tokens(recipe: Recipe) -> tuple[int, int]:
@@ -114,7 +112,7 @@ def measured(recipe: Recipe, config: Path | None = None) -> Sizes:
         found = load_config(Checkpoint(str(config))) if config else dimensions_config(recipe.base)
         return asdict(measure(recipe, found))
 
-    return Sizes.from_json(kept(sizes_of(recipe, config), count))
+    return Sizes.from_json(kept(sizes_of(recipe, config), count, shipped=SHIPPED))
 
 
 def sizes_of(recipe: Recipe, config: Path | None = None) -> dict[str, Any]:
@@ -176,17 +174,6 @@ def per_device(recipe: Recipe, parts: dict[str, float], devices: int) -> dict[st
     return {name: gb / share if name in sharded else gb for name, gb in parts.items()}
 
 
-def device_gb(local_processes: int = 1) -> tuple[float, str]:
-    """GB of the device that this process would train on, and what it is."""
-    import torch
-
-    if torch.cuda.is_available():
-        properties = torch.cuda.get_device_properties(0)
-        return properties.total_memory / GB, properties.name
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return pages / GB / local_processes, "the processor's memory"
-
-
 def check_memory(
     recipe: Recipe, sizes: Sizes, *, devices: int, available_gb: float, device: str, ignore: bool
 ) -> dict[str, Any]:
@@ -237,20 +224,9 @@ def estimate_rows(rows: Any, recipe: Recipe) -> TokenRows:
 
 def tokenizer_of(recipe: Recipe, base: str | Path | None) -> Any:
     """What tells the tokenizer that `find_tokenizer` gives from others; None: there is none."""
-    if base is not None and Path(base).is_dir():
-        folder = Path(base)
-    elif base is None and recipe.base.repository == "random":
+    if base is None and recipe.base.repository == "random":
         return "learned"
-    else:
-        from huggingface_hub import try_to_load_from_cache
-
-        name = base_checkpoint(recipe, base)
-        found = try_to_load_from_cache(name.name, "tokenizer_config.json", revision=name.revision)
-        if not isinstance(found, str):
-            return None
-        folder = Path(found).parent
-    files = sorted(path for pattern in TOKENIZER_FILES for path in folder.glob(pattern))
-    return {path.name: sha256_file(path) for path in files}
+    return tokenizer_files(base_checkpoint(recipe, base))
 
 
 def find_tokenizer(recipe: Recipe, base: str | Path | None, rows: Any) -> Any:
@@ -360,7 +336,9 @@ def _plan_mix(
         "tokenizer": tokenizer,
         "devices": devices,
     }
-    return kept(of, lambda: _count_mix(recipe, corpus, base, devices, tokenizer is not None))
+    at_hand = tokenizer is not None
+    found = kept(of, lambda: _count_mix(recipe, corpus, base, devices, at_hand), shipped=SHIPPED)
+    return dict(found)
 
 
 def _count_mix(

@@ -120,13 +120,3 @@ def find_model(folder: Path) -> Path:
         where=str(folder),
         fix="name the --out folder of a finished `meadow train`, or one of its checkpoints",
     )
-
-
-def refuse_taken(out: Path) -> None:
-    """A model is exported to a folder that is new or empty.
-
-    Raises:
-        UsageError: It is neither.
-    """
-    if out.exists() and any(out.iterdir()):
-        raise UsageError("the output folder is not empty", where=str(out), fix="choose another")

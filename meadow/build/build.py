@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from meadow.atomic import locked
+from meadow.atomic import hash_json, locked
 from meadow.build.engine import LOCAL, Engine, open_engine, usable_cores
 from meadow.build.worker import (
     ENTRY,
@@ -34,7 +34,6 @@ from meadow.corpus.manifest import (
     NAME,
     Manifest,
     SourceEntry,
-    hash_json,
     library_versions,
     read_manifest,
 )

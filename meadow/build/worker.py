@@ -22,7 +22,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meadow.atomic import replacing, write_json
+from meadow.atomic import hash_json, replacing, write_json
 from meadow.build.sort import (
     PROGRESS,
     REASONS,
@@ -35,7 +35,7 @@ from meadow.build.sort import (
 )
 from meadow.build.transform import Rules, batches, transform_batch
 from meadow.corpus import manifest as manifests
-from meadow.corpus.manifest import NamedFile, Shard, SourceEntry, hash_json
+from meadow.corpus.manifest import NamedFile, Shard, SourceEntry
 from meadow.corpus.shards import write_shard
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.schema import SCHEMA_VERSION

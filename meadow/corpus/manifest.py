@@ -11,7 +11,6 @@ sums, so the models below hold every part to its type when it is read. What is n
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import re
@@ -35,7 +34,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 from pydantic_core import to_jsonable_python
 
-from meadow.atomic import sha256_file, write_text
+from meadow.atomic import hash_json, sha256_file, write_text
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.schema import SCHEMA_VERSION
 
@@ -548,12 +547,6 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         raise FileError(
             f"MANIFEST.json is not a manifest: {place}: {first['msg']}", where=where, fix=_FIX
         ) from error
-
-
-def hash_json(value: Any) -> str:
-    """The SHA-256 of a JSON value in canonical form."""
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def library_versions() -> dict[str, str]:

@@ -27,9 +27,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from meadow.atomic import locked, replacing, write_json
+from meadow.atomic import hash_json, locked, replacing, write_json
 from meadow.corpus.folder import Corpus
-from meadow.corpus.manifest import hash_json
 from meadow.errors import FileError
 from meadow.exams.contamination import FIELDS, words_of
 from meadow.exams.index import ItemTable

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from meadow.atomic import hash_json
 from meadow.build.build import BuildSettings, build_corpus
 from meadow.build.plan import Place, find_inputs, named_inputs, named_places
 from meadow.config import Config, parse_settings
 from meadow.corpus.folder import Corpus
-from meadow.corpus.manifest import Manifest, Shard, hash_json, library_versions
+from meadow.corpus.manifest import Manifest, Shard, library_versions
 from meadow.corpus.names import normal_name
 from meadow.errors import UsageError
 from meadow.exams.items import ExamItem

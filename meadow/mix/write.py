@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meadow.atomic import locked, naming
+from meadow.atomic import hash_json, locked, naming
 from meadow.cards.documents import render_documents
 from meadow.corpus.commit import claim, clear_staging, commit_folder, holds, open_staging
 from meadow.corpus.folder import CONTAMINATION, DUPLICATES, Corpus
@@ -25,7 +25,6 @@ from meadow.corpus.manifest import (
     Manifest,
     NamedFile,
     SourceEntry,
-    hash_json,
     library_versions,
 )
 from meadow.corpus.shards import write_parquet, write_shards

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from meadow.atomic import fsync_file, fsync_folder, naming, write_json
-from meadow.errors import FileError
+from meadow.errors import FileError, UsageError
 
 MARK = "COMPLETE.json"
 STAGING = ".saving"
@@ -96,6 +96,16 @@ def refuse_torn(folder: Path, *, marked: bool = False) -> None:
             where=str(folder),
             fix="name another checkpoint, or run `meadow train` again to continue",
         )
+
+
+def refuse_taken(out: Path) -> None:
+    """A model is exported to a folder that is new or empty.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise UsageError("the output folder is not empty", where=str(out), fix="choose another")
 
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:

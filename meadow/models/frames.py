@@ -293,6 +293,22 @@ def stop_ids(tokenizer: Any, template: str) -> list[int]:
     return sorted(ends | {tokenizer.eos_token_id})
 
 
+def pad_token(tokenizer: Any, named: int | None = None) -> int:
+    """The id that fills padded rows: the one that is named, else the tokenizer's.
+
+    Raises:
+        UsageError: Neither is there.
+    """
+    for found in (named, tokenizer.pad_token_id):
+        if found is not None:
+            return int(found)
+    raise UsageError(
+        "a padded layout needs a pad token, and the tokenizer has none",
+        where=_name(tokenizer),
+        fix='name one: data.pad_token_id = 0, or use batch.layout = "packed"',
+    )
+
+
 def set_stops(model: Any, tokenizer: Any, template: str) -> None:
     """Let a model's saved settings end a response where the frame ends it, beside its own ends."""
     own = model.generation_config.eos_token_id

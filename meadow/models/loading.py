@@ -22,11 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from meadow.atomic import sha256_file
 from meadow.errors import FileError, UsageError
 from meadow.models.weights import adapter_folder, check_model, is_out_of_reach
 
 DTYPES = ("float32", "bfloat16", "float16")
 QUANTISED = ("int8", "nf4")
+TOKENIZER_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 RUN_MANIFEST = "run_manifest.json"
 """Stands in the folder of every model that this project trained."""
 PLAN = "plan.parquet"
@@ -172,6 +174,21 @@ def load_tokenizer(checkpoint: Checkpoint, *, local_only: bool = False) -> Any:
         )
     except (OSError, ValueError) as error:
         raise unreadable("tokenizer", checkpoint.name, error) from error
+
+
+def tokenizer_files(checkpoint: Checkpoint) -> dict[str, str] | None:
+    """Name -> SHA-256 of what a tokenizer is read from; None where that needs a download."""
+    folder = Path(checkpoint.name)
+    if not folder.is_dir():
+        from huggingface_hub import try_to_load_from_cache
+
+        name = "tokenizer_config.json"
+        found = try_to_load_from_cache(checkpoint.name, name, revision=checkpoint.revision)
+        if not isinstance(found, str):
+            return None
+        folder = Path(found).parent
+    files = sorted(path for pattern in TOKENIZER_FILES for path in folder.glob(pattern))
+    return {path.name: sha256_file(path) for path in files}
 
 
 def load_model(

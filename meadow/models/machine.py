@@ -41,6 +41,17 @@ def hardware() -> dict[str, Any]:
     }
 
 
+def device_gb(local_processes: int = 1) -> tuple[float, str]:
+    """GB (1e9 bytes) of the device that this process would compute on, and what it is."""
+    import torch
+
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        return properties.total_memory / 1e9, properties.name
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return pages / 1e9 / local_processes, "the processor's memory"
+
+
 def _processor() -> str:
     path = Path("/proc/cpuinfo")
     if path.is_file():

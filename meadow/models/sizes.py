@@ -15,6 +15,9 @@ from typing import Any
 
 from meadow.models.architecture import gives_its_logits
 
+GB = 1e9
+WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Bytes of a value."""
 BLOCK_NF4 = 64
 BLOCK_SCALES = 256
 EXPERT_DIMENSIONS = 3

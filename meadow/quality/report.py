@@ -17,11 +17,11 @@ from typing import Any
 
 import polars as pl
 
-from meadow.atomic import write_bytes
+from meadow.atomic import hash_json, write_bytes
 from meadow.corpus.commit import commit_folder
 from meadow.corpus.flags import FLAGS, TEXTS
 from meadow.corpus.folder import DUPLICATES, Corpus
-from meadow.corpus.manifest import Manifest, hash_json
+from meadow.corpus.manifest import Manifest
 from meadow.licenses import LICENSES
 from meadow.mix.duplicates import THRESHOLD, find_duplicates
 from meadow.quality.page import render_html, render_markdown

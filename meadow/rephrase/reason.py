@@ -19,10 +19,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from meadow.atomic import hash_json
 from meadow.chat.client import Answer, Asked, FaultError
 from meadow.chat.prompts import Prompt
 from meadow.corpus.folder import REASONING_TRIES, Corpus
-from meadow.corpus.manifest import NamedFile, hash_json
+from meadow.corpus.manifest import NamedFile
 from meadow.corpus.shards import read_parquet, write_parquet
 from meadow.errors import RefusedError, UsageError
 from meadow.exams.answers import Parsed, Status, answer_of, parse, thinking_of

@@ -16,14 +16,14 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from meadow.atomic import locked, replacing
+from meadow.atomic import hash_json, locked, replacing
 from meadow.cards.documents import render_documents
 from meadow.chat.client import ATTEMPTS, Answer, Asked
 from meadow.chat.prompts import Prompt
 from meadow.config import did_you_mean
 from meadow.corpus.commit import claim, commit_folder, open_staging
 from meadow.corpus.folder import Corpus
-from meadow.corpus.manifest import Manifest, NamedFile, SourceEntry, hash_json, library_versions
+from meadow.corpus.manifest import Manifest, NamedFile, SourceEntry, library_versions
 from meadow.corpus.shards import write_shards
 from meadow.errors import UsageError
 from meadow.schema import Reason, Record, arrow_schema, dump_meta, from_row, natural_key, to_rows

@@ -29,7 +29,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 def counts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What plans count is kept in a folder of the tests, not in the home of who runs them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.kept.FOLDER", tmp_path_factory.mktemp("plans"))
+        patch.setattr("meadow.models.kept.FOLDER", tmp_path_factory.mktemp("plans"))
         yield
 
 

@@ -39,7 +39,7 @@ def test_every_method_trains_and_exports(
 
 
 def test_the_device_s_memory_is_measured() -> None:
-    from training.plan import device_gb
+    from meadow.models.machine import device_gb
 
     size, name = device_gb()
     assert size > 1

@@ -183,7 +183,7 @@ def test_a_batch_that_the_devices_cannot_share(
 def test_a_second_plan_of_a_mix_counts_nothing_again(
     mix: Path, tiny: Any, plan_run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("training.kept.FOLDER", tmp_path / "plans")
+    monkeypatch.setattr("meadow.models.kept.FOLDER", tmp_path / "plans")
     first = plan_run(tiny(), mix=mix)
     assert first["tokens"]
     monkeypatch.setattr("training.plan._count_mix", None)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from meadow.api import open_corpus
-from meadow.corpus.manifest import hash_json
+from meadow.atomic import hash_json
 from meadow.errors import UsageError
 from training.config import load_recipe, recipe_names
 from training.data import read_rows, texts_of
@@ -54,9 +54,8 @@ def test_recipe_is_planned(name: str) -> None:
 
 def test_the_kept_counts_of_the_recipes_are_those_of_their_models() -> None:
     """MEADOW_UPDATE_FIXTURES=1 writes them anew."""
-    from training.kept import SHIPPED
     from training.methods import dimensions_config
-    from training.plan import measure, sizes_of
+    from training.plan import SHIPPED, measure, sizes_of
 
     found = {}
     for recipe in map(load_recipe, recipe_names()):

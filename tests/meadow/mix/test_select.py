@@ -536,8 +536,7 @@ def test_a_killed_run_is_simply_run_again(tmp_path: Path, left: str) -> None:
         staging = out / ".staging" / "data" / "test"
         staging.mkdir(parents=True)
         (staging / "train-00000.working.part").write_bytes(b"torn")
-        from meadow.atomic import write_json
-        from meadow.corpus.manifest import hash_json
+        from meadow.atomic import hash_json, write_json
 
         write_json(out / ".staging" / "config.json", {"config_hash": hash_json(chosen)})
     run(recipe(), corpus, out)
