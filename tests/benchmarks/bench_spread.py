@@ -1,0 +1,155 @@
+"""How far a build spreads: its tasks are timed, then dealt out to 2, 16 and 128 workers on paper.
+
+One process builds a Posts.xml and a metadata.csv (`raw_files`) and notes the CPU time of each task,
+stage by stage; what is left of its CPU time is the parent's, which no worker takes off it. Tasks go
+to the first worker that is free, in their order; a stage begins when the one before it is through,
+and every worker first has to start. The same is reckoned for twenty times the input: there are
+twenty times the tasks, but the first, the hash of the one file, takes twenty times as long, and so
+does of the parent what grows from a quarter of the input on.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.raw_files import Metadata, Posts, write_metadata, write_posts
+
+SIZE_MB = 300
+LARGER = 20
+WORKERS = (2, 16, 128)
+TARGETS = {
+    f"{kind}: {what}": least
+    for kind in ("posts", "metadata")
+    for what, least in (("2 workers over one", 1.85), (f"16 workers, {LARGER} times the input", 10))
+}
+LIMITS = {f"{kind}: the parent's share": 0.05 for kind in ("posts", "metadata")}
+
+START = """
+import time
+import meadow.build.build, meadow.build.worker, polars, pyarrow.compute, pyarrow.parquet, lxml.etree
+from meadow.text.language import _identifier
+_identifier()
+print(time.process_time())
+"""
+TIMED = """
+import contextlib, json, sys, time
+from pathlib import Path
+from meadow.build import build
+from meadow.source import Input
+source, path, out = sys.argv[1:]
+stages = []
+
+def timed(function, tasks, touches=None, /):
+    times = []
+    stages.append(times)
+    for task in tasks:
+        started = time.process_time()
+        result = function(task)
+        times.append(time.process_time() - started)
+        yield result
+
+@contextlib.contextmanager
+def engine(*_):
+    yield timed
+
+build.open_engine = engine
+inputs = {source: [Input(Path(path), Path(path).name, "site0" if source != "cord19" else "")]}
+build.build_corpus(build.BuildSettings(sources=(source,)), inputs, Path(out))
+print(json.dumps([stages, time.process_time()]))
+"""
+
+
+def makespan(stages: Sequence[Sequence[float]], workers: int, start: float) -> float:
+    """Seconds until the last task of the last stage is done, without the parent's own."""
+    free = [start] * workers
+    for tasks in stages:
+        for took in tasks:
+            heapq.heappush(free, heapq.heappop(free) + took)
+        free = [max(free)] * workers  # a stage begins when the one before it is through
+    return free[0]
+
+
+def spread(
+    stages: Sequence[Sequence[float]], parent: float, grows: float, start: float, times: int = 1
+) -> Callable[[int], float]:
+    """Workers -> how many times faster than one process.
+
+    Args:
+        stages: The CPU time of each task.
+        parent: What the parent takes beside them.
+        grows: The part of that which grows with the input.
+        start: What a worker takes to start.
+        times: How much larger the input is.
+    """
+    larger = [[each * times for each in stages[0]], *(list(tasks) * times for tasks in stages[1:])]
+    beside = parent + grows * (times - 1)
+    alone = beside + sum(map(sum, larger))
+    return lambda workers: alone / (beside + makespan(larger, workers, start))
+
+
+def measure(kind: str, size_mb: float, folder: Path) -> tuple[list[list[float]], float]:
+    """The CPU time of every task of a build, stage by stage, and what is left for the parent."""
+    write: Callable[[Path, float], Posts | Metadata] = (
+        write_posts if kind == "posts" else write_metadata
+    )
+    folder.mkdir(exist_ok=True)
+    path = folder / ("Posts.xml" if kind == "posts" else "metadata.csv")
+    write(path, size_mb)
+    source = "stack_exchange" if kind == "posts" else "cord19"
+    command = [sys.executable, "-c", TIMED, source, str(path), str(folder / kind)]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    stages, total = json.loads(ran.stdout.splitlines()[-1])
+    return stages, total - sum(map(sum, stages))
+
+
+def main(size_mb: int | None = None) -> dict[str, Any]:
+    """Time the tasks, and print what they give on more workers.
+
+    Args:
+        size_mb: Size of each file; 300 by default.
+    """
+    ran = subprocess.run([sys.executable, "-c", START], check=True, capture_output=True, text=True)
+    start = float(ran.stdout)
+    ratios: dict[str, float] = {}
+    notes = []
+    with tempfile.TemporaryDirectory(prefix="meadow-bench-") as name:
+        for kind in ("posts", "metadata"):
+            stages, parent = measure(kind, size_mb or SIZE_MB, Path(name))
+            tasks = sum(map(sum, stages))
+            _, little = measure(kind, (size_mb or SIZE_MB) / 4, Path(name) / "quarter")
+            grows = max(parent - little, 0) / 0.75
+            once = spread(stages, parent, grows, start)
+            more = spread(stages, parent, grows, start, LARGER)
+            ratios[f"{kind}: the parent's share"] = parent / (parent + tasks)
+            for workers in WORKERS:
+                ratios[f"{kind}: {workers} workers over one"] = once(workers)
+                ratios[f"{kind}: {workers} workers, {LARGER} times the input"] = more(workers)
+            counts = ", ".join(f"{len(each)} of {sum(each):.2f} s" for each in stages)
+            notes.append(
+                f"{kind}: the parent {parent:.2f} CPU s, of which {grows:.2f} grow; tasks by stage: {counts}."
+            )
+            print(notes[-1])
+    for what, value in ratios.items():
+        print(f"{what:<45}{value:>8.3g}")
+    return {
+        "bench": "spread",
+        "ratios": {key: round(value, 3) for key, value in ratios.items()},
+        "targets": TARGETS,
+        "limits": LIMITS,
+        "input_text": (
+            f"Files of {size_mb or SIZE_MB} MB, built by one process whose tasks are timed; a "
+            f"worker takes {start:.2f} CPU s to start. Workers are reckoned, not run."
+        ),
+        "notes": notes,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(int(sys.argv[1]) if len(sys.argv) > 1 else None)))
