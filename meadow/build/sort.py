@@ -320,23 +320,23 @@ class PartRows:
         import numpy as np
         import pyarrow as pa
 
-        self._maps = []
         self._batches: list[pa.RecordBatch] = []
+        self._maps: list[mmap.mmap] = []
+        """Of each batch the file that it lies in; none, where they are held."""
         for part in parts:
             with (part / _ROWS).open("rb") as file:
                 # unmapped with the last buffer that points into it
-                self._maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-            reader = pa.ipc.open_file(pa.py_buffer(self._maps[-1]))
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            reader = pa.ipc.open_file(pa.py_buffer(mapped))
             self._batches += map(reader.get_batch, range(reader.num_record_batches))
-        if sum(map(len, self._maps)) <= _MOST_HELD and self._batches:
+            self._maps += [mapped] * reader.num_record_batches
+        if (
+            sum(map(len, {id(each): each for each in self._maps}.values())) <= _MOST_HELD
+            and self._batches
+        ):
             self._batches = pa.Table.from_batches(self._batches).combine_chunks().to_batches()
-            self._free()
+            self._maps.clear()
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
-
-    def _free(self) -> None:
-        """Pages that were read are the system's again: large files must not count as memory."""
-        for each in self._maps:
-            each.madvise(mmap.MADV_DONTNEED)
 
     def take(self, rows: Any, columns: Sequence[str]) -> pa.Table:
         """Copies of the rows' columns, in the order given.
@@ -350,14 +350,15 @@ class PartRows:
         rows = np.asarray(rows, np.int64)
         owners = np.searchsorted(self._starts, rows, side="right") - 1
         lying = np.argsort(owners, kind="stable")
-        found = [
-            self._batches[owners[members[0]]]
-            .select(columns)
-            .take(pl.Series(rows[members] - self._starts[owners[members[0]]]).to_arrow())
-            for members in np.split(lying, np.flatnonzero(np.diff(owners[lying])) + 1)
-        ]
+        found = []
+        for members in np.split(lying, np.flatnonzero(np.diff(owners[lying])) + 1):
+            owner = owners[members[0]]
+            places = pl.Series(rows[members] - self._starts[owner]).to_arrow()
+            found.append(self._batches[owner].select(columns).take(places))
+            if self._maps:
+                # pages that were read are the system's again: large files must not count as memory
+                self._maps[owner].madvise(mmap.MADV_DONTNEED)
         table = pa.Table.from_batches(found)
         if len(found) > 1:
             table = table.combine_chunks().take(pl.Series(np.argsort(lying)).to_arrow())
-        self._free()
         return table

@@ -42,7 +42,7 @@ def build(kind: str, size_mb: float, folder: Path, rounds: int) -> dict[str, flo
         if kind == "posts":
             command += [BUILD_POSTS, "1", out, source]
         else:
-            command += [BUILD_METADATA, source, out]
+            command += [BUILD_METADATA, "1", source, out]
         runs.append(run_program(command))
         shards = sum(path.stat().st_size for path in out.rglob("*.parquet"))
         shutil.rmtree(out)

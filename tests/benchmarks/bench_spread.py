@@ -133,7 +133,8 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
                 ratios[f"{kind}: {workers} workers, {LARGER} times the input"] = more(workers)
             counts = ", ".join(f"{len(each)} of {sum(each):.2f} s" for each in stages)
             notes.append(
-                f"{kind}: the parent {parent:.2f} CPU s, of which {grows:.2f} grow; tasks by stage: {counts}."
+                f"{kind}: the parent {parent:.2f} CPU s, of which {grows:.2f} grow with the input; "
+                f"tasks by stage: {counts}."
             )
             print(notes[-1])
     for what, value in ratios.items():
