@@ -173,17 +173,27 @@ def _mixes(study: Study, out: Path) -> list[dict[str, Any]]:
     for name in sorted(study.mixes):
         manifest = read_manifest(out / "mixes" / name)
         found = manifest.details.get("contamination", {})
+        holds = {exam: _levels(record.get("remaining", record)) for exam, record in found.items()}
         rows.append(
             {
                 "name": name,
                 "rows": sum(shard.rows for shard in manifest.shards()),
-                "contamination": {
-                    exam: {level: n for level, n in record.get("rows", {}).items() if n}
-                    for exam, record in found.items()
-                },
+                "contamination": holds,
+                "told": _told(holds),
+                "before": _told({exam: _levels(record) for exam, record in found.items()}),
             }
         )
     return rows
+
+
+def _levels(record: Mapping[str, Any]) -> dict[str, int]:
+    return {level: n for level, n in record.get("rows", {}).items() if n}
+
+
+def _told(exams: Mapping[str, Mapping[str, int]]) -> str:
+    """Rows that hold an item, by exam and level."""
+    counts = {e: ", ".join(f"{level} {n}" for level, n in got.items()) for e, got in exams.items()}
+    return "; ".join(f"{exam}: {told or 'none'}" for exam, told in counts.items()) or "not measured"
 
 
 def _contamination(
