@@ -251,7 +251,8 @@ def build_corpus(
         if workers is None:
             large = engine != LOCAL or sum(task.size for task in todo) >= LARGE
             workers = usable_cores() if large else 1
-        run = stack.enter_context(open_engine(workers, engine, progress))
+        cut = any(task.is_cut for task in todo)
+        run = stack.enter_context(open_engine(workers, engine, progress, many=cut))
         for task, entry in _built(todo, run):
             done[task.source] = entry
             rejected = sum(entry.rejected.values())
@@ -289,7 +290,6 @@ def build_corpus(
             },
             versions=library_versions(),
         )
-        cut = any(task.is_cut for task in todo)
         apply = partial(_shared, run, [out]) if cut else apply_here
         return BuildResult(_publish(result, out, apply), tuple(reused))
 

@@ -81,6 +81,8 @@ def open_engine(
     workers: int = 1,
     engine: str = LOCAL,
     progress: Callable[[str], None] = lambda line: None,
+    *,
+    many: bool = False,
 ) -> Iterator[Engine]:
     """Workers for the tasks of one run; none is started, and no cluster, before the first task.
 
@@ -90,6 +92,7 @@ def open_engine(
         engine: "local", "ray" (a cluster of this run's own, or the one that RAY_ADDRESS names),
             "ray://auto" (the one that runs on this machine) or "ray://HOST:PORT" (Ray's client).
         progress: Told what becomes of tasks that run elsewhere.
+        many: Whether there will be many tasks, so that a first one alone goes to a worker too.
 
     Raises:
         UsageError: There is no such engine.
@@ -103,14 +106,15 @@ def open_engine(
         yield lambda function, tasks, touches=None, /: map(function, tasks)
     else:
         with contextlib.ExitStack() as stack:
-            yield _Processes(workers, stack)
+            yield _Processes(workers, stack, many)
 
 
 class _Processes:
     """Local worker processes, started with the first tasks that can be shared."""
 
-    def __init__(self, workers: int, stack: contextlib.ExitStack) -> None:
+    def __init__(self, workers: int, stack: contextlib.ExitStack, many: bool) -> None:
         self._workers = workers
+        self._many = many
         self._stack = stack
         self._pool: ProcessPoolExecutor | None = None
         self._others = set(active_children())
@@ -124,7 +128,7 @@ class _Processes:
         /,
     ) -> Iterator[Result]:
         """As `Engine`; a single task for which no process waits is done here."""
-        if self._pool is None and len(tasks) <= 1:
+        if self._pool is None and (not tasks or (len(tasks) == 1 and not self._many)):
             yield from map(function, tasks)
             return
         if self._pool is None:

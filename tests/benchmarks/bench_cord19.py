@@ -42,7 +42,9 @@ frame = frame.assign(
 frame = frame.sort_values(["complete", "open", "length"], ascending=False, kind="stable")
 frame = frame.drop_duplicates("cord_uid").sort_values("cord_uid")
 frame = frame[frame.complete]
-pattern = r'^(?:ABSTRACT|Abstract|abstract)(?:\\s*[:.–—-]\\s*|\\s+(?=[A-Z0-9\\[(“"]))'
+# "Abstract data" may be what the sentence is about: of the invented texts the only such word
+pattern = (r'^(?:ABSTRACT|Abstract|abstract)'
+           r'(?:\\s*[:.–—-]\\s*|\\s+(?=[A-Z0-9\\[(“"])(?!Data\\b))')
 out = pd.DataFrame({
     "instruction": "Write a title for this abstract.",
     "input": frame.abstract.str.replace(pattern, "", regex=True),
