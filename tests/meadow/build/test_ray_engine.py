@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from support.command import run_meadow
 
 from meadow.build.engine import check_engine, open_engine
 from meadow.build.ray import Parcel, check_node
+from meadow.build.worker import LARGE
 from meadow.corpus.manifest import library_versions
 from meadow.errors import FileError, MeadowError, UsageError
 from meadow.samples import FOLDER
@@ -215,10 +217,12 @@ def test_an_interrupted_build_takes_its_cluster_along(
     assert hashes(out) == hashes(tmp_path / "local")
 
 
-@needs_ray
-@pytest.mark.slow
-def test_two_nodes_give_the_same_bytes_inside_and_through_the_client(tmp_path: Path) -> None:
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5a" * 32}
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5a" * 32}
+
+
+@contextlib.contextmanager
+def two_nodes(port: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """A head and another node of one CPU each, on loopback; both are gone afterwards."""
     nodes: list[subprocess.Popen[bytes]] = []
 
     def node(*words: str) -> None:
@@ -228,31 +232,82 @@ def test_two_nodes_give_the_same_bytes_inside_and_through_the_client(tmp_path: P
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                env=environment(RAY_USAGE_STATS_ENABLED="0", **token),
+                env=environment(RAY_USAGE_STATS_ENABLED="0", **TOKEN),
             )
         )
 
-    words = ("build", "--raw", FOLDER, "--only", "medqa,mmmlu,pubmed_causal,alpaca")
     try:
         common = ("--num-cpus", "1")
-        node("--head", "--port", "6411", "--node-ip-address", "127.0.0.1", *common)
-        wait_for_port(6411)
-        node("--address", "127.0.0.1:6411", *common)
+        node("--head", "--port", str(port), "--node-ip-address", "127.0.0.1", *common)
+        wait_for_port(port)
+        node("--address", f"127.0.0.1:{port}", *common)
+        yield nodes
+    finally:
+        for process in reversed(nodes):
+            kill_node(process)
+
+
+def kill_node(node: subprocess.Popen[bytes]) -> None:
+    """A node with all of its processes, at once."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        tree = psutil.Process(node.pid)
+        for each in [*tree.children(recursive=True), tree]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+    node.wait(timeout=30)
+
+
+@needs_ray
+@pytest.mark.slow
+def test_two_nodes_give_the_same_bytes_inside_and_through_the_client(tmp_path: Path) -> None:
+    words = ("build", "--raw", FOLDER, "--only", "medqa,mmmlu,pubmed_causal,alpaca")
+    with two_nodes(6411):
         local = finished(start(*words, "--json", "--out", tmp_path / "local"))
         for number, engine in enumerate(("ray", "ray://127.0.0.1:10001")):
             out = tmp_path / str(number)
             more = {"RAY_ADDRESS": "127.0.0.1:6411"} if engine == "ray" else {}
-            run = wait_for_two(words, engine, out, {**token, **more})
+            run = wait_for_two(words, engine, out, {**TOKEN, **more})
             assert run[0] == local[0], run[2]
             assert json.loads(run[1]) == json.loads(local[1])
             assert hashes(out) == hashes(tmp_path / "local")
-    finally:
-        for process in reversed(nodes):
-            tree = [*psutil.Process(process.pid).children(recursive=True), process]
-            for each in tree:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    each.kill()
-            process.wait(timeout=30)
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_node_that_is_lost_in_the_middle_of_a_source_costs_its_piece(tmp_path: Path) -> None:
+    """Both nodes share one large source; one goes while it has a piece in hand."""
+    raw = questions(tmp_path / "many.jsonl", 100_000)
+    assert raw.stat().st_size > LARGE
+    words = ("build", "--file", f"medqa={raw}")
+    with two_nodes(6413) as (_, other):
+        small = ("build", "--raw", FOLDER, "--only", "mmmlu")
+        address = {**TOKEN, "RAY_ADDRESS": "127.0.0.1:6413"}
+        wait_for_two(small, "ray", tmp_path / "small", address)
+        out = tmp_path / "ray"
+        run = start(*words, "--engine", "ray", "--out", out, **address)
+        until = time.monotonic() + 120
+        while not (held := parts_in_hand(other, out)) and run.poll() is None:
+            assert time.monotonic() < until, "the other node had no piece"
+            time.sleep(0.02)
+        kill_node(other)
+        code, _, err = finished(run)
+    assert code == 0, err
+    assert held
+    assert finished(start(*words, "--out", tmp_path / "local"))[0] == 0
+    assert hashes(out) == hashes(tmp_path / "local")
+
+
+def parts_in_hand(node: subprocess.Popen[bytes], out: Path) -> set[str]:
+    """The parts below `out` that processes of a node are writing."""
+    found = set()
+    for process in psutil.Process(node.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            found |= {
+                Path(file.path).parent.name
+                for file in process.open_files()
+                if out in Path(file.path).parents and ".part" in file.path
+            }
+    return found
 
 
 def wait_for_port(port: int) -> None:
