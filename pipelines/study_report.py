@@ -313,6 +313,7 @@ def write_worth(document: Mapping[str, Any], study: Study, out: Path) -> None:
         "study": study.title,
         "method": document["arms"][0]["trained"]["method"],
         "parameters": document["arms"][0]["parameters"],
+        "elsewhere": sum(row["elsewhere"] for row in document["worth"]),
         "results": [
             {
                 key: entry[key]

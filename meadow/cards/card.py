@@ -641,10 +641,12 @@ def _worth(manifest: Manifest) -> str:
             f"[{low:+.1f}, {high:+.1f}] on {plain_cell(entry['exam'])} "
             f"({entry['n']:,} items, p {entry['p_holm']:.3f} after Holm)"
         )
+    differ = told["elsewhere"]
+    rest = f"with {differ:,} other rows different too" if differ else "all else equal"
     return (
         "## What each source is worth\n\n"
         f"A model of {told['parameters']:,} weights was trained on this mix and again without each "
-        f"source, all else equal (study: {plain_cell(told['study'])}; method "
+        f"source, {rest} (study: {plain_cell(told['study'])}; method "
         f"{plain_cell(told['method'])}). Accuracy with the source less accuracy without it, with "
         "95 % intervals; an interval that holds 0 shows nothing.\n\n" + "\n".join(lines)
     )

@@ -236,7 +236,8 @@ def test_personal_data_is_replaced_in_either_style_and_counted(tmp_path: Path) -
 
 
 def test_a_study_of_a_mix_tells_its_card_what_each_source_is_worth() -> None:
-    told = {"study": "On two cores", "method": "full", "parameters": 260_000, "results": [
+    told = {"study": "On two cores", "method": "full", "parameters": 260_000, "elsewhere": 0,
+            "results": [
         {"source": "medquad", "about": "MedQuAD", "exam": "choice", "difference": 0.018,
          "ci95": [0.004, 0.031], "n": 120, "p_holm": 0.0213},
     ]}  # fmt: skip
@@ -245,3 +246,7 @@ def test_a_study_of_a_mix_tells_its_card_what_each_source_is_worth() -> None:
     said = _worth(replace(manifest, details={"worth": told}))
     assert "- MedQuAD: +1.8 points [+0.4, +3.1] on choice (120 items, p 0.021 after Holm)" in said
     assert "260,000 weights" in said
+    assert "all else equal" in said
+    others = _worth(replace(manifest, details={"worth": told | {"elsewhere": 8}}))
+    assert "with 8 other rows different too" in others
+    assert "equal" not in others
