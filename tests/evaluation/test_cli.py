@@ -203,7 +203,7 @@ def test_adapters_are_part_of_the_identity(random_folder: Path, tmp_path: Path) 
     assert adapted["weights"] == plain["weights"]
     # its folder alone names the base
     assert load(str(tmp_path / "adapter")).describe() == adapted
-    with pytest.raises(FileError, match="adapter (cannot be loaded|is not on this machine)"):
+    with pytest.raises(FileError, match=r"adapter (cannot be loaded|is not on this machine)"):
         load(str(random_folder), adapter=str(tmp_path / "none"))
 
 
