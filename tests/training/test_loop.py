@@ -250,7 +250,7 @@ def test_gates(tiny: LoadRecipe, mix: Path, tmp_path: Path, stories: Path, train
         train(tiny("method=none"), mix, out)
     with pytest.raises(UsageError, match="do not fit the model"):
         train(tiny("method=lora", 'lora.targets=["nothing"]'), mix, out)
-    with pytest.raises(FileError, match="cannot be loaded"):
+    with pytest.raises(FileError, match=r"cannot be loaded|is not on this machine"):
         train(tiny(), mix, out, base=tmp_path / "nobase")
     assert not (out / "model").exists()
     told = train(tiny("schedule.max_steps=1"), mix, out, available_gb=1e-6, ignore_memory=True)
