@@ -204,11 +204,13 @@ def _against_raw(folder: str, raw: Path | None, findings: list[Finding]) -> dict
             f"against raw: {name}: "
             + (f"not checked: {found.not_checked}; " if found.not_checked else "")
             + f"{found.compared:,} of {found.rows:,} rows compared, "
-            f"{len(found.findings):,} findings; explained: {reasons or 'nothing'}"
+            + (f"{found.rewritten:,} not, since a model worked on them, " * bool(found.rewritten))
+            + f"{len(found.findings):,} findings; explained: {reasons or 'nothing'}"
         )
         told[name] = {
             "rows": found.rows,
             "compared": found.compared,
+            "rewritten": found.rewritten,
             "columns": found.columns,
             "explained": found.explained,
             "not_checked": found.not_checked,

@@ -130,14 +130,14 @@ def takedown(
     for line in _lines(found):
         log(line)
     log(
-        f"{len(found.found):,} of {len(single) + len(listed):,} names are held, by "
+        f"names held: {len(found.found):,} of {len(single) + len(listed):,}, by "
         f"{len(found.held):,} of {found.looked:,} folders"
     )
     config = read_config()
     target = target or config.folder / config.exclude
     names = [*single, *(name for name in listed if name in found.found)]
     added = names if dry_run else exclude(target, names, why)
-    log(f"{'would add' if dry_run else 'added'} {len(added):,} names to {target}")
+    log(f"names {'to add' if dry_run else 'added'} to {target}: {len(added):,}")
     if found.held:
         log("a folder holds them until it is made again: build (all of its sources), mix, train")
     finish(_document(found) | {"excluded": {"file": str(target), "added": added}})

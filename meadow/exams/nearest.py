@@ -12,12 +12,16 @@ costs a look and no truth.
 With an embedding model (`meadow.exams.semantic`) the vectors of all rows are kept beside it.
 
 An index lies in the cache under the hash of the shards' hashes: of a mix that changes another one
-is made. Its description is written last; what is damaged or of another version is made again.
+is made. Its description is written last; what is damaged or of another version is made again. The
+last few that were used stay, older ones go.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +63,8 @@ if TYPE_CHECKING:
     from meadow.exams.items import ExamItem
 
 CACHE = Path("~/.cache/medical-meadow/nearest")
+KEPT = 8
+"""Indexes that stay: of a large mix one has 100 MB and more, and it is made again in seconds."""
 DESCRIPTION = "index.json"
 FORMAT = 1
 SEGMENT = 16_000_000
@@ -271,17 +277,28 @@ def open_index(
     """
     folder = index_folder(corpus, cache)
     found = _opened(corpus, folder)
-    if found is None:
+    if found is not None:
+        with contextlib.suppress(OSError):  # of a cache that may only be read
+            os.utime(folder / DESCRIPTION)
+    else:
         if (folder / DESCRIPTION).is_file():
             progress(f"the index in {folder} is damaged or of another version: it is made again")
         progress(f"indexing the words of {len(corpus):,} rows, once: {folder}")
         corpus.verify()
         with locked(folder):
             _write(corpus, folder)
+        _forget(folder.parent)
         found = _opened(corpus, folder)
     if found is None:
         raise _damaged(folder)
     return found
+
+
+def _forget(cache: Path) -> None:
+    """Remove the indexes beyond the last `KEPT` that were used; who has one open still reads it."""
+    there = sorted(cache.glob(f"*/{DESCRIPTION}"), key=lambda path: path.stat().st_mtime_ns)
+    for description in there[:-KEPT]:
+        shutil.rmtree(description.parent, ignore_errors=True)
 
 
 def is_indexed(corpus: Corpus, cache: Path | None = None) -> bool:

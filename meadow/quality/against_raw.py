@@ -54,6 +54,7 @@ class Comparison:
 
     Args:
         rows: Rows that were asked about.
+        rewritten: Rows that a model worked on: their words are its own and are not compared.
         compared: Those that were traced and compared.
         columns: Column -> rows whose text of that column was compared.
         explained: Repair or rule -> differences that it explains.
@@ -62,6 +63,7 @@ class Comparison:
     """
 
     rows: int = 0
+    rewritten: int = 0
     compared: int = 0
     columns: Counter[str] = field(default_factory=Counter)
     explained: Counter[str] = field(default_factory=Counter)
@@ -139,7 +141,10 @@ def _compare_source(
             return found
         files.append((path, item.path))
     chosen = _smallest(corpus, name, most) if most is not None else None
-    for table in corpus.iter_tables(name, columns=["id", *TEXTS, "source_id", "meta"]):
+    found.rows = len(chosen) if chosen is not None else found.rows
+    columns = ["id", *TEXTS, "source_id", "rephrased_by", "meta"]
+    for table in corpus.iter_tables(name, columns=columns):
+        asked = [row for row in table.to_pylist() if chosen is None or row["id"] in chosen]
         rows = [
             _Row(
                 row["id"],
@@ -147,9 +152,10 @@ def _compare_source(
                 json.loads(row["meta"]),
                 told.key(row["source_id"]) if row["source_id"] is not None else None,
             )
-            for row in table.to_pylist()
-            if chosen is None or row["id"] in chosen
+            for row in asked
+            if row["rephrased_by"] is None
         ]
+        found.rewritten += len(asked) - len(rows)
         try:
             with damage_is_an_error(folder, f"a raw file of {name}"):
                 _trace(rows, files, told)
@@ -159,7 +165,6 @@ def _compare_source(
             found.findings.append(Finding("raw_unreadable", name, str(error)))
         for row in rows:
             _judge(row, told, found)
-    found.rows = len(chosen) if chosen is not None else found.rows
     return found
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import json
 import re
 import sqlite3
 import unicodedata
@@ -27,6 +26,7 @@ from lxml.html.defs import tags
 
 from meadow.readers.archives import is_archive, members, open_7z_member
 from meadow.source import NoSecondReader, RawTexts
+from meadow.sources.own.source import json_value
 
 CHUNK_ROWS = 20_000
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -144,23 +144,14 @@ def _table(file: Any, told: RawTexts) -> Iterator[dict[Any, Any]]:
 def _json(data: bytes) -> Iterator[Any]:
     data = data.removeprefix(b"\xef\xbb\xbf").strip()
     try:
-        value = _json_value(data)
+        value = json_value(data)
         yield from value if isinstance(value, list) else [value]
     except ValueError:
         for line in data.splitlines():
             try:
-                yield _json_value(line)
+                yield json_value(line)
             except ValueError:
                 continue  # a row that stands on it could not be traced, and would say so
-
-
-def _json_value(data: bytes) -> Any:
-    from pydantic_core import from_json
-
-    try:
-        return from_json(data)
-    except ValueError:
-        return json.loads(data)  # half of a surrogate pair, which jiter refuses
 
 
 def _elements(file: Any, wanted: str) -> Iterator[Any]:

@@ -150,6 +150,17 @@ def test_another_mix_has_another_index_and_a_damaged_one_none(mix: Corpus, tmp_p
     assert open_index(empty, tmp_path / "cache").nearest(item(), [item()], 3) == []
 
 
+def test_the_indexes_that_were_used_last_stay(
+    mix: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nearest, "KEPT", 2)
+    others = [Corpus.open(write_mix(tmp_path / f"{n}", planted()[:n])) for n in (1, 2)]
+    cache = tmp_path / "cache"
+    for corpus in (mix, others[0], mix, others[1]):
+        open_index(corpus, cache)
+    assert [is_indexed(corpus, cache) for corpus in (mix, *others)] == [True, False, True]
+
+
 def test_a_row_that_is_there_twice_is_found_once_and_a_ledger_is_believed(tmp_path: Path) -> None:
     folder = write_mix(tmp_path / "mix", [*others(20), *planted()])
     path = next(folder.rglob("*.parquet"))

@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
 import meadow
 from meadow.cli.corpus import check
 from meadow.corpus.folder import Corpus
+from meadow.corpus.shards import write_parquet
 from meadow.errors import UsageError
 from meadow.quality.against_raw import Comparison, compare_with_raw
 from meadow.quality.raw_words import html_words, tokens
 from meadow.samples import FOLDER
+from meadow.schema import arrow_schema
 
 ANSWER = """<p>Give 10<sup>5.5</sup> units of drug A (&lt; 5 mg/kg) at &minus;20&nbsp;°C, then see
 <a href="https://example.org/a_b">the label</a>.</p>
@@ -123,6 +126,42 @@ def test_a_row_without_an_upstream_id_is_told_by_its_words(
     assert [f"missing {missing!r}, added {added!r}" in each.detail for each in found.findings] == [
         True
     ]
+
+
+OWN = """name = "mine"
+title = "Mine"
+license = "cc0-1.0"
+free_text = false
+[read]
+format = "jsonl"
+parse = ["asked"]
+[row]
+task = "open_qa"
+instruction = "{asked.text}"
+output = "{answer}"
+"""
+
+
+def test_a_column_of_json_texts_is_read_a_second_time(tmp_path: Path) -> None:
+    asked = json.dumps({"text": "What is the dose of drug A in adults?"})
+    line = json.dumps({"asked": asked, "answer": "Take 5 mg of it twice a day."})
+    (tmp_path / "mine.toml").write_text(OWN)
+    (tmp_path / "rows.jsonl").write_text(f"{line}\n")
+    files = {"mine": tmp_path / "rows.jsonl"}
+    corpus = meadow.build(own=[tmp_path / "mine.toml"], out=tmp_path / "corpus", files=files)
+    assert compare_with_raw(corpus, tmp_path)["mine"].findings == []
+    found = planted(corpus, tmp_path / "rows.jsonl", line.replace("drug A", "drug B"))["mine"]
+    assert "missing 'B', added 'A'" in found.findings[0].detail
+
+
+def test_rows_that_a_model_worked_on_are_counted_and_not_compared(tmp_path: Path) -> None:
+    corpus = built(tmp_path, "medqa", "train.jsonl", medqa(QUESTION))
+    (shard,) = corpus.files()
+    rows = corpus.to_polars().to_dicts()
+    rows[0] |= {"output": "Words of its own.", "rephrased_by": "m"}
+    write_parquet(pa.Table.from_pylist(rows, arrow_schema()), shard)
+    found = compare_with_raw(corpus, tmp_path)["medqa"]
+    assert (found.rows, found.rewritten, found.compared, found.findings) == (2, 1, 1, [])
 
 
 def test_a_damaged_raw_file_is_a_finding(tmp_path: Path) -> None:

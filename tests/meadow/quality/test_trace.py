@@ -193,7 +193,7 @@ def test_of_a_list_of_retractions_only_what_is_held_is_written(place: Path) -> N
 def test_a_name_that_nobody_holds_is_written_and_a_dry_run_writes_nothing(place: Path) -> None:
     ran = run_meadow("takedown", "pmid:12", "--across", "data", "--dry-run")
     assert (ran.code, Path("exclude_ids.txt").exists()) == (0, False)
-    assert "0 of 1 names are held, by 0 of 2 folders" in ran.err
+    assert "names held: 0 of 1, by 0 of 2 folders" in ran.err
     assert run_meadow("takedown", "pmid:12", "--across", "data").code == 0
     assert Path("exclude_ids.txt").read_text() == "pmid:12\n"
 
