@@ -12,51 +12,31 @@ from evaluation.trie import Score
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How responses are drawn.
+    """How responses are drawn."""
 
-    Args:
-        max_new_tokens: The limit of a response.
-        temperature: 0 for the most probable token each time.
-        top_k: 0 for no limit.
-        top_p: 1 for no limit.
-        seed: Of the draw; the same seed gives the same response.
-        stop: Texts that end a response.
-    """
-
-    max_new_tokens: int = 128
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 0
-    stop: tuple[str, ...] = ()
+    max_new_tokens: int = 128  # the limit of a response
+    temperature: float = 0.0  # 0 for the most probable token each time
+    top_k: int = 0  # 0 for no limit
+    top_p: float = 1.0  # 1 for no limit
+    seed: int = 0  # of the draw; the same seed gives the same response
+    stop: tuple[str, ...] = ()  # texts that end a response
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A generated text.
+    """A generated text."""
 
-    Args:
-        text: What follows the prompt.
-        at_limit: Whether it stopped at the token limit.
-    """
-
-    text: str
-    at_limit: bool
+    text: str  # what follows the prompt
+    at_limit: bool  # whether it stopped at the token limit
 
 
 @dataclass(slots=True)
 class Batches:
-    """The work of one kind, cut in a way that depends on the whole exam only.
-
-    Args:
-        units: All of them.
-        members: Indices into `units`, per batch.
-        state: What the backend keeps for them.
-    """
+    """The work of one kind, cut in a way that depends on the whole exam only."""
 
     units: Sequence[Unit]
-    members: Sequence[tuple[int, ...]]
-    state: Any = field(default=None, repr=False)
+    members: Sequence[tuple[int, ...]]  # indices into `units`, per batch
+    state: Any = field(default=None, repr=False)  # what the backend keeps for them
 
 
 class Backend(Protocol):

@@ -86,9 +86,7 @@ def _scored(folder: Path) -> Finished:
 def compare(runs: Sequence[Finished], margin: float = MARGIN) -> dict[str, Any]:
     """All pairs of runs in all modes that both have, with Holm's correction over all tests.
 
-    Args:
-        runs: Of one exam.
-        margin: The smallest difference of accuracies that would matter, as a share.
+    `margin` is the smallest difference of accuracies that would matter, as a share.
 
     Raises:
         UsageError: Fewer than two runs, other exams, or no question or mode in common.

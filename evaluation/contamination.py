@@ -34,17 +34,11 @@ BEFORE = 4
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """What other items in front did to one item.
-
-    Args:
-        item_id: The item.
-        before: How many stood in front: fewer than asked for where the context is short.
-        shift: Log-likelihood per token behind the others, less that of the item alone.
-    """
+    """What other items in front did to one item."""
 
     item_id: str
-    before: int
-    shift: float
+    before: int  # how many stood in front: fewer than asked for where the context is short
+    shift: float  # log-likelihood per token behind the others, less that of the item alone
 
 
 def item_text(item: ExamItem) -> str:
@@ -58,11 +52,7 @@ def shifts(
 ) -> list[Shift]:
     """Score every item alone and behind others of the same set; what does not fit is left out.
 
-    Args:
-        backend: The checkpoint.
-        items: Of one set, at least two.
-        before: Items that stand in front, drawn per item.
-        seed: Of the draw.
+    `before` others stand in front of an item, drawn for each.
     """
     if len(items) < 2:
         raise UsageError(
@@ -121,11 +111,6 @@ def compare_sets(
 
 def describe(found: Sequence[Shift], items: int, seed: int = 0) -> dict[str, Any]:
     """The figures of one set, with 95 % bootstrap intervals over its items.
-
-    Args:
-        found: What `shifts` gives.
-        items: Items of the set.
-        seed: Of the bootstrap.
 
     Returns:
         items, scored, before (mean), falling (share of items that became less likely) and shift

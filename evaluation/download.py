@@ -35,17 +35,11 @@ class Lock(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Where an exam lies on the Hub.
+    """Where an exam lies on the Hub."""
 
-    Args:
-        repository: OWNER/NAME of a dataset.
-        files: Paths in it.
-        revision: A commit, where one is known.
-    """
-
-    repository: str
-    files: tuple[str, ...]
-    revision: str | None = None
+    repository: str  # OWNER/NAME of a dataset
+    files: tuple[str, ...]  # paths in it
+    revision: str | None = None  # a commit, where one is known
 
 
 REMOTES: dict[str, Remote] = {
@@ -80,9 +74,7 @@ REMOTES: dict[str, Remote] = {
 def exam_files(exam: str, folder: Path | None = None) -> list[Path]:
     """The files of an exam, downloaded where they are not here yet.
 
-    Args:
-        exam: One of `REMOTES`, also as NAME@REVISION.
-        folder: By default the exam's folder in the cache.
+    `exam` is one of `REMOTES`, also as NAME@REVISION.
 
     Raises:
         UsageError: The exam has no known place on the Hub.

@@ -34,64 +34,39 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a log says of one sample.
+    """What a log says of one sample."""
 
-    Args:
-        where: File and line.
-        row: The question, as a row of an exam.
-        mode: Of `evaluation.modes.MODES`.
-        right: Whether it was scored right.
-        prompt: As it was sent; "" where the log has none.
-        logliks: One per option, in their order.
-        text: What was written.
-        answer: What the log's own scorer read out of it; "" leaves that to our parser.
-    """
-
-    where: str
-    row: dict[str, Any]
-    mode: str
-    right: bool
-    prompt: str = ""
-    logliks: tuple[float, ...] = ()
-    text: str | None = None
-    answer: str = ""
+    where: str  # file and line
+    row: dict[str, Any]  # the question, as a row of an exam
+    mode: str  # of `evaluation.modes.MODES`
+    right: bool  # whether it was scored right
+    prompt: str = ""  # as it was sent; "" where the log has none
+    logliks: tuple[float, ...] = ()  # one per option, in their order
+    text: str | None = None  # what was written
+    answer: str = ""  # what the log's own scorer read out of it; "" leaves that to our parser
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """One log.
+    """One log."""
 
-    Args:
-        tool: Who wrote it, with its version where the log says it.
-        model: As the log names it.
-        samples: In their order.
-        left_out: Why others are no part of the run -> how many.
-    """
-
-    tool: str
-    model: str
+    tool: str  # who wrote it, with its version where the log says it
+    model: str  # as the log names it
     samples: list[Said]
+    # why others are no part of the run -> how many
     left_out: dict[str, int] = field(default_factory=dict)
 
 
 def import_logs(
     paths: Sequence[Path],
-    exam: str,
+    exam: str,  # the exam's name, by which the run is compared and its strata are found
     out: Path,
     *,
-    answer_is: AnswerIs | None = None,
-    contamination: Path | None = None,
+    answer_is: AnswerIs | None = None,  # what the answers in the logs are, where they do not tell
+    contamination: Path | None = None,  # a mix whose contamination.parquet gives the strata
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write one run's folder from the logs of one model; each mode may come from a log of its own.
-
-    Args:
-        paths: Sample logs.
-        exam: The exam's name, by which the run is compared and its strata are found.
-        out: The folder.
-        answer_is: What the answers in the logs are, where they do not tell.
-        contamination: A mix whose contamination.parquet gives the strata.
-        command: The command line, for run.json.
 
     Returns:
         The content of summary.json.

@@ -18,13 +18,7 @@ from meadow.errors import FileError, UsageError
 
 
 class Journal:
-    """What a run has done so far.
-
-    Args:
-        folder: The run's folder.
-        run: The run's key.
-        rank: This process's number.
-    """
+    """What a run has done so far."""
 
     def __init__(self, folder: Path, run: str, rank: int = 0) -> None:
         self.folder = folder

@@ -42,12 +42,7 @@ GENERATED_TOGETHER = {"cpu": 8, "cuda": 32}
 
 
 class Prompter:
-    """What prompts are made with: a tokenizer and the length of a context.
-
-    Args:
-        tokenizer: The model's own.
-        limit: Longest input in tokens.
-    """
+    """What prompts are made with: a tokenizer and the length of a context."""
 
     chat = False
 
@@ -65,26 +60,17 @@ class Prompter:
 
 
 class LocalBackend(Prompter):
-    """A causal language model with its tokenizer.
-
-    Args:
-        model: In memory; switched to eval mode while it works, and back.
-        tokenizer: Its own.
-        identity: What names the model and its weights.
-        budget: Tokens per batch.
-        max_length: Context to use; by default the model's.
-        method: "auto" proves the trie scorer first; "trie" and "plain" choose.
-    """
+    """A causal language model with its tokenizer."""
 
     def __init__(
         self,
-        model: Any,
+        model: Any,  # in memory; switched to eval mode while it works, and back
         tokenizer: Any,
         *,
-        identity: dict[str, Any] | None = None,
+        identity: dict[str, Any] | None = None,  # what names the model and its weights
         budget: int = 0,
-        max_length: int | None = None,
-        method: str = "auto",
+        max_length: int | None = None,  # context to use; by default the model's
+        method: str = "auto",  # "auto" proves the trie scorer first; "trie" and "plain" choose
     ) -> None:
         super().__init__(tokenizer, max_length or context_length(model.config, tokenizer))
         self.model = model
@@ -294,32 +280,21 @@ def _tokenizer(model: str, checkpoint: Checkpoint) -> Any:
 
 
 def load(
-    model: str,
+    model: str,  # a folder, or OWNER/NAME on the Hub
     *,
-    adapter: str | None = None,
-    dtype: str = "auto",
-    revision: str | None = None,
-    device: str | None = None,
-    attention: str | None = None,
-    budget: int = 0,
-    max_length: int | None = None,
-    method: str = "auto",
+    adapter: str | None = None,  # a PEFT adapter, folder or repository
+    dtype: str = "auto",  # as `choose_precision` takes it
+    revision: str | None = None,  # of the Hub repository
+    device: str | None = None,  # by default a GPU (of this process's local rank) where there is one
+    attention: str | None = None,  # attention implementation; by default the model's
+    budget: int = 0,  # as for `LocalBackend`, like the next two
+    max_length: int | None = None,  # context to use
+    method: str = "auto",  # scorer to use
 ) -> LocalBackend:
     """Load a checkpoint folder or a Hub repository, with an adapter where one is named.
 
     By `meadow.models.loading`, as training loads: an adapter of this project finds the base that
     it learned on, bit for bit.
-
-    Args:
-        model: A folder, or OWNER/NAME on the Hub.
-        adapter: A PEFT adapter, folder or repository.
-        dtype: As `choose_precision` takes it.
-        revision: Of the Hub repository.
-        device: By default a GPU (of this process's local rank) where there is one.
-        attention: Attention implementation; by default the model's.
-        budget: As for `LocalBackend`, like the next two.
-        max_length: Context to use.
-        method: Scorer to use.
     """
     quiet()
     if model.startswith(("/", ".", "~")) and not Path(model).is_dir():

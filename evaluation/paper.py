@@ -24,26 +24,16 @@ MODES = "letter,generate,medalpaca_legacy"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A row of the table.
-
-    Args:
-        key: Its name on the command line.
-        title: Its name in the table.
-        model: Repository of the weights (of the base, where there is an adapter).
-        adapter: Repository of the adapter.
-        load: How it was loaded in 2023.
-        published: Accuracy per step.
-        paper: What the paper says of a step where the README says something else.
-        note: What stands in the way.
-    """
+    """A row of the table."""
 
     key: str
     title: str
-    model: str
-    published: tuple[float, float, float]
-    adapter: str | None = None
-    load: str = "float16"
-    note: str = ""
+    model: str  # repository of the weights (of the base, where there is an adapter)
+    published: tuple[float, float, float]  # accuracy per step
+    adapter: str | None = None  # repository of the adapter
+    load: str = "float16"  # how it was loaded in 2023
+    note: str = ""  # what stands in the way
+    # what the paper says of a step where the README says something else
     paper: Mapping[str, float] = field(default_factory=dict)
 
 

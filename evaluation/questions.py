@@ -37,48 +37,29 @@ Count = Callable[[str], int]
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """How items become prompts; all of it is part of a run's key.
+    """How items become prompts; all of it is part of a run's key."""
 
-    Args:
-        template: A template of `meadow.prompt`.
-        shots: Solved examples that stand before every question.
-        cut: What an item that is too long loses.
-        permute: Further option orders to score.
-        stem_blind: Whether the options are scored without the stem as well.
-        thinking: Whether a chat template lets the model think before it writes; None: as it does.
-    """
-
-    template: str = "medalpaca"
-    shots: tuple[ExamItem, ...] = ()
-    cut: Cut = "stem"
-    permute: Permute = "none"
-    stem_blind: bool = False
+    template: str = "medalpaca"  # a template of `meadow.prompt`
+    shots: tuple[ExamItem, ...] = ()  # solved examples that stand before every question
+    cut: Cut = "stem"  # what an item that is too long loses
+    permute: Permute = "none"  # further option orders to score
+    stem_blind: bool = False  # whether the options are scored without the stem as well
+    # whether a chat template lets the model think before it writes; None: as it does
     thinking: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """An item in one option order, as the model sees it.
+    """An item in one option order, as the model sees it."""
 
-    Args:
-        item: The item in the exam's order.
-        variant: "" as it stands; "order:1,2,0"; "stem_blind".
-        order: Place of each shown option in the exam's order.
-        context: The prompt up to the cue.
-        lost: What was cut: "", "shots", "stem" or "instruction".
-        scorable: Whether the options fit at all.
-        n_tokens: Tokens of the context; 0 where no tokenizer is at hand.
-        mode: The generating mode that it is asked in; "" where continuations are scored.
-    """
-
-    item: ExamItem
-    variant: str
-    order: tuple[int, ...]
-    context: str
-    lost: str = ""
-    scorable: bool = True
-    n_tokens: int = 0
-    mode: str = ""
+    item: ExamItem  # the item in the exam's order
+    variant: str  # "" as it stands; "order:1,2,0"; "stem_blind"
+    order: tuple[int, ...]  # place of each shown option in the exam's order
+    context: str  # the prompt up to the cue
+    lost: str = ""  # what was cut: "", "shots", "stem" or "instruction"
+    scorable: bool = True  # whether the options fit at all
+    n_tokens: int = 0  # tokens of the context; 0 where no tokenizer is at hand
+    mode: str = ""  # the generating mode that it is asked in; "" where continuations are scored
 
     @property
     def options(self) -> list[tuple[str, str]]:
@@ -131,12 +112,7 @@ def fit(
 ) -> Question:
     """The question cut so that its longest continuation fits into `limit` input tokens.
 
-    Args:
-        question: With its whole context.
-        framing: How it was made.
-        limit: Longest input of the model; the last token of a continuation is no input.
-        count: Tokens of a text, special tokens included.
-        tokenizer: For template chat.
+    `limit` is the longest input of the model: the last token of a continuation is no input.
     """
     tails = [c for kind in KINDS for c in continuations(question.options, kind)]
     longest = max(tails, key=lambda tail: (count(tail), tail))
@@ -223,48 +199,31 @@ def _solved(framing: Framing, tokenizer: Any) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Continuations of one context, to be scored together.
+    """Continuations of one context, to be scored together."""
 
-    Args:
-        kind: One of `KINDS`, or "text_given_cue".
-        variant: The question's variant.
-        context: What stands before.
-        texts: One per option.
-    """
-
-    kind: str
+    kind: str  # one of `KINDS`, or "text_given_cue"
     variant: str
     context: str
-    texts: tuple[str, ...]
+    texts: tuple[str, ...]  # one per option
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What is scored and journalled as a whole: an item, or its options after the bare cue.
+    """What is scored and journalled as a whole: an item, or its options after the bare cue."""
 
-    Args:
-        key: The item's id, with "cue:" in front for the options alone.
-        parts: What to score.
-    """
-
-    key: str
+    key: str  # the item's id, with "cue:" in front for the options alone
     parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What a run asks: every question framed, fitted and cut into units, once.
+    """What a run asks: every question framed, fitted and cut into units, once."""
 
-    Args:
-        questions: The variants of each item by item id, for the modes that score continuations.
-        items: The units of the items.
-        cues: The units of the bare options.
-        drawn: By generating mode, the question of each item with room left for a response.
-    """
-
+    # the variants of each item by item id, for the modes that score continuations
     questions: Mapping[str, Sequence[Question]]
     items: Sequence[Unit]
-    cues: Sequence[Unit]
+    cues: Sequence[Unit]  # the units of the bare options
+    # by generating mode, the question of each item with room left for a response
     drawn: Mapping[str, Sequence[Question]]
 
     @property
@@ -278,25 +237,14 @@ def make_sheet(
     items: Sequence[ExamItem],
     framing: Framing,
     *,
-    kinds: Sequence[str],
-    pmi: bool,
-    reserves: Mapping[str, int],
-    limit: int | None,
-    count: Count,
+    kinds: Sequence[str],  # which continuations are scored
+    pmi: bool,  # whether the options' texts are scored after the bare cue too
+    reserves: Mapping[str, int],  # by generating mode, the tokens of a response
+    limit: int | None,  # longest input of the model; None where it is not known
+    count: Count,  # tokens of a text, special tokens included
     tokenizer: Any = None,
 ) -> Sheet:
-    """The sheet of a run, in the order of the exam.
-
-    Args:
-        items: Those that are scored.
-        framing: How they become prompts.
-        kinds: Which continuations are scored.
-        pmi: Whether the options' texts are scored after the bare cue too.
-        reserves: By generating mode, the tokens of a response.
-        limit: Longest input of the model; None where it is not known.
-        count: Tokens of a text, special tokens included.
-        tokenizer: For template chat.
-    """
+    """The sheet of a run, in the order of the exam."""
     questions: dict[str, list[Question]] = {}
     drawn: dict[str, list[Question]] = {mode: [] for mode in reserves}
     for item in items:

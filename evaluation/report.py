@@ -36,10 +36,7 @@ ALPHA = 0.05
 def write_report(folders: Sequence[Path], out: Path, *, with_text: bool = True) -> dict[str, str]:
     """Write `report.html` and `report.md` into `out`.
 
-    Args:
-        folders: Finished runs of one exam.
-        out: A folder.
-        with_text: Whether the item browser holds the exam's text and the responses.
+    `with_text`: the item browser holds the exam's text and the responses.
 
     Returns:
         The paths written, and the verdict.

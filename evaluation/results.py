@@ -81,23 +81,14 @@ ITEM_COLUMNS = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A run's folder as values.
-
-    Args:
-        folder: Where it lies.
-        name: The checkpoint's name, for people.
-        run: run.json.
-        summary: summary.json.
-        rows: predictions.parquet.
-        items: items.parquet, by item id.
-    """
+    """A run's folder as values."""
 
     folder: Path
-    name: str
+    name: str  # the checkpoint's name, for people
     run: Mapping[str, Any]
     summary: Mapping[str, Any]
-    rows: list[dict[str, Any]]
-    items: dict[str, dict[str, Any]]
+    rows: list[dict[str, Any]]  # predictions.parquet
+    items: dict[str, dict[str, Any]]  # items.parquet, by item id
 
     @property
     def modes(self) -> list[str]:
@@ -122,10 +113,7 @@ class Finished:
 def read_documents(folder: Path, command: str, *names: str) -> list[Any]:
     """The JSON files of a run's folder.
 
-    Args:
-        folder: The folder.
-        command: What would have written them.
-        names: Of the files.
+    `command` is what would have written them.
 
     Raises:
         FileError: One is missing, or is no JSON.

@@ -122,33 +122,21 @@ def _turns(value: Any) -> Any:
 
 
 class Criterion(_Part):
-    """What an answer is marked against.
+    """What an answer is marked against."""
 
-    Args:
-        criterion: What has to be so.
-        points: What that is worth; below 0 for a fault.
-        tags: Strata of the criteria, as "axis:accuracy".
-    """
-
-    criterion: Annotated[str, Field(min_length=1)]
-    points: float
-    tags: list[str] = []
+    criterion: Annotated[str, Field(min_length=1)]  # what has to be so
+    points: float  # what that is worth; below 0 for a fault
+    tags: list[str] = []  # strata of the criteria, as "axis:accuracy"
 
 
 class Case(_Part):
-    """One prompt of an exam with its rubric.
-
-    Args:
-        prompt_id: Its id.
-        prompt: The conversation up to the answer.
-        rubrics: What the answer is marked against.
-        example_tags: Strata of the prompts, as "theme:emergencies".
-    """
+    """One prompt of an exam with its rubric."""
 
     prompt_id: Annotated[str, Field(min_length=1)]
+    # the conversation up to the answer
     prompt: Annotated[list[Turn], BeforeValidator(_turns), Field(min_length=1)]
-    rubrics: Annotated[list[Criterion], Field(min_length=1)]
-    example_tags: list[str] = []
+    rubrics: Annotated[list[Criterion], Field(min_length=1)]  # what the answer is marked against
+    example_tags: list[str] = []  # strata of the prompts, as "theme:emergencies"
 
     @model_validator(mode="after")
     def _can_be_scored(self) -> Case:
@@ -311,21 +299,15 @@ class Judge:
 
 def judge_answers(
     cases: Sequence[Case],
+    # what is marked; "" meets nothing and is not sent, None (there is no answer, and it is not the
+    # model's fault) has no verdicts
     answers: Sequence[str | None],
-    judge: Judge,
+    judge: Judge,  # its prompt is of kind verdict
     *,
-    tell: Callable[[str], None] = lambda line: None,
-    progress: Progress = lambda what, done, total: None,
+    tell: Callable[[str], None] = lambda line: None,  # told one line before anything is sent
+    progress: Progress = lambda what, done, total: None,  # told (what, done, of)
 ) -> list[dict[str, Any]]:
     """A verdict on every criterion, in the order of the exam: rows of verdicts.parquet.
-
-    Args:
-        cases: The exam.
-        answers: What is marked; "" meets nothing and is not sent, None (there is no answer, and
-            it is not the model's fault) has no verdicts.
-        judge: Its prompt is of kind verdict.
-        tell: Told one line before anything is sent.
-        progress: Told (what, done, of).
 
     Raises:
         NetworkError: The judge is gone; every verdict so far is in the cache.
@@ -497,26 +479,16 @@ def review_rows(answers: Sequence[Row], verdicts: Sequence[Row], count: int, see
 
 def run(
     cases: Sequence[Case],
-    answer: Callable[[str], Sequence[Asked[Response]]],
+    answer: Callable[[str], Sequence[Asked[Response]]],  # gives the answers, told the run's key
     judge: Judge,
-    about: Mapping[str, Any],
+    about: Mapping[str, Any],  # what else identifies the run: exam, model and how it was asked
     out: Path,
     *,
     command: Sequence[str] = (),
     tell: Callable[[str], None] = lambda line: None,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = lambda what, done, total: None,  # told (what, done, of)
 ) -> dict[str, Any]:
     """Answer, judge, and write a run's folder, run.json last; the same command continues.
-
-    Args:
-        cases: The exam.
-        answer: Gives the answers, told the run's key.
-        judge: Who marks them.
-        about: What else identifies the run: exam, model and how it was asked.
-        out: The folder.
-        command: The command line, for run.json.
-        tell: Told one line at a time.
-        progress: Told (what, done, of).
 
     Returns:
         The content of summary.json.

@@ -42,25 +42,17 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run computes, beside the model and the items.
-
-    Args:
-        exam: The exam's name.
-        modes: Of `evaluation.modes.MODES`.
-        framing: How items become prompts.
-        seed: Of sampled modes.
-        samples: Draws of generate_sc.
-        max_new_tokens: Limit of a response (of what follows the thinking, where that has a budget);
-            by default the mode's own.
-        thinking_budget: Tokens after which thinking is closed; 0: it has no budget of its own.
-    """
+    """What a run computes, beside the model and the items."""
 
     exam: str
-    modes: tuple[str, ...]
-    framing: Framing = field(default_factory=Framing)
-    seed: int = 0
-    samples: int = 5
+    modes: tuple[str, ...]  # of `evaluation.modes.MODES`
+    framing: Framing = field(default_factory=Framing)  # how items become prompts
+    seed: int = 0  # of sampled modes
+    samples: int = 5  # draws of generate_sc
+    # limit of a response (of what follows the thinking, where that has a budget); by default the
+    # mode's own
     max_new_tokens: int | None = None
+    # tokens after which thinking is closed; 0: it has no budget of its own
     thinking_budget: int = 0
 
     def new_tokens(self, mode: str, limit: int | None) -> int:
@@ -124,35 +116,25 @@ def letter_accuracy(
 
 def run(
     backend: Backend,
-    items: Sequence[ExamItem],
+    items: Sequence[ExamItem],  # of one exam; excluded ones are left out and counted
     settings: Settings,
     out: Path,
     *,
-    limit: int | None = None,
-    contamination: Path | None = None,
+    limit: int | None = None,  # only the first so many items
+    contamination: Path | None = None,  # a mix whose contamination.parquet gives the strata
     command: Sequence[str] = (),
-    progress: Progress | None = None,
+    progress: Progress | None = None,  # told after every batch
+    # the processes that share the run; by default those of the environment
     group: ProcessGroup | None = None,
+    # what `evaluation.images.audit` found, for run.json
     image_audit: Mapping[str, Any] | None = None,
+    # what `meadow.exams.errata.corrections` says of faulty items; the scores with the errata
+    # applied stand beside the others, and change none of them
     corrected: Mapping[str, tuple[str, str]] | None = None,
+    # the exam's files with their hashes and where they came from, for run.json
     files: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Score everything that the journal lacks and write the run's files, run.json last.
-
-    Args:
-        backend: The checkpoint.
-        items: Of one exam; excluded ones are left out and counted.
-        settings: What is computed.
-        out: The run's folder.
-        limit: Only the first so many items.
-        contamination: A mix whose contamination.parquet gives the strata.
-        command: The command line, for run.json.
-        progress: Told after every batch.
-        group: The processes that share the run; by default those of the environment.
-        image_audit: What `evaluation.images.audit` found, for run.json.
-        corrected: What `meadow.exams.errata.corrections` says of faulty items; the scores with the
-            errata applied stand beside the others, and change none of them.
-        files: The exam's files with their hashes and where they came from, for run.json.
 
     Returns:
         The content of summary.json; on other ranks than 0 an empty mapping.
@@ -231,11 +213,7 @@ def preview(
 ) -> list[dict[str, Any]]:
     """The first prompts of a run in every mode, as text and as the tokens that are sent.
 
-    Args:
-        backend: A backend, or what stands in for one: limit, count and tokenizer.
-        items: Of one exam.
-        settings: What would be computed.
-        count: How many items.
+    `backend` is one, or what stands in for it: limit, count and tokenizer.
 
     Returns:
         item_id, mode, prompt and token_ids (None where a server tokenises).

@@ -57,21 +57,13 @@ class Work:
 
 @dataclass(slots=True)
 class Scorer:
-    """Scores groups of sequences with a model.
+    """Scores groups of sequences with a model."""
 
-    Args:
-        model: A causal language model (or a PeftModel around one), in eval mode.
-        budget: Tokens per batch; by default 4,096 on a processor, 16,384 on a GPU.
-        method: "trie" or "plain"; `choose` decides.
-        reason: Why it is not the trie.
-        window: Tokens that fit the model's sliding window; 0: it has none.
-    """
-
-    model: Any
-    budget: int = 0
-    method: str = "trie"
-    reason: str = ""
-    window: int = 0
+    model: Any  # a causal language model (or a PeftModel around one), in eval mode
+    budget: int = 0  # tokens per batch; by default 4,096 on a processor, 16,384 on a GPU
+    method: str = "trie"  # "trie" or "plain"; `choose` decides
+    reason: str = ""  # why it is not the trie
+    window: int = 0  # tokens that fit the model's sliding window; 0: it has none
     work: Work = field(default_factory=Work)
     _prefix: tuple[tuple[int, ...], Any] | None = None
 
@@ -279,11 +271,7 @@ def window_of(model: Any) -> int:
 def choose(model: Any, groups: Many[Group], *, budget: int = 0) -> Scorer:
     """The trie scorer where it is proven on two questions of this run, else the plain one.
 
-    Args:
-        model: A causal language model.
-        groups: The questions; of those that fit the window, the longest and the one in the middle
-            are tried.
-        budget: Tokens per batch.
+    Of the groups that fit the window, the longest and the one in the middle are tried.
     """
     reason, window = obstacle(model), window_of(model)
     fitting = sorted((g for g in groups if not window or depth(g) <= window), key=depth)

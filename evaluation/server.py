@@ -41,29 +41,22 @@ MISSING = Score(math.nan, False, 1)
 
 
 class HttpBackend:
-    """One model behind one or several servers that share the work.
-
-    Args:
-        urls: Base URLs, with or without /v1.
-        model: The name that the servers know the model by.
-        chat: Whether responses come over chat completions.
-        thinking: What the server's chat template is told of thinking; None: nothing.
-        client: With its own timeouts and headers; by default one with the environment's key.
-        policy: Tries and waits of a request.
-    """
+    """One model behind one or several servers that share the work."""
 
     limit: int | None = None
     tokenizer: Any = None
 
     def __init__(
         self,
-        urls: Sequence[str],
-        model: str,
+        urls: Sequence[str],  # base URLs, with or without /v1
+        model: str,  # the name that the servers know the model by
         *,
-        chat: bool = False,
+        chat: bool = False,  # whether responses come over chat completions
+        # what the server's chat template is told of thinking; None: nothing
         thinking: bool | None = None,
+        # with its own timeouts and headers; by default one with the environment's key
         client: httpx.Client | None = None,
-        policy: RetryPolicy = POLICY,
+        policy: RetryPolicy = POLICY,  # tries and waits of a request
     ) -> None:
         if not urls:
             raise UsageError("no server", fix="--base-url http://HOST:PORT/v1")

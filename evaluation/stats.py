@@ -28,9 +28,7 @@ Interval = tuple[float, float]
 def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """Interval of a mean by the normal approximation, cut to [0, 1].
 
-    Args:
-        values: One per question: repeats are averaged first, so that they narrow nothing.
-        confidence: Of the interval.
+    One value per question: repeats are averaged first, so that they narrow nothing.
     """
     if len(values) < 2:
         return 0.0, 1.0
@@ -43,10 +41,7 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> In
 def mcnemar(only_a: int, only_b: int, *, mid: bool = False) -> float:
     """Two-sided exact p of McNemar's test: the binomial tail of the discordant pairs.
 
-    Args:
-        only_a: Questions that only A has right.
-        only_b: Questions that only B has right.
-        mid: Whether to take half of the observed outcome's probability (mid-p).
+    `mid` takes half of the observed outcome's probability (mid-p).
     """
     from scipy.stats import binom
 
@@ -61,9 +56,7 @@ def tost(differences: Sequence[float], margin: float) -> float:
     Where nothing differs there is no variance to go by; p is then the chance of seeing none where a
     share of `margin` would be discordant.
 
-    Args:
-        differences: Of the scores of each question, right or wrong as 1 or 0.
-        margin: The smallest mean difference that would matter, as a share.
+    `differences` are of the scores of each question, right or wrong as 1 or 0; `margin` is a share.
     """
     from scipy.stats import t
 
@@ -98,14 +91,7 @@ def bootstrap(
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> Interval:
-    """Percentile interval of a mean over questions drawn with replacement.
-
-    Args:
-        values: One per question.
-        resamples: How many draws.
-        seed: Of the draws.
-        confidence: Of the interval.
-    """
+    """Percentile interval of a mean over questions drawn with replacement."""
     if not len(values):
         return 0.0, 0.0
     means = resampled_means(values, resamples=resamples, seed=seed)
@@ -140,12 +126,6 @@ def minimum_detectable(
     The normal approximation of McNemar's test, solved for the difference d: n d^2 =
     (z_alpha sqrt(q) + z_power sqrt(q - d^2))^2 with q the share of discordant pairs, which is a
     quadratic equation in d.
-
-    Args:
-        n: Questions.
-        discordant: Share of them that one of the two alone has right.
-        power: Of the test.
-        alpha: Of the test, two-sided.
 
     Returns:
         None where no difference up to q would do.
@@ -184,10 +164,8 @@ def calibration(
 ) -> dict[str, Any] | None:
     """How far the most probable option's confidence can be trusted; None without questions.
 
-    Args:
-        probabilities: Per question, one per option.
-        gold: Index of the right option.
-        bins: Equal-mass bins, fewer where there are fewer questions.
+    A question has one probability per option, and `gold`, the index of the right one; `bins` have
+    equal mass, and are fewer where there are fewer questions.
 
     Returns:
         `ece`, the expected calibration error over equal-mass bins; `brier`, the mean squared error

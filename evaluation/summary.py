@@ -39,9 +39,7 @@ LEVELS = tuple(level.value for level in Level)
 def read_contamination(folder: Path, exam: str) -> dict[str, str]:
     """The worst level of each item against the rows of the mix; items not named are "none".
 
-    Args:
-        folder: A mix, or a ledger of matches by itself.
-        exam: The exam's name.
+    The folder is a mix, or a ledger of matches by itself.
 
     Raises:
         FileError: The folder has no contamination.parquet, or the mix was held against other exams.
@@ -78,19 +76,13 @@ def summarise(
     exam: str,
     rows: Sequence[Row],
     *,
+    # contamination level by item id, where a mix was given
     levels: Mapping[str, str] | None = None,
-    excluded: Mapping[str, int] | None = None,
+    excluded: Mapping[str, int] | None = None,  # how many items were left out, by reason
+    # item id -> erratum and right label ("": not scored), of the faulty items
     corrected: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
-    """Everything that the report and the comparison need, from the rows of predictions.parquet.
-
-    Args:
-        exam: The exam's name.
-        rows: All rows.
-        levels: Contamination level by item id, where a mix was given.
-        excluded: How many items were left out, by reason.
-        corrected: Item id -> erratum and right label ("": not scored), of the faulty items.
-    """
+    """Everything that the report and the comparison need, from the rows of predictions.parquet."""
     plain = [row for row in rows if not row["variant"]]
     modes = list(dict.fromkeys(row["mode"] for row in rows))
     first = [row for row in plain if row["mode"] == modes[0]] if modes else []
@@ -134,9 +126,7 @@ def cell(rows: Sequence[Row]) -> dict[str, Any]:
 def with_errata(rows: Sequence[Row], corrected: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """The cell of a mode with the errata applied: right answers put right, other faults left out.
 
-    Args:
-        rows: Of one mode, one per item.
-        corrected: Item id -> erratum and right label, or "" where the item is not scored.
+    `corrected`: item id -> erratum and right label, or "" where the item is not scored.
     """
     kept = []
     for row in rows:

@@ -29,15 +29,10 @@ from meadow.models.frames import tokenize
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """Tokens of which the last `scored` are the continuation.
+    """Tokens of which the last `scored` are the continuation."""
 
-    Args:
-        tokens: Context and continuation.
-        scored: How many tokens at the end are scored; at least 1.
-    """
-
-    tokens: tuple[int, ...]
-    scored: int
+    tokens: tuple[int, ...]  # context and continuation
+    scored: int  # how many tokens at the end are scored; at least 1
 
 
 Group = tuple[Sequence, ...]
@@ -46,27 +41,15 @@ Group = tuple[Sequence, ...]
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a model says of a continuation.
+    """What a model says of a continuation."""
 
-    Args:
-        loglik: Sum of the natural-log probabilities of the continuation's tokens.
-        greedy: Whether every token was the most probable one.
-        tokens: Tokens of the continuation.
-    """
-
-    loglik: float
-    greedy: bool
-    tokens: int
+    loglik: float  # sum of the natural-log probabilities of the continuation's tokens
+    greedy: bool  # whether every token was the most probable one
+    tokens: int  # tokens of the continuation
 
 
 def encode(tokenizer: Any, contexts: Many[str], continuations: Many[Many[str]]) -> list[Group]:
-    """One group per context: the context with each of its continuations.
-
-    Args:
-        tokenizer: A Hugging Face tokenizer.
-        contexts: Not empty.
-        continuations: As many lists as contexts.
-    """
+    """One group per context: the context with each of its continuations."""
     stems, wholes = [], []
     for context, texts in zip(contexts, continuations, strict=True):
         stripped = context.rstrip()
@@ -89,9 +72,7 @@ def encode(tokenizer: Any, contexts: Many[str], continuations: Many[Many[str]]) 
 def cut_left(group: Group, limit: int) -> Group:
     """The group in lm-evaluation-harness's manner: each sequence loses tokens from its left.
 
-    Args:
-        group: Sequences of one question.
-        limit: Longest input of the model; the last token is never an input.
+    `limit` is the longest input of the model; the last token is never an input.
     """
     return tuple(Sequence(s.tokens[-(limit + 1) :], min(s.scored, limit)) for s in group)
 
@@ -102,19 +83,13 @@ MIN_PREFIX = 16
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A question's trie, flattened: parents stand before children.
+    """A question's trie, flattened: parents stand before children."""
 
-    Args:
-        tokens: One per node.
-        parents: Index of the parent; -1 for the first nodes.
-        targets: Per sequence, (node, next token) for each scored token.
-        trunk: How many nodes at the beginning form a chain.
-    """
-
-    tokens: tuple[int, ...]
-    parents: tuple[int, ...]
+    tokens: tuple[int, ...]  # one per node
+    parents: tuple[int, ...]  # index of the parent; -1 for the first nodes
+    # per sequence, (node, next token) for each scored token
     targets: tuple[tuple[tuple[int, int], ...], ...]
-    trunk: int
+    trunk: int  # how many nodes at the beginning form a chain
 
     @property
     def is_chain(self) -> bool:
@@ -124,17 +99,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Questions that go through the model together.
+    """Questions that go through the model together."""
 
-    Args:
-        members: Indices into the groups that were planned.
-        prefixed: Whether the rows continue the plan's prefix.
-        tree: Whether a row may branch.
-    """
-
-    members: tuple[int, ...]
-    prefixed: bool
-    tree: bool = True
+    members: tuple[int, ...]  # indices into the groups that were planned
+    prefixed: bool  # whether the rows continue the plan's prefix
+    tree: bool = True  # whether a row may branch
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +198,7 @@ def layout(row: Row, width: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.
 def make_plan(groups: Many[Group], budget: int, *, tree: bool = True, window: int = 0) -> Plan:
     """Cut the work into batches of at most `budget` tokens (one row at least).
 
-    Args:
-        groups: All questions of the run.
-        budget: Rows times width of a batch.
-        tree: Whether rows may branch.
-        window: Of sliding attention; a question that is longer than it gets rows that do not.
+    A question that is longer than the `window` of sliding attention gets rows that do not branch.
     """
     branch = [tree and (not window or depth(group) <= window) for group in groups]
     prefix = shared_prefix([g for g, fits in zip(groups, branch, strict=True) if fits])

@@ -37,23 +37,15 @@ NOT_CAUSE = (
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question, and what a model said to it.
-
-    Args:
-        item: The question.
-        exam: All items of its exam.
-        answers: Per mode what was answered; none where the model was not asked.
-        model: The model's name, for people.
-        trained: The folder that its weights come from.
-        notes: What a reader has to know of all this.
-    """
+    """A question, and what a model said to it."""
 
     item: ExamItem
-    exam: Sequence[ExamItem]
+    exam: Sequence[ExamItem]  # all items of its exam
+    # per mode what was answered; none where the model was not asked
     answers: Sequence[Mapping[str, Any]]
-    model: str
-    trained: Trained
-    notes: tuple[str, ...] = ()
+    model: str  # the model's name, for people
+    trained: Trained  # the folder that its weights come from
+    notes: tuple[str, ...] = ()  # what a reader has to know of all this
 
 
 _SAID = ("item_id", "mode", "pred", "gold", "correct", "status", "text")
@@ -62,10 +54,8 @@ _SAID = ("item_id", "mode", "pred", "gold", "correct", "status", "text")
 def asked_in_run(folder: Path, name: str, training: Path | None = None) -> Asked:
     """A question of an evaluation run.
 
-    Args:
-        folder: The run's.
-        name: The item's id, its beginning, or its number in the exam.
-        training: The training run of the model, where it cannot be found from here.
+    `name` is the item's id, its beginning, or its number in the exam; `training`, the training run
+    of the model, where it cannot be found from here.
 
     Raises:
         FileError: It is no finished run, or the training run cannot be found.
@@ -125,11 +115,6 @@ def find_training(
     The run's description has the hash of the model's run manifest, which is looked for where the
     command found the model, beside the evaluation, and in `given`.
 
-    Args:
-        run: run.json.
-        folder: The evaluation run's.
-        given: The training run's folder, or its model's.
-
     Raises:
         FileError: It is nowhere, or the model was not trained by this project.
         UsageError: `given` is another run.
@@ -187,9 +172,7 @@ def _around(folder: Path) -> Iterator[Path]:
 def find_mix(trained: Trained, given: Path | None = None) -> Corpus:
     """The mix that a model was trained on, held to the shards that its run manifest names.
 
-    Args:
-        trained: The model's folder.
-        given: Where the mix lies now, if not where the run found it.
+    `given` is where the mix lies now, if not where the run found it.
 
     Raises:
         FileError: It is gone.
@@ -219,17 +202,11 @@ def find_mix(trained: Trained, given: Path | None = None) -> Corpus:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A row near to the question, with what is known of it.
+    """A row near to the question, with what is known of it."""
 
-    Args:
-        near: The row, how near it is, and what it holds of the item.
-        why: Where it comes from and what became of it.
-        steps: The optimizer steps that saw it; None where no plan says.
-    """
-
-    near: Near
-    why: Why
-    steps: list[int] | None
+    near: Near  # the row, how near it is, and what it holds of the item
+    why: Why  # where it comes from and what became of it
+    steps: list[int] | None  # the optimizer steps that saw it; None where no plan says
 
     @property
     def level(self) -> str:
@@ -256,20 +233,14 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is to be said of a question.
-
-    Args:
-        asked: The question.
-        mix: The mix.
-        neighbours: The rows, the nearest first.
-        contamination: `held` (whether the mix was held against this exam), `level` (of the item,
-            over the rows that are in the mix), `rows` (of the ledger, in the mix) and `dropped`
-            (how many of the ledger's rows are not).
-    """
+    """What is to be said of a question."""
 
     asked: Asked
     mix: Corpus
-    neighbours: Sequence[Neighbour]
+    neighbours: Sequence[Neighbour]  # the rows, the nearest first
+    # `held` (whether the mix was held against this exam), `level` (of the item, over the rows that
+    # are in the mix), `rows` (of the ledger, in the mix) and `dropped` (how many of the ledger's
+    # rows are not)
     contamination: Mapping[str, Any]
 
     @property
@@ -310,22 +281,14 @@ class Answer:
 
 def why(
     asked: Asked,
-    mix: Corpus,
+    mix: Corpus,  # as `find_mix` gives it
     *,
     count: int = 5,
-    encoder: Path | None = None,
-    cache: Path | None = None,
+    encoder: Path | None = None,  # an embedding model, for rows that are near by meaning
+    cache: Path | None = None,  # the folder of indexes
     progress: Progress = lambda line: None,
 ) -> Answer:
     """The rows of a mix that are nearest to a question, and all that is known of them.
-
-    Args:
-        asked: The question.
-        mix: As `find_mix` gives it.
-        count: How many rows.
-        encoder: An embedding model, for rows that are near by meaning.
-        cache: The folder of indexes.
-        progress: Told what takes time.
 
     Raises:
         FileError, CheckError: The mix, its ledgers, the plan or the index cannot be read.

@@ -20,9 +20,6 @@ from meadow.samples import FOLDER, sampled_sources
 def run_demo(out: Path) -> dict[str, Any]:
     """Everything of the demo that comes after the corpus.
 
-    Args:
-        out: The demo's folder; `corpus` is in it.
-
     Returns:
         What was made, and the figures that the demo shows.
     """

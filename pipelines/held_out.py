@@ -27,23 +27,15 @@ OPTION_CHARACTERS = 160
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Items and what must leave the training rows with them.
+    """Items and what must leave the training rows with them."""
 
-    Args:
-        items: Rows of the documented exam form, by exam.
-        taken: Item's record id -> ids of its cluster, itself included.
-    """
-
-    items: dict[str, list[dict[str, Any]]]
-    taken: dict[str, tuple[str, ...]]
+    items: dict[str, list[dict[str, Any]]]  # rows of the documented exam form, by exam
+    taken: dict[str, tuple[str, ...]]  # item's record id -> ids of its cluster, itself included
 
     def excluded(self, records: Iterable[str], *, keep: float, seed: int) -> frozenset[str]:
         """The record ids that a mix must not hold: the items' clusters, and what is not kept.
 
-        Args:
-            records: All ids of the corpus.
-            keep: The share of the other rows that stays in.
-            seed: Of the draw.
+        `keep` is the share of the other rows that stays in.
         """
         related = {record for cluster in self.taken.values() for record in cluster}
         if keep == 1:
@@ -75,11 +67,7 @@ def cut_items(
 ) -> HeldOut:
     """Draw the items of every exam that has parts.
 
-    Args:
-        frame: A corpus.
-        exams: What is wanted.
-        seed: Of the draw.
-        template: The prompt template that the arms are trained with.
+    `template` is the prompt template that the arms are trained with.
 
     Raises:
         UsageError: A source has too few rows of a class.

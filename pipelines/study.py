@@ -141,13 +141,7 @@ def run_study(
 ) -> dict[str, Any]:
     """Run what is not finished and write the report.
 
-    Args:
-        study: What to do.
-        raw: The folder of raw files.
-        out: The study's folder.
-        twins: Which twins of an arm the study is; the report is named for them, and the card of
-            the arm's mix gets what they say.
-        progress: Told one line at a time.
+    The report of `twins` is named for them, and the card of their arm's mix gets what they say.
 
     Returns:
         The content of report.json.
@@ -407,30 +401,17 @@ def _identity(base: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class ArmTask:
-    """One arm as a worker gets it: picklable and complete.
-
-    Args:
-        name: The arm's name.
-        folder: Where it writes.
-        recipe: The training recipe as JSON; None scores the base as it is.
-        mix: The mix's folder; None where nothing is trained.
-        base: The base's folder or repository; "" is the recipe's own.
-        exams: What it is scored on.
-        seed: Of the items that are asked.
-        allow_contaminated: Train although exam items are in the mix.
-        threads: Of torch.
-        key: Identifies all of it.
-    """
+    """One arm as a worker gets it: picklable and complete."""
 
     name: str
     folder: Path
-    recipe: dict[str, Any] | None
-    mix: Path | None
-    base: str
-    exams: Exams
-    seed: int
-    allow_contaminated: bool
-    threads: int
+    recipe: dict[str, Any] | None  # the training recipe as JSON; None scores the base as it is
+    mix: Path | None  # the mix's folder; None where nothing is trained
+    base: str  # the base's folder or repository; "" is the recipe's own
+    exams: Exams  # what it is scored on
+    seed: int  # of the items that are asked
+    allow_contaminated: bool  # train although exam items are in the mix
+    threads: int  # of torch
     key: str
 
 

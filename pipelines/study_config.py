@@ -34,39 +34,26 @@ QUESTIONS: dict[Question, str] = {
 
 
 class HeldOutPart(Settings):
-    """Rows of one source that become items.
-
-    Args:
-        source: The source.
-        per_class: Items per label (classification): balanced, so that a majority guess gains
-            nothing.
-        items: Items in all (choice).
-        options: Options of a choice item: the row's own answer and those of other held-out rows.
-    """
+    """Rows of one source that become items."""
 
     source: str
+    # items per label (classification): balanced, so that a majority guess gains nothing
     per_class: int = Field(default=0, ge=0)
-    items: int = Field(default=0, ge=0)
+    items: int = Field(default=0, ge=0)  # items in all (choice)
+    # options of a choice item: the row's own answer and those of other held-out rows
     options: int = Field(default=4, ge=2, le=10)
 
 
 class StudyExam(Settings):
-    """What the arms are scored on: items cut from the corpus, or the files of an exam.
+    """What the arms are scored on: items cut from the corpus, or the files of an exam."""
 
-    Args:
-        name: For files, one of the exams that `meadow eval run` knows.
-        mode: The scoring mode whose accuracy is reported.
-        parts: What is cut from the corpus, by cluster.
-        files: Paths below the raw folder.
-        items: How many of the files' items are asked, drawn by hash; 0 asks all.
-        longest: Only items of the files whose question has at most so many characters; 0: all.
-    """
-
-    name: Name
-    mode: str = "text"
-    parts: tuple[HeldOutPart, ...] = ()
-    files: tuple[str, ...] = ()
+    name: Name  # for files, one of the exams that `meadow eval run` knows
+    mode: str = "text"  # the scoring mode whose accuracy is reported
+    parts: tuple[HeldOutPart, ...] = ()  # what is cut from the corpus, by cluster
+    files: tuple[str, ...] = ()  # paths below the raw folder
+    # how many of the files' items are asked, drawn by hash; 0 asks all
     items: int = Field(default=0, ge=0)
+    # only items of the files whose question has at most so many characters; 0: all
     longest: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
@@ -77,39 +64,25 @@ class StudyExam(Settings):
 
 
 class Touch(Settings):
-    """Rows of an exam's items that go into a mix, to see what contamination does.
+    """Rows of an exam's items that go into a mix, to see what contamination does."""
 
-    Args:
-        exam: An exam that is cut from the corpus.
-        share: Of its items, drawn by hash.
-        level: How the rows are disguised (see `pipelines.touched`).
-        times: How often each stands in the mix.
-        words: For "reworded": phrase in lower case -> what stands in its place.
-    """
-
-    exam: str
-    share: float = Field(default=0.5, gt=0, le=1)
-    level: Level = "verbatim"
-    times: int = Field(default=1, ge=1)
+    exam: str  # an exam that is cut from the corpus
+    share: float = Field(default=0.5, gt=0, le=1)  # of its items, drawn by hash
+    level: Level = "verbatim"  # how the rows are disguised (see `pipelines.touched`)
+    times: int = Field(default=1, ge=1)  # how often each stands in the mix
+    # for "reworded": phrase in lower case -> what stands in its place
     words: dict[str, str] = Field(default_factory=dict)
 
 
 class StudyMix(Settings):
-    """A mix of the study.
+    """A mix of the study."""
 
-    Args:
-        recipe: A mix recipe of the project by name, or `inline`.
-        inline: A mix recipe written here.
-        sources: Only the recipe's parts of these sources; empty: all of them.
-        keep: The share of the rows of the corpus that stays in, drawn by hash.
-        touch: Rows of held-out items that are put into it.
-    """
-
-    recipe: str = ""
-    inline: MixRecipe | None = None
-    sources: tuple[str, ...] = ()
+    recipe: str = ""  # a mix recipe of the project by name, or `inline`
+    inline: MixRecipe | None = None  # a mix recipe written here
+    sources: tuple[str, ...] = ()  # only the recipe's parts of these sources; empty: all of them
+    # the share of the rows of the corpus that stays in, drawn by hash
     keep: float = Field(default=1.0, gt=0, le=1)
-    touch: Touch | None = None
+    touch: Touch | None = None  # rows of held-out items that are put into it
 
     @model_validator(mode="after")
     def _one_recipe(self) -> StudyMix:
@@ -120,9 +93,7 @@ class StudyMix(Settings):
     def mix_recipe(self, name: str, touched: Iterable[str] = ()) -> MixRecipe:
         """The recipe itself; one that is written or changed here gets the name of the mix.
 
-        Args:
-            name: Of the mix.
-            touched: The sources of the rows that are touched.
+        `touched` are the sources of the rows that are touched.
         """
         recipe = load_mix_recipe(self.recipe) if self.inline is None else self.inline
         changes: dict[str, Any] = {}
@@ -141,17 +112,11 @@ class StudyMix(Settings):
 
 
 class LocalBase(Settings):
-    """A base that no Hub has in the form that is needed: a folder which the user makes once.
+    """A base that no Hub has in the form that is needed: a folder which the user makes once."""
 
-    Args:
-        folder: Where it is looked for.
-        variable: The environment variable that names another folder.
-        make: How it is made; what the error says where it is missing.
-    """
-
-    folder: str
-    variable: str = ""
-    make: str
+    folder: str  # where it is looked for
+    variable: str = ""  # the environment variable that names another folder
+    make: str  # how it is made; what the error says where it is missing
 
     def path(self) -> Path:
         """The folder on this machine."""
@@ -159,29 +124,19 @@ class LocalBase(Settings):
 
 
 class Arm(Settings):
-    """One checkpoint of the study: a base, and what is done to it.
-
-    Args:
-        name: Unique.
-        questions: What it helps to answer.
-        base: `raw:PATH` below the raw folder, `local:NAME` of the table `bases`, `arm:NAME`,
-            `random`, or a Hub repository; "" is the recipe's own.
-        mix: What it is trained on; "" evaluates the base as it is.
-        recipe: A training recipe by name; "" is the study's `training` table.
-        set: Overrides of the recipe, as of `meadow train --set`.
-        exams: What it is scored on; empty: on all of them.
-        allow_contaminated: Train although exam items are in the mix (an ablation).
-        seconds: What it takes on the hardware that `machine` names; for --dry-run.
-    """
+    """One checkpoint of the study: a base, and what is done to it."""
 
     name: Name
-    questions: tuple[Question, ...] = ()
+    questions: tuple[Question, ...] = ()  # what it helps to answer
+    # `raw:PATH` below the raw folder, `local:NAME` of the table `bases`, `arm:NAME`, `random`, or a
+    # Hub repository; "" is the recipe's own
     base: str = ""
-    mix: str = ""
-    recipe: str = ""
-    set: tuple[str, ...] = ()
-    exams: tuple[str, ...] = ()
-    allow_contaminated: bool = False
+    mix: str = ""  # what it is trained on; "" evaluates the base as it is
+    recipe: str = ""  # a training recipe by name; "" is the study's `training` table
+    set: tuple[str, ...] = ()  # overrides of the recipe, as of `meadow train --set`
+    exams: tuple[str, ...] = ()  # what it is scored on; empty: on all of them
+    allow_contaminated: bool = False  # train although exam items are in the mix (an ablation)
+    # what it takes on the hardware that `machine` names; for --dry-run
     seconds: int = Field(default=0, ge=0)
 
     def asked(self, exam: str) -> bool:
@@ -190,104 +145,74 @@ class Arm(Settings):
 
 
 class Comparison(Settings):
-    """A paired comparison that helps to answer a question: `b` against `a`.
+    """A paired comparison that helps to answer a question: `b` against `a`."""
 
-    Args:
-        question: Which one.
-        a, b: Two arms.
-        exam: What they are compared on.
-        about: What would be so if `b` were better.
-        margin: The smallest difference of accuracies that would matter, as a share: equality
-            within it is tested too (TOST). 0: only the difference is.
-        source: Which source the two differ in, where that is the question.
-    """
-
-    question: Question
+    question: Question  # which one
+    # a, b: two arms
     a: str
     b: str
-    exam: str
-    about: str
+    exam: str  # what they are compared on
+    about: str  # what would be so if `b` were better
+    # the smallest difference of accuracies that would matter, as a share: equality within it is
+    # tested too (TOST). 0: only the difference is
     margin: float = Field(default=0.0, ge=0, lt=1)
-    source: str = ""
+    source: str = ""  # which source the two differ in, where that is the question
 
 
 class Contamination(Settings):
-    """What contamination does: twins of an arm whose mixes hold rows of exam items, one a level.
+    """What contamination does: twins of an arm whose mixes hold rows of exam items, one a level."""
 
-    Args:
-        arm: The clean arm.
-        exam: An exam that is cut from the corpus.
-        levels: One twin each.
-        share, times, words: As of a mix's `touch`.
-        set: Overrides of the twins' recipe beside the arm's own, such as a later last step.
-        seconds: What one twin takes on the hardware that `machine` names.
-    """
-
-    arm: str
-    exam: str
-    levels: tuple[Level, ...] = Field(default=get_args(Level), min_length=1)
+    arm: str  # the clean arm
+    exam: str  # an exam that is cut from the corpus
+    levels: tuple[Level, ...] = Field(default=get_args(Level), min_length=1)  # one twin each
+    # share, times, words: as of a mix's `touch`
     share: float = Field(default=0.5, gt=0, lt=1)
     times: int = Field(default=1, ge=1)
     words: dict[str, str] = Field(default_factory=dict)
+    # overrides of the twins' recipe beside the arm's own, such as a later last step
     set: tuple[str, ...] = ()
+    # what one twin takes on the hardware that `machine` names
     seconds: int = Field(default=0, ge=0)
 
 
 class Worth(Settings):
-    """What a source is worth: which arm gets twins by `--leave-one-out` and `--add-one-in`.
+    """What a source is worth: which arm gets twins by `--leave-one-out` and `--add-one-in`."""
 
-    Args:
-        arm: The arm whose mix is varied; its plan stays as it is elsewhere.
-        sources: Which ones are varied; empty: all of its mix.
-        core: For add-one-in: the sources that every twin has; empty: one source is all there is,
-            and what it is compared with is the base itself.
-        set: Overrides of the arm's recipe for it and its twins: where `max_steps` cuts the mix
-            short, the rows of the others would move up into the place of those left out.
-        seconds: What one twin takes on the hardware that `machine` names.
-    """
-
-    arm: str
-    sources: tuple[str, ...] = ()
+    arm: str  # the arm whose mix is varied; its plan stays as it is elsewhere
+    sources: tuple[str, ...] = ()  # which ones are varied; empty: all of its mix
+    # for add-one-in: the sources that every twin has; empty: one source is all there is, and what
+    # it is compared with is the base itself
     core: tuple[str, ...] = ()
+    # overrides of the arm's recipe for it and its twins: where `max_steps` cuts the mix short, the
+    # rows of the others would move up into the place of those left out
     set: tuple[str, ...] = ()
+    # what one twin takes on the hardware that `machine` names
     seconds: int = Field(default=0, ge=0)
 
 
 class Study(Settings):
-    """A whole study.
-
-    Args:
-        title: One line.
-        description: What it can and cannot show.
-        machine: The hardware that it was made for.
-        seed: Of every draw.
-        template: The prompt template of training and of cut items.
-        style: The instruction style of the build.
-        concurrency: Arms at a time, one thread each on a processor.
-        files: `source` or `source:subset` -> paths below the raw folder.
-        bases: Folders that the user makes, by the name that arms use.
-        exams, mixes, arms, comparisons, contamination, worth: The study.
-        training: The training recipe that the arms share.
-        paper: Whether the paper's table stands beside ours.
-    """
+    """A whole study."""
 
     title: str
-    description: str = ""
-    machine: str = ""
-    seed: int = 7
-    template: str = "short"
-    style: Style = Style.MEADOW
-    concurrency: int = Field(default=1, ge=1)
-    files: dict[str, tuple[str, ...]]
+    description: str = ""  # what it can and cannot show
+    machine: str = ""  # the hardware that it was made for
+    seed: int = 7  # of every draw
+    template: str = "short"  # the prompt template of training and of cut items
+    style: Style = Style.MEADOW  # the instruction style of the build
+    concurrency: int = Field(default=1, ge=1)  # arms at a time, one thread each on a processor
+    files: dict[str, tuple[str, ...]]  # `source` or `source:subset` -> paths below the raw folder
+    # folders that the user makes, by the name that arms use
     bases: dict[Name, LocalBase] = Field(default_factory=dict)
+    # exams, mixes, arms, comparisons, contamination, worth: the study
     exams: tuple[StudyExam, ...] = Field(min_length=1)
     mixes: dict[Name, StudyMix]
     arms: tuple[Arm, ...] = Field(min_length=1)
     comparisons: tuple[Comparison, ...] = ()
     contamination: Contamination | None = None
     worth: Worth | None = None
+    # the training recipe that the arms share
     training: dict[str, Any] = Field(default_factory=dict)
-    paper: bool = True
+    paper: bool = True  # whether the paper's table stands beside ours
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Study:

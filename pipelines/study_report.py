@@ -31,11 +31,7 @@ def study_report(
 ) -> dict[str, Any]:
     """The report as a value.
 
-    Args:
-        study: What was asked.
-        out: The study's folder.
-        arms: arm.json of every arm.
-        held: The items that were cut from the corpus.
+    `arms` holds arm.json of every arm.
     """
     from evaluation.compare import pair
     from evaluation.results import read_run

@@ -92,26 +92,17 @@ def pad_rows(
 
 
 class PlannedBatches(Dataset[MicroBatchTensors]):
-    """The micro-batches of a plan in their order, all epochs: item i is micro-batch i of the run.
-
-    Args:
-        rows: The examples.
-        plan: Which of them stand together.
-        batch: The recipe's `[batch]`.
-        pad: The token that fills; in packed layouts only for rows without an example.
-        left: Whether padding stands on the left.
-        positions: Whether the model takes position ids.
-    """
+    """The micro-batches of a plan, all epochs: item i is micro-batch i of the run."""
 
     def __init__(
         self,
         rows: TokenRows,
-        plan: Plan,
-        batch: Batch,
+        plan: Plan,  # which of them stand together
+        batch: Batch,  # the recipe's `[batch]`
         *,
-        pad: int,
-        left: bool = False,
-        positions: bool = True,
+        pad: int,  # the token that fills; in packed layouts only for rows without an example
+        left: bool = False,  # whether padding stands on the left
+        positions: bool = True,  # whether the model takes position ids
     ) -> None:
         self.rows = rows
         self.plan = plan
@@ -164,8 +155,7 @@ def lose_in_pieces(model: Any) -> Any:
     largest array of a run with a vocabulary of 128,000 no longer grows with its rows. It happens
     within the model's own forward, so that every wrapper's hooks see it.
 
-    Args:
-        model: One that gives out its head's logits unchanged (`architecture.gives_its_logits`).
+    The model gives out its head's logits unchanged (`architecture.gives_its_logits`).
     """
     head = model.get_output_embeddings()
     plain, at_once = head.forward, logits_at_once(head.weight.shape[0])
@@ -192,15 +182,10 @@ def lose_in_pieces(model: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class TokenLosses:
-    """Losses of the learned tokens of a micro-batch, in reading order.
+    """Losses of the learned tokens of a micro-batch, in reading order."""
 
-    Args:
-        losses: float32 (targets,): negative log-likelihood of each learned token.
-        sources: int64 (targets,): the source of each.
-    """
-
-    losses: torch.Tensor
-    sources: torch.Tensor
+    losses: torch.Tensor  # float32 (targets,): negative log-likelihood of each learned token
+    sources: torch.Tensor  # int64 (targets,): the source of each
 
 
 def model_inputs(batch: MicroBatchTensors) -> dict[str, Any]:
@@ -220,9 +205,7 @@ def token_losses(model: Any, batch: MicroBatchTensors) -> TokenLosses:
     Logits are made only at positions that predict a learned token of some row: with a loss on
     completions, the vocabulary-sized part of the work shrinks by the prompts' share.
 
-    Args:
-        model: A causal language model whose forward knows `logits_to_keep`, wrapped or not.
-        batch: The micro-batch, on the model's device.
+    The model's forward knows `logits_to_keep`; the batch is on its device.
     """
     labels = batch["labels"]
     learned = labels[:, 1:] != IGNORED

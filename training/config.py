@@ -49,23 +49,16 @@ class Dimensions(Settings):
 
 
 class Base(Settings):
-    """The model that training starts from.
+    """The model that training starts from."""
 
-    Args:
-        repository: A Hub repository or a local folder; "random" makes the weights from the seed and
-            a tokenizer from the mix, for demonstrations without any download.
-        revision: The commit; empty where nobody could pin it yet.
-        dtype: Of the frozen or trained weights in memory.
-        loaded_as: Another dtype that the weights are read in before they are held in `dtype`
-            (2023: float16).
-        dimensions: Of the model, so that planning fetches nothing.
-    """
-
+    # a Hub repository or a local folder; "random" makes the weights from the seed and a tokenizer
+    # from the mix, for demonstrations without any download
     repository: str
-    revision: str = ""
-    dtype: Dtype = "float32"
+    revision: str = ""  # the commit; empty where nobody could pin it yet
+    dtype: Dtype = "float32"  # of the frozen or trained weights in memory
+    # another dtype that the weights are read in before they are held in `dtype` (2023: float16)
     loaded_as: Dtype | None = None
-    dimensions: Dimensions
+    dimensions: Dimensions  # of the model, so that planning fetches nothing
 
 
 class Mix(Settings):
@@ -87,33 +80,26 @@ class Mix(Settings):
 
 
 class Data(Settings):
-    """How a row becomes tokens.
+    """How a row becomes tokens."""
 
-    Args:
-        template: A name of `meadow.prompt.TEMPLATE_NAMES`, or a text with {instruction} and
-            {input}.
-        system: For `chat`: what a conversation without a system turn begins with.
-        date: What a chat template that prints the date prints.
-        turns: Which answers of a conversation are learned: "all", or the "last".
-        length: The most tokens of one example; an answer that is cut has no end.
-        bos: Whether the BOS that the tokenizer puts in front by itself stays there (2023: no).
-        loss_on: "completion", or "all": the prompt is learned too (2023).
-        truncation: "cut_end" cuts the answer's end (2023), "cut_prompt" takes tokens out of the
-            prompt's end and keeps the answer whole, "reject" drops the row and counts it.
-        pad_token_id: For padded layouts, where the tokenizer names no pad token (2023: 0).
-        padding_side: Where padding stands (2023: left).
-    """
-
+    # a name of `meadow.prompt.TEMPLATE_NAMES`, or a text with {instruction} and {input}
     template: str = "alpaca"
-    system: str = ""
-    date: dt.date = TODAY
+    system: str = ""  # for `chat`: what a conversation without a system turn begins with
+    date: dt.date = TODAY  # what a chat template that prints the date prints
+    # which answers of a conversation are learned: "all", or the "last"
     turns: Literal["all", "last"] = "all"
+    # the most tokens of one example; an answer that is cut has no end
     length: int = Field(default=1024, ge=8)
+    # whether the BOS that the tokenizer puts in front by itself stays there (2023: no)
     bos: bool = True
+    # "completion", or "all": the prompt is learned too (2023)
     loss_on: Literal["completion", "all"] = "completion"
+    # "cut_end" cuts the answer's end (2023), "cut_prompt" takes tokens out of the prompt's end and
+    # keeps the answer whole, "reject" drops the row and counts it
     truncation: Literal["cut_end", "cut_prompt", "reject"] = "cut_prompt"
+    # for padded layouts, where the tokenizer names no pad token (2023: 0)
     pad_token_id: int | None = Field(default=None, ge=0)
-    padding_side: Literal["left", "right"] = "right"
+    padding_side: Literal["left", "right"] = "right"  # where padding stands (2023: left)
 
     @model_validator(mode="after")
     def _consistent(self) -> Data:
@@ -123,25 +109,18 @@ class Data(Settings):
 
 
 class Batch(Settings):
-    """One optimizer step.
+    """One optimizer step."""
 
-    Args:
-        examples: Examples of one step, over all devices and micro-batches.
-        layout: "packed" spreads the step over full rows; "padded" and "length_grouped" pad
-            micro-batches; length grouping also reorders the examples of an epoch.
-        row_tokens: The most tokens of a packed row; 0 means the example length.
-        micro_batch: Examples per padded micro-batch.
-        tail: What happens to the rest of an epoch: a "short" last step, or "carry" it into the
-            next epoch.
-        loss_mean: "tokens" over the whole global batch, or "micro_batches": the mean of
-            micro-batch means (2023).
-    """
-
-    examples: int = Field(gt=0)
+    examples: int = Field(gt=0)  # examples of one step, over all devices and micro-batches
+    # "packed" spreads the step over full rows; "padded" and "length_grouped" pad micro-batches;
+    # length grouping also reorders the examples of an epoch
     layout: Layout = "packed"
+    # the most tokens of a packed row; 0 means the example length
     row_tokens: int = Field(default=0, ge=0)
-    micro_batch: int = Field(default=1, gt=0)
+    micro_batch: int = Field(default=1, gt=0)  # examples per padded micro-batch
+    # what happens to the rest of an epoch: a "short" last step, or "carry" it into the next epoch
     tail: Literal["short", "carry"] = "short"
+    # "tokens" over the whole global batch, or "micro_batches": the mean of micro-batch means (2023)
     loss_mean: Literal["tokens", "micro_batches"] = "tokens"
 
     @model_validator(mode="after")
@@ -167,19 +146,13 @@ class Optimizer(Settings):
 
 
 class Schedule(Settings):
-    """How long, and how the learning rate runs.
+    """How long, and how the learning rate runs."""
 
-    Args:
-        kind: The decay after the warm-up.
-        warmup: Steps where it is 1 or more, a share of all steps below 1.
-        epochs: Passes over the mix.
-        max_steps: Stop the whole plan earlier; 0 means never.
-    """
-
-    kind: Literal["cosine", "linear", "constant"] = "cosine"
+    kind: Literal["cosine", "linear", "constant"] = "cosine"  # the decay after the warm-up
+    # steps where it is 1 or more, a share of all steps below 1
     warmup: float = Field(default=0.03, ge=0)
-    epochs: int = Field(default=1, gt=0)
-    max_steps: int = Field(default=0, ge=0)
+    epochs: int = Field(default=1, gt=0)  # passes over the mix
+    max_steps: int = Field(default=0, ge=0)  # stop the whole plan earlier; 0 means never
 
 
 class Lora(Settings):
@@ -200,34 +173,25 @@ class Lora(Settings):
 
 
 class Run(Settings):
-    """How the run is carried out.
+    """How the run is carried out."""
 
-    Args:
-        seed: Of the order, the dropout and the new weights.
-        mixed_precision: Autocast of the forward pass.
-        attention: "auto": FlashAttention where it is installed, else sdpa, or eager for a family
-            that has no other; "flex" is torch's flex_attention, for GPUs.
-        activation_checkpointing: Recompute activations in the backward pass.
-        fsdp: Shard weights, gradients and optimizer over the devices (FSDP2).
-        save_steps: A checkpoint every so many steps; 0: only the final model.
-        keep_checkpoints: How many complete checkpoints stay.
-        validation_steps: Held-out loss every so many steps; 0: at the end only.
-        exam_steps: The exams every so many steps; 0: at the end only.
-        best: The model that is kept is the one of the best step, by "validation_loss" or by the
-            first "exam", and not the last one.
-        trackers: Names that Trainer's report_to knows.
-    """
-
-    seed: int = 0
-    mixed_precision: Literal["no", "bfloat16", "float16"] = "no"
+    seed: int = 0  # of the order, the dropout and the new weights
+    mixed_precision: Literal["no", "bfloat16", "float16"] = "no"  # autocast of the forward pass
+    # "auto": FlashAttention where it is installed, else sdpa, or eager for a family that has no
+    # other; "flex" is torch's flex_attention, for GPUs
     attention: Literal["auto", "flash", "flex", "sdpa", "eager"] = "auto"
-    activation_checkpointing: bool = False
-    fsdp: bool = False
+    activation_checkpointing: bool = False  # recompute activations in the backward pass
+    fsdp: bool = False  # shard weights, gradients and optimizer over the devices (FSDP2)
+    # a checkpoint every so many steps; 0: only the final model
     save_steps: int = Field(default=0, ge=0)
-    keep_checkpoints: int = Field(default=2, gt=0)
+    keep_checkpoints: int = Field(default=2, gt=0)  # how many complete checkpoints stay
+    # held-out loss every so many steps; 0: at the end only
     validation_steps: int = Field(default=0, ge=0)
-    exam_steps: int = Field(default=0, ge=0)
+    exam_steps: int = Field(default=0, ge=0)  # the exams every so many steps; 0: at the end only
+    # the model that is kept is the one of the best step, by "validation_loss" or by the first
+    # "exam", and not the last one
     best: Literal["", "validation_loss", "exam"] = ""
+    # names that Trainer's report_to knows
     trackers: list[Literal["trackio", "wandb", "tensorboard", "mlflow"]] = Field(
         default_factory=list
     )
@@ -290,8 +254,7 @@ class Recipe(Settings):
     def hash(self, *, length: bool = True) -> str:
         """Identifies what the recipe trains: how it is watched and saved does not count.
 
-        Args:
-            length: Whether epochs and max_steps count.
+        Epochs and max_steps count where `length` does.
         """
         document = self.to_json()
         kept = ("seed", "mixed_precision", "attention", "activation_checkpointing", "fsdp")

@@ -99,30 +99,21 @@ def texts_of(rows: Iterable[Mapping[str, str]]) -> Iterable[str]:
 
 @dataclass
 class TokenRows:
-    """All examples of a split, flat. Not changed once made: what is derived is kept.
+    """All examples of a split, flat. Not changed once made: what is derived is kept."""
 
-    Args:
-        tokens: All tokens, example after example, int32.
-        starts: Where each example begins, with one closing entry; shape (rows + 1).
-        learned: Whether a token is learned, bool, as long as `tokens`; never an example's first:
-            nothing predicts it.
-        source: Index into `sources` for each example.
-        ids: Record ids.
-        copies: 0, 1, ... for each appearance of the same record id.
-        sources: Source names.
-        rejected: (record id, reason) of rows that are not trained on.
-        cut: How many examples were cut to the length.
-    """
-
-    tokens: Ints
+    tokens: Ints  # all tokens, example after example, int32
+    # where each example begins, with one closing entry; shape (rows + 1)
     starts: npt.NDArray[np.int64]
+    # whether a token is learned, bool, as long as `tokens`; never an example's first: nothing
+    # predicts it
     learned: npt.NDArray[np.bool_]
-    source: Ints
-    ids: list[str]
-    copies: list[int]
-    sources: list[str]
+    source: Ints  # index into `sources` for each example
+    ids: list[str]  # record ids
+    copies: list[int]  # 0, 1, ... for each appearance of the same record id
+    sources: list[str]  # source names
+    # (record id, reason) of rows that are not trained on
     rejected: list[tuple[str, str]] = field(default_factory=list)
-    cut: int = 0
+    cut: int = 0  # how many examples were cut to the length
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -193,12 +184,8 @@ def tokenize(
 ) -> TokenRows:
     """Turn rows into tokens, and say which are learned.
 
-    Args:
-        rows: With the columns id, instruction, input, output, source; and messages, or meta, where
-            they are conversations.
-        tokenizer: Of the base, bound to the frame.
-        data: The recipe's `[data]`.
-        batch: Rows per call of the tokenizer; no result depends on it.
+    A row has id, instruction, input, output, source; and messages, or meta, where it is a
+    conversation. No result depends on `batch`, the rows per call of the tokenizer.
     """
     tokens, learned = [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=np.bool_)]
     kept: list[tuple[str, str]] = []

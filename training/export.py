@@ -87,23 +87,15 @@ def logits(model: Any, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def export(
-    run: Path,
-    out: Path,
+    run: Path,  # a run folder, or one of its checkpoints
+    out: Path,  # the folder to make; it must not exist or be empty
     *,
-    base: str | Path | None = None,
-    dtype: Dtype | None = None,
-    gguf: bool = False,
-    converter: Path | None = None,
+    base: str | Path | None = None,  # where the base is now, if not where the run found it
+    dtype: Dtype | None = None,  # of the written weights; None: the base's during training
+    gguf: bool = False,  # also convert with llama.cpp's converter
+    converter: Path | None = None,  # that program, where it is not on the PATH or in LLAMA_CPP
 ) -> dict[str, Any]:
     """Write a run's model as one folder of safetensors, with card and manifest.
-
-    Args:
-        run: A run folder, or one of its checkpoints.
-        out: The folder to make; it must not exist or be empty.
-        base: Where the base is now, if not where the run found it.
-        dtype: Of the written weights; None: the base's during training.
-        gguf: Also convert with llama.cpp's converter.
-        converter: That program, where it is not on the PATH or in LLAMA_CPP.
 
     Returns:
         {"folder", "method", "dtype", "figures", "files", "gguf"}.

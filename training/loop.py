@@ -88,25 +88,15 @@ PLOT = "loss.svg"
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run before its model.
+    """A run before its model."""
 
-    Args:
-        base: Where the base is: as given, or made by the run.
-        config: The base's configuration.
-        attention: transformers' name of the attention that it gets.
-        tokenizer: Of the base.
-        batches: The micro-batches, with the examples and the plan that they come from.
-        validation: Held-out micro-batches, or None.
-        manifest: The run manifest so far.
-    """
-
-    base: str | Path | None
-    config: Any
-    attention: str
+    base: str | Path | None  # where the base is: as given, or made by the run
+    config: Any  # the base's configuration
+    attention: str  # transformers' name of the attention that it gets
     tokenizer: Any
-    batches: PlannedBatches
-    validation: PlannedBatches | None
-    manifest: dict[str, Any]
+    batches: PlannedBatches  # the micro-batches, with the examples and the plan that they come from
+    validation: PlannedBatches | None  # held-out micro-batches, or None
+    manifest: dict[str, Any]  # the run manifest so far
 
 
 def prepare(
@@ -206,19 +196,12 @@ def _batches(rows: TokenRows, plan: Plan, recipe: Recipe, pad: int, empty: Any) 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a finished run leaves.
-
-    Args:
-        folder: The run folder.
-        manifest: The completed run manifest.
-        metrics: One line per step.
-        exams: One line per exam.
-    """
+    """What a finished run leaves."""
 
     folder: Path
-    manifest: dict[str, Any]
-    metrics: list[dict[str, Any]]
-    exams: list[dict[str, Any]]
+    manifest: dict[str, Any]  # the completed run manifest
+    metrics: list[dict[str, Any]]  # one line per step
+    exams: list[dict[str, Any]]  # one line per exam
 
     @classmethod
     def read(cls, folder: Path, manifest: dict[str, Any]) -> Result:
@@ -232,11 +215,7 @@ class Result:
 
 
 class StepLines(TrainerCallback):
-    """One line a step: step, loss, loss on held-out rows where it was measured, learning rate.
-
-    Args:
-        progress: Gets the lines.
-    """
+    """One line a step: step, loss, loss on held-out rows where it was measured, learning rate."""
 
     def __init__(self, progress: Callable[[str], None]) -> None:
         self.progress = progress
@@ -260,30 +239,21 @@ class StepLines(TrainerCallback):
 
 def train(
     recipe: Recipe,
-    mix: str | Path,
+    mix: str | Path,  # a mix or corpus: folder or `OWNER/NAME@REVISION`
     out: Path,
     *,
-    base: str | Path | None = None,
+    base: str | Path | None = None,  # another base than the recipe's: folder or `REPO[@REVISION]`
+    # scores the model between steps: (model, tokenizer) -> {"exam", "accuracy", ...}
     exam: Exam | None = None,
-    callbacks: Sequence[TrainerCallback] = (),
+    callbacks: Sequence[TrainerCallback] = (),  # further callbacks of transformers
+    # train although exam items are in the mix; the manifest says so
     allow_contaminated: bool = False,
-    ignore_memory: bool = False,
-    available_gb: float | None = None,
+    ignore_memory: bool = False,  # start although the estimate says that it does not fit
+    available_gb: float | None = None,  # memory per device, for the estimate; None measures it
+    # gets lines for the person at the terminal
     progress: Callable[[str], None] = lambda line: None,
 ) -> Result:
     """Train, or continue a run that was stopped in the same folder.
-
-    Args:
-        recipe: What to do.
-        mix: A mix or corpus: folder or `OWNER/NAME@REVISION`.
-        out: The run folder.
-        base: Another base than the recipe's: folder or `REPO[@REVISION]`.
-        exam: Scores the model between steps: (model, tokenizer) -> {"exam", "accuracy", ...}.
-        callbacks: Further callbacks of transformers.
-        allow_contaminated: Train although exam items are in the mix; the manifest says so.
-        ignore_memory: Start although the estimate says that it does not fit.
-        available_gb: Memory per device, for the estimate; None measures it.
-        progress: Gets lines for the person at the terminal.
 
     Returns:
         The model folder and what the run wrote. A finished run is returned as it is.

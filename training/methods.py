@@ -120,18 +120,12 @@ def apply_method(model: Any, recipe: Recipe) -> Any:
 
 def load_trainable(
     recipe: Recipe,
-    base: str | Path | None = None,
+    base: str | Path | None = None,  # another base than the recipe's
     *,
-    device: str = "cpu",
-    attention: str | None = None,
+    device: str = "cpu",  # of a quantised base
+    attention: str | None = None,  # transformers' name of it; None is the library's choice
 ) -> Any:
     """The model as it starts into training.
-
-    Args:
-        recipe: What is trained.
-        base: Another base than the recipe's.
-        device: Of a quantised base.
-        attention: transformers' name of it; None is the library's choice.
 
     Raises:
         FileError: The base is not there.

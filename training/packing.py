@@ -46,22 +46,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole run.
+    """The whole run."""
 
-    Args:
-        layout: As in the recipe.
-        steps: Every optimizer step of every epoch; each has the same number of micro-batches, some
-            of which may be empty in a short step.
-        micro_batches: Micro-batches of each step, a multiple of the number of devices.
-        short_steps: Steps with fewer examples than the batch.
-        fill: Real tokens over token slots.
-    """
-
-    layout: str
+    layout: str  # as in the recipe
+    # every optimizer step of every epoch; each has the same number of micro-batches, some of which
+    # may be empty in a short step
     steps: tuple[Step, ...]
-    micro_batches: int
-    short_steps: int
-    fill: float
+    micro_batches: int  # micro-batches of each step, a multiple of the number of devices
+    short_steps: int  # steps with fewer examples than the batch
+    fill: float  # real tokens over token slots
 
     def hash(self, rows: TokenRows, steps: int | None = None) -> str:
         """Identifies which tokens are seen and learned in which of the first `steps` steps.

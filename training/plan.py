@@ -275,21 +275,14 @@ def hours(recipe: Recipe, sizes: Sizes, tokens: int, gpus: int, tflops: float) -
 def plan_run(
     recipe: Recipe,
     *,
-    mix: str | Path | None = None,
-    base: str | Path | None = None,
+    mix: str | Path | None = None,  # a mix, to count steps and tokens; None leaves them null
+    base: str | Path | None = None,  # a local base, for its tokenizer and its sizes
     gpus: int | None = None,
-    gpu_gb: float | None = None,
+    gpu_gb: float | None = None,  # memory of each, GB; without both, `fits` is null
+    # peak arithmetic of each, 1e12 operations per second, for the hours
     gpu_tflops: float | None = None,
 ) -> dict[str, Any]:
     """The document of `meadow plan`.
-
-    Args:
-        recipe: What to plan.
-        mix: A mix, to count steps and tokens; None leaves them null.
-        base: A local base, for its tokenizer and its sizes.
-        gpus: Devices.
-        gpu_gb: Memory of each, GB; without both, `fits` is null.
-        gpu_tflops: Peak arithmetic of each, 1e12 operations per second, for the hours.
 
     Raises:
         UsageError: The recipe, the mix and the devices do not go together.

@@ -76,10 +76,7 @@ def check_same_run(
     A run that is longer than the one there, and otherwise the same, extends it: what comes back is
     not finished then, and `extended` lists the steps that it had before.
 
-    Args:
-        folder: The run's.
-        wanted: The manifest of this start.
-        plan_hash: Of its plan's first steps.
+    `plan_hash` gives the hash of this start's plan up to a step.
 
     Raises:
         UsageError: The folder holds another run.

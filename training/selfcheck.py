@@ -34,9 +34,7 @@ FACTOR = 4
 def check_packing(model: Any, rows: TokenRows) -> dict[str, float]:
     """Replace the neighbour of a packed example; compare packed and padded with alone.
 
-    Args:
-        model: On its device, not wrapped.
-        rows: At least one example (one is then packed with itself).
+    The model is on its device and not wrapped; of one example alone it is packed with itself.
 
     Returns:
         {"leak": largest change under another neighbour, "difference": mean difference of a token's

@@ -49,10 +49,7 @@ Exam = Callable[[Any, Any], Mapping[str, Any] | list[dict[str, Any]]]
 def training_arguments(recipe: Recipe, out: Path, *, micro_batches: int) -> TrainingArguments:
     """Trainer's arguments for a recipe; those of the plan are fixed.
 
-    Args:
-        recipe: The recipe.
-        out: The run folder.
-        micro_batches: Of each step, over all processes.
+    `micro_batches` are those of a step, over all processes.
 
     Raises:
         UsageError: Devices, processes or trackers are not what the recipe needs.
@@ -136,28 +133,18 @@ def training_arguments(recipe: Recipe, out: Path, *, micro_batches: int) -> Trai
 
 
 class PlanTrainer(Trainer):
-    """Runs a plan.
-
-    Args:
-        model: Prepared by `training.methods`.
-        args: From `training_arguments`.
-        batches: The plan's micro-batches.
-        tokenizer: Saved with every checkpoint, and handed to the exam.
-        run: How often what happens between steps, which step's model is kept, and whether sharded.
-        validation: Held-out micro-batches, or None.
-        exam: The scorer, or None.
-        callbacks: The caller's own.
-    """
+    """Runs a plan."""
 
     def __init__(
         self,
         *,
-        model: Any,
-        args: TrainingArguments,
-        batches: PlannedBatches,
-        tokenizer: Any,
+        model: Any,  # prepared by `training.methods`
+        args: TrainingArguments,  # from `training_arguments`
+        batches: PlannedBatches,  # the plan's micro-batches
+        tokenizer: Any,  # saved with every checkpoint, and handed to the exam
+        # how often what happens between steps, which step's model is kept, and whether sharded
         run: Run,
-        validation: PlannedBatches | None = None,
+        validation: PlannedBatches | None = None,  # held-out micro-batches, or None
         exam: Exam | None = None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:

@@ -69,50 +69,33 @@ class FaultError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model said.
+    """What a model said."""
 
-    Args:
-        text: The content of the message.
-        finish_reason: "stop", "length" and so on.
-        model: As the server named itself.
-        prompt_tokens: As the server counted; an estimate where it does not.
-        completion_tokens: Likewise.
-    """
-
-    text: str
-    finish_reason: str
-    model: str
-    prompt_tokens: int
-    completion_tokens: int
+    text: str  # the content of the message
+    finish_reason: str  # "stop", "length" and so on
+    model: str  # as the server named itself
+    prompt_tokens: int  # as the server counted; an estimate where it does not
+    completion_tokens: int  # likewise
 
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """One request and what became of it.
-
-    Args:
-        key: The hash of the request.
-        answer: What was said; None where the server refused the request.
-        fault: Why the answer is of no use; "" where it is of use.
-    """
+    """One request and what became of it."""
 
     key: str
-    answer: Answer | None = None
-    fault: str = ""
+    answer: Answer | None = None  # what was said; None where the server refused the request
+    fault: str = ""  # why the answer is of no use; "" where it is of use
 
 
 @dataclass(frozen=True, slots=True)
 class Asked(Generic[Value]):
-    """What became of a question.
+    """What became of a question."""
 
-    Args:
-        value: What was read out of the last try's answer; None where nothing could be.
-        fault: Else why not: a `FaultError`'s word, "max_requests", "budget", "refused_by_server".
-        tries: Every request, in their order; the last one is the one that counted.
-    """
-
+    # what was read out of the last try's answer; None where nothing could be
     value: Value | None = None
+    # else why not: a `FaultError`'s word, "max_requests", "budget", "refused_by_server"
     fault: str = ""
+    # every request, in their order; the last one is the one that counted
     tries: tuple[Try, ...] = ()
 
     @property
@@ -217,23 +200,14 @@ class Cache:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the model is and how it is asked.
+    """Where the model is and how it is asked."""
 
-    Args:
-        base_url: The address that ends in /v1.
-        model: As the server names it.
-        api_key: Never printed.
-        timeout: Seconds for one answer.
-        concurrency: Requests at a time.
-        policy: Tries and waits.
-    """
-
-    base_url: str
-    model: str
-    api_key: str = field(default="", repr=False)
-    timeout: float = 120.0
-    concurrency: int = 4
-    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    base_url: str  # the address that ends in /v1
+    model: str  # as the server names it
+    api_key: str = field(default="", repr=False)  # never printed
+    timeout: float = 120.0  # seconds for one answer
+    concurrency: int = 4  # requests at a time
+    policy: RetryPolicy = field(default_factory=RetryPolicy)  # tries and waits
 
     @property
     def is_local(self) -> bool:
@@ -358,17 +332,11 @@ def estimate_tokens(request: Mapping[str, Any]) -> tuple[int, int]:
 
 @dataclass(slots=True)
 class Meter:
-    """What has been sent and spent, and when to stop.
+    """What has been sent and spent, and when to stop."""
 
-    Args:
-        price: None: nothing is charged, or nobody knows.
-        max_requests: The most requests that may be sent; None for any number.
-        budget: US dollars that may be spent; None for any.
-    """
-
-    price: Price | None = None
-    max_requests: int | None = None
-    budget: float | None = None
+    price: Price | None = None  # None: nothing is charged, or nobody knows
+    max_requests: int | None = None  # the most requests that may be sent; None for any number
+    budget: float | None = None  # US dollars that may be spent; None for any
     sent: int = 0
     spent: float = 0.0
     reserved: float = 0.0
@@ -496,18 +464,13 @@ class Client:
 
     async def ask_for(
         self,
-        make: Callable[[int], Mapping[str, Any]],
+        make: Callable[[int], Mapping[str, Any]],  # the request of an attempt, counted from 0
+        # what is wanted, out of an answer and its request; raises `FaultError` where there is
+        # nothing in it
         read: Callable[[Answer, Mapping[str, Any]], Value],
-        attempts: int,
+        attempts: int,  # the most requests
     ) -> Asked[Value]:
-        """Ask until an answer is of use, is one that was given before, or no attempt is left.
-
-        Args:
-            make: The request of an attempt, counted from 0.
-            read: What is wanted, out of an answer and its request; raises `FaultError` where
-                there is nothing in it.
-            attempts: The most requests.
-        """
+        """Ask until an answer is of use, is one that was given before, or no attempt is left."""
         tries: tuple[Try, ...] = ()
         for attempt in range(attempts):
             request = make(attempt)
@@ -635,26 +598,18 @@ class Client:
 
 def ask_all(
     items: Sequence[Item],
+    # the request for an item at an attempt, counted from 0
     make: Callable[[Item, int], Mapping[str, Any]],
+    # what is wanted, out of an answer; raises `FaultError` where it is not in it
     read: Callable[[Item, Answer, Mapping[str, Any]], Value],
     endpoint: Endpoint,
     cache: Cache,
-    meter: Meter,
+    meter: Meter,  # counts, and stops
     *,
-    attempts: int = ATTEMPTS,
-    progress: Callable[[int], None] = lambda done: None,
+    attempts: int = ATTEMPTS,  # times that an item is asked about, until an answer is of use
+    progress: Callable[[int], None] = lambda done: None,  # told how many are done
 ) -> list[Asked[Value]]:
     """Ask a model for something about every item.
-
-    Args:
-        items: What is asked about.
-        make: The request for an item at an attempt, counted from 0.
-        read: What is wanted, out of an answer; raises `FaultError` where it is not in it.
-        endpoint: Who is asked.
-        cache: Of answers.
-        meter: Counts, and stops.
-        attempts: Times that an item is asked about, until an answer is of use.
-        progress: Told how many are done.
 
     Raises:
         NetworkError: The server is gone; every answer so far is in the cache.

@@ -28,33 +28,20 @@ FIELDS = {
 
 
 class Prompt(Settings):
-    """One version of a prompt.
+    """One version of a prompt."""
 
-    Args:
-        id: Its name with its version.
-        kind: What it is for.
-        system: The instructions.
-        user: The frame of the data, with the fields of `FIELDS[kind]` in braces.
-        max_tokens: The longest answer.
-        temperature: 0 for the same answer again, where the server can.
-        sha256: Of the file's bytes; not in the file.
-    """
-
-    id: str
-    kind: Literal["flashcard", "heading", "verdict", "reasoning"]
+    id: str  # its name with its version
+    kind: Literal["flashcard", "heading", "verdict", "reasoning"]  # what it is for
     system: str
-    user: str
-    max_tokens: int
-    temperature: float
-    sha256: str
+    user: str  # the frame of the data, with the fields of `FIELDS[kind]` in braces
+    max_tokens: int  # the longest answer
+    temperature: float  # 0 for the same answer again, where the server can
+    sha256: str  # of the file's bytes; not in the file
 
     def request(self, model: str, values: Mapping[str, str], attempt: int = 0) -> dict[str, Any]:
         """The canonical request: the cache's key is a hash of it.
 
-        Args:
-            model: As the server names it.
-            values: The fields of `FIELDS[kind]`.
-            attempt: 0 for the first; a further one gets another seed, and so another key.
+        An attempt after the first (0) gets another seed, and so another key.
         """
         # one pass: a field's name in the text of another one is not filled in
         field = re.compile("{(" + "|".join(FIELDS[self.kind]) + ")}")

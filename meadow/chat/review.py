@@ -30,11 +30,7 @@ def write_sheet(
 ) -> None:
     """Write rows as CSV with the columns `mark` and `note` to fill in; no cell begins a formula.
 
-    Args:
-        path: The file.
-        columns: Names, `id` the first of them.
-        rows: A cell per column.
-        marks: What is marked already, by id.
+    The first of the columns is `id`; `marks` are what is marked already, by id.
     """
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\n")
@@ -49,13 +45,7 @@ def _cell(text: str) -> str:
 
 
 def mark_each(shown: Mapping[str, str], marks: Marks, ask: Callable[[str], str]) -> dict[str, str]:
-    """Ask for a mark of each until one is typed; `s` skips, `q` ends early.
-
-    Args:
-        shown: The text of each, by id.
-        marks: What can be typed.
-        ask: Shows a text and gives back what was typed.
-    """
+    """Ask for a mark of each until one is typed; `s` skips, `q` ends early."""
     yes, no = _names(marks)
     chosen: dict[str, str] = {}
     for number, (key, text) in enumerate(shown.items(), start=1):

@@ -29,25 +29,15 @@ MODEL = "scripted-no-model"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the server does with one request.
+    """What the server does with one request."""
 
-    Args:
-        content: The message of the completion.
-        finish_reason: Why it ended.
-        status: The HTTP status; other than 200, `body` is sent.
-        headers: Further headers.
-        body: Sent instead of a completion.
-        delay: Seconds before anything is sent.
-        reset: Reset the connection instead of answering.
-    """
-
-    content: str = ""
-    finish_reason: str = "stop"
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
-    delay: float = 0.0
-    reset: bool = False
+    content: str = ""  # the message of the completion
+    finish_reason: str = "stop"  # why it ended
+    status: int = 200  # the HTTP status; other than 200, `body` is sent
+    headers: Mapping[str, str] = field(default_factory=dict)  # further headers
+    body: bytes | None = None  # sent instead of a completion
+    delay: float = 0.0  # seconds before anything is sent
+    reset: bool = False  # reset the connection instead of answering
 
 
 Script = Callable[[dict[str, Any], int], Reply]

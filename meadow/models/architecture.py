@@ -88,13 +88,7 @@ def trainable_model(
 ) -> Any:
     """The model without memory, once it is known that it can be trained.
 
-    Args:
-        config: As for `empty_model`, like the next three.
-        dtype: Of its weights.
-        attention: A key of `ATTENTION`.
-        half: Whether it is going to compute in 16 bits.
-        packed: Whether several examples are going to stand in one row.
-        length: The most tokens of an example.
+    As of `empty_model`; `packed` examples stand in one row, and `length` is the most tokens of one.
 
     Raises:
         UsageError: It cannot.
@@ -132,8 +126,7 @@ def takes_positions(model: Any) -> bool:
 def gives_its_logits(empty: Any) -> bool:
     """Whether a model hands out what its output layer gives: no cap, no scale behind it.
 
-    Args:
-        empty: Without memory; its body is left out for this one question.
+    `empty` has no memory; its body is left out for this one question.
     """
     import torch
 

@@ -83,9 +83,7 @@ def is_complete(checkpoint: Path) -> bool:
 def refuse_torn(folder: Path, *, marked: bool = False) -> None:
     """Refuse a checkpoint whose files are missing or cut.
 
-    Args:
-        folder: The checkpoint.
-        marked: Whether it has to have a completion mark, as every one of a run folder has.
+    `marked`: it has to have a completion mark, as every one of a run folder has.
 
     Raises:
         FileError: It is torn.

@@ -47,10 +47,6 @@ def needs_conversion(model: str, revision: str | None = None, *, adapter: bool =
 def convert(model: str, revision: str | None = None) -> Path:
     """The folder of the same model or adapter in safetensors, made now or earlier.
 
-    Args:
-        model: A folder, or OWNER/NAME on the Hub, which is fetched.
-        revision: Of the repository.
-
     Raises:
         RefusedError: There is anything but tensors in the weights.
         FileError: There are no weights under the names that PyTorch's format has, or they cannot be

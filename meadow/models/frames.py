@@ -163,15 +163,10 @@ def jinja_frame(template: str, *, bos: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """A conversation as tokens.
+    """A conversation as tokens."""
 
-    Args:
-        tokens: All of it.
-        spans: (first, end) of what is learned of each of its answers, in order.
-    """
-
-    tokens: list[int]
-    spans: list[tuple[int, int]]
+    tokens: list[int]  # all of it
+    spans: list[tuple[int, int]]  # (first, end) of what is learned of each of its answers, in order
 
 
 def learned_turns(
@@ -183,10 +178,7 @@ def learned_turns(
     of what stands before it with `add_generation_prompt`, as tokens. A token that spans the border
     belongs to the answer. Control tokens that stand in a turn's own text stay text.
 
-    Args:
-        tokenizer: With a chat template.
-        conversations: Each ends with an assistant's turn.
-        last_only: Learn the last answer alone.
+    Each conversation ends with an assistant's turn; `last_only` learns that one alone.
 
     Returns:
         One entry each; None where a control token's text cannot be kept apart from the token.
@@ -320,11 +312,6 @@ def modelfile(tokenizer: Any, template: str, weights: str = ".") -> str:
     """A Modelfile for Ollama: where the weights are, the frame in Go's syntax, and its stops.
 
     BOS is not in it: llama.cpp adds that by the tokenizer's own rule.
-
-    Args:
-        tokenizer: Bound to the frame.
-        template: Its name.
-        weights: A folder or file, as the Modelfile names it.
     """
     asked = [_turn("user", USER)]
     bos = tokenizer.bos_token or ""

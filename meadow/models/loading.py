@@ -47,14 +47,11 @@ _SETTINGS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """How a model's weights are held.
+    """How a model's weights are held."""
 
-    Args:
-        dtype: Of the weights that are not quantised, and of those that are before they are.
-        quantisation: bitsandbytes' settings for the linear layers; empty: not quantised.
-    """
-
+    # of the weights that are not quantised, and of those that are before they are
     dtype: str = "float32"
+    # bitsandbytes' settings for the linear layers; empty: not quantised
     quantisation: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -82,15 +79,10 @@ class Precision:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where a model's files are.
+    """Where a model's files are."""
 
-    Args:
-        name: A folder, or OWNER/NAME on the Hub.
-        revision: Of the repository; None: its newest.
-    """
-
-    name: str
-    revision: str | None = None
+    name: str  # a folder, or OWNER/NAME on the Hub
+    revision: str | None = None  # of the repository; None: its newest
 
     @classmethod
     def parse(cls, text: str | Path) -> Checkpoint:
@@ -158,9 +150,7 @@ def load_config(checkpoint: Checkpoint) -> Any:
 def load_tokenizer(checkpoint: Checkpoint, *, local_only: bool = False) -> Any:
     """The model's tokenizer.
 
-    Args:
-        checkpoint: The model.
-        local_only: Take it from the client's cache or not at all.
+    `local_only` takes it from the client's cache or not at all.
 
     Raises:
         FileError: It is not there, or cannot be read.
@@ -193,20 +183,13 @@ def tokenizer_files(checkpoint: Checkpoint) -> dict[str, str] | None:
 
 def load_model(
     checkpoint: Checkpoint,
-    precision: Precision,
+    precision: Precision,  # how its weights are held
     *,
-    device: str = "cpu",
-    attention: str | None = None,
-    unpacked: str = "",
+    device: str = "cpu",  # where they are put
+    attention: str | None = None,  # attention implementation; None: the library's choice
+    unpacked: str = "",  # "mxfp4" for weights that lie in that format and are to be learned on
 ) -> Any:
     """A causal language model with its weights.
-
-    Args:
-        checkpoint: The model.
-        precision: How its weights are held.
-        device: Where they are put.
-        attention: Attention implementation; None: the library's choice.
-        unpacked: "mxfp4" for weights that lie in that format and are to be learned on.
 
     Raises:
         FileError: The weights are not there, or cannot be read.
@@ -285,8 +268,7 @@ def unreadable(what: str, where: str, error: Exception) -> FileError:
 def precision_trained_on(adapter: str) -> Precision | None:
     """How the base was held on which an adapter of this project learned; None where nobody says.
 
-    Args:
-        adapter: Its folder; of an adapter on the Hub nothing is known here.
+    Of an adapter on the Hub nothing is known here.
 
     Raises:
         FileError: The run manifest beside the adapter says something that cannot be.

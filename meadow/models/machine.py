@@ -63,12 +63,7 @@ def _processor() -> str:
 
 @dataclass(frozen=True, slots=True)
 class ProcessGroup:
-    """This process among all of a run, as torchrun and accelerate launch say it.
-
-    Args:
-        rank: Its number.
-        size: How many there are.
-    """
+    """This process among all of a run, as torchrun and accelerate launch say it."""
 
     rank: int = 0
     size: int = 1

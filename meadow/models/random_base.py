@@ -19,10 +19,7 @@ BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 def make_tokenizer(texts: Iterable[str], vocabulary: int, longest: int) -> Any:
     """Learn a byte-level BPE tokenizer.
 
-    Args:
-        texts: What it learns from.
-        vocabulary: The most tokens; fewer where the texts give fewer.
-        longest: The model's context.
+    Fewer tokens than `vocabulary` where the texts give fewer; `longest` is the model's context.
     """
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast

@@ -30,28 +30,18 @@ FEW_LAYERS = 6
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Counts of a model, adapters not included, and what its layers keep.
+    """Counts of a model, adapters not included, and what its layers keep."""
 
-    Args:
-        parameters: Of all of it.
-        matrices: (values, how many have so many) of the linear layers that quantisation replaces.
-        outputs: Output features of those layers, summed.
-        vocabulary: Rows of the embedding.
-        fused: Values of experts that are no linear layers.
-        pieces: Whether its logits are its output layer's, so that losses can be taken in pieces.
-        layers: How many there are.
-        trainable: Values that are trained: the model's, or those of adapters on it.
-        kept: Bytes that one layer keeps of a micro-batch, and those of its input alone.
-    """
-
-    parameters: int
+    parameters: int  # of all of it
+    # (values, how many have so many) of the linear layers that quantisation replaces
     matrices: tuple[tuple[int, int], ...]
-    outputs: int
-    vocabulary: int
-    fused: int
-    pieces: bool
+    outputs: int  # output features of those layers, summed
+    vocabulary: int  # rows of the embedding
+    fused: int  # values of experts that are no linear layers
+    pieces: bool  # whether its logits are its output layer's, so that losses can be taken in pieces
     layers: int
-    trainable: int = 0
+    trainable: int = 0  # values that are trained: the model's, or those of adapters on it
+    # bytes that one layer keeps of a micro-batch, and those of its input alone
     kept: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
@@ -85,9 +75,7 @@ class Sizes:
     def held_bytes(self, kind: str, width: int) -> float:
         """Bytes of the weights.
 
-        Args:
-            kind: "int8", "nf4", or anything else for plain weights.
-            width: Bytes of a value that is not quantised.
+        `width`: bytes of a value that is not quantised.
         """
         linear = sum(values * number for values, number in self.matrices)
         rest = (self.parameters - linear) * width
@@ -118,13 +106,9 @@ def kept_bytes(
     The first layers run on fake tensors, which have shapes and no memory; what autograd saves of
     them is summed.
 
-    Args:
-        model: Without memory, adapters included; it is of no use afterwards.
-        rows: Of a micro-batch.
-        longest: Tokens of a row.
-        width: Bytes of a weight.
-        mixed: The dtype of autocast, or None.
-        cast: Whether the weights themselves are cast to it, as FSDP's policy does.
+    The model has no memory, has its adapters, and is of no use afterwards. A row of a micro-batch
+    has `longest` tokens, a weight `width` bytes; `mixed` is the dtype of autocast, to which FSDP's
+    policy casts the weights themselves (`cast`).
     """
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode

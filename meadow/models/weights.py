@@ -37,10 +37,6 @@ FIX = (
 def check_model(model: str, revision: str | None = None) -> str | None:
     """Refuse a model whose weights are not safetensors, before any of them is loaded.
 
-    Args:
-        model: A folder, or OWNER/NAME on the Hub.
-        revision: Of the repository.
-
     Returns:
         For a repository, the commit that was looked at and has to be loaded; None for a folder.
 
