@@ -217,7 +217,20 @@ def _listed(text: str, options: Options) -> list[re.Match[str]]:
         r"(?=\s+(?:is|isn't|was|does|seems|fits|matches|remains|would|can|cannot|must|should)\b)",
         text,
     )
-    return [m for m in marks if not (m[0][0] in "aA" and m[2] and _is_article(m, text))]
+    kept = [m for m in marks if not (m[0][0] in "aA" and m[2] and _is_word(m, text))]
+    return [m for m in kept if not (m[1] and m[1].isdigit()) or _names_option(m, text, options)]
+
+
+def _names_option(mark: re.Match[str], text: str, options: Options) -> bool:
+    """Whether a numbered entry is on the option of its number, and no point of an argument.
+
+    It begins with a verdict, or has a word of that option.
+    """
+    entry = re.split(r"[.;\n]\s", text[mark.end() :].lstrip(), maxsplit=1)[0]
+    words = {word for word in _key(dict(options)[mark[1]]).split() if len(word) > 3}
+    return _verdict(" ".join(entry.split()[:3])) is not None or not words.isdisjoint(
+        _key(entry).split()
+    )
 
 
 def _label(match: re.Match[str]) -> str:
@@ -293,8 +306,7 @@ def _stated(text: str, options: Options) -> Parsed | None:
         rf"\s*:?\s*(?i:(?:option|choice|letter)\s+)?[(\[\"']*({own})(?:[\"'](?!\w)|(?![\w'-]))"
         r"[)\].:]*"
     )
-    # "is A" before a noun is the article: it is followed by a word in lower case
-    found = [m for m in re.finditer(statement, text) if not _is_article(m, text)]
+    found = [m for m in re.finditer(statement, text) if not _is_word(m, text)]
     found = [
         m for m in found if text[m.end() : m.end() + 1] != "?" and not _put_aside(m, text, own)
     ]
@@ -312,7 +324,17 @@ def _stated(text: str, options: Options) -> Parsed | None:
     return Parsed(last.group(1), "stated", last.group(0), Status.PARSED)
 
 
-def _is_article(match: re.Match[str], text: str) -> bool:
+_COUNTS = re.compile(
+    r"(?<=\.)\d|\s?[%/]|\s+(?:of\b|(?:in|to)\s\d|(?!(?:is|was|because|since|as|due|and|or|which|in|for|to"
+    r"|given|but|by|if|that|here|with|not|from|would|has|seems|fits|remains)\b)[a-z])"
+)
+"""What follows a number that is no label: "only 2 of them", "so 3 months", "it is 2.5 mg"."""
+
+
+def _is_word(match: re.Match[str], text: str) -> bool:
+    """Whether a label is a word of its sentence: an article, a pronoun, or a number that counts."""
+    if _label(match).isdigit():
+        return _COUNTS.match(text, match.end()) is not None
     if _label(match) not in {"A", "I"} or match.group(0)[-1] in ")].:":
         return False
     goes_on = r"\s+(?!(?:is|because|since|as|due|and|or)\b)[a-z0-9]"

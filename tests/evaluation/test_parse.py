@@ -210,6 +210,24 @@ def test_known_bugs_of_other_parsers() -> None:
     assert parse("B: sodium", [("A", "Sodium"), ("B", "sodium")]).letter == "B"
 
 
+@pytest.mark.parametrize(
+    ("response", "number"),
+    [
+        ("The correct answer is 3. Only 2 of 5 criteria are met.", "3"),
+        ("The answer is 4. It is 2 times as common in women.", "4"),
+        ("The fever lasts, so 3 months of follow-up are planned.", None),
+        ("It is 2.5 mg, or 1 in 10 of the dose.", None),
+        ("1. The fever is high. 2. The cough is most likely viral.", None),
+        ("1. Incorrect.\n2. Too slow.\n3. Correct, since it acts at once.", "3"),
+        ("1. Aspirin is wrong.\n2. Warfarin is too slow.\n3. Heparin is the best.", "3"),
+        ("The answer is 3 in this case.", "3"),
+    ],
+)
+def test_a_number_that_counts_is_no_numbered_option(response: str, number: str | None) -> None:
+    texts = ("Aspirin", "Warfarin", "Heparin", "Surgery", "Observation")
+    assert parse(response, [(str(n), text) for n, text in enumerate(texts, 1)]).letter == number
+
+
 LABELS = st.integers(2, 9).map(lambda n: list(string.ascii_uppercase[:n]))
 WORDS = st.text("abcdefghij klmnopqrstuvwxyz", min_size=1, max_size=40)
 
