@@ -217,20 +217,20 @@ def _listed(text: str, options: Options) -> list[re.Match[str]]:
         r"(?=\s+(?:is|isn't|was|does|seems|fits|matches|remains|would|can|cannot|must|should)\b)",
         text,
     )
-    kept = [m for m in marks if not (m[0][0] in "aA" and m[2] and _is_word(m, text))]
-    return [m for m in kept if not (m[1] and m[1].isdigit()) or _names_option(m, text, options)]
+    return [m for m in marks if not (m[0][0] in "aA" and m[2] and _is_word(m, text))]
 
 
 def _names_option(mark: re.Match[str], text: str, options: Options) -> bool:
-    """Whether a numbered entry is on the option of its number, and no point of an argument.
+    """Whether an entry is on the option of its number, and no point of an argument.
 
     It begins with a verdict, or has a word of that option.
     """
+    if not (mark[1] or "").isdigit():
+        return True
     entry = re.split(r"[.;\n]\s", text[mark.end() :].lstrip(), maxsplit=1)[0]
     words = {word for word in _key(dict(options)[mark[1]]).split() if len(word) > 3}
-    return _verdict(" ".join(entry.split()[:3])) is not None or not words.isdisjoint(
-        _key(entry).split()
-    )
+    judged = _verdict(" ".join(entry.split()[:3])) is not None
+    return judged or not words.isdisjoint(_key(entry).split())
 
 
 def _label(match: re.Match[str]) -> str:
@@ -379,7 +379,7 @@ def _verdict(text: str) -> bool | None:
 
 def _remarks(text: str, options: Options) -> list[tuple[re.Match[str], bool | None, bool]]:
     """Every named option with what is said of it, up to the next one; and whether it is praised."""
-    marks = _listed(text, options)
+    marks = [mark for mark in _listed(text, options) if _names_option(mark, text, options)]
     found = []
     for place, mark in enumerate(marks):
         remark = text[mark.end() : marks[place + 1].start() if place + 1 < len(marks) else None]
