@@ -1,6 +1,6 @@
 """Seeded mutants and generated inputs of every kind, each checked in a child process under limits.
 
-A night takes tens of thousands of each (`support/fuzz/plans.py`); the default run a small share, in
+A night takes tens of thousands of each (`support/fuzz/kinds`); the default run a small share, in
 one process, and every input that ever failed.
 """
 
@@ -9,10 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.fuzz.engine import Plan, fuzz, report, run
-from support.fuzz.plans import PLANS, SHARE
+from support.fuzz.engine import Kind, fuzz, report, run
+from support.fuzz.kinds import NIGHTLY
 
 CORPUS = Path(__file__).parent / "corpus"
+SHARE = 250
+"""The default run takes one of so many inputs of a night, and at least two of a kind."""
 
 
 def kept() -> list[str]:
@@ -40,7 +42,7 @@ def test_every_kept_input_is_told_of() -> None:
 
 
 def test_a_sample_of_every_kind() -> None:
-    names = [name for plan in PLANS for name in plan.names(SHARE)]
+    names = [name for kind in NIGHTLY for name in kind.names(SHARE)]
     outcome = run(names)
     assert outcome.inputs == len(names)
     report(outcome)
@@ -48,9 +50,9 @@ def test_a_sample_of_every_kind() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.kind)
-def test_a_night(plan: Plan) -> None:
-    fuzz(plan)
+@pytest.mark.parametrize("kind", NIGHTLY, ids=lambda kind: kind.name)
+def test_a_night(kind: Kind) -> None:
+    fuzz(kind)
 
 
 def test_a_failing_input_is_seen_and_does_not_end_the_run(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from support.fuzz.engine import check, child, load, prepare, read_input
+from support.fuzz.engine import check, child, prepare
 
 
 def main() -> None:
@@ -19,16 +19,17 @@ def main() -> None:
     if command == "child":
         child(Path(rest[0]), Path(rest[1]))
         return
-    kind, name = rest
-    module = load(kind)
-    data = read_input(module, name)
+    from support.fuzz.kinds import KINDS
+
+    kind = KINDS[rest[0]]
+    data = kind.read(rest[1])
     if command == "show":
         sys.stdout.buffer.write(data)
         return
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / kind
-        prepare(module, folder)
-        print(*check(module, data, folder), f"{len(data)} bytes")
+        folder = Path(place) / kind.name
+        prepare(kind, folder)
+        print(*check(kind, data, folder), f"{len(data)} bytes")
 
 
 if __name__ == "__main__":

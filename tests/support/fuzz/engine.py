@@ -7,9 +7,9 @@ the run goes on behind it.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
+import random
 import resource
 import subprocess
 import sys
@@ -17,17 +17,16 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from support.budget import note, sample
+from support.fuzz.mutate import mutant
 
 ROOT = Path(__file__).resolve().parents[3]
 CPU_SECONDS = 20
-"""What one input may take at most, on a machine however slow; over 2 s is reported."""
-SLOW_SECONDS = 2.0
+"""What one input may take at most, on a machine however slow."""
 MEMORY = 3 * 1024**3
 """Address space that the inputs may take on top of what the loaded libraries have."""
 RESTARTS = 25
@@ -69,41 +68,65 @@ class Outcome:
         )
 
 
-def load(kind: str) -> Any:
-    """The module of a kind."""
-    return importlib.import_module(f"support.fuzz.kinds.{kind}")
-
-
 @dataclass(frozen=True)
-class Plan:
-    """How many inputs of a kind a whole night takes, and which figure of the budget they count for.
+class Kind:
+    """A kind of input.
 
     Args:
-        kind: A module of `support.fuzz.kinds`.
-        count: Inputs of a night.
-        budget: The figure.
+        name: What it is called in the folder of inputs that once failed.
+        make: The input of a number, from a generator that its name and number seed.
+        check: Raises where the input ends in something unexpected; else what became of it, in a
+            folder of the kind's own.
+        count: Inputs of a whole night.
+        figure: The figure of the budget that they count for.
         rows: Rows (lines, say) in one input, where the figure counts these.
+        prepare: What the folder needs.
     """
 
-    kind: str
-    count: int
-    budget: str
+    name: str
+    make: Callable[[random.Random, int], bytes]
+    check: Callable[[bytes, Path], str]
+    count: int = 0
+    figure: str = ""
     rows: int = 1
+    prepare: Callable[[Path], object] | None = None
 
     def names(self, share: int) -> list[str]:
-        """The names of every share-th of them, at least two."""
-        return [f"{self.kind}:#{index}" for index in range(max(2, self.count // share))]
+        """The names of every share-th input of a night, at least two."""
+        return [f"{self.name}:#{index}" for index in range(max(2, self.count // share))]
+
+    def read(self, name: str) -> bytes:
+        """The input `#number`, or that of a file."""
+        if name.startswith("#"):
+            return self.make(random.Random(f"{self.name} {name[1:]}"), int(name[1:]))
+        return Path(name).read_bytes()
 
 
-def fuzz(plan: Plan) -> None:
-    """Check the inputs of a plan, all or every MEADOW_SAMPLE-th part of them.
+def mutants(
+    seeds: Sequence[bytes] | Callable[[], Sequence[bytes]],
+    tokens: Sequence[bytes],
+    *,
+    most: int = 5,
+    binary: bool = False,
+) -> Callable[[random.Random, int], bytes]:
+    """A kind's `make`: mutants of its seeds; of a binary format every fourth is one of a text."""
+
+    def make(chance: random.Random, index: int) -> bytes:
+        seed = chance.choice(seeds() if callable(seeds) else seeds)
+        return mutant(chance, seed, tokens, most=most, binary=binary and index % 4 != 0)
+
+    return make
+
+
+def fuzz(kind: Kind) -> None:
+    """Check a night's inputs of a kind, all or every MEADOW_SAMPLE-th part of them.
 
     Raises:
         AssertionError: An input failed; the message says how to see it again.
     """
-    outcome = run(plan.names(sample()))
-    print(outcome.summary(plan.kind))
-    note(f"fuzz_inputs.{plan.budget}", outcome.inputs * plan.rows)
+    outcome = run(kind.names(sample()))
+    print(outcome.summary(kind.name))
+    note(f"fuzz_inputs.{kind.figure}", outcome.inputs * kind.rows)
     note("uncaught", sum(not failure.silent for failure in outcome.failures))
     note("silent_differences", sum(failure.silent for failure in outcome.failures))
     report(outcome)
@@ -171,47 +194,40 @@ def _run_child(names: list[str], folder: Path, outcome: Outcome) -> list[str]:
 def child(listed: Path, told: Path) -> None:
     """Check the listed inputs in this process, and tell of each."""
     names: list[str] = json.loads(listed.read_text())
-    kinds = {kind: load(kind) for kind in dict.fromkeys(name.partition(":")[0] for name in names)}
     scratch = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with (
         tempfile.TemporaryDirectory(prefix="meadow-fuzz-", dir=scratch) as base,
         told.open("a", encoding="utf-8", buffering=1) as file,
     ):
-        for kind, module in kinds.items():
-            prepare(module, Path(base) / kind)
+        from support.fuzz.kinds import KINDS
+
+        for kind in dict.fromkeys(name.partition(":")[0] for name in names):
+            prepare(KINDS[kind], Path(base) / kind)
         _cap_memory()
         for name in names:
             kind, _, place = name.partition(":")
             _cap_time()
-            data = read_input(kinds[kind], place)
+            data = KINDS[kind].read(place)
             began = time.process_time()
-            outcome, how = check(kinds[kind], data, Path(base) / kind)
+            outcome, how = check(KINDS[kind], data, Path(base) / kind)
             seconds = round(time.process_time() - began, 3)
             found = {"name": name, "outcome": outcome, "seconds": seconds, "how": how}
             file.write(json.dumps(found) + "\n")
 
 
-def prepare(module: Any, folder: Path) -> None:
+def prepare(kind: Kind, folder: Path) -> None:
     """Make the folder that a kind works in, and what it needs there."""
     folder.mkdir()
-    if hasattr(module, "prepare"):
-        module.prepare(folder)
+    if kind.prepare is not None:
+        kind.prepare(folder)
 
 
-def read_input(module: Any, name: str) -> bytes:
-    """The bytes of `#index` or of a file."""
-    if name.startswith("#"):
-        made: bytes = module.make(int(name[1:]))
-        return made
-    return Path(name).read_bytes()
-
-
-def check(module: Any, data: bytes, folder: Path) -> tuple[str, str]:
+def check(kind: Kind, data: bytes, folder: Path) -> tuple[str, str]:
     """What became of one input, and the traceback where it failed."""
     from meadow.errors import MeadowError
 
     try:
-        return module.check(data, folder) or "kept", ""
+        return kind.check(data, folder), ""
     except MeadowError as error:
         str(error).encode("utf-8", "surrogatepass")
         return "refused", ""

@@ -22,6 +22,7 @@ PACKAGES = ("meadow", "evaluation")
 SKIPPED = ("meadow.__main__",)
 _MOST = 3
 _FILL = "aA1 .-\n<>\"'"
+_MORE = "@#é中,;:/()[]{}|*_`~\t7Z9"
 
 
 @lru_cache(maxsize=1)
@@ -60,15 +61,13 @@ def _patterns_in(value: object, depth: int = 0) -> Iterator[re.Pattern[str]]:
         yield from _patterns_in(value.pattern, depth + 1)
 
 
-def parsed(pattern: re.Pattern[str]) -> Any:
-    """The parts of a pattern as the standard library parses it."""
-    return parser.parse(pattern.pattern, pattern.flags & ~re.DEBUG)
-
-
 def sample(pattern: re.Pattern[str], chance: random.Random) -> str:
     """A text that matches the pattern, but for what looks around."""
-    groups: dict[int, str] = {}
-    return _sample(parsed(pattern), chance, groups)
+    return _sample(_parsed(pattern), chance, {})
+
+
+def _parsed(pattern: re.Pattern[str]) -> Any:
+    return parser.parse(pattern.pattern, pattern.flags & ~re.DEBUG)
 
 
 def _sample(parts: Any, chance: random.Random, groups: dict[int, str]) -> str:
@@ -79,52 +78,40 @@ def _one(kind: Any, value: Any, chance: random.Random, groups: dict[int, str]) -
     if kind is constants.LITERAL:
         letter = chr(value)
         return letter.swapcase() if chance.random() < 0.05 else letter
-    if kind is constants.NOT_LITERAL:
-        return next(c for c in chance.sample(_FILL, len(_FILL)) if ord(c) != value)
-    if kind is constants.ANY:
-        return chance.choice(_FILL)
+    if kind in (constants.NOT_LITERAL, constants.ANY):
+        return chance.choice([letter for letter in _FILL if ord(letter) != value])
     if kind is constants.IN:
         return _of_set(value, chance)
-    if kind is constants.BRANCH:
-        return _sample(chance.choice(value[1]), chance, groups)
-    if kind is constants.SUBPATTERN:
-        number, _, _, inner = value
-        text = _sample(inner, chance, groups)
-        groups[number] = text
-        return text
-    if kind in (constants.MAX_REPEAT, constants.MIN_REPEAT, constants.POSSESSIVE_REPEAT):
-        least, most, inner = value
-        times = chance.randint(least, min(most, least + _MOST))
-        return "".join(_sample(inner, chance, groups) for _ in range(times))
-    if kind is constants.ATOMIC_GROUP:
-        return _sample(value, chance, groups)
-    if kind is constants.ASSERT and value[0] > 0:
-        # what must follow often stands for itself
-        return _sample(value[1], chance, groups) if chance.random() < 0.5 else ""
     if kind is constants.GROUPREF:
         return groups.get(value, "")
-    return ""
+    inner = _inside(kind, value)
+    if not inner or (kind is constants.ASSERT and chance.random() < 0.5):
+        return ""  # what must follow often stands for itself
+    times = 1
+    if kind in _REPEATS:
+        times = chance.randint(value[0], min(value[1], value[0] + _MOST))
+    text = "".join(_sample(chance.choice(inner), chance, groups) for _ in range(times))
+    if kind is constants.SUBPATTERN:
+        groups[value[0]] = text
+    return text
 
 
-def _of_set(items: Any, chance: random.Random) -> str:
-    negated = any(kind is constants.NEGATE for kind, _ in items)
-    if negated:
-        banned = re.compile(_class_text(items))
-        fitting = [c for c in _FILL + "@#é中,;:/()[]{}|*_`~" if banned.match(c)]
-        return chance.choice(fitting or ["a"])
-    kind, value = chance.choice(items)
-    if kind is constants.LITERAL:
-        return chr(value)
-    if kind is constants.RANGE:
-        return chr(chance.randint(value[0], min(value[1], value[0] + 200)))
-    return {
-        constants.CATEGORY_DIGIT: "7",
-        constants.CATEGORY_SPACE: chance.choice(" \n\t"),
-        constants.CATEGORY_WORD: chance.choice("aZ_9é"),
-        constants.CATEGORY_NOT_DIGIT: "a",
-        constants.CATEGORY_NOT_SPACE: "a",
-        constants.CATEGORY_NOT_WORD: chance.choice(" -."),
-    }.get(value, "a")
+_REPEATS = (constants.MAX_REPEAT, constants.MIN_REPEAT, constants.POSSESSIVE_REPEAT)
+
+
+def _inside(kind: Any, value: Any) -> list[Any]:
+    """The parts that a node of the parsed pattern holds; those of a branch are alternatives."""
+    if kind in _REPEATS:
+        return [value[2]]
+    if kind is constants.SUBPATTERN:
+        return [value[3]]
+    if kind is constants.BRANCH:
+        return list(value[1])
+    if kind is constants.ATOMIC_GROUP:
+        return [value]
+    if kind in (constants.ASSERT, constants.ASSERT_NOT) and value[0] > 0:
+        return [value[1]]
+    return []
 
 
 _CATEGORIES = {
@@ -137,22 +124,31 @@ _CATEGORIES = {
 }
 
 
-def _class_text(items: Any) -> str:
-    parts = []
-    for kind, value in items:
-        if kind is constants.LITERAL:
-            parts.append(re.escape(chr(value)))
-        elif kind is constants.RANGE:
-            parts.append(f"{re.escape(chr(value[0]))}-{re.escape(chr(value[1]))}")
-        elif kind is constants.CATEGORY:
-            parts.append(_CATEGORIES[value])
-    return f"[^{''.join(parts)}]"
+def _of_set(items: Any, chance: random.Random) -> str:
+    """A character of a set; of what a negated one leaves, one that our texts often hold."""
+
+    def holds(letter: str) -> bool:
+        return any(
+            (kind is constants.LITERAL and ord(letter) == value)
+            or (kind is constants.RANGE and value[0] <= ord(letter) <= value[1])
+            or (kind is constants.CATEGORY and re.match(_CATEGORIES[value], letter))
+            for kind, value in items
+        )
+
+    if items[0][0] is constants.NEGATE:
+        return chance.choice([c for c in _FILL + _MORE if not holds(c)] or ["a"])
+    kind, value = chance.choice(items)
+    if kind is constants.LITERAL:
+        return chr(value)
+    if kind is constants.RANGE:
+        return chr(chance.randint(value[0], min(value[1], value[0] + 200)))
+    return chance.choice([c for c in _FILL + _MORE if re.match(_CATEGORIES[value], c)])
 
 
 def attacks(pattern: re.Pattern[str], chance: random.Random) -> list[tuple[str, str, str]]:
     """(prefix, part to repeat, end) for every repetition, and for the pattern as a whole."""
     found: list[tuple[str, str, str]] = []
-    _walk(parsed(pattern), "", chance, found)
+    _walk(_parsed(pattern), "", chance, found)
     whole = sample(pattern, chance)
     found += [("", whole or "a", ""), ("", (whole or "a")[:-1] or "a", "\x01")]
     return list(dict.fromkeys(found))
@@ -162,23 +158,10 @@ def _walk(
     parts: Any, before: str, chance: random.Random, found: list[tuple[str, str, str]]
 ) -> None:
     for kind, value in parts:
-        if kind in (constants.MAX_REPEAT, constants.MIN_REPEAT, constants.POSSESSIVE_REPEAT):
-            _, most, inner = value
-            body = _sample(inner, chance, {})
-            if most > 8 and body:
-                for end in ("", "\x01", "\n"):
-                    found.append((before, body, end))
-                # every place is a new beginning: what makes a search quadratic
-                found.append(("", before + body, "\x01"))
-                found.append(("", before or body, ""))
+        if kind in _REPEATS and value[1] > 8 and (body := _sample(value[2], chance, {})):
+            found += [(before, body, end) for end in ("", "\x01", "\n")]
+            # every place is a new beginning: what makes a search quadratic
+            found += [("", before + body, "\x01"), ("", before or body, "")]
+        for inner in _inside(kind, value):
             _walk(inner, before, chance, found)
-        elif kind is constants.SUBPATTERN:
-            _walk(value[3], before, chance, found)
-        elif kind is constants.BRANCH:
-            for branch in value[1]:
-                _walk(branch, before, chance, found)
-        elif kind is constants.ATOMIC_GROUP:
-            _walk(value, before, chance, found)
-        elif kind in (constants.ASSERT, constants.ASSERT_NOT) and value[0] > 0:
-            _walk(value[1], before, chance, found)
         before += _one(kind, value, chance, {})

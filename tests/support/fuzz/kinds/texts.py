@@ -1,4 +1,4 @@
-"""Any text through every function of text: no exception, and twice is once."""
+"""Any text through every function of text, and in records: no exception, and twice is once."""
 
 from __future__ import annotations
 
@@ -6,12 +6,25 @@ import json
 import random
 from pathlib import Path
 
-from support.fuzz.mutate import mutant, odd_text
+from support.fuzz.engine import Kind
+from support.fuzz.mutate import encodable, mutant, odd_text
 from support.fuzz.patterns import all_patterns, sample
+from support.fuzz.rows import check_item, check_records, clean_once
 
 from meadow.exams.answers import Status, parse
 from meadow.samples import FOLDER
-from meadow.schema import Style, has_lone_surrogate, normalise_key, printable, record_id
+from meadow.schema import (
+    Record,
+    Style,
+    Task,
+    has_lone_surrogate,
+    make_record,
+    normalise_key,
+    printable,
+    record_id,
+)
+from meadow.source import Options
+from meadow.sources import SOURCES
 from meadow.sources.anki.cloze import parse_cloze
 from meadow.sources.wikidoc.headings import (
     STOCK_HEADINGS,
@@ -46,12 +59,8 @@ WORDS = (
     *("What is (are) ", "e\u0301", "\u00a0", "\u200b", "\x0b", "Chest pain Dizziness Nausea"),
     *("See:", "[EMAIL]", "[label](http://x.org/a)", "http://x.org", "..."),
 )
-OPTIONS = (
-    ("A", "Warfarin"),
-    ("B", "Sodium"),
-    ("C", "Sodium and potassium"),
-    ("D", ""),
-    ("E", "(+)"),
+OPTIONS = tuple(
+    zip("ABCDE", ("Warfarin", "Sodium", "Sodium and potassium", "", "(+)"), strict=True)
 )
 
 
@@ -73,17 +82,19 @@ def text_of(chance: random.Random) -> str:
     return chance.choice(("", " ", "\n", ", ")).join(parts)
 
 
-def make(index: int) -> bytes:
+def make_text(chance: random.Random, index: int) -> bytes:
     """A text as UTF-8; lone surrogates stay."""
-    chance = random.Random(f"texts {index}")
     if index % 4 == 0:
         return mutant(chance, chance.choice(PROSE).encode(), [w.encode() for w in WORDS])
     return text_of(chance).encode("utf-8", "surrogatepass")
 
 
-def check(data: bytes, folder: Path) -> str:
+def check_text(data: bytes, folder: Path) -> str:
     """All laws of all functions of text."""
-    text = _decoded(data)
+    try:
+        text = data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        text = data.decode("utf-8", "replace")
     printable(text).encode()
     record_id("fuzz", "content", text)
     assert normalise_key(normalise_key(text)) == normalise_key(text)
@@ -104,63 +115,71 @@ def check(data: bytes, folder: Path) -> str:
         assert again == once, f"{name} twice differs: {once!r} became {again!r}"
     assert _letters(split_glued_lists(text)[0]) == _letters(text), "a list lost a letter"
     assert text.strip().endswith(strip_greetings(text)[0].strip()[-5:]) or len(text) > 20
-    _headings(text)
-    _cloze(text)
-    _parse(text)
-    _cell(text)
+    _check_headings(text)
+    cell = escape_cell(text)
+    assert "\n" not in cell
+    assert cell.count("|") == cell.count("\\|")
+    cloze = parse_cloze(text)
+    assert cloze.numbers == tuple(sorted(set(cloze.numbers)))
+    assert cloze.numbers or text == cloze.question(0) or "{{c" in text, "no deletion, and changed"
+    for number in cloze.numbers[:5]:
+        assert "[" in cloze.question(number)
+        cloze.answers(number)
+    without = {Status.CONFLICT, Status.AMBIGUOUS, Status.REFUSAL, Status.EMPTY, Status.NONE}
+    for at_limit in (False, True):
+        found = parse(text, OPTIONS, at_limit=at_limit)
+        assert found.letter is None or found.letter in dict(OPTIONS)
+        assert (found.letter is None) == (found.status in {*without, Status.TRUNCATED}), found
     return "text"
-
-
-def _decoded(data: bytes) -> str:
-    try:
-        return data.decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
-        return data.decode("utf-8", "replace")
 
 
 def _letters(text: str) -> str:
     return "".join(c for c in text if not c.isspace() and c != "-")
 
 
-def _headings(text: str) -> None:
+def _check_headings(text: str) -> None:
     line = " ".join(text.split())[:300]
-    names_no_topic(line)
+    for function in (names_no_topic, split_published, topic_of_title, is_apparatus):
+        function(line)
     is_link_only(text)
-    split_published(line)
-    topic_of_title(line)
     repair_published(line, text)
     section_question(line, line)
     page_question(line, line)
-    is_apparatus(line)
     for heading in (line, *list(STOCK_HEADINGS)[:3]):
         for style in Style:
             assert isinstance(patient_question(heading, line, style).text, str)
 
 
-def _cloze(text: str) -> None:
-    found = parse_cloze(text)
-    assert found.numbers == tuple(sorted(set(found.numbers)))
-    if not found.numbers:
-        assert _same(found.question(0), text), "text without a deletion changed"
-    for number in found.numbers[:5]:
-        assert "[" in found.question(number)
-        found.answers(number)
+NAMES = sorted(SOURCES)
 
 
-def _same(one: str, other: str) -> bool:
-    return one == other or "{{c" in other
+def make_row(chance: random.Random, index: int) -> bytes:
+    """A record as JSON; its texts may hold halves of surrogate pairs."""
+    style = chance.choice(("meadow", "meadow", "2023"))
+    texts = {name: text_of(chance) for name in ("instruction", "input", "output")}
+    return json.dumps(texts | {"source": NAMES[index % len(NAMES)], "style": style}).encode()
 
 
-def _parse(text: str) -> None:
-    labels = {label for label, _ in OPTIONS}
-    for at_limit in (False, True):
-        found = parse(text, OPTIONS, at_limit=at_limit)
-        assert found.letter is None or found.letter in labels
-        without = {Status.CONFLICT, Status.AMBIGUOUS, Status.REFUSAL, Status.EMPTY, Status.NONE}
-        assert (found.letter is None) == (found.status in {*without, Status.TRUNCATED}), found
+def check_row(data: bytes, folder: Path) -> str:
+    """Kept or refused; what is kept fits a shard and stays as it is."""
+    texts = json.loads(data)
+    style, source = Style(texts.pop("style")), texts.pop("source")
+    record = make_record(
+        source=source, key=tuple(texts.values()), task=Task.OPEN_QA, license="mit", **texts
+    )
+    cleaned = clean_once(record, Options(style=style))
+    if not isinstance(cleaned, Record):
+        check_item(cleaned)
+        return f"reject {cleaned.reason.value}"
+    check_records([cleaned])
+    if style is Style.PUBLISHED_2023 and all(encodable(text) == text for text in texts.values()):
+        same = (cleaned.instruction, cleaned.input, cleaned.output) == tuple(texts.values())
+        scrubbed = any(repair.startswith("scrubbed_") for repair in cleaned.repairs)
+        assert scrubbed or same, "style 2023 changed more than it may"
+    return "row"
 
 
-def _cell(text: str) -> None:
-    cell = escape_cell(text)
-    assert "\n" not in cell
-    assert cell.count("|") == cell.count("\\|")
+KINDS = (
+    Kind("texts", make_text, check_text, 10_000, "texts"),
+    Kind("records", make_row, check_row, 10_000, "records"),
+)
