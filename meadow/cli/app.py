@@ -1,6 +1,6 @@
 """The command line: one group whose commands are imported only when they run.
 
-The table below names each command, its module and one line of help; a test holds the lines to the
+The table below names each command, where it is and its line of help; a test holds the lines to the
 commands' own. `pipelines`, `training` and `evaluation` are reached by name only, so that the wheel,
 which ships `meadow` alone, can say in one line where they are.
 """
@@ -8,10 +8,10 @@ which ships `meadow` alone, can say in one line where they are.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import importlib.util
 import json
 import os
+import pkgutil
 import re
 import signal
 import sys
@@ -28,64 +28,60 @@ import click
 from meadow.errors import ExitCode, MeadowError
 from meadow.net.redaction import guard_logs, hide_secrets, redact, without_values
 
-COMMANDS: dict[str, tuple[str, str]] = {
-    "sources": ("meadow.cli.sources:sources", "List the sources: licence, files, counts."),
-    "source": ("meadow.cli.sources:source", "Make a source of your own, without code."),
-    "fetch": ("meadow.cli.fetch:fetch", "Download raw files, resumable and checked."),
-    "build": ("meadow.cli.build:build", "Build verified shards from raw files."),
-    "rephrase": ("meadow.cli.rephrase:rephrase", "Rewrite rows with a language model."),
-    "reason": (
-        "meadow.cli.rephrase:reason",
-        "Let a language model reason about questions with a key.",
-    ),
-    "mix": ("meadow.cli.mix:mix", "Mix a corpus into a training set."),
-    "convert": ("meadow.cli.mix:convert", "Write a mix as lines of JSON for other trainers."),
-    "check": ("meadow.cli.corpus:check", "Verify a corpus folder."),
-    "show": ("meadow.cli.corpus:show", "Show rows of a corpus."),
-    "diff": ("meadow.cli.corpus:diff", "Compare two corpora row by row."),
-    "card": ("meadow.cli.corpus:card", "Render the dataset card again."),
-    "report": ("meadow.cli.corpus:report", "Write the quality report."),
-    "summary": ("meadow.cli.summary:summary", "Summarise the training content for the EU AI Act."),
-    "browse": ("meadow.cli.corpus:browse", "Browse a corpus in the browser."),
-    "trace": (
-        "meadow.cli.trace:trace",
-        "Say where a row went: corpora, mixes, runs, steps, checkpoints.",
-    ),
-    "takedown": (
-        "meadow.cli.trace:takedown",
-        "Say who holds a row, and keep it out from now on.",
-    ),
-    "publish": ("meadow.cli.hub:publish", "Publish a corpus to the Hub in one commit."),
-    "pull": ("meadow.cli.hub:pull", "Download a published corpus, verified."),
-    "verify": ("meadow.cli.hub:verify", "Verify a published corpus."),
-    "train": ("training.cli:train", "Fine-tune a model on a mix."),
-    "plan": ("training.cli:plan", "Say what a training run needs before it starts."),
-    "export": ("training.cli:export", "Merge adapters and export a checkpoint."),
-    "eval": ("evaluation.cli:evaluate", "Score checkpoints on exams."),
-    "compare": ("evaluation.cli:compare", "Compare evaluation runs, paired."),
-    "why": ("evaluation.cli:why", "Show the training rows that are nearest to a question."),
-    "study": ("pipelines.study:command", "Run a whole study, from raw files to the report."),
-    "doctor": ("meadow.cli.doctor:doctor", "Say what this machine has and what is missing."),
-    "demo": ("meadow.cli.demo:demo", "Run the main job on the embedded samples."),
-}
-
-GROUPS: dict[str, tuple[str, ...]] = {
-    "Data": ("sources", "source", "fetch", "build", "rephrase", "reason"),
-    "Look": ("show", "check", "diff", "card", "report", "browse", "summary", "trace", "takedown"),
-    "Mix": ("mix", "convert"),
-    "Publish": ("publish", "pull", "verify"),
-    "Train": ("train", "plan", "export"),
-    "Evaluate": ("eval", "compare", "why", "study"),
-    "This machine": ("doctor", "demo"),
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Data": {
+        "sources": ("meadow.cli.sources:sources", "List the sources: licence, files, counts."),
+        "source": ("meadow.cli.sources:source", "Make a source of your own, without code."),
+        "fetch": ("meadow.cli.fetch:fetch", "Download raw files, resumable and checked."),
+        "build": ("meadow.cli.build:build", "Build verified shards from raw files."),
+        "rephrase": ("meadow.cli.rephrase:rephrase", "Rewrite rows with a language model."),
+        "reason": ("meadow.cli.rephrase:reason",
+                   "Let a language model reason about questions with a key."),
+    },
+    "Look": {
+        "show": ("meadow.cli.corpus:show", "Show rows of a corpus."),
+        "check": ("meadow.cli.corpus:check", "Verify a corpus folder."),
+        "diff": ("meadow.cli.corpus:diff", "Compare two corpora row by row."),
+        "card": ("meadow.cli.corpus:card", "Render the dataset card again."),
+        "report": ("meadow.cli.corpus:report", "Write the quality report."),
+        "browse": ("meadow.cli.corpus:browse", "Browse a corpus in the browser."),
+        "summary": ("meadow.cli.summary:summary",
+                    "Summarise the training content for the EU AI Act."),
+        "trace": ("meadow.cli.trace:trace",
+                  "Say where a row went: corpora, mixes, runs, steps, checkpoints."),
+        "takedown": ("meadow.cli.trace:takedown",
+                     "Say who holds a row, and keep it out from now on."),
+    },
+    "Mix": {
+        "mix": ("meadow.cli.mix:mix", "Mix a corpus into a training set."),
+        "convert": ("meadow.cli.mix:convert", "Write a mix as lines of JSON for other trainers."),
+    },
+    "Publish": {
+        "publish": ("meadow.cli.hub:publish", "Publish a corpus to the Hub in one commit."),
+        "pull": ("meadow.cli.hub:pull", "Download a published corpus, verified."),
+        "verify": ("meadow.cli.hub:verify", "Verify a published corpus."),
+    },
+    "Train": {
+        "train": ("training.cli:train", "Fine-tune a model on a mix."),
+        "plan": ("training.cli:plan", "Say what a training run needs before it starts."),
+        "export": ("training.cli:export", "Merge adapters and export a checkpoint."),
+    },
+    "Evaluate": {
+        "eval": ("evaluation.cli:evaluate", "Score checkpoints on exams."),
+        "compare": ("evaluation.cli:compare", "Compare evaluation runs, paired."),
+        "why": ("evaluation.cli:why", "Show the training rows that are nearest to a question."),
+        "study": ("pipelines.study:command", "Run a whole study, from raw files to the report."),
+    },
+    "This machine": {
+        "doctor": ("meadow.cli.doctor:doctor", "Say what this machine has and what is missing."),
+        "demo": ("meadow.cli.demo:demo", "Run the main job on the embedded samples."),
+    },
 }  # fmt: skip
-"""How `meadow --help` shows the commands."""
+"""The commands as `meadow --help` groups them: name -> where it is, and its line of help."""
+COMMANDS = {name: told for group in GROUPS.values() for name, told in group.items()}
 
 RESUMED = ("fetch", "build", "rephrase", "reason", "publish", "pull", "train", "eval", "study")
 """The commands that continue where a run of them was stopped; the others begin again."""
-
-_IN_A_CHECKOUT = (
-    "it is in a checkout of the repository: clone it, and there pip install -e '.[train,eval]'"
-)
 
 APPLICATIONS = ("pipelines", "training", "evaluation")
 
@@ -101,12 +97,11 @@ class LazyGroup(click.Group):
         """Import the command, or say where it is."""
         if name not in COMMANDS:
             return None
-        module_name, _, attribute = COMMANDS[name][0].partition(":")
+        where = COMMANDS[name][0]
         try:
-            module = importlib.import_module(module_name)
+            command: click.Command = pkgutil.resolve_name(where)
         except ModuleNotFoundError as error:
-            return _missing(name, error)
-        command: click.Command = getattr(module, attribute)
+            return _missing(name, _remedy(error, where))
         return command
 
     def resolve_command(
@@ -122,30 +117,32 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The tables of the commands that can run here, without importing any."""
-        for title, names in GROUPS.items():
-            rows = [(name, COMMANDS[name][1]) for name in names if _is_here(name)]
+        for title, group in GROUPS.items():
+            rows = [(name, told) for name, (where, told) in group.items() if _is_here(where)]
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
 
 
-def _is_here(name: str) -> bool:
-    """Whether the command's room is installed; the wheel has `meadow` alone."""
-    room = COMMANDS[name][0].partition(".")[0]
-    return importlib.util.find_spec(room) is not None
+def _is_here(where: str) -> bool:
+    """Whether a command's package is installed; the wheel has `meadow` alone."""
+    return importlib.util.find_spec(where.partition(".")[0]) is not None
 
 
-def _missing(name: str, error: ModuleNotFoundError) -> click.Command:
-    """A command that says what has to be installed before it can run."""
+def _remedy(error: ModuleNotFoundError, where: str) -> str:
+    """What has to be installed for a module; one of `meadow` itself that is missing is a defect."""
     package = (error.name or "").partition(".")[0]
-    if package in APPLICATIONS:
-        fix = _IN_A_CHECKOUT
-    elif package == "meadow":
+    if package == "meadow":
         raise error
-    else:
-        extra = {"training": "train", "evaluation": "eval"}
-        room = COMMANDS[name][0].partition(".")[0]
-        fix = f"{package} is not installed: pip install 'medical-meadow[{extra.get(room, 'dev')}]'"
+    if package in APPLICATIONS:
+        return "it is in a checkout of the repository: clone it, and there pip install -e " \
+            "'.[train,eval]'"  # fmt: skip
+    extra = {"training": "train", "evaluation": "eval"}.get(where.partition(".")[0], "dev")
+    return f"{package} is not installed: pip install 'medical-meadow[{extra}]'"
+
+
+def _missing(name: str, fix: str) -> click.Command:
+    """A command that says what has to be installed before it can run."""
 
     @click.command(name, context_settings={"ignore_unknown_options": True})
     @click.argument("rest", nargs=-1)
@@ -155,24 +152,16 @@ def _missing(name: str, error: ModuleNotFoundError) -> click.Command:
     return missing
 
 
-def application(module: str, what: str) -> Any:
-    """A module of a package that only a checkout has, reached by name.
+def application(where: str, what: str) -> Any:
+    """What a package has that only a checkout has, reached by name: MODULE:NAME.
 
     Raises:
         MeadowError: It (or a library that it needs) is not installed.
     """
     try:
-        return importlib.import_module(module)
+        return pkgutil.resolve_name(where)
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package == "meadow":
-            raise
-        fix = (
-            _IN_A_CHECKOUT
-            if package in APPLICATIONS
-            else f"pip install {package}, or run `make setup` in a checkout"
-        )
-        raise MeadowError(f"{what} needs {package}, which is not installed", fix=fix) from error
+        raise MeadowError(f"{what} cannot run here", fix=_remedy(error, where)) from error
 
 
 def exam_scorer(exams: Iterable[str], template: str) -> Callable[[Any, Any], list[dict[str, Any]]]:
@@ -187,7 +176,7 @@ def exam_scorer(exams: Iterable[str], template: str) -> Callable[[Any, Any], lis
     """
     from meadow.exams.items import load_exam
 
-    score = application("evaluation.run", "--exam").letter_accuracy
+    score = application("evaluation.run:letter_accuracy", "--exam")
     sheets = [load_exam(name, list(map(Path, files))) for name, files in grouped(exams).items()]
     return lambda model, tokenizer: [
         dict(score(model, tokenizer, items, template=template)) for items in sheets
@@ -221,15 +210,18 @@ class Finish:
         self,
         document: Mapping[str, Any] | list[dict[str, Any]],
         *,
+        page: str = "",
         rows_in: int | None = None,
         rows_out: int | None = None,
         rejected: int | None = None,
     ) -> None:
-        """Print the document where it was asked for, and the closing line."""
+        """Print the document where it was asked for, else the page, and the closing line."""
         if self.as_json:
             Finish.told = True
             text = json.dumps(document, ensure_ascii=False, indent=2, default=str)
             click.echo(without_values(text))
+        elif page:
+            click.echo(page)
         seconds = time.monotonic() - self.started
         counts = [
             f"{name} {value:,}"
@@ -283,7 +275,6 @@ def telling(describe: Callable[[], str]) -> Iterator[None]:
     from rich.text import Text
 
     started, ended = time.monotonic(), threading.Event()
-
     console = Console(stderr=True)
 
     def line() -> Text:
@@ -348,29 +339,30 @@ def grouped(options: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The `--json` option that every command has."""
-    return click.option(
-        "--json", "as_json", is_flag=True, help="One JSON document on stdout; logs on stderr."
-    )(command)
-
-
-def dry_run_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The `--dry-run` option of every command that writes."""
-    return click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")(
-        command
-    )
-
-
-def own_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The `--source` option of what takes sources of one's own."""
-    option: Callable[..., Any] = list_option(
-        "--source",
-        "own",
-        metavar="PATH",
-        help="A source of your own: a TOML file, or a folder of them (docs/own-source.md).",
-    )(command)
-    return option
+PATH = click.Path(path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document on stdout; logs on stderr."
+)
+"""Every command has it."""
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Say what would be done; write nothing."
+)
+"""Every command that writes has it."""
+config_option = click.option("--config", type=PATH, help="A meadow.toml to use.")
+own_option = list_option(
+    "--source",
+    "own",
+    metavar="PATH",
+    help="A source of your own: a TOML file, or a folder of them (docs/own-source.md).",
+)
+answer_is_option = list_option(
+    "--answer-is",
+    "answers",
+    metavar="NAME=KIND",
+    help="What an exam's answers are, where its files do not tell: label, index0, index1, text.",
+)
 
 
 def errata_option(default: str = "off") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -452,18 +444,14 @@ def main() -> NoReturn:
         error.show()
         _fault(error.format_message())
         status = ExitCode.USAGE
-    except MeadowError as error:
-        log(_traceback(error) if debug else f"error: {error}")
-        _fault(*map(hide_secrets, (error.what, error.where, error.fix)))
-        status = error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = ExitCode.FAILED
-    except OSError as error:
-        fault = _os_error(error)
+    except (MeadowError, OSError) as error:
+        fault = error if isinstance(error, MeadowError) else _os_error(error)
         log(_traceback(error) if debug else f"error: {fault}")
         _fault(*map(hide_secrets, (fault.what, fault.where, fault.fix)))
-        status = ExitCode.FAILED
+        status = fault.exit_code
     except BaseException:
         # inside compiled code a signal can come out as an error of another kind
         if not _asked_to_end:

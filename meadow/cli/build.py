@@ -10,6 +10,7 @@ import click
 from meadow.build.engine import LOCAL, check_engine
 from meadow.cli.app import (
     Finish,
+    config_option,
     dry_run_option,
     errata_option,
     grouped,
@@ -73,7 +74,7 @@ from meadow.errors import ExitCode
     help="The corpus folder to write or to add to, or an address (s3://, gs://, ...) to copy it "
     "to.",
 )
-@click.option("--config", type=click.Path(path_type=Path), help="A meadow.toml to use.")
+@config_option
 @dry_run_option
 @json_option
 @click.pass_context
@@ -81,8 +82,7 @@ def build(ctx: click.Context, /, as_json: bool, dry_run: bool, **given: Any) -> 
     """Build verified shards from raw files.
 
     Sources come from --file or --only, else from --recipe or --source, else from the recipe `full`.
-    In a folder
-    that was built with the same options they are added to the others, or built again.
+    In a folder that was built with the same options they are added to the others, or built again.
     """
     from meadow import api
     from meadow.build.build import over_threshold
@@ -131,12 +131,13 @@ def _planned(sources: list[str], given: dict[str, Any], out: str) -> dict[str, A
     places = [place for paths in given["files"].values() for place in paths]
     addresses = [place for place in (*places, given["raw"] or "") if is_remote(place)]
     if addresses:
-        found = {}
-        for address in addresses:
-            for name, size in list_files(address).items():
-                place = "/".join(filter(None, (address.rstrip("/"), name)))
-                found[place] = size
-                log(f"would fetch {place}" + (f" ({size:,} bytes)" if size is not None else ""))
+        found = {
+            "/".join(filter(None, (address.rstrip("/"), name))): size
+            for address in addresses
+            for name, size in list_files(address).items()
+        }
+        for place, size in found.items():
+            log(f"would fetch {place}" + (f" ({size:,} bytes)" if size is not None else ""))
         return {"would_fetch": found}
     plan = api.plan_build(sources, **given, progress=log)
     for name, inputs in plan.inputs.items():
@@ -147,5 +148,4 @@ def _planned(sources: list[str], given: dict[str, Any], out: str) -> dict[str, A
     stay = [name for name in whole.sources if name not in plan.inputs]
     for name in stay:
         log(f"{name}: would stay as it is")
-    built = {name: len(items) for name, items in plan.inputs.items()}
-    return {"would_build": built, "stay": stay}
+    return {"would_build": {n: len(items) for n, items in plan.inputs.items()}, "stay": stay}

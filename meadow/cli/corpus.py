@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, json_option, list_option, log, telling
+from meadow.cli.app import PATH, Finish, dry_run_option, json_option, list_option, log, telling
 from meadow.errors import ExitCode, UsageError
 from meadow.schema import messages_of, split_turns
 
@@ -38,15 +39,7 @@ if TYPE_CHECKING:
 @list_option("--mix", "mixes", metavar="DIR", help="With --why: mixes to look into, too.")
 @json_option
 def show(
-    folder: str,
-    source: str | None,
-    count: int,
-    record_id: str | None,
-    seed: int,
-    removed: bool,
-    why: bool,
-    mixes: tuple[str, ...],
-    as_json: bool,
+    folder: str, source: str | None, record_id: str | None, as_json: bool, **given: Any
 ) -> None:
     """Show rows of a corpus.
 
@@ -56,22 +49,16 @@ def show(
 
     finish = Finish(as_json=as_json)
     corpus = open_corpus(folder)
-    if removed:
+    if given["removed"]:
         found = _removed(corpus, source)
-        if not as_json:
-            for each in found:
-                click.echo(f"{each['times']:>7,}  {each['form']:<13}  {_visible(each['text'])}")
-        finish({"removed": found})
-        return
-    if why:
+        lines = (f"{n['times']:>7,}  {n['form']:<13}  {_visible(n['text'])}" for n in found)
+        finish({"removed": found}, page="\n".join(lines))
+    elif given["why"]:
         if record_id is None:
             raise UsageError("--why needs a row", fix="--id with the beginning of its id")
-        known = corpus.why(record_id, mixes=[open_corpus(place) for place in mixes])
-        if not as_json:
-            click.echo(_visible(str(known)))
-        finish(known.to_json())
-        return
-    if record_id is not None:
+        known = corpus.why(record_id, mixes=[open_corpus(place) for place in given["mixes"]])
+        finish(known.to_json(), page=_visible(str(known)))
+    elif record_id is not None:
         row = corpus.find(record_id)
         if row is None:
             raise UsageError(
@@ -79,13 +66,10 @@ def show(
                 where=folder,
                 fix="`meadow show DIR` shows some ids",
             )
-        rows = [row]
+        finish({"rows": [row]}, page=_page(row))
     else:
-        rows = corpus.sample(count, seed=seed, source=source).to_dicts()
-    if not as_json:
-        for row in rows:
-            click.echo(_page(row))
-    finish({"rows": rows})
+        rows = corpus.sample(given["count"], seed=given["seed"], source=source).to_dicts()
+        finish({"rows": rows}, page="\n".join(map(_page, rows)))
 
 
 def _removed(corpus: Corpus, source: str | None) -> list[dict[str, Any]]:
@@ -176,18 +160,22 @@ def check(
     document: dict[str, Any] = {}
     if raw is not None:
         document["against_raw"] = _against_raw(folder, Path(raw) if raw else None, findings)
-    for finding in findings:
-        log(f"{finding.kind}: {finding.where}: {finding.detail}")
     corpus = api.open_corpus(folder)
     rows = corpus.rows()
-    verdict = f"{len(findings)} findings" if findings else "no finding"
-    log(f"checked {rows:,} rows in {folder}: {verdict}")
+    log_findings(findings, f"checked {rows:,} rows in {folder}")
     document |= {"rows": rows, "findings": [asdict(finding) for finding in findings]}
     if sample is not None:
         document["privacy"] = _privacy(corpus, sample)
     finish(document)
     if findings:
         ctx.exit(ExitCode.FAILED)
+
+
+def log_findings(findings: Sequence[Finding], what: str) -> None:
+    """Every finding, and what was done with how many of them."""
+    for finding in findings:
+        log(f"{finding.kind}: {finding.where}: {finding.detail}")
+    log(f"{what}: {f'{len(findings)} findings' if findings else 'no finding'}")
 
 
 def _against_raw(folder: str, raw: Path | None, findings: list[Finding]) -> dict[str, Any]:
@@ -207,15 +195,9 @@ def _against_raw(folder: str, raw: Path | None, findings: list[Finding]) -> dict
             + (f"{found.rewritten:,} not, since a model worked on them, " * bool(found.rewritten))
             + f"{len(found.findings):,} findings; explained: {reasons or 'nothing'}"
         )
-        told[name] = {
-            "rows": found.rows,
-            "compared": found.compared,
-            "rewritten": found.rewritten,
-            "columns": found.columns,
-            "explained": found.explained,
-            "not_checked": found.not_checked,
-            "findings": len(found.findings),
-        }
+        names = ("rows", "compared", "rewritten", "columns", "explained", "not_checked")
+        told[name] = {each: getattr(found, each) for each in names}
+        told[name]["findings"] = len(found.findings)
     return told
 
 
@@ -256,10 +238,7 @@ def diff(
     finish = Finish(as_json=as_json)
     one, other = api.open_corpus(old), api.open_corpus(new)
     found = api.diff(one, other, examples=examples)
-    if not as_json:
-        for line in describe(found):
-            click.echo(line)
-    finish(found.to_json())
+    finish(found.to_json(), page="\n".join(describe(found)))
     total = found.total
     if freeze and (broken := {k: total[k] for k in ("removed", "changed", "renamed") if total[k]}):
         counts = ", ".join(f"{rows:,} {kind}" for kind, rows in broken.items())
@@ -296,7 +275,7 @@ def _short(value: Any) -> str:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
 @click.option(
     "--tokenizer",
     metavar="NAME=PATH",
@@ -337,7 +316,7 @@ def card(folder: Path, tokenizer: str | None, dry_run: bool, as_json: bool) -> N
 
 @click.command("report")
 @click.argument("folder", metavar="DIR|REPO@REV")
-@click.option("--out", type=click.Path(path_type=Path), help="Where to; default: DIR/report.")
+@click.option("--out", type=PATH, help="Where to; default: DIR/report.")
 @click.option(
     "--corpus",
     metavar="DIR|REPO@REV",
@@ -347,12 +326,7 @@ def card(folder: Path, tokenizer: str | None, dry_run: bool, as_json: bool) -> N
 @dry_run_option
 @json_option
 def report(
-    folder: str,
-    out: Path | None,
-    corpus: str | None,
-    page: str,
-    dry_run: bool,
-    as_json: bool,
+    folder: str, out: Path | None, corpus: str | None, page: str, dry_run: bool, as_json: bool
 ) -> None:
     """Write the quality report.
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from meadow.cli.app import Finish, application, json_option, log
+from meadow.cli.app import PATH, Finish, application, json_option, log
 from meadow.errors import CheckError
 
 
 @click.command()
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("demo"),
     show_default=True,
     help="The folder to write.",
@@ -35,7 +35,7 @@ def demo(out: Path, data: bool, workers: int, as_json: bool) -> None:
     document["rephrased"] = demo_rephrase(out)
     document |= demo_2026(out)
     if not data:
-        document |= application("pipelines.demo", "the demo beyond --data").run_demo(out)
+        document |= application("pipelines.demo:run_demo", "the demo beyond --data")(out)
     finish(document, rows_out=corpus)
 
 
@@ -61,12 +61,9 @@ def demo_corpus(folder: Path, workers: int) -> int:
         raise CheckError(f"{first.kind}: {first.detail}", where=f"{folder}: {first.where}")
     rows = api.open_corpus(folder).rows()
     log(f"checked {rows:,} rows: no finding")
-    for text in (
-        f"the corpus    {folder}/README.md, {folder}/MANIFEST.json",
-        f"its rows      meadow show {folder} -n 3",
-        f"the rejects   {folder}/quarantine/  (the samples hold broken rows on purpose)",
-    ):
-        log(text)
+    log(f"the corpus    {folder}/README.md, {folder}/MANIFEST.json")
+    log(f"its rows      meadow show {folder} -n 3")
+    log(f"the rejects   {folder}/quarantine/  (the samples hold broken rows on purpose)")
     return rows
 
 

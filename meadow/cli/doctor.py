@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from meadow import __version__
-from meadow.cli.app import Finish, json_option
+from meadow.cli.app import PATH, Finish, json_option
 
 EXTRAS = {
     "train": ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "sentencepiece"),
@@ -28,7 +28,7 @@ EXTRAS = {
 
 
 @click.command()
-@click.option("--raw", type=click.Path(path_type=Path), help="The folder of raw files.")
+@click.option("--raw", type=PATH, help="The folder of raw files.")
 @json_option
 def doctor(raw: Path | None, as_json: bool) -> None:
     """Say what this machine has and what is missing.
@@ -61,9 +61,7 @@ def doctor(raw: Path | None, as_json: bool) -> None:
         "contact": bool(config.contact),
     }
     advice = _advice(found)
-    if not as_json:
-        click.echo(_page(found, advice))
-    finish({**found, "advice": advice})
+    finish({**found, "advice": advice}, page=_page(found, advice))
 
 
 def _memory_gb() -> float | None:

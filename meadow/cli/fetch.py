@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, json_option, listed, log, own_option
-from meadow.errors import (
-    FileError,
-    MeadowError,
-    NetworkError,
-    UpstreamChangedError,
-    UsageError,
+from meadow.cli.app import (
+    FILE,
+    FOLDER,
+    Finish,
+    dry_run_option,
+    json_option,
+    listed,
+    log,
+    own_option,
 )
+from meadow.errors import FileError, MeadowError, NetworkError, UpstreamChangedError, UsageError
 from meadow.source import OriginName
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ Watcher = Callable[["Item"], "Progress"]
 @own_option
 @click.option(
     "--raw",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="The folder of raw files; else the key raw of meadow.toml.",
 )
 @click.option(
@@ -46,7 +49,7 @@ Watcher = Callable[["Item"], "Progress"]
 )
 @click.option(
     "--lock",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="The lock file of known hashes; else sources.lock.toml beside meadow.toml.",
 )
 @click.option(
@@ -60,19 +63,7 @@ Watcher = Callable[["Item"], "Progress"]
 @dry_run_option
 @json_option
 def fetch(
-    names: tuple[str, ...],
-    own: tuple[str, ...],
-    raw: Path | None,
-    origin: str,
-    lock: Path | None,
-    deadline: float | None,
-    contact: str | None,
-    max_pages: int | None,
-    category: str | None,
-    prefix: str | None,
-    api: str | None,
-    dry_run: bool,
-    as_json: bool,
+    names: tuple[str, ...], own: tuple[str, ...], dry_run: bool, as_json: bool, **given: Any
 ) -> None:
     """Download raw files, resumable and checked.
 
@@ -92,9 +83,9 @@ def fetch(
     finish = Finish(as_json=as_json)
     config = read_config()
     fetcher = Fetcher(
-        raw=config.raw_folder(raw).expanduser(),
-        lock=lock or config.folder / NAME,
-        policy=RetryPolicy(deadline=deadline, sleep=_wait),
+        raw=config.raw_folder(given["raw"]).expanduser(),
+        lock=given["lock"] or config.folder / NAME,
+        policy=RetryPolicy(deadline=given["deadline"], sleep=_wait),
     )
     known = known_sources(own, config)
     names = names or tuple(own_documents(own))
@@ -102,20 +93,14 @@ def fetch(
         raise UsageError("no source is named", fix="`meadow sources` lists them")
     check_sources(names, known)
     chosen = [known[name] for name in dict.fromkeys(names)]
-    if origin == OriginName.UPSTREAM.value:
-        chosen, crawled = _crawl(
-            chosen,
-            fetcher.raw,
-            contact or config.contact,
-            max_pages,
-            category,
-            prefix,
-            api,
-            dry_run,
-        )
-    else:
-        crawled = {}
-    items = [item for source in chosen for item in fetcher.plan(source, OriginName(origin))]
+    crawled: dict[str, Any] = {}
+    origin = OriginName(given["origin"])
+    if origin is OriginName.UPSTREAM:
+        given["contact"] = given["contact"] or config.contact
+        wikis = [source for source in chosen if source.crawl is not None]
+        crawled = {source.name: _crawl(source, fetcher.raw, dry_run, given) for source in wikis}
+        chosen = [source for source in chosen if source.crawl is None]
+    items = [item for source in chosen for item in fetcher.plan(source, origin)]
     if dry_run:
         for line in (*map(_planned, items), *by_hand_notices(items)):
             log(line)
@@ -147,9 +132,9 @@ def fetch(
         rows_in=len(items),
         rows_out=len(done) - len(by_hand),
     )
-    if faults and len(items) == 1:
-        raise faults[0]
     if faults:
+        if len(items) == 1:
+            raise faults[0]
         raise type(faults[0])(
             f"{len(faults)} of {len(items)} files could not be fetched",
             where=faults[0].where,
@@ -164,62 +149,45 @@ def fetch(
         )
 
 
-def _crawl(
-    chosen: list[Source],
-    raw: Path,
-    contact: str,
-    max_pages: int | None,
-    category: str | None,
-    prefix: str | None,
-    api: str | None,
-    dry_run: bool,
-) -> tuple[list[Source], dict[str, Any]]:
-    """Crawl the sources that are wikis; the other sources, and what the crawls did."""
+def _crawl(source: Source, raw: Path, dry_run: bool, given: dict[str, Any]) -> dict[str, Any]:
+    """Crawl a source that is a wiki, and say what was done."""
     from dataclasses import asdict, replace
 
     from meadow.fetch.crawler import STORE, crawl, user_agent
     from meadow.net.http import plain_address
 
-    crawled: dict[str, Any] = {}
-    for source in chosen:
-        if source.crawl is None:
-            continue
-        wanted = replace(source.crawl, max_pages=max_pages)
-        if category is not None or prefix is not None:
-            wanted = replace(wanted, category=category or "", prefix=prefix or "")
-        if api is not None:
-            wanted = replace(wanted, api=plain_address(api, "--api"))
-        agent = user_agent(contact)
-        what = wanted.category and f"category {wanted.category}"
-        what = what or (wanted.prefix and f"titles in {wanted.prefix}...") or "all articles"
-        log(
-            f"{source.name}: {'would crawl' if dry_run else 'crawling'} {what} of {wanted.api}, "
-            f"one page at a time, as {agent!r} (licence {source.license})"
-        )
-        if dry_run:
-            crawled[source.name] = {**asdict(wanted), "dry_run": True}
-            continue
-        terminal = sys.stderr.isatty()
+    assert source.crawl is not None
+    name, contact = source.name, given["contact"]
+    wanted = replace(source.crawl, max_pages=given["max_pages"])
+    if (given["category"], given["prefix"]) != (None, None):
+        # one of them given: what the source would crawl else is not meant
+        wanted = replace(wanted, category=given["category"] or "", prefix=given["prefix"] or "")
+    if given["api"] is not None:
+        wanted = replace(wanted, api=plain_address(given["api"], "--api"))
+    what = wanted.category and f"category {wanted.category}"
+    what = what or (wanted.prefix and f"titles in {wanted.prefix}...") or "all articles"
+    log(
+        f"{name}: {'would crawl' if dry_run else 'crawling'} {what} of {wanted.api}, one page at a "
+        f"time, as {user_agent(contact)!r} (licence {source.license})"
+    )
+    if dry_run:
+        return {**asdict(wanted), "dry_run": True}
+    terminal = sys.stderr.isatty()
 
-        def tell(stored: int, title: str, name: str = source.name, every: bool = terminal) -> None:
-            if every or stored % 100 == 0:
-                log(f"{name}: {stored:,} pages, last {title!r}")
+    def tell(stored: int, title: str) -> None:
+        if terminal or stored % 100 == 0:
+            log(f"{name}: {stored:,} pages, last {title!r}")
 
-        result = crawl(wanted, raw / source.name, contact=contact, progress=tell)
-        state = "the whole list" if result.complete else "more to come: run it again to continue"
-        log(f"{source.name}/{STORE}: {result.stored:,} pages, {result.fetched:,} new, {state}")
-        crawled[source.name] = asdict(result)
-    return [source for source in chosen if source.crawl is None], crawled
+    result = crawl(wanted, raw / name, contact=contact, progress=tell)
+    state = "the whole list" if result.complete else "more to come: run it again to continue"
+    log(f"{name}/{STORE}: {result.stored:,} pages, {result.fetched:,} new, {state}")
+    return asdict(result)
 
 
 def _wait(seconds: float) -> None:
     """Before another try of a file; a person at the terminal should know why nothing moves."""
     log(f"the transfer failed: another try in {seconds:.0f} s")
     time.sleep(seconds)
-
-
-def _bytes(size: int | None) -> str:
-    return "size unknown" if size is None else f"{size:,} bytes"
 
 
 def _planned(item: Item) -> str:
@@ -229,9 +197,9 @@ def _planned(item: Item) -> str:
     head = f"{item.key}: {item.state.value}"
     if item.state is not State.FETCH:
         return f"{head} (licence {item.license})"
-    size = _bytes(item.size)
-    if item.size is None:
-        size += f", at most {item.file.max_size:,}"
+    size = f"size unknown, at most {item.file.max_size:,}"
+    if item.size is not None:
+        size = f"{item.size:,} bytes"
     known = "sha256 known" if item.sha256 else "sha256 recorded at this fetch"
     member = f", member {item.file.member}" if item.file.member else ""
     return f"{head} ({size}, {known}, licence {item.license})\n  {item.file.url}{member}"
@@ -249,24 +217,18 @@ def _progress(terminal: bool) -> Iterator[Watcher | None]:
     if not terminal:
         yield None
         return
+    from rich import progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    console = Console(stderr=True)
+    with progress.Progress(*columns, console=console, transient=True) as bars:
 
         def watch(item: Item) -> Callable[[int, int | None], None]:
             task = bars.add_task(item.key, total=item.size)

@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from meadow.cli.app import (
+    FILE,
+    FOLDER,
+    PATH,
     Finish,
+    config_option,
     dry_run_option,
     grouped,
     json_option,
@@ -22,17 +26,17 @@ from meadow.cli.app import (
     telling,
     telling_steps,
 )
+from meadow.cli.corpus import log_findings
 from meadow.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from meadow.hub.plan import Plan
-    from meadow.hub.publish import Card, Gate
     from meadow.hub.verify import Verification
     from meadow.quality.check import Finding
 
 
 @click.command()
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.argument("name", metavar="OWNER/NAME[@vX.Y.Z|@BRANCH]")
 @click.option("--public", is_flag=True, help="Open it to everybody; a new data set is private.")
 @click.option(
@@ -58,17 +62,7 @@ if TYPE_CHECKING:
 )
 @dry_run_option
 @json_option
-def publish(
-    folder: Path,
-    name: str,
-    public: bool,
-    gated: Gate | None,
-    create_pr: bool,
-    card: Card | None,
-    space: str | None,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
+def publish(folder: Path, name: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Publish a corpus to the Hub in one commit.
 
     OWNER/NAME@v1.2.0 tags it, and a tag never moves; OWNER/NAME@BRANCH goes to a branch. Checks the
@@ -84,10 +78,7 @@ def publish(
 
     finish = Finish(as_json=as_json)
     if dry_run:
-        publisher = Publisher(
-            public=public, gated=gated, create_pr=create_pr, card=card, report=log, space=space
-        )
-        plan, page = publisher.plan(folder, name)
+        plan, page = Publisher(report=log, **given).plan(folder, name)
         _show_plan(plan)
         planned = {"dry_run": True, **plan.to_json()}
         if page is not None:
@@ -96,10 +87,7 @@ def publish(
         finish(planned)
         return
     with telling_steps(f"publishing {folder}") as progress, _room_for_bars():
-        done = api.publish(
-            folder, name, public=public, gated=gated, create_pr=create_pr, card=card, space=space,
-            progress=progress,
-        )  # fmt: skip
+        done = api.publish(folder, name, progress=progress, **given)
     repository = done.plan.repository
     if not done.made_commit:
         log("nothing has changed: no commit was made")
@@ -119,10 +107,8 @@ def publish(
             log("the Space shows this already: no commit was made")
         log(f"{done.space.plan.where} shows {repository}@{done.tag}")
         result["space"] = {**done.space.plan.to_json(), "commit": done.space.commit}
-    finish(
-        result,
-        rows_out=max((sum(splits.values()) for splits in done.rows.values()), default=0),
-    )
+    rows = max((sum(splits.values()) for splits in done.rows.values()), default=0)
+    finish(result, rows_out=rows)
 
 
 @contextmanager
@@ -152,7 +138,7 @@ def _show_plan(plan: Plan) -> None:
 @click.argument("name", metavar="OWNER/NAME@REVISION")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="The folder to write; else the data set's name in the working folder.",
 )
 @dry_run_option
@@ -182,16 +168,9 @@ def pull(name: str, out: Path | None, dry_run: bool, as_json: bool) -> None:
         pulled = api.pull(name, folder, progress=progress)
     rows = sum(shard.rows for shard in pulled.manifest.shards())
     log(f"{reference.repository}@{pulled.commit} is in {folder}")
-    finish(
-        {
-            "folder": str(folder),
-            "commit": pulled.commit,
-            "rows": rows,
-            "fetched_files": pulled.fetched,
-            "fetched_bytes": pulled.fetched_bytes,
-        },
-        rows_out=rows,
-    )
+    told = {"fetched_files": pulled.fetched, "fetched_bytes": pulled.fetched_bytes}
+    place = {"folder": str(folder), "commit": pulled.commit, "rows": rows}
+    finish(place | told, rows_out=rows)
 
 
 @click.command()
@@ -203,7 +182,7 @@ def pull(name: str, out: Path | None, dry_run: bool, as_json: bool) -> None:
     is_flag=True,
     help="Build or mix it again from your own inputs, and sign that you got the same bytes.",
 )
-@click.option("--raw", type=click.Path(path_type=Path), help="With --rebuild: the raw files.")
+@click.option("--raw", type=PATH, help="With --rebuild: the raw files.")
 @list_option(
     "--file",
     "files",
@@ -216,16 +195,16 @@ def pull(name: str, out: Path | None, dry_run: bool, as_json: bool) -> None:
 @list_option("--exam", "exams", metavar="NAME=PATH", help="With --rebuild: the exams of a mix.")
 @click.option(
     "--key",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="With --rebuild: an ed25519 key (PEM or OpenSSH); default: one of your own, made once.",
 )
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="With --rebuild: the signed statement; default: a name of key and commit, here.",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes, as for a build.")
-@click.option("--config", type=click.Path(path_type=Path), help="A meadow.toml to use.")
+@config_option
 @dry_run_option
 @json_option
 @click.pass_context
@@ -242,16 +221,14 @@ def verify(ctx: click.Context, /, name: str, content: bool, as_json: bool, **giv
     from meadow import api
 
     finish = Finish(as_json=as_json)
-    if not given["again"] and any(
-        given[n] for n in ("raw", "files", "corpora", "exams", "key", "out")
-    ):
+    inputs = ("raw", "files", "corpora", "exams", "key", "out")
+    if not given["again"] and any(given[name] for name in inputs):
         raise UsageError("inputs and a key are for --rebuild", fix="add --rebuild")
     with telling(lambda: f"verifying {name}"):
         found = api.verify(name, content=content)
-    for finding in found.findings:
-        log(f"{finding.kind}: {finding.where}: {finding.detail}")
-    verdict = f"{len(found.findings)} findings" if found.findings else "no finding"
-    log(f"verified {found.files} files, {found.rows:,} rows at {found.commit}: {verdict}")
+    log_findings(
+        found.findings, f"verified {found.files} files, {found.rows:,} rows at {found.commit}"
+    )
     signed = f"{len(found.keys)} keys have signed" if found.keys else "nobody has signed yet"
     log(f"{signed} that they got these bytes" + "".join(f"\n  key {k}" for k in found.keys))
     if found.unclear:
@@ -305,17 +282,15 @@ def _rebuild(
             workers=given["workers"],
             progress=log,
         )
-    for finding in made.findings:
-        log(f"{finding.kind}: {finding.where}: {finding.detail}")
+    log_findings(made.findings, f"made {', '.join(made_again)} again")
     told = {"same": not made.findings, "findings": [asdict(each) for each in made.findings]}
     if made.findings:
         log("these are other bytes: no statement was written")
         return told, list(made.findings)
     target = file_name(key_id, found.commit)
     out = given["out"] or Path(Path(target).name)
-    write_json(
-        out, sign(statement(found.manifest, repository, found.commit, made.inputs, key_id), key)
-    )
+    told_of = statement(found.manifest, repository, found.commit, made.inputs, key_id)
+    write_json(out, sign(told_of, key))
     log(f"the same bytes; wrote {out}, signed with the key {key_id}")
     log(f"  add it: hf upload {repository} {out} {target} --repo-type dataset --create-pr")
     return told | {"statement": str(out), "key": key_id}, []

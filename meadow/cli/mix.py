@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from meadow.cli.app import (
+    FILE,
+    PATH,
     Finish,
+    answer_is_option,
     dry_run_option,
     errata_option,
     grouped,
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from meadow.corpus.manifest import Step
     from meadow.exams.items import ExamItem
     from meadow.exams.meaning import AnswerIs
+    from meadow.mix.recipe import MixRecipe
 
 
 @click.command()
@@ -45,12 +49,7 @@ if TYPE_CHECKING:
     "usmle_self_assessment (usmle), medqa, mmlu_medical (mmlu), medmcqa, pubmedqa, medbullets, "
     "medxpertqa, mmlu_pro_health, head_qa, medexpqa, afrimed_qa.",
 )
-@list_option(
-    "--answer-is",
-    "answers",
-    metavar="NAME=KIND",
-    help="What an exam's answers are, where its files do not tell: label, index0, index1, text.",
-)
+@answer_is_option
 @click.option(
     "--drop",
     type=click.Choice(["none", "stem", "stem+answer"]),
@@ -94,7 +93,6 @@ if TYPE_CHECKING:
 @click.option("--validation", type=click.FloatRange(0, 1, max_open=True), help="Share of rows.")
 @click.option(
     "--format",
-    "row_format",
     type=click.Choice(["instruction", "messages", "reasoning"]),
     help="Rows of instruction, input, output; with chat messages beside them; or with those and "
     "the reasoning that the output shows.",
@@ -114,31 +112,10 @@ if TYPE_CHECKING:
     'it), licences=["cc-by-4.0"], tasks=["open_qa"], exclude=["medqa"], or parts=[{source='
     '"medquad", quota=500}] (a part: source, subset, quota, weight, labels).',
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
+@click.option("--out", type=PATH, required=True, help="The folder to write.")
 @dry_run_option
 @json_option
-def mix(
-    recipe: str,
-    corpora: tuple[str, ...],
-    exams: tuple[str, ...],
-    answers: tuple[str, ...],
-    drop: str | None,
-    accepted: tuple[str, ...],
-    deduplicate: str | None,
-    threshold: float | None,
-    keep_from: tuple[str, ...],
-    errata: tuple[str, ...],
-    semantic: str | None,
-    semantic_threshold: float | None,
-    seed: int | None,
-    validation: float | None,
-    row_format: str | None,
-    order: str | None,
-    overrides: tuple[str, ...],
-    out: Path,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
+def mix(recipe: str, out: Path, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Mix a corpus into a training set.
 
     RECIPE is one of the project's recipes (clean is the one to publish, meadow-2026, full, demo,
@@ -147,32 +124,30 @@ def mix(
     """
     from meadow import api
     from meadow.config import override
-    from meadow.mix.recipe import OPTIONS
+    from meadow.mix.recipe import OPTIONS, changed, load_mix_recipe
 
     finish = Finish(as_json=as_json)
-    given: dict[str, Any] = {}
-    for change in overrides:
-        override(given, change)
-    for key in OPTIONS & given.keys():
+    changes: dict[str, Any] = {}
+    for change in given.pop("overrides"):
+        override(changes, change)
+    for key in OPTIONS & changes.keys():
         name = key.replace("_", "-")
         raise UsageError(f"--set {key}: the command has --{name}", fix=f"--{name} VALUE")
-    wanted: dict[str, Any] = {
-        "drop": drop, "deduplicate": deduplicate, "threshold": threshold, "seed": seed,
-        "validation": validation, "format": row_format, "semantic": semantic,
-        "semantic_threshold": semantic_threshold,
-        "order": order,
-        "errata": None if errata == ("off",) else list(errata),
-        **given,
-    }  # fmt: skip
+    names = ("corpora", "keep_from", "exams", "answers", "accepted")
+    places, kept, exams, answers, accepted = map(given.pop, names)
+    if given["errata"] == ("off",):
+        given["errata"] = None
+    # the other options are keys of the recipe
+    outline = changed(load_mix_recipe(recipe), **given, **changes)
     items = api.load_exams(exam_files(exams), answer_kinds(answers))
-    held = [api.open_corpus(place) for place in keep_from]
+    corpora, held = ([api.open_corpus(one) for one in each] for each in (places, kept))
     if dry_run:
-        finish(_planned(recipe, corpora, items, accepted, held, out, wanted))
+        finish(_planned(outline, corpora, items, accepted, held, out))
         return
     with telling_steps("mixing") as progress:
         mixed = api.mix(
-            recipe, corpus=corpora, out=out, exams=items, accept=accepted, keep_from=held,
-            progress=progress, **wanted,
+            outline, corpus=corpora, out=out, exams=items, accept=accepted, keep_from=held,
+            progress=progress,
         ).manifest  # fmt: skip
     show(mixed.details, mixed.steps)
     rows_in, rows_out = mixed.steps[0].rows_in, mixed.steps[-1].rows_out
@@ -191,9 +166,7 @@ def mix(
     "column (rows).",
 )
 @click.option("--split", default="train", show_default=True, help="train or validation.")
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="NAME.jsonl."
-)
+@click.option("--out", type=FILE, required=True, help="NAME.jsonl.")
 @dry_run_option
 @json_option
 def convert(folder: str, form: Form, split: str, out: Path, dry_run: bool, as_json: bool) -> None:
@@ -221,30 +194,25 @@ def convert(folder: str, form: Form, split: str, out: Path, dry_run: bool, as_js
 
 
 def _planned(
-    recipe: str,
-    corpora: Sequence[str],
+    outline: MixRecipe,
+    corpora: Sequence[Corpus],
     items: Mapping[str, Sequence[ExamItem]],
     accepted: Sequence[str],
     held: Sequence[Corpus],
     out: Path,
-    wanted: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What a mix would hold; nothing is written."""
-    from meadow import api
-    from meadow.mix.recipe import changed, load_mix_recipe
     from meadow.mix.select import refuse_empty, select_rows
     from meadow.mix.write import mix_key, mix_settings, unchanged_mix
 
-    outline = changed(load_mix_recipe(recipe), **wanted)
-    opened = [api.open_corpus(corpus) for corpus in corpora]
-    settings = mix_settings(outline, items, accepted, held, opened)
-    found = unchanged_mix(out, settings, mix_key(settings, opened, items))
+    settings = mix_settings(outline, items, accepted, held, corpora)
+    found = unchanged_mix(out, settings, mix_key(settings, corpora, items))
     if found is not None:
         log(f"unchanged: {out} holds this mix already")
         show(found.details, found.steps)
         return found.to_json()
     selection = select_rows(
-        outline, opened, exams=items, accepted=accepted, held=held, progress=log
+        outline, corpora, exams=items, accepted=accepted, held=held, progress=log
     )
     show(selection.details, selection.steps)
     refuse_empty(selection)

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, grouped, json_option, list_option, log
+from meadow.cli.app import (
+    PATH,
+    Finish,
+    answer_is_option,
+    dry_run_option,
+    grouped,
+    json_option,
+    list_option,
+    log,
+)
 
 if TYPE_CHECKING:
     from meadow.chat.client import Meter
@@ -24,14 +33,13 @@ def asking_options(cache: str) -> Callable[[Any], Any]:
     Args:
         cache: Name of the default cache.
     """
-    path = click.Path(path_type=Path)
-    options = (
+    return _together(
         click.option("--allow-remote", is_flag=True, help="Texts may leave this machine."),
         click.option("--max-requests", type=click.IntRange(min=0), help="Send at most so many."),
         click.option(
             "--budget-usd", type=click.FloatRange(min=0), help="Stop before spending more."
         ),
-        click.option("--prices", type=path, help="A price table of your own."),
+        click.option("--prices", type=PATH, help="A price table of your own."),
         click.option(
             "--concurrency",
             type=click.IntRange(1, 256),
@@ -46,18 +54,16 @@ def asking_options(cache: str) -> Callable[[Any], Any]:
             show_default=True,
             help="Seconds that one request may take.",
         ),
-        click.option("--prompt", type=path, help="A prompt file of your own."),
+        click.option("--prompt", type=PATH, help="A prompt file of your own."),
         click.option(
-            "--cache", type=path, help=f"Default: ~/.cache/medical-meadow/{cache}.sqlite."
+            "--cache", type=PATH, help=f"Default: ~/.cache/medical-meadow/{cache}.sqlite."
         ),
     )
 
-    def decorate(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
 
-    return decorate
+def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several decorators as one, the first the outermost."""
+    return lambda command: reduce(lambda inner, option: option(inner), reversed(options), command)
 
 
 def working_options(kind: Kind) -> Callable[[Any], Any]:
@@ -66,21 +72,20 @@ def working_options(kind: Kind) -> Callable[[Any], Any]:
     Args:
         kind: What the model does, and the name of the command.
     """
-    path = click.Path(path_type=Path)
     folder = {"rephrase": "rephrased", "reason": "reasoned"}[kind]
-    first = (
+    return _together(
+        click.command(),
         click.argument("source"),
-        click.option("--corpus", "folder", type=path, required=True, help="A built corpus."),
-        click.option("--out", type=path, help=f"Default: CORPUS-{folder}."),
+        click.option("--corpus", "folder", type=PATH, required=True, help="A built corpus."),
+        click.option("--out", type=PATH, help=f"Default: CORPUS-{folder}."),
         click.option("--model", help="As the server names it."),
         click.option(
             "--base-url", help="An OpenAI-compatible endpoint; default: this machine, port 8000."
         ),
-    )
-    last = (
+        asking_options(kind),
         click.option("--limit", type=click.IntRange(min=1), help="Only the first so many rows."),
         click.option("--review", type=click.IntRange(min=1), help="Judge so many rows by hand."),
-        click.option("--marked", type=path, help="Take in a marked review (CSV)."),
+        click.option("--marked", type=PATH, help="Take in a marked review (CSV)."),
         click.option(
             "--seed", type=int, default=0, show_default=True, help="For the review's sample."
         ),
@@ -88,16 +93,9 @@ def working_options(kind: Kind) -> Callable[[Any], Any]:
         json_option,
     )
 
-    def decorate(command: Any) -> Any:
-        for option in reversed((*first, asking_options(kind), *last)):
-            command = option(command)
-        return click.command()(command)
-
-    return decorate
-
 
 @working_options("rephrase")
-@click.option("--raw", type=click.Path(path_type=Path), help="Raw files, for wiki sections.")
+@click.option("--raw", type=PATH, help="Raw files, for wiki sections.")
 @list_option("--file", "files", metavar="SOURCE=PATH", help="A raw file, named.")
 def rephrase(source: str, files: tuple[str, ...], **given: Any) -> None:
     """Rewrite rows with a language model.
@@ -121,12 +119,7 @@ def rephrase(source: str, files: tuple[str, ...], **given: Any) -> None:
     metavar="NAME=PATH",
     help="An exam, named as for `meadow mix`: rows that touch one are not asked about.",
 )
-@list_option(
-    "--answer-is",
-    "answers",
-    metavar="NAME=KIND",
-    help="What an exam's answers are, where its files do not tell: label, index0, index1, text.",
-)
+@answer_is_option
 @click.option(
     "--tries",
     type=click.IntRange(1, 64),
@@ -149,10 +142,8 @@ def reason(
     from meadow import api
     from meadow.cli.mix import answer_kinds, exam_files
 
-    held = partial(
-        api.reason, exams=exam_files(exams), answer_is=answer_kinds(answers), tries=tries
-    )
-    _work("reason", source, held, **given)
+    asked = partial(api.reason, tries=tries, answer_is=answer_kinds(answers))
+    _work("reason", source, partial(asked, exams=exam_files(exams)), **given)
 
 
 def _work(

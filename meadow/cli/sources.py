@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, json_option, log, own_option
+from meadow.cli.app import FILE, PATH, Finish, dry_run_option, json_option, log, own_option
 from meadow.errors import CheckError, ExitCode, MeadowError, UsageError
 from meadow.licenses import LICENSES
 
@@ -38,9 +38,7 @@ def sources(name: str | None, own: tuple[str, ...], as_json: bool) -> None:
     if name is not None:
         check_sources([name], known)
         document = _describe(known[name])
-        if not as_json:
-            click.echo(_page(document))
-        finish(document)
+        finish(document, page=_page(document))
         return
     for each in sorted(HOUSE & installed().keys()):
         log(f"note: an installed package has a source {each} as well, which is not used")
@@ -50,52 +48,35 @@ def sources(name: str | None, own: tuple[str, ...], as_json: bool) -> None:
             documents.append(_describe(known[each]))
         except MeadowError as error:  # of a package that is broken; the others can be used
             log(f"error: {error}")
-    if not as_json:
-        click.echo(f"{'source':<29}{'licence':<21}{'publish':<12}{'2023 rows':>10}  title")
-        for item in documents:
-            rows = f"{item['published_rows']:,}" if item["published_rows"] else "-"
-            click.echo(
-                f"{item['name']:<29}{item['license']:<21}{item['publishable']:<12}{rows:>10}"
-                f"  {item['title']}{' (exam)' if item['exam'] else ''}"
-            )
-    finish({"sources": documents})
+    lines = [f"{'source':<29}{'licence':<21}{'publish':<12}{'2023 rows':>10}  title"]
+    for item in documents:
+        rows = f"{item['published_rows']:,}" if item["published_rows"] else "-"
+        lines.append(
+            f"{item['name']:<29}{item['license']:<21}{item['publishable']:<12}{rows:>10}"
+            f"  {item['title']}{' (exam)' if item['exam'] else ''}"
+        )
+    finish({"sources": documents}, page="\n".join(lines))
+
+
+_FILE_FACTS = ("url", "member", "sha256", "optional", "by_hand")
+_SOURCE_FACTS = (
+    "name", "title", "homepage", "citation", "license", "license_note", "publishable", "disputed",
+    "published_rows", "published_refused", "exam",
+)  # fmt: skip
 
 
 def _describe(source: Any) -> dict[str, Any]:
     origins = {}
     for label in ("upstream", "published"):
-        origin = getattr(source, label)
-        if origin is not None:
-            origins[label] = {
-                "expected_rows": origin.expected_rows,
-                "files": [
-                    {
-                        "name": f"{source.name}/{file.name}",
-                        "also": list(file.also),
-                        "url": file.url,
-                        "member": file.member,
-                        "sha256": file.sha256,
-                        "optional": file.optional,
-                        "by_hand": file.by_hand,
-                    }
-                    for file in origin.files
-                ],
-            }
-    return {
-        "name": source.name,
-        "title": source.title,
-        "homepage": source.homepage,
-        "citation": source.citation,
-        "license": source.license,
-        "license_note": source.license_note,
-        "publishable": source.publishable,
-        "disputed": source.disputed,
-        "published_rows": source.published_rows,
-        "published_refused": source.published_refused,
-        "exam": source.exam,
-        "origins": origins,
-        "notes": list(source.notes),
-    }
+        if (origin := getattr(source, label)) is not None:
+            files = [
+                {"name": f"{source.name}/{file.name}", "also": list(file.also)}
+                | {fact: getattr(file, fact) for fact in _FILE_FACTS}
+                for file in origin.files
+            ]
+            origins[label] = {"expected_rows": origin.expected_rows, "files": files}
+    told = {fact: getattr(source, fact) for fact in _SOURCE_FACTS}
+    return told | {"origins": origins, "notes": list(source.notes)}
 
 
 def _page(item: dict[str, Any]) -> str:
@@ -141,7 +122,7 @@ def source() -> None:
 
 @source.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Else NAME.toml here.")
+@click.option("--out", type=FILE, help="Else NAME.toml here.")
 @click.option("--license", "licence", metavar="KEY", default="", help="The licence of its rows.")
 @click.option(
     "--free-text/--edited",
@@ -166,9 +147,8 @@ def new(
     guess = guess_source(file, license=licence, free_text=free_text)
     path = out or Path(f"{guess.name}.toml")
     if path.exists():
-        raise UsageError(
-            "the file is there already", where=str(path), fix="name another one with --out"
-        )
+        fix = "name another one with --out"
+        raise UsageError("the file is there already", where=str(path), fix=fix)
     for line in guess.said:
         log(line)
     if dry_run:
@@ -183,9 +163,9 @@ def new(
 
 
 @source.command()
-@click.argument("toml", type=click.Path(path_type=Path))
-@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
-@click.option("--raw", type=click.Path(path_type=Path), help="The raw folder, without FILE.")
+@click.argument("toml", type=PATH)
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=PATH)
+@click.option("--raw", type=PATH, help="The raw folder, without FILE.")
 @click.option(
     "--rows", type=click.IntRange(min=1), default=100, show_default=True, help="Raw rows to read."
 )
@@ -194,10 +174,7 @@ def new(
 )
 @json_option
 @click.pass_context
-def check(
-    ctx: click.Context, toml: Path, files: tuple[Path, ...], raw: Path | None, rows: int, show: int,
-    as_json: bool,
-) -> None:  # fmt: skip
+def check(ctx: click.Context, /, toml: Path, as_json: bool, **given: Any) -> None:
     """Show the first rows of a TOML file beside the raw ones.
 
     Its examples are run as well. Nothing is written. The exit code is 1 where an example is not as
@@ -207,11 +184,8 @@ def check(
     from meadow.build.preview import preview
 
     finish = Finish(as_json=as_json)
-    found = preview(toml, files, raw=raw, rows=rows, show=show)
+    found = preview(toml, **given)
     entry = found.entry
-    if not as_json:
-        for each in found.shown:
-            click.echo("\n".join(_beside(each)))
     counts = [f"rejected: {reason} {n:,}" for reason, n in sorted(entry.rejected.items())]
     counts += [f"repaired: {name} {n:,}" for name, n in sorted(entry.repaired.items())]
     for line in (*counts, *(f"note: {note}" for note in found.notes), *found.faults):
@@ -219,22 +193,17 @@ def check(
     right = found.examples - len({fault.partition(":")[0] for fault in found.faults})
     if found.examples:
         log(f"examples: {right} of {found.examples} are as they say")
+    shown = [
+        {"where": each.where, "raw": each.raw, "row": each.row}
+        | ({"reject": json.loads(each.reject.to_json())} if each.reject else {})
+        for each in found.shown
+    ]
+    counted = ("rows_in", "rows_out", "rejected", "repaired")
     finish(
-        {
-            "name": found.name,
-            "rows_in": entry.rows_in,
-            "rows_out": entry.rows_out,
-            "rejected": dict(entry.rejected),
-            "repaired": dict(entry.repaired),
-            "examples": found.examples,
-            "faults": list(found.faults),
-            "notes": list(found.notes),
-            "shown": [
-                {"where": each.where, "raw": each.raw, "row": each.row}
-                | ({"reject": json.loads(each.reject.to_json())} if each.reject else {})
-                for each in found.shown
-            ],
-        },
+        {"name": found.name, "examples": found.examples, "shown": shown}
+        | {name: getattr(entry, name) for name in counted}
+        | {"faults": found.faults, "notes": found.notes},
+        page="\n".join(line for each in found.shown for line in _beside(each)),
         rows_in=entry.rows_in,
         rows_out=entry.rows_out,
         rejected=sum(entry.rejected.values()),
@@ -259,10 +228,9 @@ def _beside(each: Beside) -> Iterator[str]:
     """A raw row and its row, as text."""
     yield click.style(f"── {each.where}", bold=True)
     for name, value in each.raw.items():
-        text = (
-            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-        )
-        yield _cut(f"  raw  {name}: {text}")
+        if not isinstance(value, str):
+            value = json.dumps(value, ensure_ascii=False, default=str)
+        yield _cut(f"  raw  {name}: {value}")
     if each.reject is not None:
         yield f"  rejected: {each.reject.reason.value} ({each.reject.detail})"
     for name, value in each.row.items():

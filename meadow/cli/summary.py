@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, json_option, log
+from meadow.cli.app import FILE, PATH, Finish, config_option, dry_run_option, json_option, log
 from meadow.errors import FileError
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
 @click.option("--mix", metavar="DIR", help="Where the mix of a checkpoint lies now.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="A file to write.")
-@click.option("--config", type=click.Path(path_type=Path), help="A meadow.toml to use.")
+@click.option("--out", type=FILE, help="A file to write.")
+@config_option
 @dry_run_option
 @json_option
-def summary(
-    folder: Path,
-    mix: str | None,
-    out: Path | None,
-    config: Path | None,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
+def summary(folder: Path, out: Path | None, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Summarise the training content for the EU AI Act.
 
     FOLDER is a mix, a build or a checkpoint. The summary follows the sections of the Commission's
@@ -40,10 +34,10 @@ def summary(
     from meadow.models.loading import RUN_MANIFEST
 
     finish = Finish(as_json=as_json)
-    trained, place = None, mix or str(folder)
+    trained, place = None, given["mix"] or str(folder)
     if (folder / RUN_MANIFEST).is_file():
         trained, lay, shards = read_run(folder)
-        place = mix or lay
+        place = given["mix"] or lay
     corpus = open_corpus(place)
     if trained and shards != [(shard.path, shard.sha256) for shard in corpus.manifest.shards()]:
         raise FileError(
@@ -52,18 +46,16 @@ def summary(
             fix="name that mix with --mix",
         )
     corpus.verify()
-    provider = read_config(config).provider
+    provider = read_config(given["config"]).provider
     text = render_summary(corpus.manifest, corpus.folder.__truediv__, provider, trained)
     if waiting := text.count("*not said: "):
         log(f"{waiting} lines wait for the provider: [provider] in meadow.toml")
-    if out is None and not as_json:
-        click.echo(text, nl=False)
-    elif out is not None and dry_run:
-        log(f"would write {out}")
-    elif out is not None:
+    if out is not None and not dry_run:
         write_text(out, text)
-        log(f"wrote {out}")
+    if out is not None:
+        log(f"{'would write' if dry_run else 'wrote'} {out}")
     counted = rows_by_source(corpus.manifest, corpus.folder.__truediv__)
     bill = licence_bill(corpus.manifest, counted)
     rows = sum(line["rows"] for line in bill)
-    finish({"summary": text, "licences": bill, "not_said": waiting}, rows_in=rows)
+    document = {"summary": text, "licences": bill, "not_said": waiting}
+    finish(document, page="" if out else text.removesuffix("\n"), rows_in=rows)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meadow.cli.app import Finish, dry_run_option, json_option, list_option, log
+from meadow.cli.app import FILE, Finish, dry_run_option, json_option, list_option, log
 from meadow.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -38,11 +38,9 @@ def trace(ctx: click.Context, /, name: str, folders: tuple[str, ...], as_json: b
     finish = Finish(as_json=as_json)
     places = [open_corpus(each).folder if is_published(each) else Path(each) for each in folders]
     found = search([normal_name(name)], places, beginnings=True)
-    for line in () if as_json else _lines(found):
-        click.echo(line)
     holders = f"{len(found.held):,} of {found.looked:,} folders hold {name}"
     log(holders if found.held else f"nothing holds {name}: {found.looked:,} folders were looked at")
-    finish(_document(found))
+    finish(_document(found), page="\n".join(_lines(found)))
     if not found.held:
         ctx.exit(ExitCode.FAILED)
 
@@ -93,20 +91,16 @@ def _document(found: Search) -> dict[str, Any]:
 @click.option(
     "--exclude",
     "target",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="The list to add to; default: exclude_ids.txt beside meadow.toml.",
 )
 @click.option("--why", default="", help="A comment for the list, such as the request's number.")
 @dry_run_option
 @json_option
 def takedown(
-    ids: tuple[str, ...],
-    across: tuple[str, ...],
-    target: Path | None,
-    why: str,
-    dry_run: bool,
+    ids: tuple[str, ...], across: tuple[str, ...], target: Path | None, why: str, dry_run: bool,
     as_json: bool,
-) -> None:
+) -> None:  # fmt: skip
     """Say who holds a row, and keep it out from now on.
 
     IDS are record ids, upstream ids (also SOURCE:ID, and of any message in a conversation),
@@ -124,9 +118,7 @@ def takedown(
     single, listed = asked_names(ids)
     if not (single or listed):
         raise UsageError("no name was given", fix="name an id, an address, a DOI or a list of them")
-    found = search(
-        [*single, *(name for name in listed if name not in single)], list(map(Path, across))
-    )
+    found = search(list(dict.fromkeys([*single, *listed])), list(map(Path, across)))
     for line in _lines(found):
         log(line)
     log(
