@@ -19,15 +19,14 @@ from meadow.cards.command import conditions, regenerate
 from meadow.cards.header import (
     ALL,
     COLUMN_TEXTS,
-    Locate,
-    column_counts,
     columns_of,
     front_matter,
     license_counts,
     pretty_name,
 )
-from meadow.cards.rows import SourceRows, languages
+from meadow.cards.rows import Locate, SourceRows
 from meadow.corpus.manifest import Manifest, SourceEntry, Step
+from meadow.corpus.shards import check_rows, read_parquet, read_rows
 from meadow.errors import CheckError, FileError, UpstreamChangedError
 from meadow.licenses import LICENSES, License
 from meadow.source import OriginName, Source
@@ -57,7 +56,7 @@ def render_card(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -
             return True
 
     head = yaml.dump(
-        front(manifest, locate, counted),
+        front_matter(manifest, locate, counted),
         Dumper=Plain,
         sort_keys=False,
         allow_unicode=True,
@@ -66,15 +65,9 @@ def render_card(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -
     return f"---\n{head}---\n\n{_body(manifest, locate, counted)}"
 
 
-def front(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> dict[str, Any]:
-    """The YAML of the card, as a mapping."""
-    tasks = {task for source in counted for task in source.tasks}
-    rewritten = sum(source.rewritten.total() for source in counted)
-    return front_matter(manifest, locate, tasks, languages(counted), rewritten)
-
-
 def _body(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
-    sources = _sources_of(manifest, locate)
+    # of a build the sources without a row have their section, too
+    sources = list(manifest.sources) if manifest.stage == "build" else [s.name for s in counted]
     rows = sum(shard.rows for shard in manifest.shards())
     configs = list(manifest.splits())
     config = configs[0] if len(configs) == 1 else ALL
@@ -104,7 +97,7 @@ def _body(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
             sources=[_source_section(name, manifest) for name in sources],
             contamination=_contamination(manifest),
             privacy=privacy_part(counted),
-            licenses="\n\n".join([_licenses(manifest, locate), *answered_part(counted)]),
+            licenses="\n\n".join([_licenses(counted), *answered_part(counted)]),
             spoken=languages_part(counted),
             takedown=takedown_part(manifest),
         )
@@ -133,21 +126,11 @@ def data_cards() -> Path:
     return inside if inside.is_dir() else Path(__file__).parents[2] / "data_cards"
 
 
-def _sources_of(manifest: Manifest, locate: Locate) -> list[str]:
-    if manifest.stage == "build":
-        return list(manifest.sources)
-    counts: Counter[str] = Counter()
-    for shard in manifest.shards():
-        counts.update(column_counts(locate(shard.path), "source"))
-    return sorted(counts)
-
-
 def _summary(manifest: Manifest, rows: int, sources: int) -> str:
     if manifest.stage == "mix":
         prose = (data_cards() / "mix.md").read_text(encoding="utf-8").strip()
-        said = [prose, _mixed(manifest)]
         lead = f"{rows:,} rows from {_number(sources, 'source')}, mixed by recipe."
-        return "\n\n".join([lead, *said])
+        return "\n\n".join([lead, prose, _mixed(manifest)])
     return (
         f"{rows:,} medical instruction examples from {_number(sources, 'source')}, regenerated "
         "from the raw files, each with its provenance and its licence."
@@ -240,7 +223,7 @@ def _composition(manifest: Manifest, locate: Locate, counted: list[SourceRows]) 
         for split, shards in splits.items():
             licenses: Counter[str] = Counter()
             for shard in shards:
-                licenses.update(column_counts(locate(shard.path), "license"))
+                licenses.update(read_rows(locate(shard.path), ["license"])["license"].to_list())
             count = sum(shard.rows for shard in shards)
             size = f"{sum(shard.bytes for shard in shards) / 1e6:.2f}"
             more = [] if mixed else of(config)  # a build has a config for each source
@@ -339,8 +322,6 @@ def _dropped(manifest: Manifest) -> str:
 
 
 def _example(manifest: Manifest, locate: Locate) -> str:
-    from meadow.corpus.shards import check_rows, read_parquet
-
     for shard in manifest.shards():
         if shard.rows:
             table = read_parquet(locate(shard.path), first=1)
@@ -351,11 +332,10 @@ def _example(manifest: Manifest, locate: Locate) -> str:
 
 
 def _shortened(row: dict[str, Any], length: int = 400) -> str:
-    cut = {
-        key: value[:length] + " [...]" if isinstance(value, str) and len(value) > length else value
-        for key, value in row.items()
-    }
-    return json.dumps(cut, ensure_ascii=False, indent=2)
+    for key, value in row.items():
+        if isinstance(value, str) and len(value) > length:
+            row[key] = f"{value[:length]} [...]"
+    return json.dumps(row, ensure_ascii=False, indent=2)
 
 
 def _command(manifest: Manifest) -> str:
@@ -419,21 +399,15 @@ def _contamination(manifest: Manifest) -> str:
             + [f"{levels.get(level, 0):,}" for level in kinds]
             + [f"{sum((found.get('remaining') or {}).get('rows', {}).values()):,}"]
         )
-    heads = [
-        "exam",
-        "verdict",
-        "items",
-        *(f"rows with {level}" for level in kinds),
-        "rows still in the mix",
-    ]
+    with_level = [f"rows with {level}" for level in kinds]
     parts = [
-        markdown_table(heads, rows),
-        *(_exam_files(exam, found) for exam, found in record.items()),
+        markdown_table(["exam", "verdict", "items", *with_level, "rows still in the mix"], rows),
+        *(part for exam, found in record.items() for part in _exam_files(exam, found)),
     ]
-    return "\n\n".join(filter(None, parts))
+    return "\n\n".join(parts)
 
 
-def _exam_files(exam: str, found: Mapping[str, Any]) -> str:
+def _exam_files(exam: str, found: Mapping[str, Any]) -> Iterator[str]:
     """What was read of an exam, and what the search finds of its items when they are edited."""
     files = [
         [item["name"], item["sha256"], f"{item['rows']:,}", f"{item['items']:,}",
@@ -444,16 +418,10 @@ def _exam_files(exam: str, found: Mapping[str, Any]) -> str:
         [kind, f"{trial['found']:,} of {trial['planted']:,}"]
         for kind, trial in found.get("recall", {}).items()
     ]
-    parts = []
     if files:
-        parts.append(
-            markdown_table([f"{exam}: file", "sha256", "rows", "items", "left out"], files)
-        )
+        yield markdown_table([f"{exam}: file", "sha256", "rows", "items", "left out"], files)
     if recall:
-        parts.append(
-            markdown_table([f"{exam}: its own items, edited and looked for", "found"], recall)
-        )
-    return "\n\n".join(parts)
+        yield markdown_table([f"{exam}: its own items, edited and looked for", "found"], recall)
 
 
 def privacy_part(counted: list[SourceRows]) -> str:
@@ -462,9 +430,7 @@ def privacy_part(counted: list[SourceRows]) -> str:
     if not free:
         return "No source here is free text: no row was searched for personal data."
     searched = f"Searched, since people wrote freely there: {', '.join(free)}."
-    counts: Counter[str] = Counter()
-    for source in counted:
-        counts.update(source.scrubbed)
+    counts = sum((Counter(source.scrubbed) for source in counted), Counter[str]())
     if not counts:
         return f"{searched} No placeholder was set."
     return (
@@ -483,21 +449,15 @@ def languages_part(counted: list[SourceRows]) -> str:
     return f"Of {counts.total():,} rows that were looked at and long enough, by language: {shares}."
 
 
-def _licenses(manifest: Manifest, locate: Locate) -> str:
+def _licenses(counted: list[SourceRows]) -> str:
     rows = []
-    for key, count in sorted(license_counts(manifest, locate).items()):
-        known = LICENSES.get(key)
-        label = known.name if known else key
-        linked = Markdown(f"[{known.name}]({known.url})") if known and known.url else label
-        rows.append(
-            [
-                Markdown(f"`{key}`") if known else key,
-                linked,
-                f"{count:,}",
-                known.redistribute if known else "unknown",
-                *_asked(known),
-            ]
-        )
+    for key, count in sorted(license_counts(counted).items()):
+        if known := LICENSES.get(key):
+            linked = Markdown(f"[{known.name}]({known.url})") if known.url else known.name
+            cells = [Markdown(f"`{key}`"), linked, f"{count:,}", known.redistribute]
+        else:
+            cells = [key, key, f"{count:,}", "unknown"]
+        rows.append([*cells, *_asked(known)])
     head = ["key", "licence", "rows", "redistribute", "share alike", "name authors", "commercial"]
     return markdown_table(head, rows)
 
@@ -545,20 +505,13 @@ def _work(
     for source, job in sorted(jobs.items()):
         if manifest.stage == "mix" and source not in here:
             continue
-        kept = {
-            name.removeprefix("kept_"): count
-            for name, count in job.items()
-            if name.startswith("kept_")
-        }
+        kept = {name[5:]: count for name, count in job.items() if name.startswith("kept_")}
         digits = job["prompt_sha256"][:12]
         digest = f"`{digits}`" if digits.isalnum() else plain_cell(digits)
         prompt = Markdown(f"{plain_cell(job['prompt'])} ({digest})")
         counts = [f"{job['items']:,}", f"{job['rewritten']:,}"]
-        yield (
-            job,
-            [source, job["model"], prompt, *counts],
-            [_reasons(kept), _review(job.get("review"))],
-        )
+        last = [_reasons(kept), _review(job.get("review"))]
+        yield job, [source, job["model"], prompt, *counts], last
 
 
 def _rewritten(manifest: Manifest, counted: list[SourceRows]) -> str:
@@ -675,11 +628,11 @@ def takedown_part(manifest: Manifest) -> str:
     )
 
 
-def license_page(manifest: Manifest, locate: Locate) -> str:
+def license_page(counted: list[SourceRows]) -> str:
     """LICENSES/README.md: the licences of this folder's rows, with what each asks for."""
     return (
         "# Licences of the rows\n\nEach row names its licence in the column `license`.\n\n"
-        + _licenses(manifest, locate)
+        + _licenses(counted)
         + "\n"
     )
 

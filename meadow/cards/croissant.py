@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from meadow.cards.command import regenerate
-from meadow.cards.header import COLUMN_TEXTS, Locate, columns_of, pretty_name
-from meadow.cards.rows import PAIRS, SourceRows, languages
-from meadow.corpus.manifest import Manifest
+from meadow.cards.header import COLUMN_TEXTS, columns_of, pretty_name
+from meadow.cards.rows import PAIRS, Locate, SourceRows, languages
+from meadow.corpus.manifest import Manifest, Shard
 from meadow.licenses import LICENSES, License
 from meadow.source import OriginName
 
 NAME = "croissant.json"
+PARQUET = "application/x-parquet"
 _TERMS = {
     name: f"cr:{name}"
     for name in (
@@ -81,8 +82,7 @@ def render_croissant(manifest: Manifest, locate: Locate, sources: list[SourceRow
         "distribution": _distribution(manifest),
         "recordSet": [
             _record_set(config, split, columns_of(manifest, locate))
-            for config, splits in manifest.splits().items()
-            for split in splits
+            for config, split, _ in _splits(manifest)
             if config != PAIRS
         ],
     }
@@ -140,26 +140,22 @@ def _licenses(sources: list[SourceRows]) -> list[str]:
 def _provenance(manifest: Manifest, sources: list[SourceRows]) -> dict[str, Any]:
     """PROV-O: what the rows were derived from, by what activity, with what software."""
     software = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
-    made: list[dict[str, Any]] = [
-        {
-            "@type": "prov:Activity",
-            "prov:label": regenerate(manifest),
-            "prov:wasAssociatedWith": {"@type": "prov:SoftwareAgent", "prov:label": software},
-        }
-    ]
+    made = [(regenerate(manifest), software)]
     for name, rows in _rewritten(sources).items():
-        agent = {"@type": "prov:SoftwareAgent", "prov:label": name}
-        label = f"rewritten or reasoned about by a language model: {rows:,} rows"
-        made.append(
-            {"@type": "prov:Activity", "prov:label": label, "prov:wasAssociatedWith": agent}
-        )
+        made.append((f"rewritten or reasoned about by a language model: {rows:,} rows", name))
     there = manifest.published
-    by = {"@type": "prov:Agent", "prov:label": there.owner} if there else None
     return {
         "prov:wasDerivedFrom": [_entity(source, manifest) for source in sources],
-        "prov:wasGeneratedBy": made,
-        **({"prov:wasAttributedTo": by} if by else {}),
+        "prov:wasGeneratedBy": [
+            _prov("Activity", what) | {"prov:wasAssociatedWith": _prov("SoftwareAgent", by)}
+            for what, by in made
+        ],
+        **({"prov:wasAttributedTo": _prov("Agent", there.owner)} if there else {}),
     }
+
+
+def _prov(kind: str, label: str) -> dict[str, Any]:
+    return {"@type": f"prov:{kind}", "prov:label": label}
 
 
 def _entity(source: SourceRows, manifest: Manifest) -> dict[str, Any]:
@@ -174,22 +170,20 @@ def _entity(source: SourceRows, manifest: Manifest) -> dict[str, Any]:
         "sameAs": places[1:],
         "license": [LICENSES[key].url for key in keys if key in LICENSES and LICENSES[key].url],
         "prov:wasAttributedTo": [
-            {"@type": "prov:Agent", "prov:label": name} for name in known.creators
-        ]
-        + [{"@type": "prov:SoftwareAgent", "prov:label": name} for name in generated],
+            *(_prov("Agent", name) for name in known.creators),
+            *(_prov("SoftwareAgent", name) for name in generated),
+        ],
         "prov:wasDerivedFrom": [
-            {"@type": "prov:Entity", "prov:label": name}
-            for name in (*known.text_sources, *known.derived)
+            _prov("Entity", name) for name in (*known.text_sources, *known.derived)
         ],
         "prov:hadMember": [
-            {"@type": "prov:Entity", "prov:label": item.path, "sha256": item.sha256}
+            _prov("Entity", item.path) | {"sha256": item.sha256}
             for item in (entry.inputs if entry is not None else ())
         ],
     }
     counted = ", ".join(f"{key} {source.licenses[key]:,}" for key in keys)
     return {
-        "@type": "prov:Entity",
-        "prov:label": source.title,
+        **_prov("Entity", source.title),
         **({"url": places[0]} if places else {}),
         "description": f"{source.rows:,} rows: {counted}. {source.license_note}".strip(),
         **{name: values for name, values in told.items() if values},
@@ -205,33 +199,25 @@ def _usage(sources: list[SourceRows]) -> list[dict[str, Any]]:
 def _offer(license: License, rows: int) -> dict[str, Any]:
     asked = {"cc:Attribution": license.attribution, "cc:ShareAlike": license.share_alike}
     duties = [{"odrl:action": {"@id": name}} for name, asks in asked.items() if asks]
-    free = license.redistribute == "yes"
     permitted = {
         "@type": "odrl:Permission",
         "odrl:action": [{"@id": "odrl:distribute"}, {"@id": "odrl:derive"}],
         **({"odrl:duty": duties} if duties else {}),
     }
-    forbidden = [
-        *(["odrl:distribute"] if license.redistribute == "no" else []),
-        *(["cc:CommercialUse"] if license.non_commercial else []),
-    ]
-    return {
-        "@type": ["CreativeWork", "odrl:Offer"],
-        "name": license.name,
-        **({"url": license.url} if license.url else {}),
-        "description": f"{rows:,} rows have `{license.key}` in the column license"
-        + (
-            ": whether they may be passed on is not stated."
-            if license.redistribute == "unknown"
-            else "."
-        ),
-        **({"odrl:permission": permitted} if free else {}),
-        **(
-            {"odrl:prohibition": [{"odrl:action": {"@id": name}} for name in forbidden]}
-            if forbidden
-            else {}
-        ),
+    forbids = {
+        "odrl:distribute": license.redistribute == "no",
+        "cc:CommercialUse": license.non_commercial,
     }
+    unknown = ": whether they may be passed on is not stated"
+    told = {
+        "name": license.name,
+        "url": license.url,
+        "description": f"{rows:,} rows have `{license.key}` in the column license"
+        f"{unknown * (license.redistribute == 'unknown')}.",
+        "odrl:permission": permitted if license.redistribute == "yes" else None,
+        "odrl:prohibition": [{"odrl:action": {"@id": n}} for n, holds in forbids.items() if holds],
+    }
+    return {"@type": ["CreativeWork", "odrl:Offer"]} | {k: v for k, v in told.items() if v}
 
 
 def _rewritten(sources: list[SourceRows]) -> Counter[str]:
@@ -297,30 +283,36 @@ def _responsible(manifest: Manifest, sources: list[SourceRows]) -> dict[str, Any
 def _distribution(manifest: Manifest) -> list[dict[str, Any]]:
     """Every shard with its hash, and per split the set of its shards."""
     found: list[dict[str, Any]] = []
+    for config, split, shards in _splits(manifest):
+        found += [
+            {
+                "@type": "cr:FileObject",
+                "@id": shard.path,
+                "name": shard.path.rsplit("/", 1)[-1],
+                "contentUrl": shard.path,
+                "contentSize": f"{shard.bytes} B",
+                "encodingFormat": PARQUET,
+                "sha256": shard.sha256,
+            }
+            for shard in shards
+        ]
+        name = f"{config}-{split}-shards"
+        found.append(
+            {
+                "@type": "cr:FileSet",
+                "@id": name,
+                "name": name,
+                "encodingFormat": PARQUET,
+                "includes": f"data/{config}/{split}-*.parquet",
+            }
+        )
+    return found
+
+
+def _splits(manifest: Manifest) -> Iterator[tuple[str, str, tuple[Shard, ...]]]:
     for config, splits in manifest.splits().items():
         for split, shards in splits.items():
-            found += [
-                {
-                    "@type": "cr:FileObject",
-                    "@id": shard.path,
-                    "name": shard.path.rsplit("/", 1)[-1],
-                    "contentUrl": shard.path,
-                    "contentSize": f"{shard.bytes} B",
-                    "encodingFormat": "application/x-parquet",
-                    "sha256": shard.sha256,
-                }
-                for shard in shards
-            ]
-            found.append(
-                {
-                    "@type": "cr:FileSet",
-                    "@id": f"{config}-{split}-shards",
-                    "name": f"{config}-{split}-shards",
-                    "encodingFormat": "application/x-parquet",
-                    "includes": f"data/{config}/{split}-*.parquet",
-                }
-            )
-    return found
+            yield config, split, shards
 
 
 def _record_set(config: str, split: str, columns: list[str]) -> dict[str, Any]:
@@ -328,33 +320,15 @@ def _record_set(config: str, split: str, columns: list[str]) -> dict[str, Any]:
     files = {"fileSet": {"@id": f"{name}-shards"}}
 
     def field(column: str) -> dict[str, Any]:
-        described: dict[str, Any] = {
-            "@type": "cr:Field",
-            "@id": f"{name}/{column}",
-            "name": column,
-            "description": COLUMN_TEXTS[column],
-        }
+        source = {**files, "extract": {"column": column}}
         parts = {"authors": _AUTHOR, "messages": _TURN}.get(column)
         if parts is None:
-            return described | {
-                "dataType": "sc:Text",
-                "source": {**files, "extract": {"column": column}},
-            }
-        return described | {
+            return _field(f"{name}/{column}", COLUMN_TEXTS[column]) | _text(source)
+        return _field(f"{name}/{column}", COLUMN_TEXTS[column]) | {
             "repeated": True,
             "subField": [
-                {
-                    "@type": "cr:Field",
-                    "@id": f"{name}/{column}/{part}",
-                    "name": part,
-                    "description": text,
-                    "dataType": "sc:Text",
-                    "source": {
-                        **files,
-                        "extract": {"column": column},
-                        "transform": {"jsonPath": part},
-                    },
-                }
+                _field(f"{name}/{column}/{part}", text)
+                | _text({**source, "transform": {"jsonPath": part}})
                 for part, text in parts.items()
             ],
         }
@@ -367,3 +341,12 @@ def _record_set(config: str, split: str, columns: list[str]) -> dict[str, Any]:
         "key": {"@id": f"{name}/id"},
         "field": [field(column) for column in columns],
     }
+
+
+def _field(identity: str, text: str) -> dict[str, Any]:
+    name = identity.rpartition("/")[2]
+    return {"@type": "cr:Field", "@id": identity, "name": name, "description": text}
+
+
+def _text(source: dict[str, Any]) -> dict[str, Any]:
+    return {"dataType": "sc:Text", "source": source}

@@ -5,8 +5,7 @@ from __future__ import annotations
 from meadow.cards.card import CARD, license_page, render_card
 from meadow.cards.croissant import NAME as CROISSANT
 from meadow.cards.croissant import render_croissant
-from meadow.cards.header import Locate
-from meadow.cards.rows import rows_by_source
+from meadow.cards.rows import Locate, rows_by_source
 from meadow.corpus.manifest import Manifest
 from meadow.errors import FileError
 from meadow.source import Apply, apply_here
@@ -32,7 +31,7 @@ def render_documents(
         sources = rows_by_source(manifest, locate, apply)
         texts = {
             CARD: render_card(manifest, locate, sources),
-            "LICENSES/README.md": license_page(manifest, locate),
+            "LICENSES/README.md": license_page(sources),
             CROISSANT: render_croissant(manifest, locate, sources),
         }
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:

@@ -6,16 +6,15 @@ Its `dataset_info` is a contract that loading enforces, so it is computed from t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from meadow.cards.rows import Locate, SourceRows, languages
 from meadow.corpus.manifest import Manifest, Shard
-from meadow.corpus.shards import read_parquet
 from meadow.schema import COLUMNS, DERIVED
 
 ALL = "all"
-Locate = Callable[[str], Path]
 
 _SIZES = (
     (1_000, "n<1K"),
@@ -60,24 +59,18 @@ COLUMN_TEXTS = {
 """What each column holds."""
 
 
-def front_matter(
-    manifest: Manifest, locate: Locate, tasks: Iterable[str], languages: list[str], rewritten: int
-) -> dict[str, Any]:
-    """The YAML of the card as a mapping, computed from the shards.
-
-    Args:
-        manifest: What the folder holds.
-        locate: Where a file of the manifest lies.
-        tasks: The tasks of the rows.
-        languages: Their languages, the most frequent first.
-        rewritten: How many of them a model rewrote.
-    """
+def front_matter(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> dict[str, Any]:
+    """The YAML of the card as a mapping, computed from the shards."""
     splits = manifest.splits()
-    licenses = license_counts(manifest, locate)
+    licenses = license_counts(counted)
+    spoken = languages(counted)
+    tasks = {_TASKS[task] for source in counted for task in source.tasks if task in _TASKS}
+    rewritten = any(source.rewritten for source in counted)
+    creators = ["found", *(["machine-generated"] if rewritten else [])]
     single = next(iter(licenses)) if len(licenses) == 1 else None
     rows = sum(shard.rows for shard in manifest.shards())
     front: dict[str, Any] = {"pretty_name": pretty_name(manifest)}
-    front |= {"language": languages} if languages else {}
+    front |= {"language": spoken} if spoken else {}
     per_row = {"license_name": "per-row", "license_link": "LICENSES/README.md"}
     front |= {"license": single} if single in _HUB_LICENSES else {"license": "other", **per_row}
     with_all = ALL not in splits and len(splits) > 1
@@ -97,17 +90,12 @@ def front_matter(
     return {
         **front,
         "size_categories": [next((name for top, name in _SIZES if rows < top), "n>10M")],
-        "task_categories": sorted({_TASKS[task] for task in tasks if task in _TASKS}),
-        "annotations_creators": ["found", *(["machine-generated"] if rewritten else [])],
-        "language_creators": ["found", *(["machine-generated"] if rewritten else [])],
-        "multilinguality": ["multilingual" if len(languages) > 1 else "monolingual"],
+        "task_categories": sorted(tasks),
+        "annotations_creators": creators,
+        "language_creators": creators,
+        "multilinguality": ["multilingual" if len(spoken) > 1 else "monolingual"],
         "source_datasets": ["original"],
-        "tags": [
-            "medical",
-            "clinical",
-            "instruction-tuning",
-            *(["synthetic"] if rewritten else []),
-        ],
+        "tags": ["medical", "clinical", "instruction-tuning", *["synthetic"] * rewritten],
         "configs": configs,
         "dataset_info": infos,
     }
@@ -120,22 +108,12 @@ def _config(name: str, splits: Iterable[str], folder: str) -> dict[str, Any]:
 
 def _features(shard: Path | None) -> list[dict[str, Any]]:
     author = [{"name": name, "dtype": "string"} for name in ("name", "url", "role")]
-    names: list[str] = list(COLUMNS)
-    features: list[dict[str, Any]] = [
-        {"name": name, "list": author} if name == "authors" else {"name": name, "dtype": "string"}
-        for name in names
+    message = [{"name": name, "dtype": "string"} for name in ("role", "content")]
+    lists: dict[str, Any] = {"authors": {"list": author}, "messages": {"list": message}}
+    return [
+        {"name": name} | lists.get(name, {"dtype": "string"})
+        for name in (columns_in(shard) if shard is not None else COLUMNS)
     ]
-    if shard is not None:
-        import pyarrow.parquet as pq
-
-        message = [{"name": name, "dtype": "string"} for name in ("role", "content")]
-        more: dict[str, dict[str, Any]] = {
-            "messages": {"list": message},
-            "reasoning": {"dtype": "string"},
-        }
-        there = pq.read_schema(shard).names
-        features += [{"name": name} | kind for name, kind in more.items() if name in there]
-    return features
 
 
 def _dataset_info(
@@ -183,10 +161,15 @@ def _combined_info(infos: list[dict[str, Any]]) -> dict[str, Any]:
 
 def columns_of(manifest: Manifest, locate: Locate) -> list[str]:
     """The columns of the shards, in their order."""
+    first = next(iter(manifest.shards()), None)
+    return columns_in(locate(first.path)) if first is not None else list(COLUMNS)
+
+
+def columns_in(shard: Path) -> list[str]:
+    """The columns of one shard: of a record, and those that a mix derives."""
     import pyarrow.parquet as pq
 
-    first = next(iter(manifest.shards()), None)
-    there = pq.read_schema(locate(first.path)).names if first is not None else COLUMNS
+    there = pq.read_schema(shard).names
     return [*COLUMNS, *(name for name in DERIVED if name in there)]
 
 
@@ -197,17 +180,6 @@ def pretty_name(manifest: Manifest) -> str:
     return "Medical Meadow"
 
 
-def license_counts(manifest: Manifest, locate: Locate) -> Counter[str]:
-    """Rows per licence, over all shards."""
-    counts: Counter[str] = Counter()
-    for shard in manifest.shards():
-        counts.update(column_counts(locate(shard.path), "license"))
-    return counts
-
-
-def column_counts(path: Path, name: str) -> dict[str, int]:
-    """Rows of a shard per value of one column."""
-    import polars as pl  # pyarrow takes 0.2 s to import what counts
-
-    values = pl.DataFrame(read_parquet(path, [name]))
-    return dict(values.group_by(name, maintain_order=True).len().iter_rows())
+def license_counts(counted: list[SourceRows]) -> Counter[str]:
+    """Licence -> rows."""
+    return sum((source.licenses for source in counted), Counter())

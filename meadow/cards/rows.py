@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meadow.cards.header import Locate
-from meadow.corpus.manifest import Manifest
+from meadow.corpus.manifest import Manifest, Shard
 from meadow.corpus.shards import read_rows
 from meadow.licenses import LICENSES
 from meadow.source import Apply, Provenance, Source, apply_here
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+Locate = Callable[[str], Path]
+"""Where a file of a manifest lies (it may still be staged)."""
 PAIRS = "raw_pairs"
 FORMS = {"turns": '"turns":', "reason": '"reason":{'}
 """What `meta` holds where a row is a conversation of several turns, or was reasoned about."""
 LOOKED_AT = 500
 """Rows of a shard whose language is measured."""
 SCRUBBED = "scrubbed_"
+_OF_THE_SOURCE = ("title", "homepage", "citation", "license_note", "provenance")
 
 
 @dataclass(slots=True)
@@ -33,12 +36,7 @@ class SourceRows:
     """One source as the folder holds it.
 
     Args:
-        name: The source's name.
-        title: For people.
-        homepage: Where it comes from.
-        citation: Whom to cite.
-        license_note: What the licence key cannot say.
-        provenance: What the rows cannot say.
+        name: Of the source, as what follows to `provenance`.
         known: The source; None where neither the house nor the folder says what it is.
         rows: How many.
         licenses: Licence key -> rows.
@@ -109,6 +107,13 @@ def _told(shard: Path) -> Told:
     return told
 
 
+def training_shards(manifest: Manifest) -> Iterator[Shard]:
+    """Every shard but those of the originals of rewritten rows."""
+    for config, splits in manifest.splits().items():
+        if config != PAIRS:
+            yield from chain.from_iterable(splits.values())
+
+
 def rows_by_source(
     manifest: Manifest, locate: Locate, apply: Apply = apply_here
 ) -> list[SourceRows]:
@@ -122,30 +127,16 @@ def rows_by_source(
     from meadow.sources import with_own
 
     sources = with_own(manifest.own_sources)
-    shards = [
-        locate(shard.path)
-        for config, splits in manifest.splits().items()
-        for split in splits.values()
-        for shard in split
-        if config != PAIRS
-    ]
     told: Told = Counter()
-    for counts in apply(_told, shards):
+    for counts in apply(_told, [locate(shard.path) for shard in training_shards(manifest)]):
         told.update(counts)
     found: dict[str, SourceRows] = {}
     for (name, field_name, value), rows in told.items():
         if name not in found:
             found[name] = SourceRows(name, name)
             if known := sources.get(name):
-                found[name] = SourceRows(
-                    name,
-                    known.title,
-                    known.homepage,
-                    known.citation,
-                    known.license_note,
-                    known.provenance,
-                    known,
-                )
+                told_of = {field: getattr(known, field) for field in _OF_THE_SOURCE}
+                found[name] = SourceRows(name, **told_of, known=known)
         getattr(found[name], field_name)[value] += rows
         if field_name == "licenses":  # which every row has
             found[name].rows += rows

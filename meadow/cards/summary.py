@@ -25,8 +25,7 @@ from meadow.cards.card import (
     privacy_part,
     takedown_part,
 )
-from meadow.cards.header import Locate
-from meadow.cards.rows import PAIRS, SourceRows, rows_by_source
+from meadow.cards.rows import Locate, SourceRows, rows_by_source, training_shards
 from meadow.config import Provider
 from meadow.corpus.manifest import Manifest, SourceEntry
 from meadow.corpus.shards import read_rows
@@ -128,9 +127,7 @@ def licence_bill(manifest: Manifest, counted: list[SourceRows]) -> list[dict[str
                 "url": known.url if known else "",
                 "redistribute": known.redistribute if known else "unknown",
                 "rows": sum(sources.values()),
-                "tokens": None
-                if tokens is None
-                else sum(int(tokens.get(name, {}).get(key, 0)) for name in sources),
+                "tokens": tokens and sum(int(tokens.get(name, {}).get(key, 0)) for name in sources),
                 "sources": sources,
             }
         )
@@ -172,10 +169,9 @@ def _size(manifest: Manifest, locate: Locate) -> str:
         words = next((words for most, words in RANGES if tokens < most), LARGEST)
         return f"{words} ({tokens:,} of {plain_cell(found['tokenizer'])})"
     size = 0
-    for config, splits in manifest.splits().items():
-        for shard in (shard for shards in splits.values() for shard in shards if config != PAIRS):
-            rows = read_rows(locate(shard.path), ["instruction", "input", "output"])
-            size += sum(int(column.str.len_bytes().sum()) for column in rows.iter_columns())
+    for shard in training_shards(manifest):
+        rows = read_rows(locate(shard.path), ["instruction", "input", "output"])
+        size += sum(int(column.str.len_bytes().sum()) for column in rows.iter_columns())
     if size < RANGES[0][0]:
         return f"{RANGES[0][1]}: the texts have {size:,} bytes, and a token has one or more"
     return f"*not counted: the texts have {size:,} bytes; mix with `--tokenizer`*"
@@ -226,12 +222,11 @@ def _public(counted: list[SourceRows], entries: Mapping[str, SourceEntry]) -> st
 
 
 def _crawled(counted: list[SourceRows], entries: Mapping[str, SourceEntry]) -> str:
-    found = [source for source in counted if _is_crawled(source, entries)]
-    rows = []
-    for source in found:
-        crawl = source.known.crawl if source.known is not None else None
-        domain = urlsplit(crawl.api).hostname if crawl is not None else ""
-        rows.append([domain or "", source.title, f"{source.rows:,}"])
+    rows = [
+        [urlsplit(known.crawl.api).hostname or "", source.title, f"{source.rows:,}"]
+        for source in counted
+        if (known := source.known) and known.crawl and _is_crawled(source, entries)
+    ]
     if not rows:
         return "None: no raw file of these rows is a store of crawled pages."
     return (

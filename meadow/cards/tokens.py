@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from meadow.atomic import sha256_file
-from meadow.cards.header import Locate
-from meadow.cards.rows import PAIRS
+from meadow.cards.rows import Locate, training_shards
 from meadow.corpus.manifest import Manifest
 from meadow.corpus.shards import read_rows
 from meadow.errors import FileError, UsageError
@@ -59,16 +58,13 @@ def count_tokens(manifest: Manifest, locate: Locate, given: str) -> dict[str, An
     tokenizer.no_padding()
     counts: dict[str, Counter[str]] = {}
     columns = ["source", "license", "instruction", "input", "output"]
-    for config, splits in manifest.splits().items():
-        for shard in (shard for shards in splits.values() for shard in shards if config != PAIRS):
-            for rows in read_rows(locate(shard.path), columns).iter_slices(_BATCH):
-                own, *texts = rows.select("source", "license").rows(), *rows[:, 2:].iter_columns()
-                for column in texts:
-                    encoded = tokenizer.encode_batch_fast(
-                        column.to_list(), add_special_tokens=False
-                    )
-                    for (source, license), one in zip(own, encoded, strict=True):
-                        counts.setdefault(source, Counter())[license] += len(one)
+    for shard in training_shards(manifest):
+        for rows in read_rows(locate(shard.path), columns).iter_slices(_BATCH):
+            own = rows.select("source", "license").rows()
+            for column in rows[:, 2:].iter_columns():
+                encoded = tokenizer.encode_batch_fast(column.to_list(), add_special_tokens=False)
+                for (source, license), one in zip(own, encoded, strict=True):
+                    counts.setdefault(source, Counter())[license] += len(one)
     sources = {source: dict(sorted(counts[source].items())) for source in sorted(counts)}
     return {
         "tokenizer": " ".join(name.split()),

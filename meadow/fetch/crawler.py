@@ -102,8 +102,7 @@ def crawl(
             headers={"User-Agent": agent, "Accept-Encoding": "gzip"},
         ) as client,
     ):
-        wiki = _Wiki(client, wanted.api, pause, policy)
-        return _Crawl(wanted, folder, wiki, progress).run()
+        return _Crawl(wanted, folder, _Wiki(client, wanted.api, pause, policy), progress).run()
 
 
 @dataclass(slots=True)
@@ -142,16 +141,14 @@ class _Wiki:
         return answer
 
     def _body(self, response: httpx.Response) -> bytes:
-        parts: list[bytes] = []
-        size = 0
+        body = bytearray()
         for part in response.iter_bytes():
-            size += len(part)
-            if size > MAX_ANSWER:
+            body += part
+            if len(body) > MAX_ANSWER:
                 raise NetworkError(
                     f"the wiki's answer is over {MAX_ANSWER:,} bytes", where=clean_address(self.api)
                 )
-            parts.append(part)
-        return b"".join(parts)
+        return bytes(body)
 
     def _parse(self, status: int, body: bytes) -> dict[str, Any]:
         where = clean_address(self.api)
@@ -244,15 +241,8 @@ class _Crawl:
         )
 
     def _write_state(self) -> None:
-        write_json(
-            self.folder / STATE,
-            {
-                **self.wanted.identity(),
-                "base": self.base,
-                "continue": self.token,
-                "complete": self.complete,
-            },
-        )
+        state = {"base": self.base, "continue": self.token, "complete": self.complete}
+        write_json(self.folder / STATE, self.wanted.identity() | state)
 
     def _articles_at(self) -> str:
         """The address of an article, with $1 for its title."""
@@ -288,14 +278,8 @@ class _Crawl:
         return members, following
 
     def _page(self, page_id: int, title: str) -> dict[str, Any]:
-        answer = self.wiki.ask(
-            action="parse",
-            pageid=str(page_id),
-            prop="text|revid",
-            disableeditsection="1",
-            disabletoc="1",
-            disablelimitreport="1",
-        )
+        without = dict.fromkeys(("disableeditsection", "disabletoc", "disablelimitreport"), "1")
+        answer = self.wiki.ask(action="parse", pageid=str(page_id), prop="text|revid", **without)
         url = self.base.replace("$1", quote(title.replace(" ", "_"), safe=";@$!*(),/~:"))
         page = {"title": title, "page_id": page_id, "url": url}
         if "error" in answer:

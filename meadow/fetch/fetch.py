@@ -7,6 +7,7 @@ or the one that the lock file recorded at the first fetch; a file that has neith
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -124,8 +125,11 @@ class Fetcher:
             key = f"{source.name}/{file.name}"
             target = self.raw / source.name / file.name
             entry = entries.get(key)
-            if entry is not None and not _same_place(entry, file):
+            if entry is not None and (entry.url, entry.member) != _place(file):
                 entry = None
+            sha256, size = file.sha256 or (entry.sha256 if entry else None), file.size
+            if size is None and entry is not None and sha256 == entry.sha256:
+                size = entry.size  # it counts only with the hash that was recorded beside it
             yield Item(
                 source=source.name,
                 license=source.license,
@@ -133,8 +137,8 @@ class Fetcher:
                 target=target,
                 key=key,
                 state=_state(file, target),
-                sha256=file.sha256 or (entry.sha256 if entry else None),
-                size=_known_size(file, entry),
+                sha256=sha256,
+                size=size,
                 revision=entry.revision if entry else "",
             )
 
@@ -182,8 +186,7 @@ class Fetcher:
 
     def _recorder(self, item: Item, revision: str = "") -> Commit:
         """Writes the lock entry, before the file gets its name: no file is ever unrecorded."""
-        url = clean_address(item.file.url or "")
-        member = (item.file.member or "") if streams_member(item.file) else ""
+        url, member = _place(item.file)
 
         def write(fetched: Fetched) -> None:
             entry = LockEntry(url, fetched.sha256, fetched.size, member, revision)
@@ -247,7 +250,8 @@ def verify_at_hand(item: Item) -> Item:
             where=str(item.target),
             fix="move it away and fetch again; or delete its entry in sources.lock.toml",
         )
-    Part(item.target).clear()
+    with contextlib.suppress(OSError):  # of a run that ended just after the file had got its name
+        Part(item.target).discard()
     shutil.rmtree(_staging(item.target), ignore_errors=True)
     return replace(item, sha256=found.sha256, size=found.size)
 
@@ -266,18 +270,10 @@ def by_hand_notices(items: Iterable[Item]) -> list[str]:
     ]
 
 
-def _same_place(entry: LockEntry, file: File) -> bool:
+def _place(file: File) -> tuple[str, str]:
+    """Address and member, as the lock file names them."""
     member = (file.member or "") if streams_member(file) else ""
-    return entry.url == clean_address(file.url or "") and entry.member == member
-
-
-def _known_size(file: File, entry: LockEntry | None) -> int | None:
-    if file.size is not None:
-        return file.size
-    # A recorded size counts only with the hash that was recorded beside it.
-    if entry is not None and file.sha256 in {None, entry.sha256}:
-        return entry.size
-    return None
+    return clean_address(file.url or ""), member
 
 
 def _state(file: File, target: Path) -> State:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from meadow.atomic import write_text
-from meadow.config import Settings, read_settings
+from meadow.config import Settings, read_settings, toml_value
 from meadow.errors import UsageError
 
 NAME = "sources.lock.toml"
@@ -83,21 +82,14 @@ def record(path: Path, key: str, entry: LockEntry) -> None:
 def render(entries: Mapping[str, LockEntry]) -> str:
     """The lock file's text: sorted, one table a file."""
     parts = [_HEADER, "version = 1\n"]
-    for key in sorted(entries):
-        entry = entries[key]
-        lines = [f"[files.{_quote(key)}]", f"url = {_quote(entry.url)}"]
-        if entry.member:
-            lines.append(f"member = {_quote(entry.member)}")
-        if entry.revision:
-            lines.append(f"revision = {_quote(entry.revision)}")
-        lines += [f"sha256 = {_quote(entry.sha256)}", f"size = {entry.size}"]
-        parts.append("\n".join(lines) + "\n")
+    for key, entry in sorted(entries.items()):
+        lines = [
+            f"{name} = {toml_value(value)}"
+            for name in ("url", "member", "revision", "sha256", "size")
+            if (value := getattr(entry, name)) != "" or name == "url"
+        ]
+        parts.append("\n".join([f"[files.{toml_value(key)}]", *lines, ""]))
     return "\n".join(parts)
-
-
-def _quote(text: str) -> str:
-    """A TOML basic string: as in JSON, and DEL is escaped too."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
 
 
 @contextlib.contextmanager

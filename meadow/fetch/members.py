@@ -88,10 +88,8 @@ def _plain(name: str) -> str:
 def _inflated(blocks: Iterator[bytes]) -> IO[bytes]:
     """The archive's bytes, inflated where it is gzip."""
     head = b""
-    for block in blocks:
+    while len(head) < 2 and (block := next(blocks, b"")):
         head += block
-        if len(head) >= 2:
-            break
     packed = io.BufferedReader(_Blocks(chain([head], blocks)))
     return cast(IO[bytes], gzip.GzipFile(fileobj=packed) if head[:2] == b"\x1f\x8b" else packed)
 
@@ -109,8 +107,7 @@ class _Blocks(io.RawIOBase):
     def readinto(self, buffer: object) -> int:
         view = memoryview(buffer)  # type: ignore[arg-type]
         while not self._left:
-            block = next(self._blocks, None)
-            if block is None:
+            if (block := next(self._blocks, None)) is None:
                 return 0
             self._left = memoryview(block)
         size = min(len(view), len(self._left))

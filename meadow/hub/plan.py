@@ -26,7 +26,7 @@ from meadow.hub.files import (
     read_remote_manifest,
     read_remote_text,
 )
-from meadow.net.hub import HeadMovedError, HubClient
+from meadow.net.hub import HEAD_MOVED, HeadMovedError, HubClient
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd
@@ -326,7 +326,7 @@ def _commit(client: HubClient, plan: Plan, message: str, report: Report, target:
             return False
         if differences(plan, now):
             raise HeadMovedError(
-                "somebody else has committed to the repository meanwhile; nothing was changed",
+                HEAD_MOVED,
                 where=plan.where,
                 fix="look at that commit, then publish again",
             )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from meadow.atomic import disk_full, fsync_file, fsync_folder, is_disk_full, naming, write_json
 from meadow.errors import FileError, NetworkError, UpstreamChangedError
-from meadow.net.http import RemoteFile, clean_address
+from meadow.net.http import NEW_VERSION, RemoteFile, clean_address
 from meadow.net.retry import Retries
 
 if TYPE_CHECKING:
@@ -119,8 +119,8 @@ def bring(
                 written = part.discard()
                 if is_disk_full(error):
                     raise disk_full(part.target, written) from error
-            elif isinstance(error, NetworkError):
-                part.discard_empty()
+            elif isinstance(error, NetworkError) and part.is_empty:
+                part.discard()  # no trace of a transfer that brought nothing
             with naming(part.target):
                 raise
         else:
@@ -133,24 +133,13 @@ def bring(
 def check(fetched: Fetched, expected: Expected, address: str) -> None:
     """Raise an `UpstreamChangedError` where the file is not the one that is known."""
     if expected.sha256 is not None and fetched.sha256 != expected.sha256:
+        what = f"wrong checksum: expected {expected.sha256}, got {fetched.sha256}"
         raise UpstreamChangedError(
-            f"wrong checksum: expected {expected.sha256}, got {fetched.sha256}",
-            where=address,
-            fix="see whether upstream has released a new version; what came is kept as .bad",
+            what, where=address, fix=f"{NEW_VERSION}; what came is kept as .bad"
         )
     if expected.size is not None and fetched.size != expected.size:
-        raise UpstreamChangedError(
-            f"the file has {fetched.size:,} bytes; {expected.size:,} were expected",
-            where=address,
-            fix="see whether upstream has released a new version",
-        )
-
-
-def publish(part: Path, target: Path) -> None:
-    """Give a finished file its name; it is on the disk before that, and the name after."""
-    fsync_file(part)
-    part.replace(target)
-    fsync_folder(target.parent)
+        what = f"the file has {fetched.size:,} bytes; {expected.size:,} were expected"
+        raise UpstreamChangedError(what, where=address, fix=NEW_VERSION)
 
 
 def check_room(folder: Path, needed: int) -> None:
@@ -240,9 +229,8 @@ class Part:
             return "", None, 0
         fits = state.get("url") == self.address and isinstance(validator, str)
         fits = fits and (total is None or (isinstance(total, int) and at_hand <= total))
-        if not fits or not at_hand or not (validator or checked):
-            return "", None, 0
-        return validator, total, at_hand
+        usable = fits and at_hand and (validator or checked)
+        return (validator, total, at_hand) if usable else ("", None, 0)
 
     def note(self, remote: RemoteFile) -> None:
         """Write down which version the bytes belong to."""
@@ -250,8 +238,10 @@ class Part:
         write_json(self.state, value)
 
     def publish(self) -> None:
-        """Give the finished file its name."""
-        publish(self.path, self.target)
+        """Give the finished file its name; it is on the disk before that, and the name after."""
+        fsync_file(self.path)
+        self.path.replace(self.target)
+        fsync_folder(self.target.parent)
         # the file is there, whatever becomes of the note
         with contextlib.suppress(OSError):
             self.state.unlink(missing_ok=True)
@@ -262,10 +252,10 @@ class Part:
             self.path.replace(self.target.with_name(self.target.name + ".bad"))
         self.state.unlink(missing_ok=True)
 
-    def discard_empty(self) -> None:
-        """Leave no trace of a transfer that brought nothing."""
-        if self.path.exists() and not self.path.stat().st_size:
-            self.discard()
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is a file, and nothing in it."""
+        return self.path.exists() and not self.path.stat().st_size
 
     def discard(self) -> int:
         """Remove what has arrived; how many bytes it was."""
@@ -273,8 +263,3 @@ class Part:
         self.path.unlink(missing_ok=True)
         self.state.unlink(missing_ok=True)
         return size
-
-    def clear(self) -> None:
-        """Remove what a run that ended just after the file had got its name could not remove."""
-        with contextlib.suppress(OSError):
-            self.discard()

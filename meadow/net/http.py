@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 5
 BY_HAND = "download it in a browser and put it in place by hand"
+NEW_VERSION = "see whether upstream has released a new version"
 HEAD_BYTES = 512
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _HTML = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b", re.I | re.S)
@@ -162,10 +163,7 @@ class RemoteFile:
                 url = following
             finally:
                 response.close()
-        raise self._refused(
-            f"more than {MAX_REDIRECTS} redirects",
-            "open the address in a browser and put the file in place by hand",
-        )
+        raise self._refused(f"more than {MAX_REDIRECTS} redirects")
 
     def _check_status(self, response: httpx.Response) -> None:
         status = response.status_code
@@ -282,8 +280,7 @@ class RemoteFile:
         return NetworkError(why, where=self.address, fix=fix)
 
     def _changed(self, how: str) -> UpstreamChangedError:
-        fix = "see whether upstream has released a new version"
-        return UpstreamChangedError(how, where=self.address, fix=fix)
+        return UpstreamChangedError(how, where=self.address, fix=NEW_VERSION)
 
     def _too_large(self) -> FileError:
         return FileError(
@@ -293,10 +290,7 @@ class RemoteFile:
         )
 
     def _got_html(self) -> NetworkError:
-        return self._refused(
-            "got an HTML page where data was due (a login page or an error page)",
-            "open the address in a browser, download the file and put it in place by hand",
-        )
+        return self._refused("got an HTML page where data was due (a login page or an error page)")
 
 
 def _validator(response: httpx.Response) -> str:
@@ -338,11 +332,8 @@ def check_address(url: str, *, before: str | None) -> None:
             where=clean_address(url),
             fix="give the https address, or put the file in place by hand",
         )
-    raise NetworkError(
-        f"{clean_address(before)} redirects to an address that is not https",
-        where=clean_address(url),
-        fix="download the file in a browser and put it in place by hand",
-    )
+    what = f"{clean_address(before)} redirects to an address that is not https"
+    raise NetworkError(what, where=clean_address(url), fix=BY_HAND)
 
 
 def clean_address(url: str) -> str:

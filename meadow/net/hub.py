@@ -31,6 +31,9 @@ ROOM: ContextVar[Callable[[], AbstractContextManager[None]] | None] = ContextVar
 _drawn: ContextVar[bool] = ContextVar("drawn", default=False)
 
 
+HEAD_MOVED = "somebody else has committed to the repository meanwhile; nothing was changed"
+
+
 class HeadMovedError(MeadowError):
     """Somebody else has committed to the branch since it was read."""
 
@@ -198,67 +201,61 @@ def explain(error: BaseException, where: str) -> MeadowError:
 
     text = redact(" ".join(str(error).split()))
     kind = "Space" if where.startswith("spaces/") else "data set"
-    if _without_xet(error):
-        return NetworkError(
-            "this Hub has no Xet storage",
-            where=where,
-            fix="set HF_HUB_DISABLE_XET=1 and run the same command again",
-        )
-    if isinstance(error, OfflineModeIsEnabled):
-        return NetworkError(
-            "HF_HUB_OFFLINE is set: nothing is asked of the Hub", where=where, fix="unset it"
-        )
-    if isinstance(error, GatedRepoError):
-        return RefusedError(
-            "access to this data set has to be granted first",
-            where=where,
-            fix="ask for it on the data set's page, then log in with `hf auth login`",
-        )
-    if isinstance(error, RepositoryNotFoundError):
-        return NetworkError(
-            f"no such {kind} on the Hub, or no right to see it",
-            where=where,
-            fix="look at the name; a private one needs `hf auth login`",
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return NetworkError(
-            "the data set has no such revision", where=where, fix="name a tag, branch or commit"
-        )
-    if isinstance(error, EntryNotFoundError):
-        return NetworkError(
-            "the data set has no such file at this revision",
-            where=where,
-            fix="look at the files on the data set's page",
-        )
     status = _status(error)
-    if status == 412:
-        return HeadMovedError(
-            "somebody else has committed to the repository meanwhile; nothing was changed",
-            where=where,
-            fix="look at that commit, then publish again",
-        )
-    if status == 401:
-        return NetworkError(
-            "the Hub knows no valid token here", where=where, fix="log in with `hf auth login`"
-        )
-    if status == 403:
-        return NetworkError(
-            f"the token has no right to do this: {text[:300]}",
-            where=where,
-            fix="use a token with write access to this organisation, or publish with --create-pr",
-        )
-    if isinstance(error, ValueError) and "Invalid metadata in README.md" in str(error):
-        return CheckError(
-            f"the Hub refuses the card: {text[:500]}",
-            where=where,
-            fix="render the card again with `meadow card`",
-        )
-    if status is not None:
-        return NetworkError(
-            f"the Hub answers {status}: {text[:300]}",
-            where=where,
-            fix="look at the message; the Hub may have changed",
-        )
+    refused_card = isinstance(error, ValueError) and "Invalid metadata in README.md" in str(error)
+    # the first that applies: what is told apart by its class has a status of its own, too
+    faults: tuple[tuple[bool, type[MeadowError], str, str], ...] = (
+        (
+            _without_xet(error), NetworkError, "this Hub has no Xet storage",
+            "set HF_HUB_DISABLE_XET=1 and run the same command again",
+        ),
+        (
+            isinstance(error, OfflineModeIsEnabled), NetworkError,
+            "HF_HUB_OFFLINE is set: nothing is asked of the Hub", "unset it",
+        ),
+        (
+            isinstance(error, GatedRepoError), RefusedError,
+            "access to this data set has to be granted first",
+            "ask for it on the data set's page, then log in with `hf auth login`",
+        ),
+        (
+            isinstance(error, RepositoryNotFoundError), NetworkError,
+            f"no such {kind} on the Hub, or no right to see it",
+            "look at the name; a private one needs `hf auth login`",
+        ),
+        (
+            isinstance(error, RevisionNotFoundError), NetworkError,
+            "the data set has no such revision", "name a tag, branch or commit",
+        ),
+        (
+            isinstance(error, EntryNotFoundError), NetworkError,
+            "the data set has no such file at this revision",
+            "look at the files on the data set's page",
+        ),
+        (
+            status == 412, HeadMovedError, HEAD_MOVED,
+            "look at that commit, then publish again",
+        ),
+        (
+            status == 401, NetworkError, "the Hub knows no valid token here",
+            "log in with `hf auth login`",
+        ),
+        (
+            status == 403, NetworkError, f"the token has no right to do this: {text[:300]}",
+            "use a token with write access to this organisation, or publish with --create-pr",
+        ),
+        (
+            refused_card, CheckError, f"the Hub refuses the card: {text[:500]}",
+            "render the card again with `meadow card`",
+        ),
+        (
+            status is not None, NetworkError, f"the Hub answers {status}: {text[:300]}",
+            "look at the message; the Hub may have changed",
+        ),
+    )  # fmt: skip
+    for applies, fault, what, fix in faults:
+        if applies:
+            return fault(what, where=where, fix=fix)
     raise error
 
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,24 +88,18 @@ class Store:
 
     def describe(self, path: str) -> dict[str, Any] | None:
         """What the store knows of a path now; None where there is nothing."""
-        with self.faults():
+        found: dict[str, Any] | None = None
+        with self.faults(), contextlib.suppress(FileNotFoundError):
             self.system.invalidate_cache()
-            try:
-                found: dict[str, Any] = self.system.info(path)
-            except FileNotFoundError:
-                return None
-            return found
-        raise AssertionError
+            found = self.system.info(path)
+        return found
 
     def read(self, name: str) -> bytes | None:
         """A small file, or None where there is none."""
-        with self.faults(name):
-            try:
-                data: bytes = self.system.cat_file(self.join(name))
-            except FileNotFoundError:
-                return None
-            return data
-        raise AssertionError
+        data: bytes | None = None
+        with self.faults(name), contextlib.suppress(FileNotFoundError):
+            data = self.system.cat_file(self.join(name))
+        return data
 
     def write(self, name: str, data: bytes) -> None:
         """A small file."""
@@ -120,22 +115,25 @@ class Store:
     def blocks(self, path: str) -> Iterator[bytes]:
         """The bytes of a file, in order."""
         with self.faults(), self.system.open(path, "rb", block_size=BLOCK) as file:
-            while block := file.read(BLOCK):
-                yield block
+            yield from iter(partial(file.read, BLOCK), b"")
+
+    def nothing(self, name: str = "") -> FileError:
+        """The fault of an address behind which nothing is."""
+        return FileError(
+            "there is nothing at this address",
+            where=self.where(name),
+            fix="check the address and what is stored there",
+        )
 
     @contextlib.contextmanager
     def faults(self, name: str = "") -> Iterator[None]:
         """Whatever a store's library raises, as an expected fault without secrets."""
         try:
             yield
-        except (MeadowError, AssertionError):
+        except MeadowError:
             raise
         except FileNotFoundError as error:
-            raise FileError(
-                "there is nothing at this address",
-                where=self.where(name),
-                fix="check the address and what is stored there",
-            ) from error
+            raise self.nothing(name) from error
         except Exception as error:
             # every store's library has exceptions of its own
             text = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
@@ -205,11 +203,7 @@ def _listing(store: Store) -> dict[str, tuple[str, int | None, str]]:
             return {"": (store.path, about.get("size"), _version(about))}
         found = store.system.find(store.path, detail=True)
     if not found:
-        raise FileError(
-            "there is nothing at this address",
-            where=store.where(),
-            fix="check the address and what is stored there",
-        )
+        raise store.nothing()
     listing = {}
     for path, facts in sorted(found.items()):
         name = path.removeprefix(store.path).strip("/")
@@ -258,14 +252,9 @@ def fetch(
             known = json.loads(receipt.read_text(encoding="utf-8"))
         for name, (path, size, version) in listing.items():
             target = folder / "files" / (name or Path(store.path).name)
-            entry = known.get(name)
-            if (
-                version
-                and entry is not None
-                and (entry["version"], entry["bytes"]) == (version, size)
-                and target.is_file()
-                and sha256_file(target) == entry["sha256"]
-            ):
+            entry = known.get(name, {})
+            same = version and (entry.get("version"), entry.get("bytes")) == (version, size)
+            if same and target.is_file() and sha256_file(target) == entry["sha256"]:
                 continue
             check_room(folder, size or 0)
             sha256, copied = copy_here(store, path, size, target)

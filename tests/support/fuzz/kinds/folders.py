@@ -24,9 +24,9 @@ from support.fuzz.kinds.texts import text_of
 from support.fuzz.mutate import encodable, mutant, mutate_value, odd_text
 
 from meadow.api import open_corpus
-from meadow.cards.card import front as card_front
 from meadow.cards.card import lint_card, render_card
 from meadow.cards.documents import render_documents
+from meadow.cards.header import front_matter as card_front
 from meadow.cards.rows import rows_by_source
 from meadow.corpus.manifest import NAME, Manifest, NamedFile, Shard, Step
 from meadow.corpus.shards import write_parquet
