@@ -78,7 +78,7 @@ imports: $(ALL)  ## The import contracts of the house
 	$(BIN)/lint-imports
 
 bench: $(ALL)  ## Benchmarks against peers: make bench BENCH=posts SIZE_MB=100
-	PYTHONPATH=tests $(BIN)/python -m benchmarks $(BENCH) $(if $(SIZE_MB),--size-mb $(SIZE_MB))
+	PYTHONPATH=tests $(BIN)/python -m benchmarks $(BENCH) $(if $(SIZE_MB),--size-mb $(SIZE_MB)) $(if $(RECORD),--record)
 
 nightly: $(ALL)  ## The slow suites too; SAMPLE=k takes every k-th fault and 1/k of the inputs
 	@$(ONE_THREAD) PYTHONPATH=tests MEADOW_SAMPLE=$(SAMPLE) $(BIN)/python -m support.nightly \

@@ -3,7 +3,8 @@
 Each result also goes into docs/benchmarks.json and docs/benchmarks.md, in the place of its own
 former one. All of them run one after the other, each in a process of its own; then the last line
 holds every ratio under "<benchmark>: <what>". Where a target is missed the command says which, and
-fails.
+fails. `--record` measures what takes too long for every run, one benchmark at a time, in the
+background of a day: a million rows, a peer that needs ten minutes.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import DOCS, keep, verdicts
+from benchmarks.results import DOCS, flat, keep, lines, load, verdicts, write
 
 
 def main() -> None:
@@ -25,12 +26,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("name", nargs="*", choices=[*names, []], help=", ".join(names))
     parser.add_argument("--size-mb", type=int)
+    parser.add_argument("--record", action="store_true", help="what takes too long for every run")
+    parser.add_argument("--render", action="store_true", help="only write benchmarks.md again")
     parser.add_argument("--docs", type=Path, default=DOCS, help="where results are kept")
     arguments = parser.parse_args()
+    if arguments.render:
+        write(load(arguments.docs), arguments.docs)
+        return
     if len(arguments.name) == 1:
         module = importlib.import_module(f"benchmarks.bench_{arguments.name[0]}")
-        result = module.main(arguments.size_mb)
-        keep(result, arguments.docs)
+        if arguments.record and not hasattr(module, "record"):
+            parser.error(f"{arguments.name[0]} has nothing that is recorded")
+        found = module.record() if arguments.record else module.main(arguments.size_mb)
+        result = keep(found, arguments.docs, recorded=arguments.record)
+        print("\n".join(lines(arguments.name[0], result)))
+    elif arguments.record:
+        parser.error("--record takes one benchmark")
     else:
         options = ["--docs", str(arguments.docs)]
         if arguments.size_mb:
@@ -48,7 +59,8 @@ def run_all(names: list[str], options: list[str]) -> dict[str, Any]:
 
     One that fails is named under "failed", and the others still run.
     """
-    together: dict[str, Any] = {"bench": "all", "ratios": {}, "targets": {}, "limits": {}}
+    together: dict[str, Any] = {"bench": "all"}
+    together |= {part: {} for part in ("ratios", "targets", "limits", "not_run")}
     failed = []
     for name in names:
         print(f"== {name}", flush=True)
@@ -63,10 +75,9 @@ def run_all(names: list[str], options: list[str]) -> dict[str, Any]:
         except ValueError:
             failed.append(name)
             continue
-        for part in ("ratios", "targets", "limits"):
-            together[part] |= {
-                f"{name}: {what}": value for what, value in result.get(part, {}).items()
-            }
+        for part, values in flat(result).items():
+            together[part] |= {f"{name}: {what}": value for what, value in values.items()}
+    print("== all\n" + "\n".join(lines("", together)), flush=True)
     return {**together, "failed": failed} if failed else together
 
 

@@ -3,7 +3,8 @@
 `python_set` is the usual rule: every 8-gram of every item in a set, and a row is hit when it shares
 any. It cannot say which item, how much of it, or whether the answer is there; stock phrases of exam
 questions make most of its hits. `python_scores` computes what ours does, without the answer: per
-row the share of every item's 8-grams. Both and ours must find every planted item.
+row the share of every item's 8-grams. Both and ours must find every planted item. What a million
+rows need is recorded.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support.measured import interleaved, measured, table
 
 ROWS_PER_MB = 2_400
-DEFAULT_MB = 16
+DEFAULT_MB = 66
+MANY_ROWS = 1_000_000
+TARGETS = {"recall": 1, "python_scores, CPU": 3, "python_set, CPU": 1}
 ITEMS = 3_000
 PHRASES = (
     "which of the following is the most likely diagnosis in this patient",
@@ -106,12 +109,22 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
     """Print the table.
 
     Args:
-        size_mb: Text in megabytes: 66 is 160,000 rows, 416 a million (ours alone above 100).
+        size_mb: Text in megabytes: 66, the default, is 160,000 rows.
     """
     rows = (size_mb or DEFAULT_MB) * ROWS_PER_MB
-    large = rows > 100 * ROWS_PER_MB
-    names = ["ours"] if large else ["ours", "python_scores", "python_set"]
-    rounds = 3 if rows <= 20 * ROWS_PER_MB else 1
+    result = compared(
+        rows, ["ours", "python_scores", "python_set"], 3 if rows <= 20 * ROWS_PER_MB else 1
+    )
+    return {**result, "limits": {**result["limits"], "seconds": 60}}
+
+
+def record() -> dict[str, Any]:
+    """Ours on a million rows."""
+    return compared(MANY_ROWS, ["ours"], 1)
+
+
+def compared(rows: int, names: list[str], rounds: int) -> dict[str, Any]:
+    """What each takes and finds, with the ratios to ours."""
     results = interleaved(Path(__file__), names, [str(rows)], rounds)
     title = f"{rows:,} rows against {ITEMS:,} items; medians of {rounds}."
     print(title)
@@ -119,16 +132,18 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
         took["rows_per_s"] = rows / took["wall_s"]
     table(results, ["cpu_s", "wall_s", "peak_mb", "growth_mb", "found", "planted", "recall"])
     own = results["ours"]
-    ratios = {"recall": own["recall"]}
+    size = f"{rows:,} rows: " if rows == MANY_ROWS else ""
+    ratios = {f"{size}recall": own["recall"]}
     for name in names[1:]:
         ratios[f"{name}, CPU"] = round(results[name]["cpu_s"] / own["cpu_s"], 2)
-    ratios |= {"seconds": round(own["wall_s"], 1), "peak GiB": round(own["peak_mb"] / 1074, 2)}
+    ratios[f"{size}seconds"] = round(own["wall_s"], 1)
+    ratios[f"{size}peak GiB"] = round(own["peak_mb"] / 1074, 2)
     return {
         "bench": "decontaminate",
         "rows": rows,
         "ratios": ratios,
-        "targets": {"recall": 1} | ({} if large else {"python_scores, CPU": 3}),
-        "limits": {"peak GiB": 4} | ({} if large else {"seconds": 60}),
+        "targets": {**TARGETS, f"{size}recall": 1},
+        "limits": {f"{size}peak GiB": 4},
         "input_text": title,
         "measured": results,
     }

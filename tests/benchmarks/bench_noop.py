@@ -17,7 +17,7 @@ from support.measured import medians, run_program, table
 from meadow.atomic import LOCK_NAME
 
 ROUNDS = 5
-LIMITS = {"seconds beyond the interpreter's start": 2}
+LIMITS = {"seconds beyond the interpreter's start": 1.5}
 
 BUILD = """
 import sys

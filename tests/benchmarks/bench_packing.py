@@ -4,7 +4,7 @@ All variants train the same small LLaMA on the same examples, in float32 on one 
 with the loss on every token (so that nobody saves work by masking). Rounds are interleaved, each
 variant once per round; the table gives medians. A token counts once, however much padding was
 computed with it. TRL's packed rows are not kept apart on this attention: its speed is taken, not
-its losses.
+its losses. What a GPU is to show is measured by tests/gpu (`run.sh`), at real sizes.
 """
 
 from __future__ import annotations
@@ -226,6 +226,12 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
             "plan / Trainer padded": 1.8,
             "plan / TRL packed": 1.0,
             "plan / hand loop": 0.9,
+        },
+        "input_text": f"{count} examples, {tokens:,} tokens, {STEP} a step, {ROUNDS} rounds.",
+        "not_run": {
+            "a GPU: tokens/s over TRL with FlashAttention, MFU": "tests/gpu/run.sh measures it"
+            if torch.cuda.is_available()
+            else "no GPU"
         },
     }
 

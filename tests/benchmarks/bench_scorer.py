@@ -31,6 +31,14 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     # shorter than every question: rows without branches
     "gemma3, window": ("gemma3_text", {"sliding_window": 256}),
     "mistral, window": ("mistral", {"sliding_window": 256}),
+    # layers without attention among those with it
+    "lfm2, hybrid": ("lfm2", {"layer_types": ["conv", "full_attention"],
+                              "block_auto_adjust_ff_dim": False}),
+    "qwen3_next, hybrid": ("qwen3_next", {
+        "layer_types": ["linear_attention", "full_attention"], "num_experts": 4,
+        "num_experts_per_tok": 2, "moe_intermediate_size": 32, "linear_key_head_dim": 16,
+        "shared_expert_intermediate_size": 32, "linear_value_head_dim": 16,
+        "linear_num_key_heads": 2, "linear_num_value_heads": 4}),
 }  # fmt: skip
 """Name -> model type, what it takes beside the sizes that all have."""
 FAMILY_QUESTIONS = 24
@@ -288,6 +296,7 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
         "bench": "scorer",
         "ratios": {name: round(value["ratio"], 2) for name, value in results.items()},
         "targets": targets,
+        "input_text": "One thread; ratios of CPU time, medians of the rounds.",
     }
 
 
