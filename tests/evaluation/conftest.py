@@ -24,7 +24,7 @@ def sample_items() -> list[ExamItem]:
 
 
 @pytest.fixture(scope="session")
-def random_folder(tmp_path_factory: pytest.TempPathFactory, sample_items: list[ExamItem]) -> Path:
+def random_folder(tmp_path_factory, sample_items) -> Path:
     """A checkpoint folder of a random LLaMA (two layers, 1,024 positions)."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -74,18 +74,18 @@ def _load(folder: Path) -> tuple[Any, Any]:
 
 
 @pytest.fixture(scope="session")
-def random_model(random_folder: Path) -> tuple[Any, Any]:
+def random_model(random_folder) -> tuple[Any, Any]:
     return _load(random_folder)
 
 
 @pytest.fixture(scope="session")
-def stories(upstream: Path) -> tuple[Any, Any]:
+def stories(upstream) -> tuple[Any, Any]:
     """The real tiny LLaMA (512 positions)."""
     return _load(upstream / "tiny_llama" / "stories260K-hf")
 
 
 @pytest.fixture
-def local(random_model: tuple[Any, Any]) -> Callable[..., Any]:
+def local(random_model) -> Callable[..., Any]:
     """Makes a fresh backend of the random model."""
     from evaluation.local import LocalBackend
 
@@ -100,7 +100,7 @@ def one_thread() -> None:
 
 
 @pytest.fixture
-def chat_tokenizer(random_folder: Path) -> Any:
+def chat_tokenizer(random_folder) -> Any:
     """The random model's tokenizer with a chat template that names BOS, turns and the day."""
     from transformers import AutoTokenizer
 

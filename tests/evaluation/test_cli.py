@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,7 +30,7 @@ def test_help_is_the_tables_line() -> None:
     assert all(command.help for command in evaluate.commands.values())
 
 
-def test_run_report_compare(random_folder: Path, tmp_path: Path) -> None:
+def test_run_report_compare(random_folder, tmp_path) -> None:
     one = ("run", "--model", random_folder, "--exam", "sample", "--limit", "6", "--json")
     for name, modes in (("a", "letter"), ("b", "letter,text")):
         result = invoke(*one, "--modes", modes, "--out", tmp_path / name)
@@ -50,7 +49,7 @@ def test_run_report_compare(random_folder: Path, tmp_path: Path) -> None:
     assert document["modes"]["letter"]["p"] == 1.0
 
 
-def test_dry_runs_write_nothing(random_folder: Path, tmp_path: Path) -> None:
+def test_dry_runs_write_nothing(random_folder, tmp_path) -> None:
     result = invoke("run", "--model", random_folder, "--exam", "sample", "--dry-run", "--json",
                     "--out", tmp_path / "x")  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -71,9 +70,7 @@ def test_dry_runs_write_nothing(random_folder: Path, tmp_path: Path) -> None:
         (("--exam", "medqa", "--model", "x", "--file", "/none"), FileError, "not found"),
     ],
 )
-def test_faults_say_what_to_do(
-    tmp_path: Path, arguments: tuple[str, ...], error: type[Exception], words: str
-) -> None:
+def test_faults_say_what_to_do(tmp_path, arguments, error, words) -> None:
     result = invoke("run", *arguments, "--out", tmp_path / "x")
     assert isinstance(result.exception, error)
     assert words in str(result.exception)
@@ -82,9 +79,7 @@ def test_faults_say_what_to_do(
     assert not (tmp_path / "x").exists()
 
 
-def test_a_preview_is_what_a_run_sends_and_writes_nothing(
-    random_folder: Path, tmp_path: Path
-) -> None:
+def test_a_preview_is_what_a_run_sends_and_writes_nothing(random_folder, tmp_path) -> None:
     from transformers import AutoTokenizer
 
     asked = ("run", "--model", random_folder, "--exam", "sample", "--modes", "letter,cot",
@@ -108,7 +103,7 @@ def test_a_preview_is_what_a_run_sends_and_writes_nothing(
     assert "no folder for the run" in str(result.exception)
 
 
-def test_the_template_is_the_one_that_was_trained(random_folder: Path, tmp_path: Path) -> None:
+def test_the_template_is_the_one_that_was_trained(random_folder, tmp_path) -> None:
     model = tmp_path / "model"
     shutil.copytree(random_folder, model)
     manifest = {"recipe": {"data": {"template": "short"}}}
@@ -127,7 +122,7 @@ def test_the_exams_are_listed_with_their_places() -> None:
     assert "no download" in invoke("exams").output
 
 
-def test_what_the_answers_of_a_file_are(random_folder: Path, tmp_path: Path) -> None:
+def test_what_the_answers_of_a_file_are(random_folder, tmp_path) -> None:
     help_text = invoke("run", "--help").output
     assert all(name in help_text for name in (*EXAMS, *ALIASES, *ANSWER_IS))
     path = tmp_path / "own.jsonl"
@@ -158,7 +153,7 @@ def test_what_the_answers_of_a_file_are(random_folder: Path, tmp_path: Path) -> 
         (("on", "3"), None),
     ],
 )
-def test_thinking(words: tuple[str, ...], found: tuple[bool | None, int] | None) -> None:
+def test_thinking(words, found) -> None:
     option, *rest = (*words, None) if words else (None,)
     options = {"thinking": option, "thinking_tokens": [n for n in rest if n], "chat": False}
     if found is None:
@@ -168,7 +163,7 @@ def test_thinking(words: tuple[str, ...], found: tuple[bool | None, int] | None)
         assert _thinking(options) == found
 
 
-def test_few_shot_examples_from_a_file(random_folder: Path, tmp_path: Path) -> None:
+def test_few_shot_examples_from_a_file(random_folder, tmp_path) -> None:
     exam = FOLDER / "exam"
     result = invoke("run", "--model", random_folder, "--exam", "usmle_self_assessment", "--file",
                     exam, "--shots", "1", "--shots-file", exam, "--limit", "3", "--out",
@@ -179,7 +174,7 @@ def test_few_shot_examples_from_a_file(random_folder: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("dtype", ["int8", "nf4", "bfloat16"])
-def test_load_modes(random_folder: Path, tmp_path: Path, dtype: str) -> None:
+def test_load_modes(random_folder, tmp_path, dtype) -> None:
     pytest.importorskip("bitsandbytes")
     result = invoke("run", "--model", random_folder, "--dtype", dtype, "--exam", "sample",
                     "--limit", "3", "--out", tmp_path / "x")  # fmt: skip
@@ -188,7 +183,7 @@ def test_load_modes(random_folder: Path, tmp_path: Path, dtype: str) -> None:
     assert document["model"]["load"] == dtype
 
 
-def test_adapters_are_part_of_the_identity(random_folder: Path, tmp_path: Path) -> None:
+def test_adapters_are_part_of_the_identity(random_folder, tmp_path) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
@@ -214,9 +209,7 @@ def test_adapters_are_part_of_the_identity(random_folder: Path, tmp_path: Path) 
         ("http://192.0.2.1/v1", ("--allow-remote",), "over https only"),
     ],
 )
-def test_exam_texts_leave_the_machine_by_the_rule_of_rewriting(
-    url: str, more: tuple[str, ...], said: str, tmp_path: Path
-) -> None:
+def test_exam_texts_leave_the_machine_by_the_rule_of_rewriting(url, more, said, tmp_path) -> None:
     out = tmp_path / "out"
     ran = invoke("run", "--model", "m", "--exam", "sample", "--base-url", url, *more, "--out", out)
     assert isinstance(ran.exception, RefusedError)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import random
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,9 +42,7 @@ def invented(name: str, count: int, words: int = 10) -> list[ExamItem]:
     return found
 
 
-def test_a_learned_set_falls_and_an_unseen_one_of_its_form_does_not(
-    stories: tuple[Any, Any],
-) -> None:
+def test_a_learned_set_falls_and_an_unseen_one_of_its_form_does_not(stories) -> None:
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
@@ -81,7 +77,7 @@ def test_a_learned_set_falls_and_an_unseen_one_of_its_form_does_not(
     assert "evidence, not proof" in after["verdict"]
 
 
-def test_fewer_stand_in_front_where_the_context_is_short(local: Callable[..., Any]) -> None:
+def test_fewer_stand_in_front_where_the_context_is_short(local) -> None:
     items = invented("short", 5)
     one = local().count(CUE + item_text(items[0]))
     found = shifts(local(max_length=int(2.6 * one)), items, before=4)
@@ -94,7 +90,7 @@ def test_fewer_stand_in_front_where_the_context_is_short(local: Callable[..., An
         shifts(local(), items[:1])
 
 
-def test_the_draw_is_by_seed(local: Callable[..., Any]) -> None:
+def test_the_draw_is_by_seed(local) -> None:
     items = invented("drawn", 6)
     first = shifts(local(), items, before=2, seed=1)
     assert shifts(local(), items, before=2, seed=1) == first
@@ -111,7 +107,7 @@ def test_figures_have_their_intervals() -> None:
     assert "cannot be weighed" in verdict(figures, None, None)
 
 
-def test_the_command_says_it_beside_a_control(random_folder: Path, tmp_path: Path) -> None:
+def test_the_command_says_it_beside_a_control(random_folder, tmp_path) -> None:
     control = tmp_path / "control.jsonl"
     rows = [
         {"question": item.question, "options": dict(item.options), "answer": item.answer}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
@@ -21,7 +20,7 @@ def rows(*answers: str) -> bytes:
 
 
 @pytest.fixture
-def hub(tmp_path: Path) -> Iterator[LoopbackHub]:
+def hub(tmp_path) -> Iterator[LoopbackHub]:
     with running(tmp_path / "hub") as served:
         api = HfApi(endpoint=served.base, token=TOKEN)
         api.create_repo("tester/exams", repo_type="dataset")
@@ -32,9 +31,7 @@ def hub(tmp_path: Path) -> Iterator[LoopbackHub]:
         yield served
 
 
-def test_a_file_at_a_revision_is_pinned_and_named_in_the_run(
-    hub: LoopbackHub, upstream: Path, tmp_path: Path
-) -> None:
+def test_a_file_at_a_revision_is_pinned_and_named_in_the_run(hub, upstream, tmp_path) -> None:
     session = Session(hub, tmp_path / "home")
     model = upstream / "tiny_llama" / "stories260K-hf"
 
@@ -64,7 +61,7 @@ def test_a_file_at_a_revision_is_pinned_and_named_in_the_run(
     assert "not the file that was downloaded first" in changed.stderr
 
 
-def test_wrong_addresses_are_said(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_wrong_addresses_are_said(hub, tmp_path) -> None:
     session = Session(hub, tmp_path / "home")
     for words, code, message in (
         (("--exam", "own", "--file", "hf://datasets/tester/exams"), 2, "does not name a file"),

@@ -85,9 +85,7 @@ def packed(path: Path, log: dict[str, Any]) -> Path:
     return path
 
 
-def test_a_log_of_lm_eval_is_compared_and_has_strata(
-    sample_items: list[ExamItem], tmp_path: Path
-) -> None:
+def test_a_log_of_lm_eval_is_compared_and_has_strata(sample_items, tmp_path) -> None:
     items = sample_items[:12]
     gold = [item.labels.index(item.answer) for item in items]
     wrong = [(place + 1) % len(item.options) for place, item in zip(gold, items, strict=True)]
@@ -120,9 +118,7 @@ def test_a_log_of_lm_eval_is_compared_and_has_strata(
 
 
 @pytest.mark.parametrize("form", ["json", "eval"])
-def test_a_log_of_inspect_keeps_its_own_verdicts(
-    form: str, sample_items: list[ExamItem], tmp_path: Path
-) -> None:
+def test_a_log_of_inspect_keeps_its_own_verdicts(form, sample_items, tmp_path) -> None:
     items = sample_items[:4]
     texts = [f"ANSWER: {items[0].answer}", "I cannot say.", "who knows", f"({items[3].answer})"]
     log = inspect_log(items, [items[0].answer, "", "", ""], texts)
@@ -147,9 +143,7 @@ def test_a_log_of_inspect_keeps_its_own_verdicts(
     assert found["modes"]["generate"]["correct"] == 1
 
 
-def test_answers_that_a_log_does_not_explain_are_asked_for(
-    sample_items: list[ExamItem], tmp_path: Path
-) -> None:
+def test_answers_that_a_log_does_not_explain_are_asked_for(sample_items, tmp_path) -> None:
     items = [item for item in sample_items if len(item.options) == 4 and item.answer in "BC"][:6]
     gold = [item.labels.index(item.answer) for item in items]
     log = harness_log(tmp_path, items, gold)
@@ -169,7 +163,7 @@ def test_answers_that_a_log_does_not_explain_are_asked_for(
     assert set(read_run(tmp_path / "run").items) == {item.item_id for item in items}
 
 
-def test_what_is_no_log_is_said(sample_items: list[ExamItem], tmp_path: Path) -> None:
+def test_what_is_no_log_is_said(sample_items, tmp_path) -> None:
     (tmp_path / "x.json").write_text('{"a": 1}')
     (tmp_path / "x.jsonl").write_text('{"question": "no log"}\n')
     (tmp_path / "x.eval").write_bytes(b"no zip")
@@ -187,9 +181,7 @@ def test_what_is_no_log_is_said(sample_items: list[ExamItem], tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_log_that_lm_eval_has_just_written(
-    upstream: Path, sample_items: list[ExamItem], tmp_path: Path
-) -> None:
+def test_a_log_that_lm_eval_has_just_written(upstream, sample_items, tmp_path) -> None:
     rows = [
         {"question": item.question, "options": dict(item.options), "answer_idx": item.answer,
          "choices": list(item.labels)}

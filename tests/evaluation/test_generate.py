@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,16 +14,13 @@ from evaluation.questions import REASON, Framing, ask
 from evaluation.run import Settings, preview, run
 from meadow.corpus.shards import read_parquet
 from meadow.errors import UsageError
-from meadow.exams.items import ExamItem
 from meadow.models.frames import tokenize
 from meadow.prompt import EXAM_CUE, TODAY, exam_prompt, render, stop_texts
 
 CHAT = Framing(template="chat")
 
 
-def test_a_prompt_has_one_bos_and_the_pinned_date(
-    chat_tokenizer: Any, sample_items: list[ExamItem]
-) -> None:
+def test_a_prompt_has_one_bos_and_the_pinned_date(chat_tokenizer, sample_items) -> None:
     settings = Settings("sample", parse_modes("letter,generate,cot"), CHAT)
     found = preview(local_of(chat_tokenizer), sample_items, settings, 2)
     assert [(r["item_id"], r["mode"]) for r in found] == [
@@ -47,7 +43,7 @@ def local_of(tokenizer: Any) -> Any:
     return Prompter(tokenizer, 4096)
 
 
-def test_other_frames_keep_their_bytes(sample_items: list[ExamItem]) -> None:
+def test_other_frames_keep_their_bytes(sample_items) -> None:
     item = sample_items[0]
     frame = exam_prompt("medalpaca", item.question, list(item.options))
     for mode, prompt in (
@@ -62,12 +58,12 @@ def test_other_frames_keep_their_bytes(sample_items: list[ExamItem]) -> None:
 @pytest.mark.parametrize(
     ("form", "shown"), [("'%Y'", f"{TODAY:%Y}"), ('"%d %B"', f"{TODAY:%d %B}"), ("f", str(TODAY))]
 )
-def test_no_template_sees_the_clock(chat_tokenizer: Any, form: str, shown: str) -> None:
+def test_no_template_sees_the_clock(chat_tokenizer, form, shown) -> None:
     chat_tokenizer.chat_template = "{% set f = '%c' %}[{{ strftime_now(" + form + ") }}]"
     assert render("chat", "x", tokenizer=chat_tokenizer) == f"[{shown}]"
 
 
-def test_thinking_is_told_and_closed_where_nothing_may_be_thought(chat_tokenizer: Any) -> None:
+def test_thinking_is_told_and_closed_where_nothing_may_be_thought(chat_tokenizer) -> None:
     for thinking, end in ((None, "assistant\n"), (False, "assistant\n"), (True, "<think>\n")):
         assert render("chat", "x", tokenizer=chat_tokenizer, thinking=thinking).endswith(end)
     chat_tokenizer.chat_template = "{{ messages[0]['content'] }}<think>\n"  # always
@@ -75,7 +71,7 @@ def test_thinking_is_told_and_closed_where_nothing_may_be_thought(chat_tokenizer
     assert closed == "x<think>\n\n</think>\n\n"
 
 
-def test_stops_belong_to_the_frame(chat_tokenizer: Any) -> None:
+def test_stops_belong_to_the_frame(chat_tokenizer) -> None:
     assert "\n###" in stop_texts("medalpaca")
     assert stop_texts("alpaca") == stop_texts("medalpaca")
     assert stop_texts("short") == ()
@@ -83,7 +79,7 @@ def test_stops_belong_to_the_frame(chat_tokenizer: Any) -> None:
     assert stop_texts("chat", chat_tokenizer) == ("<|end|>",)
 
 
-def test_a_turns_end_and_a_stop_text_end_a_response(local: Any, monkeypatch: Any) -> None:
+def test_a_turns_end_and_a_stop_text_end_a_response(local, monkeypatch) -> None:
     backend = local()
     prompts = ["A 40-year-old", "The patient is a man who"]
     free = backend.generate(prompts, [Sampling(24)] * 2)
@@ -100,9 +96,7 @@ def test_a_turns_end_and_a_stop_text_end_a_response(local: Any, monkeypatch: Any
     assert len(steps) < 24  # it ends where the text does, not at the limit
 
 
-def test_samples_of_a_question_are_one_batch(
-    local: Any, sample_items: list[ExamItem], tmp_path: Path, monkeypatch: Any
-) -> None:
+def test_samples_of_a_question_are_one_batch(local, sample_items, tmp_path, monkeypatch) -> None:
     backend = local()
     sizes = []
     inner = backend.generate
@@ -131,7 +125,7 @@ class Thinker:
 
 
 @pytest.mark.parametrize("opened", ["", "<think>\n"])
-def test_thinking_beyond_its_budget_is_closed_and_the_answer_follows(opened: str) -> None:
+def test_thinking_beyond_its_budget_is_closed_and_the_answer_follows(opened) -> None:
     mark = "" if opened else "<think>"
     backend: Any = Thinker(mark + "a b c d e f g")
     (found,) = generate.respond(backend, [f"Q{opened}"], [Sampling(9)], 4)
@@ -158,15 +152,13 @@ def test_thinking_beyond_its_budget_is_closed_and_the_answer_follows(opened: str
         ("generate", None, None, Framing(template="chat", thinking=True), 300, 428),
     ],
 )
-def test_limits_of_a_response(
-    mode: str, limit: int | None, asked: int | None, framing: Framing, budget: int, tokens: int
-) -> None:
+def test_limits_of_a_response(mode, limit, asked, framing, budget, tokens) -> None:
     settings = Settings("x", (mode,), framing, max_new_tokens=asked, thinking_budget=budget)
     assert settings.new_tokens(mode, limit) == tokens
 
 
 def test_a_run_of_another_template_is_another_run(
-    random_model: tuple[Any, Any], chat_tokenizer: Any, sample_items: list[ExamItem], tmp_path: Path
+    random_model, chat_tokenizer, sample_items, tmp_path
 ) -> None:
     from evaluation.local import LocalBackend
 
@@ -183,7 +175,7 @@ def test_a_run_of_another_template_is_another_run(
         run(backend, sample_items[:2], settings, tmp_path)
 
 
-def test_a_text_that_begins_with_a_special_token_gets_no_bos(chat_tokenizer: Any) -> None:
+def test_a_text_that_begins_with_a_special_token_gets_no_bos(chat_tokenizer) -> None:
     first = [ids[0] for ids in tokenize(chat_tokenizer, ["a", "<s>a", "<|turn|>a"])]
     known = chat_tokenizer.convert_tokens_to_ids(["<s>", "<s>", "<|turn|>"])
     assert first == known

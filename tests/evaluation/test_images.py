@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ COUNTS = {"step1": 119, "step2": 120, "step3": 135}
 
 
 @pytest.fixture
-def write_usmle(root: Path) -> Any:
+def write_usmle(root) -> Any:
     """The writer of synthetic step files that the exams' own tests use."""
     path = root / "tests" / "meadow" / "exams" / "test_items.py"
     spec = importlib.util.spec_from_file_location("exam_writer", path)
@@ -28,7 +27,7 @@ def write_usmle(root: Path) -> Any:
     return module.write_usmle
 
 
-def test_the_lists_give_92_110_122(tmp_path: Path, write_usmle: Any) -> None:
+def test_the_lists_give_92_110_122(tmp_path, write_usmle) -> None:
     document = audit([write_usmle(tmp_path, COUNTS, {})])
     for counts in document["counts"].values():
         assert list(counts.values()) == [92, 110, 122]
@@ -38,7 +37,7 @@ def test_the_lists_give_92_110_122(tmp_path: Path, write_usmle: Any) -> None:
 
 
 def test_two_missing_numbers_give_124_or_122_and_the_items_that_differ(
-    tmp_path: Path, write_usmle: Any
+    tmp_path, write_usmle
 ) -> None:
     folder = write_usmle(tmp_path, COUNTS, {"step3": {102, 118}})
     result = CliRunner().invoke(evaluate, ["audit-images", "--file", str(folder), "--json"])

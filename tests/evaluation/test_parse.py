@@ -6,7 +6,6 @@ import json
 import re
 import string
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -63,12 +62,12 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("response", "gold", "as_2023", "careful"), TABLE)
-def test_thirty_responses(response: str, gold: str, as_2023: bool, careful: str | None) -> None:
+def test_thirty_responses(response, gold, as_2023, careful) -> None:
     assert right_2023(response, gold) is as_2023
     assert parse(response, OPTIONS).letter == careful
 
 
-def test_labelled_responses(root: Path) -> None:
+def test_labelled_responses(root) -> None:
     """Twelve families of invented responses with the letter that a careful reader takes.
 
     The last 138 were written and labelled before a rule was touched: 48 of the first 60 were read
@@ -113,7 +112,7 @@ def test_labelled_responses(root: Path) -> None:
         ("<|channel|>analysis<|message|>a<|end|>", None),
     ],
 )
-def test_what_stands_behind_the_thinking_is_the_answer(text: str, answer: str | None) -> None:
+def test_what_stands_behind_the_thinking_is_the_answer(text, answer) -> None:
     assert answer_of(text) == answer
 
 
@@ -127,7 +126,7 @@ def test_of_a_response_that_was_cut_only_a_statement_is_read() -> None:
 @pytest.mark.parametrize(
     "part", ["<|channel|>final ", "\n", "<think>", "\\boxed{", "A. ", " ", "(A) "]
 )
-def test_a_long_response_costs_what_its_length_says(part: str) -> None:
+def test_a_long_response_costs_what_its_length_says(part) -> None:
     def seconds(times: int) -> float:
         start = time.process_time()
         parse(part * times + "x", OPTIONS)
@@ -141,7 +140,7 @@ def test_a_long_response_costs_what_its_length_says(part: str) -> None:
 
 @given(text=st.text(alphabet="<>/|{}\\\"':ABCD think(answer)boxed\n.", max_size=120))
 @settings(max_examples=300, deadline=None)
-def test_any_text_has_a_status(text: str) -> None:
+def test_any_text_has_a_status(text) -> None:
     found = parse(text, OPTIONS)
     assert found.letter is None or re.fullmatch("[A-E]", found.letter)
 
@@ -183,7 +182,7 @@ def test_what_the_2023_format_check_accepts() -> None:
         ("The patient", Status.NONE),
     ],
 )
-def test_statuses(response: str, status: Status) -> None:
+def test_statuses(response, status) -> None:
     assert parse(response, OPTIONS).status is status
 
 
@@ -223,7 +222,7 @@ def test_known_bugs_of_other_parsers() -> None:
         ("The answer is 3 in this case.", "3"),
     ],
 )
-def test_a_number_that_counts_is_no_numbered_option(response: str, number: str | None) -> None:
+def test_a_number_that_counts_is_no_numbered_option(response, number) -> None:
     texts = ("Aspirin", "Warfarin", "Heparin", "Surgery", "Observation")
     assert parse(response, [(str(n), text) for n, text in enumerate(texts, 1)]).letter == number
 
@@ -234,9 +233,7 @@ WORDS = st.text("abcdefghij klmnopqrstuvwxyz", min_size=1, max_size=40)
 
 @given(labels=LABELS, text=st.text(max_size=200), data=st.data())
 @settings(max_examples=300, deadline=None)
-def test_a_letter_is_always_the_items_own(
-    labels: list[str], text: str, data: st.DataObject
-) -> None:
+def test_a_letter_is_always_the_items_own(labels, text, data) -> None:
     options = [(label, data.draw(WORDS)) for label in labels]
     found = parse(text, options)
     assert found.letter is None or found.letter in labels
@@ -246,14 +243,14 @@ def test_a_letter_is_always_the_items_own(
 @given(labels=LABELS, index=st.integers(0, 8), frame=st.sampled_from(
     ["{}", "({})", "{}.", "The answer is {}.", "Answer: {}", "The correct option is ({})",
      "I am not sure. The final answer is {}"]))  # fmt: skip
-def test_explicit_statements_are_read(labels: list[str], index: int, frame: str) -> None:
+def test_explicit_statements_are_read(labels, index, frame) -> None:
     label = labels[index % len(labels)]
     options = [(name, f"finding number {place}") for place, name in enumerate(labels)]
     assert parse(frame.format(label), options).letter == label
 
 
 @given(word=st.text(string.ascii_lowercase, min_size=2, max_size=12))
-def test_a_word_is_never_a_letter(word: str) -> None:
+def test_a_word_is_never_a_letter(word) -> None:
     options = [(label, f"{label}{label} 12345") for label in "ABCDEFGHI"]
     text = word.capitalize() + " and so on for a while"
     assert parse(text, options).letter is None

@@ -27,7 +27,6 @@ from evaluation.run import Settings, run
 from evaluation.stats import tost
 from meadow.corpus.shards import read_parquet, write_parquet
 from meadow.errors import FileError, UsageError
-from meadow.exams.items import ExamItem
 from meadow.samples import FOLDER
 
 HOSTILE = (
@@ -37,11 +36,7 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="module")
-def two_runs(
-    tmp_path_factory: pytest.TempPathFactory,
-    random_model: tuple[Any, Any],
-    sample_items: list[ExamItem],
-) -> tuple[Path, Path]:
+def two_runs(tmp_path_factory, random_model, sample_items) -> tuple[Path, Path]:
     """The same questions by a model and by a disturbed copy of it, under a hostile name."""
     import copy
 
@@ -83,7 +78,7 @@ def two_runs(
 
 
 @pytest.fixture(scope="module")
-def report(two_runs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(two_runs, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("report")
     a, b = (tmp_path_factory.mktemp("copies") / name for name in "ab")
     shutil.copytree(two_runs[0], a)
@@ -119,7 +114,7 @@ class Tags(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-def test_the_page_has_no_tag_or_address_of_others(report: Path) -> None:
+def test_the_page_has_no_tag_or_address_of_others(report) -> None:
     page = (report / "report.html").read_text()
     parser = Tags()
     parser.feed(page)
@@ -134,7 +129,7 @@ def test_the_page_has_no_tag_or_address_of_others(report: Path) -> None:
     assert "49" not in re.findall(r"verdict\">.*?</p>", page, re.DOTALL)[0]
 
 
-def test_the_page_says_what_a_reader_needs(report: Path, two_runs: tuple[Path, Path]) -> None:
+def test_the_page_says_what_a_reader_needs(report, two_runs) -> None:
     page = (report / "report.html").read_text()
     for heading in ("Scores and strata", "Paired comparison", "contamination: stem",
                     "What became of the responses", "Confidence and position",
@@ -154,7 +149,7 @@ def test_the_page_says_what_a_reader_needs(report: Path, two_runs: tuple[Path, P
 
 
 @pytest.mark.browser
-def test_in_a_browser_nothing_runs_and_nothing_is_fetched(report: Path, chromium: Any) -> None:
+def test_in_a_browser_nothing_runs_and_nothing_is_fetched(report, chromium) -> None:
     page = chromium.new_page()
     requests: list[str] = []
     faults: list[str] = []
@@ -175,7 +170,7 @@ def test_in_a_browser_nothing_runs_and_nothing_is_fetched(report: Path, chromium
 
 @pytest.mark.browser
 def test_a_thousand_questions_are_a_short_page_on_a_desk_and_on_a_phone(
-    two_runs: tuple[Path, Path], tmp_path: Path, chromium: Any
+    two_runs, tmp_path, chromium
 ) -> None:
     def many(run: Finished, name: str) -> Finished:
         ids = {f"{key[:-3]}{n:03}": key for n in range(84) for key in run.items}
@@ -221,7 +216,7 @@ def test_a_thousand_questions_are_a_short_page_on_a_desk_and_on_a_phone(
     page.close()
 
 
-def test_compare_is_paired(two_runs: tuple[Path, Path]) -> None:
+def test_compare_is_paired(two_runs) -> None:
     result = CliRunner().invoke(compare_command, [*map(str, two_runs), "--json"])
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
@@ -243,7 +238,7 @@ def test_compare_is_paired(two_runs: tuple[Path, Path]) -> None:
 
 
 def test_two_forms_of_one_model_are_tied_to_their_hashes(
-    random_folder: Path, sample_items: list[ExamItem], tmp_path: Path
+    random_folder, sample_items, tmp_path
 ) -> None:
     from evaluation.local import load
 
@@ -275,7 +270,7 @@ def test_two_forms_of_one_model_are_tied_to_their_hashes(
     assert compare(read_runs([Path(a), Path(c)]))["forms"] is None
 
 
-def test_equal_runs_are_called_equal_and_flips_are_listed(two_runs: tuple[Path, Path]) -> None:
+def test_equal_runs_are_called_equal_and_flips_are_listed(two_runs) -> None:
     asked = [*map(str, two_runs), "--margin", "99", "--flips"]
     result = CliRunner().invoke(compare_command, asked)
     assert result.exit_code == 0, result.output
@@ -285,7 +280,7 @@ def test_equal_runs_are_called_equal_and_flips_are_listed(two_runs: tuple[Path, 
     assert flips == len(re.findall(r"(?m)^  \w+ \S+ -> \S+, right is [A-E]$", result.stdout)) > 0
 
 
-def test_prompts_that_differ_are_said(two_runs: tuple[Path, Path]) -> None:
+def test_prompts_that_differ_are_said(two_runs) -> None:
     a, b = read_runs(list(two_runs))
     assert not any("prompts" in text for text in compare([a, b])["warnings"])
     for row in b.rows[:1]:
@@ -293,7 +288,7 @@ def test_prompts_that_differ_are_said(two_runs: tuple[Path, Path]) -> None:
     assert "prompts of 1 questions differ" in compare([a, b])["warnings"]
 
 
-def test_runs_that_cannot_be_compared(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_runs_that_cannot_be_compared(two_runs, tmp_path) -> None:
     a, b = read_runs(list(two_runs))
     with pytest.raises(UsageError, match="two runs"):
         compare([a])
@@ -304,7 +299,7 @@ def test_runs_that_cannot_be_compared(two_runs: tuple[Path, Path], tmp_path: Pat
         read_run(tmp_path)
 
 
-def test_export_is_lm_evals_form(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_export_is_lm_evals_form(two_runs, tmp_path) -> None:
     import yaml
 
     result = CliRunner().invoke(eval_group, ["export", str(two_runs[0]), "--out", str(tmp_path)])
@@ -325,7 +320,7 @@ def test_export_is_lm_evals_form(two_runs: tuple[Path, Path], tmp_path: Path) ->
     assert "accuracy (letter)" in {metric["name"] for metric in metrics}
 
 
-def test_export_is_a_record_of_every_eval_ever(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_export_is_a_record_of_every_eval_ever(two_runs, tmp_path) -> None:
     """Read and written by hand against version 0.3.0; the store's own folders and file names."""
     result = CliRunner().invoke(eval_group, ["export", str(two_runs[1]), "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
@@ -356,9 +351,7 @@ def test_export_is_a_record_of_every_eval_ever(two_runs: tuple[Path, Path], tmp_
     assert all(isinstance(value, str) for table in strings for value in table.values())
 
 
-def test_rescore_needs_no_model(
-    two_runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rescore_needs_no_model(two_runs, tmp_path, monkeypatch) -> None:
     folder = tmp_path / "run"
     shutil.copytree(two_runs[0], folder)
     before = (folder / "predictions.parquet").read_bytes()
@@ -382,7 +375,7 @@ def always_a(response: str, options: Any, *, at_limit: bool = False) -> Any:
     return Parsed("A", "test", response, Status.PARSED)
 
 
-def test_the_papers_table_says_what_was_not_run(random_folder: Path, tmp_path: Path) -> None:
+def test_the_papers_table_says_what_was_not_run(random_folder, tmp_path) -> None:
     assert len(CHECKPOINTS) == 12
     arguments = ["paper", "--out", str(tmp_path), "--json"]
     exam = FOLDER / "exam"
@@ -405,9 +398,7 @@ def test_the_papers_table_says_what_was_not_run(random_folder: Path, tmp_path: P
     assert "ours, letter, first 20 questions" in shown
 
 
-def test_runs_are_named_by_their_recipe_and_by_what_sets_them_apart(
-    two_runs: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_runs_are_named_by_their_recipe_and_by_what_sets_them_apart(two_runs, tmp_path) -> None:
     folders = []
     for name, template, key in (("x", "short", "a"), ("y", "chat", "b"), ("z", "chat", "c")):
         shutil.copytree(two_runs[0], tmp_path / name)

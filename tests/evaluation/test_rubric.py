@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ def written(folder: Path, *rows: dict[str, Any], name: str = "exam.jsonl") -> Pa
     return path
 
 
-def test_from_the_file_to_the_report(tmp_path: Path) -> None:
+def test_from_the_file_to_the_report(tmp_path) -> None:
     """30 invented prompts with 150 criteria: the figures are those of a second reckoning."""
     with scripted_chat(scripted_verdict) as server:
         arguments = command(server, tmp_path, "--exam", "sample", "--responses", ANSWERS)
@@ -107,7 +106,7 @@ def test_from_the_file_to_the_report(tmp_path: Path) -> None:
     assert "holds another run" in str(result.exception)
 
 
-def test_two_answers_to_a_rubric_are_compared_in_pairs(tmp_path: Path) -> None:
+def test_two_answers_to_a_rubric_are_compared_in_pairs(tmp_path) -> None:
     rows = [json.loads(line) for line in ANSWERS.read_text().splitlines()]
     for number, row in enumerate(rows):
         row["response"] = "." if number % 3 == 0 else row["response"]
@@ -167,9 +166,7 @@ FAULTS: dict[str, tuple[Reply, str]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_verdict_that_cannot_be_read_is_counted_and_is_no_not_met(
-    name: str, tmp_path: Path
-) -> None:
+def test_a_verdict_that_cannot_be_read_is_counted_and_is_no_not_met(name, tmp_path) -> None:
     bad, fault = FAULTS[name]
 
     def script(request: dict[str, Any], count: int) -> Reply:
@@ -190,7 +187,7 @@ def test_a_verdict_that_cannot_be_read_is_counted_and_is_no_not_met(
     assert "1 criteria have no verdict" in found["verdict"]
 
 
-def test_a_verdict_behind_thinking_or_in_a_fence_is_read(tmp_path: Path) -> None:
+def test_a_verdict_behind_thinking_or_in_a_fence_is_read(tmp_path) -> None:
     replies = [
         Reply('<think>{"criteria_met": false}</think>{"explanation": "", "criteria_met": true}'),
         Reply('```json\n{"criteria_met": true}\n```'),
@@ -219,7 +216,7 @@ BROKEN: dict[str, tuple[list[dict[str, Any]], str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_an_exam_that_cannot_be_scored_is_refused(name: str, tmp_path: Path) -> None:
+def test_an_exam_that_cannot_be_scored_is_refused(name, tmp_path) -> None:
     rows, message = BROKEN[name]
     with pytest.raises(MeadowError, match=message) as error:
         rubric.read_cases([written(tmp_path, *rows)])
@@ -227,7 +224,7 @@ def test_an_exam_that_cannot_be_scored_is_refused(name: str, tmp_path: Path) -> 
     assert error.value.where.startswith(str(tmp_path / "exam.jsonl"))
 
 
-def test_answers_are_of_every_prompt_and_of_no_other(tmp_path: Path) -> None:
+def test_answers_are_of_every_prompt_and_of_no_other(tmp_path) -> None:
     cases = rubric.read_cases([written(tmp_path, case("a", 1), case("b", 1))])
     for given, message in (
         (["a"], "1 of 2 prompts have no response, 'b' first"),
@@ -239,7 +236,7 @@ def test_answers_are_of_every_prompt_and_of_no_other(tmp_path: Path) -> None:
             rubric.read_answers(written(tmp_path, *rows, name="answers.jsonl"), cases)
 
 
-def test_nobody_there_and_limits(tmp_path: Path) -> None:
+def test_nobody_there_and_limits(tmp_path) -> None:
     arguments = [sys.executable, "-m", "meadow", "eval", "rubric", "--exam", "sample",
                  "--responses", ANSWERS, "--judge", "m", "--judge-url", "http://127.0.0.1:9/v1",
                  "--out", tmp_path / "run", "--cache", tmp_path / "c.sqlite"]  # fmt: skip
@@ -256,7 +253,7 @@ def test_nobody_there_and_limits(tmp_path: Path) -> None:
         assert len(server.requests) == 150
 
 
-def test_a_judge_that_is_down_ends_the_run_and_its_verdicts_are_kept(tmp_path: Path) -> None:
+def test_a_judge_that_is_down_ends_the_run_and_its_verdicts_are_kept(tmp_path) -> None:
     def script(request: dict[str, Any], count: int) -> Reply:
         return scripted_verdict(request) if count < 20 else Reply(status=503, body=b"{}")
 
@@ -275,7 +272,7 @@ def test_a_judge_that_is_down_ends_the_run_and_its_verdicts_are_kept(tmp_path: P
     cache.close()
 
 
-def test_a_conversation_is_sent_as_turns_and_silence_meets_nothing(tmp_path: Path) -> None:
+def test_a_conversation_is_sent_as_turns_and_silence_meets_nothing(tmp_path) -> None:
     said_so_far = (("system", "Be brief."), ("user", HOSTILE), ("assistant", "What?"))
     turns = [{"role": r, "content": c} for r, c in (*said_so_far, ("user", "Well?"))]
     said = {"Well?": f"0 {HOSTILE}", "Mute?": "<think>so much to think</think>", "Cut?": "<think>0"}
@@ -307,7 +304,7 @@ def test_a_conversation_is_sent_as_turns_and_silence_meets_nothing(tmp_path: Pat
 
 @pytest.mark.parametrize("template", ["chat", "alpaca"])
 def test_a_checkpoint_answers_in_its_template_and_goes_on_after_a_kill(
-    tmp_path: Path, local: Callable[..., Any], chat_tokenizer: Any, template: str
+    tmp_path, local, chat_tokenizer, template
 ) -> None:
     backend = local()
     backend.tokenizer = chat_tokenizer
@@ -330,7 +327,7 @@ def test_a_checkpoint_answers_in_its_template_and_goes_on_after_a_kill(
     assert answers() == first
 
 
-def test_agreement_with_a_person(tmp_path: Path) -> None:
+def test_agreement_with_a_person(tmp_path) -> None:
     with scripted_chat(scripted_verdict) as server:
         arguments = command(server, tmp_path, "--exam", "sample", "--responses", ANSWERS)
         done(arguments)
@@ -370,7 +367,7 @@ def test_agreement_with_a_person(tmp_path: Path) -> None:
     assert "not a mark: 'perhaps'" in str(wrong.exception)
 
 
-def test_killed_at_a_random_moment_it_ends_as_a_whole_run_does(tmp_path: Path) -> None:
+def test_killed_at_a_random_moment_it_ends_as_a_whole_run_does(tmp_path) -> None:
     seen: list[str] = []
 
     def script(request: dict[str, Any], count: int) -> Reply:
@@ -403,7 +400,7 @@ def test_killed_at_a_random_moment_it_ends_as_a_whole_run_does(tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_against_a_real_server(upstream: Path, tmp_path: Path) -> None:
+def test_against_a_real_server(upstream, tmp_path) -> None:
     """A story-teller answers and judges: real tokens and sockets, and not one verdict."""
     exam = written(tmp_path, case("a", 1, -1), case("b", 2))
     prompt = tmp_path / "short.toml"

@@ -41,21 +41,19 @@ def settings(modes: str = MODES, **framing: Any) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def items(sample_items: list[ExamItem]) -> list[ExamItem]:
+def items(sample_items) -> list[ExamItem]:
     return sample_items[:12]
 
 
 @pytest.fixture(scope="module")
-def whole(
-    tmp_path_factory: pytest.TempPathFactory, random_folder: Path, items: list[ExamItem]
-) -> Path:
+def whole(tmp_path_factory, random_folder, items) -> Path:
     """An uninterrupted run."""
     out = tmp_path_factory.mktemp("whole") / "run"
     run(load(random_folder), items, settings(), out)
     return out
 
 
-def test_the_files_of_a_run(whole: Path, items: list[ExamItem]) -> None:
+def test_the_files_of_a_run(whole, items) -> None:
     summary = json.loads((whole / "summary.json").read_text())
     assert {"exam", "n", "n_truncated", "n_unscorable", "modes", "chance"} <= set(summary)
     assert summary["n"] == len(items)
@@ -80,9 +78,7 @@ def test_the_files_of_a_run(whole: Path, items: list[ExamItem]) -> None:
     assert read_parquet(whole / "items.parquet").num_rows == len(items)
 
 
-def test_a_finished_run_computes_nothing_again(
-    whole: Path, random_folder: Path, items: list[ExamItem], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_finished_run_computes_nothing_again(whole, random_folder, items, monkeypatch) -> None:
     before = (whole / "predictions.parquet").read_bytes()
     backend = load(random_folder)
 
@@ -105,12 +101,7 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("point", [0, 2, 4, 5])
 def test_a_run_killed_in_the_middle_of_a_write_continues_to_the_same_bytes(
-    tmp_path: Path,
-    whole: Path,
-    random_folder: Path,
-    items: list[ExamItem],
-    monkeypatch: pytest.MonkeyPatch,
-    point: int,
+    tmp_path, whole, random_folder, items, monkeypatch, point
 ) -> None:
     backend = load(random_folder)
     plain = Journal.append
@@ -140,7 +131,7 @@ def test_a_run_killed_in_the_middle_of_a_write_continues_to_the_same_bytes(
 
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_process_groups_give_the_same_predictions(
-    root: Path, tmp_path: Path, whole: Path, random_folder: Path, size: int
+    root, tmp_path, whole, random_folder, size
 ) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -160,16 +151,14 @@ def test_process_groups_give_the_same_predictions(
     assert (tmp_path / "predictions.parquet").read_bytes() == expected
 
 
-def test_another_run_in_the_folder_and_a_folder_in_use_are_refused(
-    whole: Path, local: Any, items: list[ExamItem]
-) -> None:
+def test_another_run_in_the_folder_and_a_folder_in_use_are_refused(whole, local, items) -> None:
     with pytest.raises(UsageError, match="another run"):
         run(local(), items, settings("letter"), whole)
     with locked(whole), pytest.raises(LockedError):
         run(local(), items, settings("letter"), whole)
 
 
-def test_a_broken_line_in_the_middle_is_an_error(tmp_path: Path) -> None:
+def test_a_broken_line_in_the_middle_is_an_error(tmp_path) -> None:
     journal = Journal(tmp_path, "k")
     journal.append({"a": 1})
     journal.path.write_text("broken\n" + journal.path.read_text())
@@ -177,9 +166,7 @@ def test_a_broken_line_in_the_middle_is_an_error(tmp_path: Path) -> None:
         Journal(tmp_path, "k").load()
 
 
-def test_the_callback_score_is_the_runs(
-    tmp_path: Path, random_model: tuple[Any, Any], local: Any, items: list[ExamItem]
-) -> None:
+def test_the_callback_score_is_the_runs(tmp_path, random_model, local, items) -> None:
     model, tokenizer = random_model
     model.train()
     light = letter_accuracy(model, tokenizer, items)
@@ -192,9 +179,7 @@ def test_the_callback_score_is_the_runs(
         cell["accuracy"], cell["ci95"], cell["n"])  # fmt: skip
 
 
-def test_what_is_too_long_loses_the_stem_first_and_never_the_options(
-    local: Any, sample_items: list[ExamItem]
-) -> None:
+def test_what_is_too_long_loses_the_stem_first_and_never_the_options(local, sample_items) -> None:
     backend = local()
     item = sample_items[0]
     (question,) = ask(item, Framing())
@@ -217,7 +202,7 @@ def test_what_is_too_long_loses_the_stem_first_and_never_the_options(
     assert not found.scorable
 
 
-def test_examples_go_before_the_stem(local: Any, sample_items: list[ExamItem]) -> None:
+def test_examples_go_before_the_stem(local, sample_items) -> None:
     backend = local()
     framing = Framing(shots=tuple(sample_items[10:12]))
     (question,) = ask(sample_items[0], framing)
@@ -229,7 +214,7 @@ def test_examples_go_before_the_stem(local: Any, sample_items: list[ExamItem]) -
     assert sample_items[11].question in found.context
 
 
-def test_unscorable_items_count_as_wrong(tmp_path: Path, local: Any, items: list[ExamItem]) -> None:
+def test_unscorable_items_count_as_wrong(tmp_path, local, items) -> None:
     backend = local(max_length=90)
     summary = run(backend, items, settings("letter,text"), tmp_path)
     assert 0 < summary["n_unscorable"] <= len(items)
@@ -256,9 +241,7 @@ class Indifferent:
         return [[[score(text) for text in part.texts] for part in batches.units[index].parts]]
 
 
-def test_option_order_does_not_matter_to_a_model_that_ignores_it(
-    tmp_path: Path, items: list[ExamItem]
-) -> None:
+def test_option_order_does_not_matter_to_a_model_that_ignores_it(tmp_path, items) -> None:
     summary = run(Indifferent(), items, settings("text", permute="cyclic"), tmp_path)
     orders = summary["variants"]["text"]["orders"]
     assert orders["accuracy"] == pytest.approx(summary["modes"]["text"]["accuracy"])
@@ -266,7 +249,7 @@ def test_option_order_does_not_matter_to_a_model_that_ignores_it(
     assert (orders["n"], orders["scorings"]) == (len(items), sum(len(i.options) for i in items))
 
 
-def test_variants_cost_one_row_per_item(tmp_path: Path, local: Any, items: list[ExamItem]) -> None:
+def test_variants_cost_one_row_per_item(tmp_path, local, items) -> None:
     backend = local()
     summary = run(backend, items, settings("letter", permute="cyclic", stem_blind=True), tmp_path)
     value = summary["variants"]["letter"]
@@ -279,7 +262,7 @@ def test_variants_cost_one_row_per_item(tmp_path: Path, local: Any, items: list[
         assert row["order"][row["labels"].index(row["gold"])] == gold
 
 
-def test_sampled_modes_are_seeded(tmp_path: Path, local: Any, items: list[ExamItem]) -> None:
+def test_sampled_modes_are_seeded(tmp_path, local, items) -> None:
     backend = local()
     chosen = items[:2]
     made = [
@@ -297,15 +280,13 @@ def test_sampled_modes_are_seeded(tmp_path: Path, local: Any, items: list[ExamIt
     assert all(0 <= row["retries"] <= 4 for row in legacy)
 
 
-def test_the_runs_key_holds_what_matters(items: list[ExamItem]) -> None:
+def test_the_runs_key_holds_what_matters(items) -> None:
     made = [settings("letter"), settings("option"), settings("letter", template="short"),
             settings("letter", cut="left"), settings("letter", shots=(items[0],))]  # fmt: skip
     assert len({json.dumps(one.to_json()) for one in made}) == len(made)
 
 
-def test_scores_stand_with_and_without_errata(
-    local: Any, sample_items: list[ExamItem], tmp_path: Path
-) -> None:
+def test_scores_stand_with_and_without_errata(local, sample_items, tmp_path) -> None:
     from evaluation.report import write_report
 
     items = sample_items[:6]

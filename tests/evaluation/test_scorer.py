@@ -85,9 +85,7 @@ def assert_parity(ours: Any, theirs: Any, items: list[ExamItem]) -> None:
 
 
 @pytest.mark.parametrize("which", ["random_model", "stories"])
-def test_parity_with_lm_eval(
-    which: str, request: pytest.FixtureRequest, sample_items: list[ExamItem], scoring: Any
-) -> None:
+def test_parity_with_lm_eval(which, request, sample_items, scoring) -> None:
     model, tokenizer = request.getfixturevalue(which)
     items = sample_items[:40]
     contexts, tails = texts(items)
@@ -99,9 +97,7 @@ def test_parity_with_lm_eval(
 
 
 @pytest.mark.parametrize("count", [8, pytest.param(40, marks=pytest.mark.slow)])
-def test_left_cut_parity_with_lm_eval(
-    stories: tuple[Any, Any], sample_items: list[ExamItem], scoring: Any, count: int
-) -> None:
+def test_left_cut_parity_with_lm_eval(stories, sample_items, scoring, count) -> None:
     model, tokenizer = stories
     contexts, tails = texts(sample_items[:count], repeat=5)
     limit = model.config.max_position_embeddings
@@ -128,9 +124,7 @@ def random_groups(seed: int, vocabulary: int = 40) -> list[Group]:
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("budget", [1, 64, 4096])
-def test_trie_is_plain_on_random_groups(
-    random_model: tuple[Any, Any], scoring: Any, attention: str, budget: int
-) -> None:
+def test_trie_is_plain_on_random_groups(random_model, scoring, attention, budget) -> None:
     model, _ = random_model
     before = model.config._attn_implementation
     model.set_attn_implementation(attention)
@@ -148,7 +142,7 @@ def test_trie_is_plain_on_random_groups(
 
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=100, deadline=None)
-def test_a_trie_holds_every_path(seed: int) -> None:
+def test_a_trie_holds_every_path(seed) -> None:
     groups = random_groups(seed)
     plan = make_plan(groups, 128)
     assert sorted(i for batch in plan.batches for i in batch.members) == list(range(len(groups)))
@@ -181,9 +175,7 @@ def test_one_odd_question_does_not_take_the_prefix_from_the_others() -> None:
     assert [batch.prefixed for batch in plan.batches if 0 in batch.members] == [False]
 
 
-def test_the_shared_stem_is_computed_once(
-    random_model: tuple[Any, Any], sample_items: list[ExamItem], scoring: Any
-) -> None:
+def test_the_shared_stem_is_computed_once(random_model, sample_items, scoring) -> None:
     model, tokenizer = random_model
     scorer = scoring.Scorer(model)
     scorer.score(encode(tokenizer, *texts(sample_items[:8])))
@@ -191,9 +183,7 @@ def test_the_shared_stem_is_computed_once(
     assert scorer.work.tokens * 4 < scorer.work.plain_tokens
 
 
-def test_adapters_stay_active(
-    random_folder: Any, random_model: Any, sample_items: list[ExamItem], scoring: Any
-) -> None:
+def test_adapters_stay_active(random_folder, random_model, sample_items, scoring) -> None:
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -245,7 +235,7 @@ def of_window(window: int) -> Any:
     [(64, "trie", ""), (40, "trie", ""), (1, "plain", "longer than the sliding window of 1")],
 )
 def test_a_window_is_looked_for_in_the_language_models_configuration(
-    scoring: Any, window: int, method: str, word: str
+    scoring, window, method, word
 ) -> None:
     model = of_window(window)
     groups = [group for seed in range(8) for group in random_groups(seed)]
@@ -272,7 +262,7 @@ def assert_defined(scorer: Any, model: Any, groups: list[Group]) -> None:
         assert [s.loglik for s in own] == pytest.approx(due, abs=PARITY)
 
 
-def test_a_running_state_and_other_windows(scoring: Any) -> None:
+def test_a_running_state_and_other_windows(scoring) -> None:
     sliding = random_of("mistral", **SIZES, sliding_window=22)
     state = random_of("mamba", vocab_size=64, hidden_size=32, num_hidden_layers=1, state_size=4)
     for model, method in ((sliding, "trie"), (state, "plain")):
@@ -283,7 +273,7 @@ def test_a_running_state_and_other_windows(scoring: Any) -> None:
 
 
 def test_the_longest_question_is_what_the_trie_is_proven_on(
-    random_model: tuple[Any, Any], scoring: Any, monkeypatch: pytest.MonkeyPatch
+    random_model, scoring, monkeypatch
 ) -> None:
     groups = [group for seed in range(8) for group in random_groups(seed)]
     proven: list[Any] = []
@@ -293,7 +283,7 @@ def test_the_longest_question_is_what_the_trie_is_proven_on(
 
 
 def test_without_branches_equal_inputs_are_one_row_and_rows_go_together(
-    random_model: tuple[Any, Any], sample_items: list[ExamItem], scoring: Any
+    random_model, sample_items, scoring
 ) -> None:
     model, tokenizer = random_model
     items = sample_items[:6]
@@ -308,9 +298,7 @@ def test_without_branches_equal_inputs_are_one_row_and_rows_go_together(
         assert [s.loglik for s in own] == pytest.approx([s.loglik for s in other], abs=PARITY)
 
 
-def test_parity_with_lm_eval_beyond_a_sliding_window(
-    random_model: tuple[Any, Any], sample_items: list[ExamItem], scoring: Any
-) -> None:
+def test_parity_with_lm_eval_beyond_a_sliding_window(random_model, sample_items, scoring) -> None:
     tokenizer = random_model[1]
     sizes = {**SIZES, "vocab_size": len(tokenizer), "max_position_embeddings": 1024}
     model = random_of("mistral", **sizes, sliding_window=300, initializer_range=0.05)
@@ -335,9 +323,7 @@ def plain_score(model: Any, sequence: Sequence) -> float:
     )
 
 
-def test_a_model_that_ignores_the_mask_is_caught(
-    random_model: tuple[Any, Any], scoring: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_ignores_the_mask_is_caught(random_model, scoring, monkeypatch) -> None:
     model, _ = random_model
     groups = [g for seed in range(4) for g in random_groups(seed) if len(g) > 2][:2]
     assert scoring.self_check(model, groups) == ""
@@ -352,18 +338,14 @@ def test_a_model_that_ignores_the_mask_is_caught(
     assert scoring.choose(model, groups).method == "plain"
 
 
-def test_obstacles_are_named(
-    random_model: tuple[Any, Any], scoring: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_obstacles_are_named(random_model, scoring, monkeypatch) -> None:
     model, _ = random_model
     assert scoring.obstacle(model) == ""
     monkeypatch.setattr(model.config, "_attn_implementation", "flash_attention_2")
     assert "flash_attention_2" in scoring.obstacle(model)
 
 
-def test_rounding_of_long_options_is_no_fault_and_a_wrong_mask_is(
-    scoring: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rounding_of_long_options_is_no_fault_and_a_wrong_mask_is(scoring, monkeypatch) -> None:
     import torch
 
     sizes = {"vocab_size": 64, "hidden_size": 128, "intermediate_size": 256,

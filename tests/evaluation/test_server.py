@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from evaluation import server as http
@@ -77,7 +76,7 @@ class Server:
 
 
 @pytest.fixture
-def serve(random_model: tuple[Any, Any], httpserver: HTTPServer) -> Any:
+def serve(random_model, httpserver) -> Any:
     """Makes a backend of a server of some kind; two addresses of it share the work."""
 
     def start(kind: str = "honest") -> HttpBackend:
@@ -99,11 +98,7 @@ def scored(
 
 @pytest.mark.parametrize("kind", ["honest", "begin", "flaky"])
 def test_a_server_with_prompt_logprobs_scores_as_the_local_model(
-    serve: Any,
-    local: Any,
-    sample_items: list[ExamItem],
-    tmp_path: Path,
-    kind: str,
+    serve, local, sample_items, tmp_path, kind
 ) -> None:
     items = sample_items[:4]
     backend = serve(kind)
@@ -118,7 +113,7 @@ def test_a_server_with_prompt_logprobs_scores_as_the_local_model(
     assert (backend.work()["retries"] > 0) == (kind == "flaky")
 
 
-def test_a_server_without_logprobs_is_refused_for_scoring(serve: Any) -> None:
+def test_a_server_without_logprobs_is_refused_for_scoring(serve) -> None:
     backend = serve("silent")
     with pytest.raises(RefusedError, match="letter needs log-probabilities"):
         backend.probe(["letter"])
@@ -128,9 +123,8 @@ def test_a_server_without_logprobs_is_refused_for_scoring(serve: Any) -> None:
 
 
 def test_a_server_without_echo_is_refused_for_text_only(
-    serve: Any, local: Any, sample_items: list[ExamItem], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    serve, local, sample_items, tmp_path, monkeypatch
+) -> None:
     backend = serve("one entry")
     with pytest.raises(RefusedError, match=r"option, text needs log-probabilities of the prompt"):
         backend.probe(["letter", "option", "text"])
@@ -145,9 +139,7 @@ def test_a_server_without_echo_is_refused_for_text_only(
         assert a["pred"] == b["pred"]
 
 
-def test_letters_outside_the_top_are_censored_not_scored(
-    serve: Any, sample_items: list[ExamItem], tmp_path: Path
-) -> None:
+def test_letters_outside_the_top_are_censored_not_scored(serve, sample_items, tmp_path) -> None:
     backend = serve("few")
     backend.has_letters = True  # this server shows two tokens only
     items = sample_items[:6]
@@ -162,15 +154,13 @@ def test_letters_outside_the_top_are_censored_not_scored(
     assert summary["modes"]["letter"]["statuses"]["censored"] > 0
 
 
-def test_generation_over_completions(
-    serve: Any, sample_items: list[ExamItem], tmp_path: Path
-) -> None:
+def test_generation_over_completions(serve, sample_items, tmp_path) -> None:
     backend = serve("silent")
     rows, _ = scored(backend, sample_items[:3], tmp_path, "generate")
     assert all(row["text"] for row in rows)
 
 
-def test_a_server_that_stays_down_is_an_error_with_a_way_on(serve: Any) -> None:
+def test_a_server_that_stays_down_is_an_error_with_a_way_on(serve) -> None:
     backend = serve("down")
     with pytest.raises(NetworkError, match="status 503; given up after 3 tries") as caught:
         backend.probe(["letter"])
@@ -193,9 +183,8 @@ def test_a_server_that_stays_down_is_an_error_with_a_way_on(serve: Any) -> None:
     ],
 )
 def test_a_chat_route_gets_the_users_text_alone(
-    httpserver: HTTPServer, sample_items: list[ExamItem], tmp_path: Path, options: dict[str, Any],
-    message: dict[str, Any], pred: str | None, status: str,
-) -> None:  # fmt: skip
+    httpserver, sample_items, tmp_path, options, message, pred, status
+) -> None:
     seen = []
 
     def answer(request: Request) -> Response:
@@ -218,9 +207,7 @@ def test_a_chat_route_gets_the_users_text_alone(
     assert (row["pred"], row["status"], row["prompt"].strip()) == (pred, status, turn["content"])
 
 
-def test_alpacas_frame_brings_its_stops(
-    serve: Any, sample_items: list[ExamItem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_alpacas_frame_brings_its_stops(serve, sample_items, tmp_path, monkeypatch) -> None:
     backend = serve("silent")
     seen = []
     post = backend._post

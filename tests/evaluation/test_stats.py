@@ -26,7 +26,7 @@ from evaluation import stats
         (2400, 2600, 0.0048836497, 0.0046770453),
     ],
 )
-def test_mcnemar(only_a: int, only_b: int, exact: float, mid: float) -> None:
+def test_mcnemar(only_a, only_b, exact, mid) -> None:
     for first, second in ((only_a, only_b), (only_b, only_a)):
         assert stats.mcnemar(first, second) == pytest.approx(exact, rel=1e-7)
         assert stats.mcnemar(first, second, mid=True) == pytest.approx(mid, rel=1e-7)
@@ -45,7 +45,7 @@ def differences(only_a: int, only_b: int, n: int) -> list[float]:
         (4, 3, 1000, 0.01, 0.00034997622418),
     ],
 )
-def test_tost(only_a: int, only_b: int, n: int, margin: float, p: float) -> None:
+def test_tost(only_a, only_b, n, margin, p) -> None:
     assert stats.tost(differences(only_a, only_b, n), margin) == pytest.approx(p, rel=1e-7)
     assert stats.tost(differences(only_b, only_a, n), margin) == pytest.approx(p, rel=1e-7)
 
@@ -89,7 +89,7 @@ def test_holm() -> None:
         ((10, 10, 0, 10), 0.6075, 1.0),  # case h
     ],
 )
-def test_newcombe(counts: tuple[int, int, int, int], low: float, high: float) -> None:
+def test_newcombe(counts, low, high) -> None:
     assert stats.newcombe(*counts) == pytest.approx((low, high), abs=5e-5)
     assert stats.newcombe(0, 0, 1, 2) == (-1.0, 1.0)
 
@@ -105,7 +105,7 @@ def test_the_bootstrap_is_seeded_and_of_the_width_of_the_differences() -> None:
     assert stats.bootstrap([]) == (0.0, 0.0)
 
 
-def test_a_bootstrap_in_blocks_is_that_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bootstrap_in_blocks_is_that_in_one(monkeypatch) -> None:
     values = np.random.default_rng(5).random(400).tolist()
     whole = stats.bootstrap(values, resamples=1000)
     monkeypatch.setattr(stats, "DRAWN_AT_ONCE", 400 * 33)
@@ -125,7 +125,7 @@ def test_the_minimum_detectable_difference_is_of_the_order_published() -> None:
 
 @settings(deadline=None)
 @given(n=st.integers(1, 5000), discordant=st.floats(0.001, 1))
-def test_the_minimum_detectable_difference_solves_its_equation(n: int, discordant: float) -> None:
+def test_the_minimum_detectable_difference_solves_its_equation(n, discordant) -> None:
     d = stats.minimum_detectable(n, discordant)
 
     def power(d: float) -> float:  # in standard errors, beyond the critical value

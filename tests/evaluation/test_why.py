@@ -50,7 +50,7 @@ ROWS = [
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path, monkeypatch) -> Path:
     """A mix, a run on it with a checkpoint and a model, and an evaluation of the model."""
     monkeypatch.chdir(tmp_path)
     items = exam()
@@ -99,7 +99,7 @@ def told(*words: Any) -> dict[str, Any]:
     return document
 
 
-def test_a_contaminated_item_shows_the_row_the_steps_and_what_was_answered(place: Path) -> None:
+def test_a_contaminated_item_shows_the_row_the_steps_and_what_was_answered(place) -> None:
     document = told("eval/own", exam()[0].item_id[:10])
     assert document["model"] == "tiny"
     assert [(each["mode"], each["correct"]) for each in document["answers"]] == [
@@ -123,7 +123,7 @@ def test_a_contaminated_item_shows_the_row_the_steps_and_what_was_answered(place
     assert "Nearness is not cause" in text
 
 
-def test_a_clean_item_shows_what_is_near_and_a_page_runs_nothing(place: Path) -> None:
+def test_a_clean_item_shows_what_is_near_and_a_page_runs_nothing(place) -> None:
     document = told("eval/own", "q1", "-n", 2, "--out", "page.html")
     assert document["contamination"]["level"] == "none"
     near = document["nearest"]
@@ -153,7 +153,7 @@ def test_of_a_long_row_the_part_is_shown_that_is_near() -> None:
 
 
 @pytest.mark.browser
-def test_the_page_fits_a_phone_and_complains_of_nothing(place: Path, chromium: Any) -> None:
+def test_the_page_fits_a_phone_and_complains_of_nothing(place, chromium) -> None:
     assert why("eval/own", "q1", "--out", "page.html").code == 0
     complaints: list[str] = []
     for scheme, width in (("light", 1200), ("dark", 390)):
@@ -171,7 +171,7 @@ def test_the_page_fits_a_phone_and_complains_of_nothing(place: Path, chromium: A
         context.close()
 
 
-def test_a_model_that_was_not_asked_is_explained_by_its_exam(place: Path) -> None:
+def test_a_model_that_was_not_asked_is_explained_by_its_exam(place) -> None:
     lines = [
         {"id": item.number, "question": item.question, "options": dict(item.options), "answer": "A"}
         for item in exam()
@@ -186,7 +186,7 @@ def test_a_model_that_was_not_asked_is_explained_by_its_exam(place: Path) -> Non
     assert "--exam" in why("runs/one", "q0").err
 
 
-def test_an_exported_model_is_explained_by_the_plan_of_its_run(place: Path) -> None:
+def test_an_exported_model_is_explained_by_the_plan_of_its_run(place) -> None:
     document = json.loads(Path("runs/one/run_manifest.json").read_text())
     write_json(place / "export/run_manifest.json", document | {"export": {"dtype": "float32"}})
     write_json(place / "export/COMPLETE.json", {"step": 8, "files": {}})
@@ -197,7 +197,7 @@ def test_an_exported_model_is_explained_by_the_plan_of_its_run(place: Path) -> N
     assert (document["training"]["folder"], document["nearest"][0]["steps"]) == ("export", [1])
 
 
-def test_what_is_missing_or_differs_is_said(place: Path) -> None:
+def test_what_is_missing_or_differs_is_said(place) -> None:
     def fails(code: int, text: str, *words: Any) -> None:
         ran = why(*words)
         assert (ran.code, text in ran.err) == (code, True), ran.err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from support.command import run_meadow
@@ -13,7 +12,7 @@ from meadow.corpus.shards import read_parquet
 
 
 @pytest.mark.timeout(600)
-def test_the_demo_trains_and_evaluates_offline(root: Path, tmp_path: Path) -> None:
+def test_the_demo_trains_and_evaluates_offline(root, tmp_path) -> None:
     ran = run_meadow("demo", "--out", tmp_path / "demo", "--json")
     assert ran.code == 0, ran.err
     told = json.loads(ran.out)

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -66,7 +65,7 @@ def test_keeping_is_a_share_of_the_rows_that_are_no_relatives() -> None:
     assert 0.6 < len(few - none) / (rows.height - len(none)) < 0.95
 
 
-def test_items_of_a_file_are_drawn_by_hash_among_the_short_ones(tmp_path: Path) -> None:
+def test_items_of_a_file_are_drawn_by_hash_among_the_short_ones(tmp_path) -> None:
     lines = [
         {"question": f"Which of these is {'really ' * (n % 3)}number {n}?", "answer": "A",
          "options": {"A": str(n), "B": "none"}}

@@ -15,7 +15,7 @@ ASKED = {"real": {"RQ1", "RQ3", "RQ4"}, "contamination": set()}
 
 
 @pytest.mark.parametrize("name", study_names())
-def test_every_study_is_loaded_and_dry_run(name: str, tmp_path: Path) -> None:
+def test_every_study_is_loaded_and_dry_run(name, tmp_path) -> None:
     study = load_study(name)
     rows = plan_study(study)
     assert [row["arm"] for row in rows] == [arm.name for arm in study.arms]
@@ -43,7 +43,7 @@ def test_every_study_is_loaded_and_dry_run(name: str, tmp_path: Path) -> None:
         ('[mixes.n]\nrecipe = "full"\ntouch = { exam = "f" }', "which is not cut"),
     ],
 )
-def test_a_wrong_study_says_what_is_wrong(tmp_path: Path, line: str, message: str) -> None:
+def test_a_wrong_study_says_what_is_wrong(tmp_path, line, message) -> None:
     head, _, tail = SMALL.partition("# tail\n")
     text = f"{line}\n{SMALL}" if "[" not in line else f"{head}{tail}\n{line}\n"
     (tmp_path / "s.toml").write_text(text)
@@ -52,9 +52,7 @@ def test_a_wrong_study_says_what_is_wrong(tmp_path: Path, line: str, message: st
     assert message in ran.err
 
 
-def test_a_base_that_no_hub_has_says_how_it_is_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_base_that_no_hub_has_says_how_it_is_made(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("MEADOW_TEST_BASE", str(tmp_path / "nowhere"))
     text = SMALL.replace('base = "random"\nmix = "m"', 'base = "local:own"\nmix = "m"')
     text += (
@@ -68,7 +66,7 @@ def test_a_base_that_no_hub_has_says_how_it_is_made(
     assert "make it by hand, and name its folder with MEADOW_TEST_BASE" in ran.err
 
 
-def test_twins_without_a_table_say_what_is_missing(tmp_path: Path) -> None:
+def test_twins_without_a_table_say_what_is_missing(tmp_path) -> None:
     (tmp_path / "s.toml").write_text(SMALL)
     ran = run_meadow(
         "study", tmp_path / "s.toml", "--raw", tmp_path, "--out", tmp_path / "o", "--add-one-in"
@@ -77,7 +75,7 @@ def test_twins_without_a_table_say_what_is_missing(tmp_path: Path) -> None:
     assert "[worth]" in ran.err
 
 
-def test_a_missing_raw_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_raw_file_is_named(tmp_path) -> None:
     ran = run_meadow("study", "cpu", "--raw", tmp_path, "--out", tmp_path / "o")
     assert ran.code == 1
     assert "pubmed_causal" in ran.err
@@ -163,7 +161,7 @@ words = { "with" = "having", "patients" = "people" }
 
 
 @pytest.fixture(scope="module")
-def finished(upstream: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(upstream, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     (folder / "s.toml").write_text(SMALL)
     ran = run_meadow("study", folder / "s.toml", "--raw", upstream, "--out", folder / "o")
@@ -172,7 +170,7 @@ def finished(upstream: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.realdata
-def test_a_small_study_answers_with_intervals(finished: Path) -> None:
+def test_a_small_study_answers_with_intervals(finished) -> None:
     document = json.loads((finished / "o" / "report.json").read_text())
     entry = document["comparisons"][0]
     assert entry["n"] == 48
@@ -193,7 +191,7 @@ def test_a_small_study_answers_with_intervals(finished: Path) -> None:
 
 @pytest.mark.realdata
 def test_planted_items_are_found_and_training_on_them_is_refused(
-    finished: Path, upstream: Path, tmp_path: Path
+    finished, upstream, tmp_path
 ) -> None:
     document = json.loads((finished / "o" / "report.json").read_text())
     found = {mix["name"]: mix["contamination"]["e"] for mix in document["mixes"]}
@@ -233,7 +231,7 @@ mix = "touched"
 
 
 @pytest.mark.realdata
-def test_a_finished_study_computes_nothing_again(finished: Path, upstream: Path) -> None:
+def test_a_finished_study_computes_nothing_again(finished, upstream) -> None:
     before = {p: p.stat().st_mtime_ns for p in (finished / "o" / "arms").rglob("*")}
     report = (finished / "o" / "report.json").read_bytes()
     ran = run_meadow(
@@ -246,9 +244,7 @@ def test_a_finished_study_computes_nothing_again(finished: Path, upstream: Path)
 
 
 @pytest.mark.realdata
-def test_a_study_that_lost_parts_ends_with_the_same_report(
-    finished: Path, upstream: Path, tmp_path: Path
-) -> None:
+def test_a_study_that_lost_parts_ends_with_the_same_report(finished, upstream, tmp_path) -> None:
     out = finished / "o"
     names = ("report.json", "report.md", "report.html")
     before = {name: (out / name).read_bytes() for name in names}
@@ -265,7 +261,7 @@ def test_a_study_that_lost_parts_ends_with_the_same_report(
 
 
 @pytest.fixture(scope="module")
-def worth(upstream: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def worth(upstream, tmp_path_factory) -> Path:
     """A twentieth of cpu.toml's mix on its base, and twins for three of its four sources."""
     text = (STUDIES / "cpu.toml").read_text()
     for old, new in (
@@ -292,7 +288,7 @@ def worth(upstream: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.realdata
 @pytest.mark.timeout(5400)
 @pytest.mark.parametrize("how", ["leave-one-out", "add-one-in"])
-def test_twins_differ_in_one_source_and_say_what_it_is_worth(worth: Path, how: str) -> None:
+def test_twins_differ_in_one_source_and_say_what_it_is_worth(worth, how) -> None:
     document = json.loads((worth / f"{how}.json").read_text())
     assert {row["source"] for row in document["worth"]} == {
         "pubmed_causal", "health_advice", "medquad"
@@ -308,7 +304,7 @@ def test_twins_differ_in_one_source_and_say_what_it_is_worth(worth: Path, how: s
 @pytest.mark.slow
 @pytest.mark.realdata
 @pytest.mark.timeout(5400)
-def test_the_card_of_the_mix_says_what_its_sources_are_worth(worth: Path, upstream: Path) -> None:
+def test_the_card_of_the_mix_says_what_its_sources_are_worth(worth, upstream) -> None:
     mix = worth / "mixes" / "clean"
     card = (mix / "README.md").read_text()
     assert "## What each source is worth" in card

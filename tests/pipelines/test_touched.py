@@ -51,7 +51,7 @@ def test_one_clause_has_its_halves_exchanged() -> None:
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
-def test_every_level_touches_the_same_share_of_the_items(share: float) -> None:
+def test_every_level_touches_the_same_share_of_the_items(share) -> None:
     held = HeldOut({"e": [{"id": f"{n:032x}"} for n in range(400)]}, {})
     one, other = (
         touched_ids(held, Touch(exam="e", share=share, level=level), 7)

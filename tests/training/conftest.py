@@ -18,7 +18,7 @@ from training.config import Recipe, load_recipe
 
 
 @pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def one_thread(monkeypatch) -> None:
     """Small models are quickest on one thread, and the machine is shared."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     if "torch" in sys.modules:
@@ -26,7 +26,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def counts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def counts(tmp_path_factory) -> Iterator[None]:
     """What plans count is kept in a folder of the tests, not in the home of who runs them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("meadow.models.kept.FOLDER", tmp_path_factory.mktemp("plans"))
@@ -34,7 +34,7 @@ def counts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def make_mix(tmp_path: Path) -> Callable[..., Path]:
+def make_mix(tmp_path) -> Callable[..., Path]:
     """Write a mix of synthetic rows: make_mix(rows=96, held_out=12, ...) -> folder."""
 
     def make(rows: int = 96, held_out: int = 12, name: str = "mix", **options: Any) -> Path:
@@ -45,7 +45,7 @@ def make_mix(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def mix(make_mix: Callable[..., Path]) -> Path:
+def mix(make_mix) -> Path:
     """A mix of 96 rows of two sources, and 12 held-out rows."""
     return make_mix()
 
@@ -81,7 +81,7 @@ def stop_after() -> Callable[[int], Any]:
 
 
 @pytest.fixture
-def stories(upstream: Path) -> Path:
+def stories(upstream) -> Path:
     """The real trained LLaMA of 260,032 parameters."""
     folder = upstream / "tiny_llama" / "stories260K-hf"
     if not folder.is_dir():

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -34,7 +33,7 @@ def call(command: str, *arguments: str) -> Result:
     return CliRunner().invoke(getattr(cli, command), list(arguments))
 
 
-def test_train_then_export_from_the_command_line(mix: Path, tmp_path: Path, root: Path) -> None:
+def test_train_then_export_from_the_command_line(mix, tmp_path, root) -> None:
     out = tmp_path / "run"
     done = run(root, "train", "tiny", "--mix", str(mix), "--out", str(out), "--json", *TINY)
     assert done.returncode == 0, done.stderr
@@ -49,7 +48,7 @@ def test_train_then_export_from_the_command_line(mix: Path, tmp_path: Path, root
     assert (tmp_path / "model" / "model.safetensors").is_file()
 
 
-def test_plan_document(mix: Path) -> None:
+def test_plan_document(mix) -> None:
     done = call("plan", "tiny", "--mix", str(mix), "--gpus", "1", "--gpu-gb", "1", "--json")
     document = json.loads(done.stdout)
     wanted = {"parameters", "trainable_parameters", "memory_gb", "steps", "tokens",
@@ -62,7 +61,7 @@ def test_plan_document(mix: Path) -> None:
     assert "6,738,415,616" in text
 
 
-def test_dry_run_writes_nothing(mix: Path, tmp_path: Path) -> None:
+def test_dry_run_writes_nothing(mix, tmp_path) -> None:
     done = call("train", "tiny", "--mix", str(mix), "--out", str(tmp_path / "out"), "--dry-run",
                 "--json")  # fmt: skip
     assert json.loads(done.stdout)["steps"] == 18
@@ -79,9 +78,7 @@ def test_dry_run_writes_nothing(mix: Path, tmp_path: Path) -> None:
         (("--set", "method=none"), 2, "evaluation only"),
     ],
 )
-def test_faults_say_what_to_do(
-    mix: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, message: str
-) -> None:
+def test_faults_say_what_to_do(mix, tmp_path, arguments, code, message) -> None:
     done = call("train", "tiny", "--mix", str(mix), "--out", str(tmp_path / "out"), *arguments)
     assert isinstance(done.exception, MeadowError), done.output
     assert done.exception.exit_code == code
@@ -92,9 +89,7 @@ def test_faults_say_what_to_do(
 RECORD = {"contamination": {"medqa": {"items": 5, "rows": {"stem": 2, "stem+answer": 1}}}}
 
 
-def test_a_contaminated_mix_is_refused_unless_told(
-    make_mix: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_contaminated_mix_is_refused_unless_told(make_mix, tmp_path) -> None:
     arguments = ("tiny", "--mix", str(make_mix(details=RECORD)), "--out", str(tmp_path / "out"))
     refused = call("train", *arguments)
     assert isinstance(refused.exception, MeadowError)
@@ -109,9 +104,7 @@ def test_a_contaminated_mix_is_refused_unless_told(
 
 
 @pytest.mark.parametrize("family", [name for name, how in FORMATS.items() if how.template])
-def test_a_preview_shows_what_apply_chat_template_says(
-    family: str, mix: Path, tmp_path: Path
-) -> None:
+def test_a_preview_shows_what_apply_chat_template_says(family, mix, tmp_path) -> None:
     tokenizer = make_tokenizer(family)
     tokenizer.save_pretrained(tmp_path / "base")
     chat = ("--set", "data.template=chat", "--mix", str(mix), "--base", str(tmp_path / "base"))
@@ -135,9 +128,7 @@ def test_a_preview_shows_what_apply_chat_template_says(
     assert not (tmp_path / "base" / "config.json").exists()
 
 
-def test_a_run_without_a_folder_and_a_preview_of_a_wrong_template_are_usage(
-    mix: Path, tmp_path: Path
-) -> None:
+def test_a_run_without_a_folder_and_a_preview_of_a_wrong_template_are_usage(mix, tmp_path) -> None:
     make_tokenizer("gpt2").save_pretrained(tmp_path)
     base = ("--mix", str(mix), "--base", str(tmp_path))
     for options in ((), ("--set", "data.template=chat", "--preview", "1")):
@@ -147,9 +138,7 @@ def test_a_run_without_a_folder_and_a_preview_of_a_wrong_template_are_usage(
         assert done.exception.fix
 
 
-def test_an_adapter_is_scored_exported_and_generates_in_its_own_frame(
-    mix: Path, tmp_path: Path, root: Path
-) -> None:
+def test_an_adapter_is_scored_exported_and_generates_in_its_own_frame(mix, tmp_path, root) -> None:
     from transformers import AutoTokenizer, GenerationConfig
 
     base = make_base("gemma", tmp_path / "base")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from meadow.errors import UsageError
@@ -58,9 +56,7 @@ def test_the_faithful_rows_say_what_was_run_in_2023() -> None:
         ("reported.vram=3", "reported.vram", "vram_gb"),
     ],
 )
-def test_an_unknown_override_names_file_key_and_the_nearest(
-    override: str, key: str, near: str
-) -> None:
+def test_an_unknown_override_names_file_key_and_the_nearest(override, key, near) -> None:
     with pytest.raises(UsageError) as caught:
         load_recipe("tiny", [override])
     assert caught.value.exit_code == 2
@@ -83,7 +79,7 @@ def test_an_unknown_override_names_file_key_and_the_nearest(
         ("name.x=1", "not a table"),
     ],
 )
-def test_wrong_values_are_usage_errors(override: str, message: str | None) -> None:
+def test_wrong_values_are_usage_errors(override, message) -> None:
     if message is None:
         for other in ("method=lora_int8", "optimizer.name=adamw_8bit"):
             with pytest.raises(UsageError, match=r"run\.fsdp cannot shard"):
@@ -106,7 +102,7 @@ def test_overrides_are_toml_values_or_bare_words() -> None:
     assert recipe.data.template == "{instruction} {input}"
 
 
-def test_an_unknown_recipe_names_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_recipe_names_the_nearest(tmp_path) -> None:
     with pytest.raises(UsageError, match="unknown recipe 'tinny'") as caught:
         find_recipe("tinny")
     assert "'tiny'" in caught.value.fix

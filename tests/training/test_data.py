@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -56,7 +54,7 @@ def decoded_targets(rows: Any, index: int, tokenizer: Any) -> str:
 
 
 @pytest.mark.parametrize("template", ["alpaca", "medalpaca", "short", "{instruction}|{input}|"])
-def test_completion_only_learns_exactly_the_answer(tokenizer: Any, template: str) -> None:
+def test_completion_only_learns_exactly_the_answer(tokenizer, template) -> None:
     rows = tokenize([ROW], tokenizer, Data(template=template, length=400))
     assert decoded_targets(rows, 0, tokenizer).strip() == f"yes{tokenizer.eos_token}"
     prompt = render(template, ROW["instruction"], ROW["input"])
@@ -64,14 +62,14 @@ def test_completion_only_learns_exactly_the_answer(tokenizer: Any, template: str
     assert whole == tokenizer.bos_token + complete(prompt, "yes") + tokenizer.eos_token
 
 
-def test_whole_sequence_loss_learns_all_but_the_first_token(tokenizer: Any) -> None:
+def test_whole_sequence_loss_learns_all_but_the_first_token(tokenizer) -> None:
     rows = tokenize([ROW], tokenizer, Data(template="medalpaca", length=400, loss_on="all"))
     labels = rows.labels(0)
     assert labels[0] == IGNORED
     assert (labels[1:] == rows.row(0)[1:]).all()
 
 
-def test_2023_has_no_bos_and_an_end_only_below_the_limit(tokenizer: Any) -> None:
+def test_2023_has_no_bos_and_an_end_only_below_the_limit(tokenizer) -> None:
     data = Data(template="medalpaca", length=64, bos=False, loss_on="all", truncation="cut_end")
     bind(tokenizer, "medalpaca", bos=False)
     rows = tokenize([ROW], tokenizer, data)
@@ -88,7 +86,7 @@ def test_2023_has_no_bos_and_an_end_only_below_the_limit(tokenizer: Any) -> None
     assert exact.row(0).tolist() == text
 
 
-def test_cut_prompt_keeps_the_answer_and_the_cue(tokenizer: Any) -> None:
+def test_cut_prompt_keeps_the_answer_and_the_cue(tokenizer) -> None:
     row = ROW | {"input": "pain after surgery " * 60, "output": "yes in adults"}
     rows = tokenize([row], tokenizer, Data(template="short", length=64))
     assert len(rows.row(0)) == 64
@@ -96,7 +94,7 @@ def test_cut_prompt_keeps_the_answer_and_the_cue(tokenizer: Any) -> None:
     assert "Answer:" in tokenizer.decode(rows.row(0).tolist())
 
 
-def test_rows_without_a_target_are_counted_with_their_reason(tokenizer: Any) -> None:
+def test_rows_without_a_target_are_counted_with_their_reason(tokenizer) -> None:
     long = ROW | {"id": "b", "input": "pain after surgery " * 60}
     cut = tokenize([ROW, long], tokenizer, Data(template="short", length=48, truncation="cut_end"))
     assert cut.rejected == [("b", NO_TARGET)]
@@ -117,7 +115,7 @@ def test_rows_without_a_target_are_counted_with_their_reason(tokenizer: Any) -> 
     truncation=st.sampled_from(["cut_end", "cut_prompt", "reject"]),
 )
 def test_a_fitted_row_is_short_enough_and_learns_something(
-    prompt: int, response: int, length: int, loss_on: str, truncation: str
+    prompt, response, length, loss_on, truncation
 ) -> None:
     data = Data.model_validate({"length": length, "loss_on": loss_on, "truncation": truncation})
     whole = [1] * prompt + [2] * response + [9]
@@ -138,7 +136,7 @@ def test_a_fitted_row_is_short_enough_and_learns_something(
     assert 9 not in tokens or tokens.count(2) == response
 
 
-def test_the_end_goes_with_the_cut_end_of_an_answer(tokenizer: Any) -> None:
+def test_the_end_goes_with_the_cut_end_of_an_answer(tokenizer) -> None:
     row = ROW | {"output": "yes in adults " * 60}
     for template in ("short", "medalpaca"):
         rows = tokenize([row], tokenizer, Data(template=template, length=64))
@@ -146,7 +144,7 @@ def test_the_end_goes_with_the_cut_end_of_an_answer(tokenizer: Any) -> None:
         assert tokenizer.eos_token_id not in rows.row(0)
 
 
-def test_a_control_token_in_a_row_stays_text(tokenizer: Any) -> None:
+def test_a_control_token_in_a_row_stays_text(tokenizer) -> None:
     row = ROW | {"input": "struck <s>out</s> here", "output": "no </s> end"}
     rows = tokenize([row], tokenizer, Data(template="short", length=200))
     ids = rows.row(0).tolist()
@@ -188,7 +186,7 @@ def test_turns_are_found_where_a_mix_has_no_column_for_them() -> None:
     assert chat.decode(rows.row(0).tolist()).count("<|start_header_id|>user") == 2
 
 
-def test_the_plan_is_another_where_a_token_is_another(tokenizer: Any) -> None:
+def test_the_plan_is_another_where_a_token_is_another(tokenizer) -> None:
     from training.packing import make_plan
 
     def made(row: dict[str, str], **data: Any) -> str:
@@ -200,7 +198,7 @@ def test_the_plan_is_another_where_a_token_is_another(tokenizer: Any) -> None:
     assert made(ROW) != made(ROW, loss_on="all")
 
 
-def test_batching_the_tokenizer_changes_nothing(tokenizer: Any) -> None:
+def test_batching_the_tokenizer_changes_nothing(tokenizer) -> None:
     rows = [ROW | {"id": str(i), "input": "pain " * i} for i in range(20)]
     one = tokenize(rows, tokenizer, Data(length=128), batch=1)
     many = tokenize(rows, tokenizer, Data(length=128), batch=7)
@@ -208,7 +206,7 @@ def test_batching_the_tokenizer_changes_nothing(tokenizer: Any) -> None:
     assert one.learned.tolist() == many.learned.tolist()
 
 
-def test_repeat_shows_a_source_more_often(mix: Path, tokenizer: Any) -> None:
+def test_repeat_shows_a_source_more_often(mix, tokenizer) -> None:
     corpus = open_corpus(mix)
     once = list(read_rows(corpus, "train"))
     twice = tokenize(read_rows(corpus, "train", {"beta": 2}), tokenizer, Data(length=256))
@@ -219,7 +217,7 @@ def test_repeat_shows_a_source_more_often(mix: Path, tokenizer: Any) -> None:
         list(read_rows(corpus, "train", {"gamma": 2}))
 
 
-def test_no_contamination_record_is_a_warning(mix: Path) -> None:
+def test_no_contamination_record_is_a_warning(mix) -> None:
     found = check_contamination(open_corpus(mix), allow=False)
     assert found["checked"] is False
     assert "no contamination record" in found["warning"]
@@ -233,7 +231,7 @@ def match(row_id: str, level: str) -> dict[str, Any]:
 RECORD = {"contamination": {"medqa": {"items": 10, "rows": {"stem": 1, "stem+answer": 0}}}}
 
 
-def test_exam_items_in_the_mix_are_refused(make_mix: Callable[..., Path]) -> None:
+def test_exam_items_in_the_mix_are_refused(make_mix) -> None:
     folder = make_mix()
     present = next(read_rows(open_corpus(folder), "train"))["id"]
     bad = make_mix(name="bad", details=RECORD, matches=[match(present, "stem")])
@@ -245,17 +243,17 @@ def test_exam_items_in_the_mix_are_refused(make_mix: Callable[..., Path]) -> Non
     assert allowed["rows"] == {"medqa": {"stem": 1}}
 
 
-def test_matches_that_the_mix_left_out_do_not_count(make_mix: Callable[..., Path]) -> None:
+def test_matches_that_the_mix_left_out_do_not_count(make_mix) -> None:
     folder = make_mix(details=RECORD, matches=[match("gone", "stem"), match("gone", "answer")])
     assert check_contamination(open_corpus(folder), allow=False)["rows"] == {}
 
 
-def test_without_the_table_the_counts_decide(make_mix: Callable[..., Path]) -> None:
+def test_without_the_table_the_counts_decide(make_mix) -> None:
     with pytest.raises(RefusedError):
         check_contamination(open_corpus(make_mix(details=RECORD)), allow=False)
 
 
-def test_a_missing_mix_says_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_mix_says_what_to_do(tmp_path) -> None:
     with pytest.raises(FileError, match="there is no such folder"):
         open_corpus(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
@@ -263,7 +261,7 @@ def test_a_missing_mix_says_what_to_do(tmp_path: Path) -> None:
         open_corpus(tmp_path / "empty")
 
 
-def test_a_mix_without_a_column_says_which(tmp_path: Path) -> None:
+def test_a_mix_without_a_column_says_which(tmp_path) -> None:
     name = "data/small/train-00000-of-00001.parquet"
     (tmp_path / "data/small").mkdir(parents=True)
     write_parquet(pa.table({"id": ["a"], "instruction": ["b"]}), tmp_path / name)
@@ -275,7 +273,7 @@ def test_a_mix_without_a_column_says_which(tmp_path: Path) -> None:
         list(read_rows(open_corpus(tmp_path), "train"))
 
 
-def test_a_damaged_shard_says_which(mix: Path) -> None:
+def test_a_damaged_shard_says_which(mix) -> None:
     shard = mix / "data/small/train-00000-of-00001.parquet"
     shard.write_bytes(shard.read_bytes()[:200])
     with pytest.raises(FileError, match="cannot be read"):
@@ -293,7 +291,7 @@ def test_a_damaged_shard_says_which(mix: Path) -> None:
     ],
 )
 def test_a_tokenizer_that_lacks_something_is_named(
-    tokenizer: Any, tiny: Any, change: dict[str, Any], overrides: tuple[str, ...], message: str
+    tokenizer, tiny, change, overrides, message
 ) -> None:
     for name, value in change.items():
         setattr(tokenizer, name, value)

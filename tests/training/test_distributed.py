@@ -42,13 +42,7 @@ def sets(overrides: tuple[str, ...]) -> list[str]:
 
 @pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.slow)])
 def test_ddp_over_two_processes_equals_one(
-    train: Callable[..., Any],
-    tiny: LoadRecipe,
-    mix: Path,
-    tmp_path: Path,
-    stories: Path,
-    root: Path,
-    method: str,
+    train, tiny, mix, tmp_path, stories, root, method
 ) -> None:
     overrides = (*SETTINGS, f"method={method}", "lora.dropout=0.0", "run.save_steps=3")
     one = train(tiny(*overrides), mix, tmp_path / "one", base=stories)
@@ -71,7 +65,7 @@ def test_ddp_over_two_processes_equals_one(
 
 
 @pytest.mark.slow
-def test_fsdp_that_is_not_is_an_error(mix: Path, tmp_path: Path, root: Path) -> None:
+def test_fsdp_that_is_not_is_an_error(mix, tmp_path, root) -> None:
     done = launch(
         root, "-m", "training", "tiny", "--mix", str(mix), "--out", str(tmp_path / "out"),
         *sets((*SETTINGS, "run.fsdp=true")),
@@ -126,7 +120,7 @@ dist.destroy_process_group()
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["full", "lora", "qlora_nf4"])
 def test_fully_shard_over_two_processes_equals_one(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, stories: Path, root: Path, method: str
+    tiny, mix, tmp_path, stories, root, method
 ) -> None:
     """By hand, since on processors Trainer shards nothing; a frozen base is sharded too."""
     import torch

@@ -23,7 +23,7 @@ PACKED = sorted(set(FAMILIES) - {"bloom", "opt", "falcon", "gpt_oss"})
 
 
 @pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def bases(tmp_path_factory) -> Callable[[str], Path]:
     """Makes the base of a family once."""
     folder = tmp_path_factory.mktemp("bases")
 
@@ -35,7 +35,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def small(tiny: Callable[..., Recipe]) -> Callable[..., Recipe]:
+def small(tiny) -> Callable[..., Recipe]:
     return lambda *overrides: tiny(*SMALL, *overrides)
 
 
@@ -51,12 +51,7 @@ def without_dropout(base: Path, folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_padded_training_is_a_plain_loop_in_every_family(
-    name: str,
-    bases: Callable[[str], Path],
-    small: Callable[..., Recipe],
-    make_mix: Callable[..., Path],
-    tmp_path: Path,
-    train: Callable[..., Any],
+    name, bases, small, make_mix, tmp_path, train
 ) -> None:
     """Left padding, a micro-batch of four, against one example at a time in torch alone."""
     import torch
@@ -94,13 +89,7 @@ def test_padded_training_is_a_plain_loop_in_every_family(
 @pytest.mark.parametrize("name", PACKED)
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_packed_training_is_padded_training(
-    name: str,
-    method: str,
-    bases: Callable[[str], Path],
-    small: Callable[..., Recipe],
-    make_mix: Callable[..., Path],
-    tmp_path: Path,
-    train: Callable[..., Any],
+    name, method, bases, small, make_mix, tmp_path, train
 ) -> None:
     base = without_dropout(bases(name), tmp_path / "base")
     mix = make_mix(rows=24, held_out=4)
@@ -119,12 +108,7 @@ def test_packed_training_is_padded_training(
 
 @pytest.mark.parametrize("name", sorted(set(FAMILIES) - set(PACKED)))
 def test_whose_masks_do_not_know_the_borders_is_not_packed(
-    name: str,
-    bases: Callable[[str], Path],
-    small: Callable[..., Recipe],
-    make_mix: Callable[..., Path],
-    tmp_path: Path,
-    train: Callable[..., Any],
+    name, bases, small, make_mix, tmp_path, train
 ) -> None:
     with pytest.raises((CheckError, UsageError), match="see each other") as refused:
         train(small("method=full"), make_mix(rows=24), tmp_path / "run", base=bases(name))
@@ -134,13 +118,7 @@ def test_whose_masks_do_not_know_the_borders_is_not_packed(
 @pytest.mark.parametrize("name", ["gemma3", "neox", "gpt2", "moe", "gpt_oss"])
 @pytest.mark.parametrize("method", ["lora", "lora_int8", "qlora_nf4"])
 def test_adapters_are_trained_merged_and_read_back(
-    name: str,
-    method: str,
-    bases: Callable[[str], Path],
-    small: Callable[..., Recipe],
-    make_mix: Callable[..., Path],
-    tmp_path: Path,
-    train: Callable[..., Any],
+    name, method, bases, small, make_mix, tmp_path, train
 ) -> None:
     from safetensors.torch import load_file
 
@@ -160,13 +138,7 @@ def test_adapters_are_trained_merged_and_read_back(
     assert figures["merged_against_dequantised"] < 2e-4 * figures["largest_logit"]
 
 
-def test_adapters_on_fused_experts_have_no_dropout(
-    bases: Callable[[str], Path],
-    small: Callable[..., Recipe],
-    mix: Path,
-    tmp_path: Path,
-    train: Callable[..., Any],
-) -> None:
+def test_adapters_on_fused_experts_have_no_dropout(bases, small, mix, tmp_path, train) -> None:
     with pytest.raises(UsageError, match="dropout") as refused:
         train(small("method=lora", "lora.dropout=0.1"), mix, tmp_path / "run", base=bases("moe"))
     assert "lora.dropout = 0" in refused.value.fix
@@ -185,14 +157,7 @@ def test_adapters_on_fused_experts_have_no_dropout(
     ],
 )
 def test_what_cannot_work_is_refused_before_the_weights_are_read(
-    name: str,
-    overrides: tuple[str, ...],
-    said: str,
-    bases: Callable[[str], Path],
-    small: Callable[..., Recipe],
-    mix: Path,
-    tmp_path: Path,
-    train: Callable[..., Any],
+    name, overrides, said, bases, small, mix, tmp_path, train
 ) -> None:
     base = shutil.copytree(bases(name), tmp_path / "base")
     (base / "model.safetensors").write_bytes(b"not read")
@@ -201,13 +166,7 @@ def test_what_cannot_work_is_refused_before_the_weights_are_read(
         train(recipe, mix, tmp_path / "run", base=base)
 
 
-def test_a_token_beyond_the_embedding_is_named(
-    bases: Callable[[str], Path],
-    small: Callable[..., Recipe],
-    mix: Path,
-    tmp_path: Path,
-    train: Callable[..., Any],
-) -> None:
+def test_a_token_beyond_the_embedding_is_named(bases, small, mix, tmp_path, train) -> None:
     """In training before loading, in evaluation instead of an IndexError."""
     from transformers import AutoTokenizer
 
@@ -231,11 +190,7 @@ def test_float16_is_no_dtype_for_full_training() -> None:
 
 
 def test_a_base_that_is_quantised_on_disk_is_refused_and_mxfp4_unpacked(
-    bases: Callable[[str], Path],
-    small: Callable[..., Recipe],
-    mix: Path,
-    tmp_path: Path,
-    train: Callable[..., Any],
+    bases, small, mix, tmp_path, train
 ) -> None:
     import torch
     from safetensors.torch import load_file, save_file
@@ -265,9 +220,7 @@ def test_a_base_that_is_quantised_on_disk_is_refused_and_mxfp4_unpacked(
 
 @pytest.mark.parametrize("name", ["llama3", "gemma3", "gpt2", "neox", "moe"])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_the_plan_s_activations_are_those_of_a_real_pass(
-    name: str, checkpointing: bool, bases: Callable[[str], Path], small: Callable[..., Recipe]
-) -> None:
+def test_the_plan_s_activations_are_those_of_a_real_pass(name, checkpointing, bases, small) -> None:
     """Bytes that autograd keeps in a real forward pass of four layers, weights not counted."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -317,14 +270,7 @@ def test_an_unknown_type_of_model_in_a_recipe_is_a_usage_error() -> None:
 @pytest.mark.parametrize("name", ["llama3", "gemma2", "gpt2", "moe"])
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_losses_in_pieces_are_those_of_whole_logits(
-    name: str,
-    method: str,
-    bases: Callable[[str], Path],
-    small: Callable[..., Recipe],
-    make_mix: Callable[..., Path],
-    tmp_path: Path,
-    train: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
+    name, method, bases, small, make_mix, tmp_path, train, monkeypatch
 ) -> None:
     """Seven tokens at once; a family that caps its logits keeps them whole."""
     import torch

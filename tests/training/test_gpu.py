@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 pytestmark = pytest.mark.gpu
@@ -21,14 +17,7 @@ def device() -> None:
 
 @pytest.mark.parametrize("method", ["full", "lora", "lora_int8", "qlora_nf4"])
 @pytest.mark.parametrize("precision", ["no", "bfloat16"])
-def test_every_method_trains_and_exports(
-    train: Callable[..., Any],
-    tiny: Callable[..., Any],
-    mix: Path,
-    tmp_path: Path,
-    method: str,
-    precision: str,
-) -> None:
+def test_every_method_trains_and_exports(train, tiny, mix, tmp_path, method, precision) -> None:
     from training.export import export
 
     recipe = tiny(f"method={method}", f"run.mixed_precision={precision}", "schedule.epochs=2")

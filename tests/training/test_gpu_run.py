@@ -6,10 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 
-def test_every_part_of_the_gpu_run_goes_through(root: Path, tmp_path: Path) -> None:
+def test_every_part_of_the_gpu_run_goes_through(root, tmp_path) -> None:
     out = tmp_path / "gpu.json"
     done = subprocess.run(
         ["bash", str(root / "tests/gpu/run.sh"), "--tiny", "--out", str(out)],

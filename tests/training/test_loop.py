@@ -38,12 +38,7 @@ def curve(folder: Path) -> list[float]:
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_packed_equals_padded_at_every_step_and_under_any_row_cap(
-    tiny: LoadRecipe,
-    make_mix: Callable[..., Path],
-    tmp_path: Path,
-    stories: Path,
-    method: str,
-    train: Train,
+    tiny, make_mix, tmp_path, stories, method, train
 ) -> None:
     mix = make_mix(rows=48, held_out=0)
     common = (
@@ -71,13 +66,7 @@ def test_packed_equals_padded_at_every_step_and_under_any_row_cap(
 
 @pytest.mark.parametrize("hole", ["attention_mask", "use_cache"])
 def test_the_self_check_sees_the_missing_guard(
-    tiny: LoadRecipe,
-    mix: Path,
-    tmp_path: Path,
-    stories: Path,
-    monkeypatch: Any,
-    hole: str,
-    train: Train,
+    tiny, mix, tmp_path, stories, monkeypatch, hole, train
 ) -> None:
     import torch
 
@@ -96,9 +85,7 @@ def test_the_self_check_sees_the_missing_guard(
         train(tiny(), mix, tmp_path / "out", base=stories)
 
 
-def test_a_run_leaves_what_traces_it(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, train: Train
-) -> None:
+def test_a_run_leaves_what_traces_it(tiny, mix, tmp_path, train) -> None:
     import torch
 
     calls = []
@@ -144,13 +131,7 @@ def test_a_run_leaves_what_traces_it(
 
 @pytest.mark.parametrize("stop", [3, 9], ids=["epoch-1", "epoch-2"])
 def test_stop_and_resume_is_bit_identical(
-    tiny: LoadRecipe,
-    make_mix: Callable[..., Path],
-    tmp_path: Path,
-    stories: Path,
-    stop: int,
-    train: Train,
-    stop_after: Any,
+    tiny, make_mix, tmp_path, stories, stop, train, stop_after
 ) -> None:
     mix = make_mix(rows=48, held_out=4)
     recipe = tiny(
@@ -204,7 +185,7 @@ train(recipe, sys.argv[1], Path(sys.argv[2]))
 
 
 def test_kill_during_a_checkpoint_resumes_from_the_last_whole_one(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, root: Path, train: Train
+    tiny, mix, tmp_path, root, train
 ) -> None:
     out = tmp_path / "out"
     done = subprocess.run(
@@ -221,9 +202,7 @@ def test_kill_during_a_checkpoint_resumes_from_the_last_whole_one(
     assert curve(out) == curve(tmp_path / "whole")
 
 
-def test_a_torn_checkpoint_is_passed_over(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, train: Train, stop_after: Any
-) -> None:
+def test_a_torn_checkpoint_is_passed_over(tiny, mix, tmp_path, train, stop_after) -> None:
     recipe = tiny("run.save_steps=3", "schedule.epochs=2")
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
@@ -233,7 +212,7 @@ def test_a_torn_checkpoint_is_passed_over(
     assert train(recipe, mix, out).manifest["resumed"] == [3]
 
 
-def test_gates(tiny: LoadRecipe, mix: Path, tmp_path: Path, stories: Path, train: Train) -> None:
+def test_gates(tiny, mix, tmp_path, stories, train) -> None:
     out = tmp_path / "out"
     with locked(out), pytest.raises(LockedError):
         train(tiny(), mix, out)
@@ -259,9 +238,7 @@ def test_gates(tiny: LoadRecipe, mix: Path, tmp_path: Path, stories: Path, train
         train(tiny("schedule.max_steps=2", "optimizer.learning_rate=1e-4"), mix, out)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, train: Train
-) -> None:
+def test_a_loss_that_is_no_number_stops_the_run(tiny, mix, tmp_path, train) -> None:
     with pytest.raises(MeadowError, match="the loss is nan"):
         train(
             tiny("optimizer.learning_rate=1e30", "optimizer.max_grad_norm=0", "schedule.warmup=0"),
@@ -269,9 +246,7 @@ def test_a_loss_that_is_no_number_stops_the_run(
         )  # fmt: skip
 
 
-def test_activation_checkpointing_and_bfloat16_run(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, train: Train
-) -> None:
+def test_activation_checkpointing_and_bfloat16_run(tiny, mix, tmp_path, train) -> None:
     plain = train(tiny("schedule.max_steps=4"), mix, tmp_path / "a")
     again = train(
         tiny("schedule.max_steps=4", "run.activation_checkpointing=true"), mix, tmp_path / "b"
@@ -285,9 +260,7 @@ def test_activation_checkpointing_and_bfloat16_run(
     )
 
 
-def test_the_best_step_is_kept_by_held_out_loss_or_exam(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, train: Train
-) -> None:
+def test_the_best_step_is_kept_by_held_out_loss_or_exam(tiny, mix, tmp_path, train) -> None:
     """A rate that breaks the model at the end: the last step is not the best one."""
     from safetensors.torch import load_file
 
@@ -312,9 +285,7 @@ def test_the_best_step_is_kept_by_held_out_loss_or_exam(
         train(tiny("run.best=exam"), mix, tmp_path / "none")
 
 
-def test_the_best_by_held_out_loss_needs_held_out_rows(
-    tiny: LoadRecipe, make_mix: Callable[..., Path], tmp_path: Path, train: Train
-) -> None:
+def test_the_best_by_held_out_loss_needs_held_out_rows(tiny, make_mix, tmp_path, train) -> None:
     folder = make_mix(rows=40, held_out=0)
     with pytest.raises(UsageError, match="no row is held out"):
         train(tiny("run.best=validation_loss"), folder, tmp_path / "out")
@@ -325,9 +296,7 @@ def test_the_best_by_held_out_loss_needs_held_out_rows(
     assert result.manifest["result"]["validation_loss"]
 
 
-def test_a_finished_run_is_extended_and_saved_more_often(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, train: Train
-) -> None:
+def test_a_finished_run_is_extended_and_saved_more_often(tiny, mix, tmp_path, train) -> None:
     out = tmp_path / "out"
     steady = ("schedule.kind=constant", "schedule.warmup=0")
     short = train(tiny(*steady, "schedule.max_steps=3", "run.save_steps=3"), mix, out)
@@ -357,9 +326,7 @@ def test_a_finished_run_is_extended_and_saved_more_often(
         train(tiny(*steady, "schedule.max_steps=4"), mix, bare)
 
 
-def test_a_table_goes_to_trainer_by_its_own_names(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, train: Train
-) -> None:
+def test_a_table_goes_to_trainer_by_its_own_names(tiny, mix, tmp_path, train) -> None:
     plain = train(tiny("schedule.max_steps=2"), mix, tmp_path / "plain")
     noisy = tiny("schedule.max_steps=2", "trainer.neftune_noise_alpha=5.0")
     result = train(noisy, mix, tmp_path / "noisy")
@@ -372,9 +339,7 @@ def test_a_table_goes_to_trainer_by_its_own_names(
         assert caught.value.exit_code == 2
 
 
-def test_weights_that_are_read_in_another_dtype_are_rounded_through_it(
-    tiny: LoadRecipe, stories: Path
-) -> None:
+def test_weights_that_are_read_in_another_dtype_are_rounded_through_it(tiny, stories) -> None:
     import torch
 
     from training.methods import load_trainable

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,13 +27,7 @@ VARIANTS = {
 
 @pytest.mark.parametrize("kind", VARIANTS)
 def test_trains_saves_resumes_and_exports(
-    tiny: LoadRecipe,
-    make_mix: Callable[..., Path],
-    tmp_path: Path,
-    stories: Path,
-    kind: str,
-    train: Train,
-    stop_after: Any,
+    tiny, make_mix, tmp_path, stories, kind, train, stop_after
 ) -> None:
     import torch
     from peft import PeftModel
@@ -87,9 +80,7 @@ def test_trains_saves_resumes_and_exports(
 
 
 @pytest.mark.parametrize("method", ["qlora_nf4", "lora_int8"])
-def test_the_loss_still_falls_after_an_exam(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, method: str, train: Train
-) -> None:
+def test_the_loss_still_falls_after_an_exam(tiny, mix, tmp_path, method, train) -> None:
     from training.export import logits, probe_tokens
 
     seen = []
@@ -109,7 +100,7 @@ def test_the_loss_still_falls_after_an_exam(
 @pytest.mark.filterwarnings("ignore:bitsandbytes")
 @pytest.mark.parametrize("kept", [True, False], ids=["flag-off", "as-shipped"])
 def test_the_flag_is_what_keeps_nf4_learning_after_an_evaluation(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, monkeypatch: Any, kept: bool, train: Train
+    tiny, mix, tmp_path, monkeypatch, kept, train
 ) -> None:
     import bitsandbytes
     import torch
@@ -143,9 +134,7 @@ def test_the_flag_is_what_keeps_nf4_learning_after_an_evaluation(
     assert after == (pytest.approx(before, rel=1e-4) if kept else 0.0)
 
 
-def test_adapters_rest_on_the_random_base_beside_them(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, train: Train
-) -> None:
+def test_adapters_rest_on_the_random_base_beside_them(tiny, mix, tmp_path, train) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -159,9 +148,7 @@ def test_adapters_rest_on_the_random_base_beside_them(
     assert model.dtype == torch.bfloat16
 
 
-def test_export_says_what_is_missing(
-    tiny: LoadRecipe, mix: Path, tmp_path: Path, monkeypatch: Any, train: Train
-) -> None:
+def test_export_says_what_is_missing(tiny, mix, tmp_path, monkeypatch, train) -> None:
     from training.export import export
 
     with pytest.raises(FileError, match="no trained model"):
@@ -182,7 +169,7 @@ def test_export_says_what_is_missing(
         export(tmp_path / "out", tmp_path / "export")
 
 
-def test_a_failing_converter_is_reported(tmp_path: Path) -> None:
+def test_a_failing_converter_is_reported(tmp_path) -> None:
     from meadow.models.gguf import convert, find_converter
 
     program = tmp_path / "convert_hf_to_gguf.py"
@@ -192,7 +179,7 @@ def test_a_failing_converter_is_reported(tmp_path: Path) -> None:
         convert(program, tmp_path, "float32")
 
 
-def test_resume_state_is_never_pushed(tmp_path: Path) -> None:
+def test_resume_state_is_never_pushed(tmp_path) -> None:
     from meadow.hub.models import push_model
 
     (tmp_path / "optimizer.pt").touch()

@@ -43,7 +43,7 @@ lengths_strategy = st.lists(st.integers(2, 64), min_size=1, max_size=60)
     seed=st.integers(0, 5),
 )
 def test_every_step_has_its_examples_and_every_row_fits(
-    lengths: list[int], batch: int, devices: int, epochs: int, cap: int, tail: str, seed: int
+    lengths, batch, devices, epochs, cap, tail, seed
 ) -> None:
     batch *= devices
     rows = rows_of(lengths)
@@ -66,9 +66,7 @@ def test_every_step_has_its_examples_and_every_row_fits(
 @settings(max_examples=60, deadline=None)
 @given(lengths=lengths_strategy, batch=st.integers(1, 8), caps=st.tuples(
     st.integers(64, 128), st.integers(128, 400)), seed=st.integers(0, 3))  # fmt: skip
-def test_steps_are_the_same_examples_padded_and_under_any_cap(
-    lengths: list[int], batch: int, caps: tuple[int, int], seed: int
-) -> None:
+def test_steps_are_the_same_examples_padded_and_under_any_cap(lengths, batch, caps, seed) -> None:
     rows = rows_of(lengths)
     found = []
     for cap in caps:
@@ -83,9 +81,7 @@ def test_steps_are_the_same_examples_padded_and_under_any_cap(
 
 @settings(max_examples=40, deadline=None)
 @given(lengths=lengths_strategy, seed=st.integers(0, 3))
-def test_the_order_depends_on_ids_not_on_the_order_of_the_file(
-    lengths: list[int], seed: int
-) -> None:
+def test_the_order_depends_on_ids_not_on_the_order_of_the_file(lengths, seed) -> None:
     rows = rows_of(lengths)
     turned = rows_of(lengths[::-1], rows.ids[::-1])
     arguments = {"batch": 4, "epochs": 2, "seed": seed, "carry": False, "grouped": False}
@@ -149,7 +145,7 @@ def test_the_plan_hash_names_records() -> None:
         ({"examples": 8, "layout": "padded", "micro_batch": 4}, 4, "micro-batches of 4"),
     ],
 )
-def test_a_batch_is_never_rounded(settings_: dict[str, object], devices: int, message: str) -> None:
+def test_a_batch_is_never_rounded(settings_, devices, message) -> None:
     rows = rows_of([8] * 16)
     with pytest.raises(UsageError, match=message):
         make_plan(rows, Batch.model_validate(settings_), epochs=1, seed=0, row_tokens=64,

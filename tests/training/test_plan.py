@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,12 +49,7 @@ def plan_run() -> Callable[..., Any]:
     ],
 )  # fmt: skip
 def test_counts_and_state_are_the_published_ones(
-    recipe: str,
-    overrides: tuple[str, ...],
-    parameters: int,
-    trainable: int,
-    gigabytes: float,
-    plan_run: Any,
+    recipe, overrides, parameters, trainable, gigabytes, plan_run
 ) -> None:
     document = plan_run(load_recipe(recipe, overrides))
     assert document["parameters"] == parameters
@@ -65,7 +59,7 @@ def test_counts_and_state_are_the_published_ones(
     assert (document["steps"], document["tokens"], document["fits"]) == (None, None, None)
 
 
-def test_sharded_bfloat16_weights_are_held_in_float32_as_accelerate_does(plan_run: Any) -> None:
+def test_sharded_bfloat16_weights_are_held_in_float32_as_accelerate_does(plan_run) -> None:
     """Under FSDP with mixed precision it turns all that is trained into float32."""
     half = plan_run(load_recipe("medalpaca-7b", ["base.dtype=bfloat16"]), gpus=8)
     whole = plan_run(load_recipe("medalpaca-7b"), gpus=8)
@@ -73,13 +67,13 @@ def test_sharded_bfloat16_weights_are_held_in_float32_as_accelerate_does(plan_ru
         assert half["memory_per_gpu_gb"][part] == whole["memory_per_gpu_gb"][part]
 
 
-def test_activations_are_the_page_s_three_gigabytes(plan_run: Any) -> None:
+def test_activations_are_the_page_s_three_gigabytes(plan_run) -> None:
     parts = plan_run(load_recipe("medalpaca-7b-fixed"))["memory_gb"]
     assert parts["activations"] + parts["logits"] == pytest.approx(3.0, rel=0.1)
     assert parts["logits"] == pytest.approx(1.31, rel=0.01)
 
 
-def test_the_three_measured_figures_stand_beside_the_estimate(plan_run: Any) -> None:
+def test_the_three_measured_figures_stand_beside_the_estimate(plan_run) -> None:
     found = {
         name: plan_run(load_recipe(name))["reported_2023"]["vram_gb"]
         for name in ("medalpaca-7b", "medalpaca-7b-lora", "medalpaca-7b-lora-8bit")
@@ -88,9 +82,7 @@ def test_the_three_measured_figures_stand_beside_the_estimate(plan_run: Any) -> 
 
 
 @pytest.mark.parametrize("method", ["lora_int8", "qlora_nf4", "lora"])
-def test_weights_are_the_bytes_of_real_modules(
-    tiny: Any, tmp_path: Path, mix: Path, method: str, train: Any
-) -> None:
+def test_weights_are_the_bytes_of_real_modules(tiny, tmp_path, mix, method, train) -> None:
     """A random model of 64-multiple sizes, loaded by bitsandbytes and counted byte by byte."""
     from meadow.models.loading import (
         Checkpoint,
@@ -123,7 +115,7 @@ def test_weights_are_the_bytes_of_real_modules(
     assert count_parameters(model)[0] == counted.parameters
 
 
-def test_counts_equal_the_real_model_s(tiny: Any, stories: Path) -> None:
+def test_counts_equal_the_real_model_s(tiny, stories) -> None:
     from meadow.models.loading import Checkpoint, count_parameters, load_config
     from training.methods import load_trainable
     from training.plan import measure
@@ -137,7 +129,7 @@ def test_counts_equal_the_real_model_s(tiny: Any, stories: Path) -> None:
 
 
 def test_a_mix_gives_steps_and_tokens_as_training_counts_them(
-    tiny: Any, mix: Path, tmp_path: Path, stories: Path, train: Any, plan_run: Any
+    tiny, mix, tmp_path, stories, train, plan_run
 ) -> None:
     for base in (None, stories):
         document = plan_run(tiny("schedule.epochs=2"), mix=mix, base=base)
@@ -148,9 +140,7 @@ def test_a_mix_gives_steps_and_tokens_as_training_counts_them(
         assert document["plan_hash"] == result.manifest["plan_hash"]
 
 
-def test_without_a_tokenizer_tokens_are_estimated(
-    mix: Path, monkeypatch: pytest.MonkeyPatch, plan_run: Any
-) -> None:
+def test_without_a_tokenizer_tokens_are_estimated(mix, monkeypatch, plan_run) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     document = plan_run(
         load_recipe("medalpaca-7b-lora", ["base.repository=nobody/nothing"]),
@@ -163,7 +153,7 @@ def test_without_a_tokenizer_tokens_are_estimated(
     assert document["contamination"]["checked"] is False
 
 
-def test_fits_divides_the_state_under_fsdp_only(plan_run: Any) -> None:
+def test_fits_divides_the_state_under_fsdp_only(plan_run) -> None:
     sharded = plan_run(load_recipe("medalpaca-7b"), gpus=8, gpu_gb=24)
     assert sharded["fits"] is True
     whole = plan_run(load_recipe("medalpaca-7b", ["run.fsdp=false"]), gpus=8, gpu_gb=24)
@@ -173,15 +163,13 @@ def test_fits_divides_the_state_under_fsdp_only(plan_run: Any) -> None:
     )
 
 
-def test_a_batch_that_the_devices_cannot_share(
-    mix: Path, stories: Path, tiny: Any, plan_run: Any
-) -> None:
+def test_a_batch_that_the_devices_cannot_share(mix, stories, tiny, plan_run) -> None:
     with pytest.raises(UsageError, match="cannot be shared evenly by 3 devices"):
         plan_run(tiny(), mix=mix, base=stories, gpus=3)
 
 
 def test_a_second_plan_of_a_mix_counts_nothing_again(
-    mix: Path, tiny: Any, plan_run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    mix, tiny, plan_run, monkeypatch, tmp_path
 ) -> None:
     monkeypatch.setattr("meadow.models.kept.FOLDER", tmp_path / "plans")
     first = plan_run(tiny(), mix=mix)
@@ -192,14 +180,12 @@ def test_a_second_plan_of_a_mix_counts_nothing_again(
         plan_run(tiny("data.length=64"), mix=mix)
 
 
-def test_a_base_without_a_configuration_is_not_planned_as_another(
-    tiny: Any, plan_run: Any, tmp_path: Path
-) -> None:
+def test_a_base_without_a_configuration_is_not_planned_as_another(tiny, plan_run, tmp_path) -> None:
     with pytest.raises(FileError, match="configuration cannot be loaded"):
         plan_run(tiny(), base=tmp_path)
 
 
-def test_recipes_of_the_project_are_planned_without_torch(mix: Path, tmp_path: Path) -> None:
+def test_recipes_of_the_project_are_planned_without_torch(mix, tmp_path) -> None:
     code = (
         "import sys; sys.modules.update(torch=None, transformers=None, peft=None)\n"
         "from meadow.cli.app import main; main()"

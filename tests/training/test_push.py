@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.hub.server import running
@@ -19,9 +17,7 @@ print(json.dumps(snapshot_download(sys.argv[1])))
 
 
 @pytest.mark.slow
-def test_export_and_push_then_load_from_the_hub(
-    tiny: Callable[..., Any], mix: Path, tmp_path: Path, root: Path
-) -> None:
+def test_export_and_push_then_load_from_the_hub(tiny, mix, tmp_path, root) -> None:
     from transformers import AutoModelForCausalLM
 
     from training.export import logits, probe_tokens

@@ -60,9 +60,7 @@ def meadow(*arguments: str) -> str:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("method", "rate"), [("full", "5e-5"), ("lora", "1e-3")])
-def test_a_real_base_trains_exports_stops_and_is_scored(
-    base: Path, tmp_path: Path, method: str, rate: str
-) -> None:
+def test_a_real_base_trains_exports_stops_and_is_scored(base, tmp_path, method, rate) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     mix = write_mix(tmp_path / "mix", [("facts", asked, "", said) for asked, said in FACTS])

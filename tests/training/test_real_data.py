@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +98,7 @@ def test_the_template_ends_where_the_answer_begins() -> None:
 @pytest.mark.realdata
 @pytest.mark.timeout(3000)
 def test_fine_tuning_beats_the_untrained_checkpoint_on_held_out_rows(
-    tiny: Callable[..., Recipe], upstream: Path, stories: Path, tmp_path: Path
+    tiny, upstream, stories, tmp_path
 ) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,7 +38,7 @@ ONE_A_METHOD = {
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_recipe_is_planned(name: str) -> None:
+def test_recipe_is_planned(name) -> None:
     from training.plan import plan_run
 
     recipe = load_recipe(name)
@@ -70,9 +68,7 @@ def test_the_kept_counts_of_the_recipes_are_those_of_their_models() -> None:
 
 
 @pytest.mark.parametrize("method", ONE_A_METHOD)
-def test_a_recipe_of_each_method_trains(
-    train: Callable[..., Any], mix: Path, tmp_path: Path, method: str
-) -> None:
+def test_a_recipe_of_each_method_trains(train, mix, tmp_path, method) -> None:
     from transformers import AutoTokenizer
 
     from meadow.models.random_base import make_base
@@ -92,9 +88,7 @@ def test_a_recipe_of_each_method_trains(
     assert result.manifest["trainable_parameters"] > 0
 
 
-def test_a_row_for_evaluation_only_is_not_trained(
-    train: Callable[..., Any], mix: Path, tmp_path: Path
-) -> None:
+def test_a_row_for_evaluation_only_is_not_trained(train, mix, tmp_path) -> None:
     with pytest.raises(UsageError, match="evaluation only") as caught:
         train(load_recipe("llama-7b"), mix, tmp_path / "out")
     assert caught.value.exit_code == 2

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +9,11 @@ import pytest
 
 from meadow.api import open_corpus
 from meadow.errors import CheckError
-from training.config import Recipe
 from training.data import TokenRows, read_rows, tokenize
 
 
 @pytest.fixture
-def rows(mix: Path, stories: Path, tiny: Callable[..., Recipe]) -> TokenRows:
+def rows(mix, stories, tiny) -> TokenRows:
     from meadow.models.loading import load_tokenizer
     from training.methods import base_checkpoint
 
@@ -31,7 +28,7 @@ def rows(mix: Path, stories: Path, tiny: Callable[..., Recipe]) -> TokenRows:
      ("qlora_nf4", "sdpa")],
 )  # fmt: skip
 def test_guarded_passes_and_unguarded_fails_for_every_method(
-    rows: TokenRows, stories: Path, tiny: Any, monkeypatch: Any, method: str, attention: str
+    rows, stories, tiny, monkeypatch, method, attention
 ) -> None:
     import torch
 
@@ -85,7 +82,7 @@ def deep() -> Any:
     return model.to(torch.bfloat16)
 
 
-def test_rounding_in_bfloat16_is_no_leak(deep: Any) -> None:
+def test_rounding_in_bfloat16_is_no_leak(deep) -> None:
     from training.selfcheck import check_packing
 
     found = [check_packing(deep, invented_rows(seed)) for seed in range(8)]
@@ -94,7 +91,7 @@ def test_rounding_in_bfloat16_is_no_leak(deep: Any) -> None:
     assert max(one["difference"] for one in found) > 1e-4
 
 
-def test_positions_that_go_on_are_found_in_bfloat16(deep: Any, monkeypatch: Any) -> None:
+def test_positions_that_go_on_are_found_in_bfloat16(deep, monkeypatch) -> None:
     import torch
 
     from training import batches
@@ -119,7 +116,7 @@ def test_positions_that_go_on_are_found_in_bfloat16(deep: Any, monkeypatch: Any)
         check_packing(deep, invented_rows(0))
 
 
-def test_gradients_packed_equal_padded(rows: TokenRows, stories: Path, tiny: Any) -> None:
+def test_gradients_packed_equal_padded(rows, stories, tiny) -> None:
     import torch
 
     from training.batches import pack_row, pad_rows, token_losses, weighted_loss
@@ -141,9 +138,7 @@ def test_gradients_packed_equal_padded(rows: TokenRows, stories: Path, tiny: Any
         assert float((gradients[0] - other).norm() / other.norm()) < 1e-5
 
 
-def test_losses_are_those_of_the_model_s_own_loss(
-    rows: TokenRows, stories: Path, tiny: Any
-) -> None:
+def test_losses_are_those_of_the_model_s_own_loss(rows, stories, tiny) -> None:
     import torch
 
     from training.batches import pack_row, token_losses
@@ -159,7 +154,7 @@ def test_losses_are_those_of_the_model_s_own_loss(
         assert len(ours.losses) == int(rows.targets[index])
 
 
-def test_a_row_without_examples_adds_nothing(rows: TokenRows, stories: Path, tiny: Any) -> None:
+def test_a_row_without_examples_adds_nothing(rows, stories, tiny) -> None:
     import torch
 
     from training.batches import pack_row, pad_rows, token_losses, weighted_loss

@@ -113,7 +113,7 @@ def asked(server: ScriptedChat) -> list[str]:
     return [json.dumps(request, sort_keys=True) for request in server.requests]
 
 
-def test_a_fault_on_the_way_is_asked_again(tmp_path: Path) -> None:
+def test_a_fault_on_the_way_is_asked_again(tmp_path) -> None:
     patient = replace(QUICK, tries=len(PASSING) + 1)
     with scripted_chat(first_then(*PASSING.values(), Reply(""))) as server:
         (outcome,) = run(server, cards(1), tmp_path, policy=patient)
@@ -122,7 +122,7 @@ def test_a_fault_on_the_way_is_asked_again(tmp_path: Path) -> None:
     assert outcome.value is not None
 
 
-def test_a_teacher_is_asked_as_often_as_it_may_be_whatever_the_server_does(tmp_path: Path) -> None:
+def test_a_teacher_is_asked_as_often_as_it_may_be_whatever_the_server_does(tmp_path) -> None:
     useless = [reply for reply, _ in LASTING.values() if isinstance(reply, Reply)]
     patient = replace(QUICK, tries=len(PASSING) + 1)
     script = first_then(*PASSING.values(), *useless, then=scripted_reasoning)
@@ -145,9 +145,7 @@ def test_a_teacher_is_asked_as_often_as_it_may_be_whatever_the_server_does(tmp_p
 
 
 @pytest.mark.parametrize("name", ["429", "reset", "not UTF-8"])
-def test_a_server_that_stays_so_ends_the_run_and_answers_are_kept(
-    name: str, tmp_path: Path
-) -> None:
+def test_a_server_that_stays_so_ends_the_run_and_answers_are_kept(name, tmp_path) -> None:
     with scripted_chat(after_three_cards(PASSING[name])) as server:
         with pytest.raises(NetworkError, match="given up after 2 tries"):
             run(server, cards(COUNT), tmp_path)
@@ -163,9 +161,7 @@ def test_a_server_that_stays_so_ends_the_run_and_answers_are_kept(
 
 
 @pytest.mark.parametrize("name", LASTING)
-def test_a_bad_answer_is_asked_for_once_more_and_then_the_card_stays(
-    name: str, tmp_path: Path
-) -> None:
+def test_a_bad_answer_is_asked_for_once_more_and_then_the_card_stays(name, tmp_path) -> None:
     bad, fault = LASTING[name]
     with scripted_chat(after_three_cards(bad)) as server:
         first = run(server, cards(COUNT), tmp_path)
@@ -194,21 +190,19 @@ def test_a_card_that_gives_orders_is_data_and_its_braces_are_braces() -> None:
         (Reply(status=307, headers={"Location": "http://192.0.2.1/"}, body=b"{}"), "307"),
     ],
 )
-def test_a_long_wait_a_bad_key_and_a_redirect_end_the_run(
-    reply: Reply, message: str, tmp_path: Path
-) -> None:
+def test_a_long_wait_a_bad_key_and_a_redirect_end_the_run(reply, message, tmp_path) -> None:
     with scripted_chat(always(reply)) as server, pytest.raises(NetworkError, match=message):
         run(server, cards(3), tmp_path, concurrency=3)
 
 
-def test_a_request_that_the_server_refuses_costs_only_its_card(tmp_path: Path) -> None:
+def test_a_request_that_the_server_refuses_costs_only_its_card(tmp_path) -> None:
     too_long = card_where("number 1 of", lambda _: Reply(status=400, body=b'{"error": "long"}'))
     with scripted_chat(too_long) as server:
         outcomes = run(server, cards(3), tmp_path)
     assert [outcome.fault for outcome in outcomes] == ["", "refused_by_server", ""]
 
 
-def test_limits_are_hard(tmp_path: Path) -> None:
+def test_limits_are_hard(tmp_path) -> None:
     with scripted_chat() as server:
         meter = Meter(max_requests=4)
         outcomes = run(server, cards(10), tmp_path / "a", concurrency=4, meter=meter)
@@ -226,7 +220,7 @@ def test_limits_are_hard(tmp_path: Path) -> None:
     assert {outcome.fault for outcome in outcomes} == {"", "budget"}
 
 
-def test_equal_cards_are_one_request_and_so_many_go_at_a_time(tmp_path: Path) -> None:
+def test_equal_cards_are_one_request_and_so_many_go_at_a_time(tmp_path) -> None:
     at_once, most, lock = 0, 0, threading.Lock()
 
     def slow(request: dict[str, Any], count: int) -> Reply:
@@ -246,7 +240,7 @@ def test_equal_cards_are_one_request_and_so_many_go_at_a_time(tmp_path: Path) ->
     assert [outcome.fault for outcome in outcomes] == [""] * 6 + ["duplicate"] * 6
 
 
-def test_neither_the_order_of_answers_nor_another_run_matters(tmp_path: Path) -> None:
+def test_neither_the_order_of_answers_nor_another_run_matters(tmp_path) -> None:
     def jittered(request: dict[str, Any], count: int) -> Reply:
         return Reply(scripted_rewrite(request).content, delay=random.random() / 50)
 
@@ -268,7 +262,7 @@ def test_neither_the_order_of_answers_nor_another_run_matters(tmp_path: Path) ->
     assert all(outcomes == found[0] for outcomes in found)
 
 
-def test_the_cache_keeps_the_first_answer_and_refuses_what_it_cannot_read(tmp_path: Path) -> None:
+def test_the_cache_keeps_the_first_answer_and_refuses_what_it_cannot_read(tmp_path) -> None:
     request = {"model": "m", "messages": [{"role": "user", "content": "ü"}]}
     key = request_key(request)
     assert key == request_key(dict(reversed(request.items())))
@@ -295,7 +289,7 @@ def test_texts_stay_on_this_machine_unless_allowed() -> None:
         make_endpoint("https://me:secret@example.org/v1", "m", allow_remote=True)
 
 
-def test_prices_are_a_file(tmp_path: Path) -> None:
+def test_prices_are_a_file(tmp_path) -> None:
     assert read_price("gpt-4o-mini") is not None
     assert read_price("nobody knows") is None
     (tmp_path / "prices.toml").write_text('[models.m]\ninput = "cheap"\n')

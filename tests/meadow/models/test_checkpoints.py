@@ -18,7 +18,7 @@ def published(folder: Path, step: int) -> Path:
     return folder / f"checkpoint-{step}"
 
 
-def test_a_cut_file_is_a_torn_checkpoint_for_evaluation_too(tmp_path: Path) -> None:
+def test_a_cut_file_is_a_torn_checkpoint_for_evaluation_too(tmp_path) -> None:
     from evaluation.local import load
 
     whole = published(tmp_path, 1)
@@ -32,7 +32,7 @@ def test_a_cut_file_is_a_torn_checkpoint_for_evaluation_too(tmp_path: Path) -> N
         load(str(whole))
 
 
-def test_the_best_step_is_not_rotated_away(tmp_path: Path) -> None:
+def test_the_best_step_is_not_rotated_away(tmp_path) -> None:
     for step in (1, 2, 3, 4):
         published(tmp_path, step)
     rotate(tmp_path, 1, best=2)

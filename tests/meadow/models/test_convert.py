@@ -21,13 +21,13 @@ from meadow.models.convert import NOTE, convert, needs_conversion
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(tmp_path_factory) -> Path:
     return make_base("qwen3", tmp_path_factory.mktemp("base") / "own")  # with a tied output layer
 
 
@@ -51,9 +51,7 @@ def serialised(base: Path, folder: Path, shards: int = 1) -> Path:
 
 
 @pytest.mark.parametrize("shards", [1, 3])
-def test_a_converted_model_has_the_same_numbers(
-    base: Path, tmp_path: Path, shards: int, home: Path
-) -> None:
+def test_a_converted_model_has_the_same_numbers(base, tmp_path, shards, home) -> None:
     import torch
 
     from meadow.models.loading import Checkpoint, Precision, load_model
@@ -80,9 +78,7 @@ def test_a_converted_model_has_the_same_numbers(
 
 
 @pytest.mark.parametrize("kind", ["object", "nested", "list", "number", "text"])
-def test_anything_but_tensors_is_refused_and_not_executed(
-    kind: str, base: Path, tmp_path: Path, home: Path
-) -> None:
+def test_anything_but_tensors_is_refused_and_not_executed(kind, base, tmp_path, home) -> None:
     import torch
 
     class Hostile:
@@ -121,12 +117,12 @@ def test_the_reading_process_starts_nothing_and_opens_nothing() -> None:
     assert done.stdout.split() == ["refused"] * 3, done.stderr
 
 
-def test_a_folder_without_weights_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_without_weights_is_an_error(tmp_path) -> None:
     with pytest.raises(FileError, match=r"no pytorch_model\.bin"):
         convert(str(tmp_path))
 
 
-def test_train_and_eval_convert_where_told(base: Path, tmp_path: Path) -> None:
+def test_train_and_eval_convert_where_told(base, tmp_path) -> None:
     model = serialised(base, tmp_path / "model")
     mix = write_mix(tmp_path / "mix", synthetic_rows(16))
     train = ["train", "tiny", "--mix", mix, "--base", model, "--out", tmp_path / "run",
@@ -145,7 +141,7 @@ def test_train_and_eval_convert_where_told(base: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.err
 
 
-def test_a_row_of_the_paper_that_fails_does_not_stop_the_others(base: Path, tmp_path: Path) -> None:
+def test_a_row_of_the_paper_that_fails_does_not_stop_the_others(base, tmp_path) -> None:
     model = serialised(base, tmp_path / "model")
     broken = shutil.copytree(model, tmp_path / "broken")
     (broken / "pytorch_model.bin").write_bytes(b"no tensors")

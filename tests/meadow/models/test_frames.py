@@ -33,7 +33,7 @@ LONGER = [*SAID, {"role": "user", "content": "Again: sleep diet"},
 
 
 @pytest.fixture
-def tokenizer(request: pytest.FixtureRequest) -> Any:
+def tokenizer(request) -> Any:
     return make_tokenizer(request.param)
 
 
@@ -51,7 +51,7 @@ def only(tokenizer: Any, turns: Any, **options: Any) -> Learned:
 
 
 @pytest.mark.parametrize("tokenizer", CHAT, indirect=True)
-def test_what_is_learned_is_the_conversation_less_its_prompt(tokenizer: Any) -> None:
+def test_what_is_learned_is_the_conversation_less_its_prompt(tokenizer) -> None:
     whole, prompt = applied(tokenizer, SAID), applied(tokenizer, ASKED, prompt=True)
     assert whole[: len(prompt)] == prompt
     bind(tokenizer, "chat")
@@ -61,7 +61,7 @@ def test_what_is_learned_is_the_conversation_less_its_prompt(tokenizer: Any) -> 
 
 
 @pytest.mark.parametrize("tokenizer", CHAT, indirect=True)
-def test_every_answer_of_a_conversation_is_learned_with_its_end(tokenizer: Any) -> None:
+def test_every_answer_of_a_conversation_is_learned_with_its_end(tokenizer) -> None:
     made = only(tokenizer, LONGER)
     assert made.tokens == applied(tokenizer, LONGER)
     assert len(made.spans) == 2
@@ -94,7 +94,7 @@ def test_an_empty_block_of_thinking_is_learned() -> None:
                                       "Q {instruction} | {input} => "])  # fmt: skip
 @pytest.mark.parametrize("bos", [True, False])
 def test_a_saved_tokenizer_renders_the_frame_that_was_trained_in(
-    tokenizer: Any, template: str, bos: bool, tmp_path: Any
+    tokenizer, template, bos, tmp_path
 ) -> None:
     from transformers import AutoTokenizer
 
@@ -125,7 +125,7 @@ def test_a_saved_tokenizer_renders_the_frame_that_was_trained_in(
     text=st.text(min_size=1),
     name=st.sampled_from(sorted(TEMPLATES)),
 )
-def test_a_frame_as_jinja_is_the_frame(instruction: str, text: str, name: str) -> None:
+def test_a_frame_as_jinja_is_the_frame(instruction, text, name) -> None:
     from transformers.utils.chat_template_utils import render_jinja_template
 
     turns = [{"role": "system", "content": instruction}, {"role": "user", "content": text}]
@@ -134,7 +134,7 @@ def test_a_frame_as_jinja_is_the_frame(instruction: str, text: str, name: str) -
 
 
 @pytest.mark.parametrize("tokenizer", CHAT, indirect=True)
-def test_a_control_token_in_a_text_stays_text(tokenizer: Any) -> None:
+def test_a_control_token_in_a_text_stays_text(tokenizer) -> None:
     control = tokenizer.eos_token
     turns = [{"role": "user", "content": f"What does {control} mean?"}, SAID[1]]
     plain = [{"role": "user", "content": "What does it mean?"}, SAID[1]]
@@ -228,7 +228,7 @@ def test_no_template_is_a_message() -> None:
 
 
 @pytest.mark.parametrize("tokenizer", CHAT, indirect=True)
-def test_the_tokens_that_stop_are_eos_and_the_end_of_a_turn(tokenizer: Any) -> None:
+def test_the_tokens_that_stop_are_eos_and_the_end_of_a_turn(tokenizer) -> None:
     bind(tokenizer, "chat")
     made = only(tokenizer, SAID)
     stops = stop_ids(tokenizer, "chat")
@@ -238,7 +238,7 @@ def test_the_tokens_that_stop_are_eos_and_the_end_of_a_turn(tokenizer: Any) -> N
 
 
 @pytest.mark.parametrize("tokenizer", CHAT, indirect=True)
-def test_a_modelfile_fills_in_to_the_frame(tokenizer: Any) -> None:
+def test_a_modelfile_fills_in_to_the_frame(tokenizer) -> None:
     bind(tokenizer, "chat")
     made = modelfile(tokenizer, "chat", "./model.gguf")
     assert made.startswith('FROM ./model.gguf\nTEMPLATE """')

@@ -26,7 +26,7 @@ from meadow.models.loading import (
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(tmp_path_factory) -> Path:
     """A random LLaMA whose layers have more than 256 blocks of 64 values each."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -62,7 +62,7 @@ def write_adapter(folder: Path, precision: dict[str, Any] | None) -> Path:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", ["nf4", "int8", "plain"])
 def test_the_base_of_a_score_is_the_base_of_training_bit_for_bit(
-    base: Path, tmp_path: Path, kind: str, dtype: str
+    base, tmp_path, kind, dtype
 ) -> None:
     import torch
 
@@ -77,7 +77,7 @@ def test_the_base_of_a_score_is_the_base_of_training_bit_for_bit(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_without_double_quantisation_most_numbers_are_others(base: Path) -> None:
+def test_without_double_quantisation_most_numbers_are_others(base) -> None:
     """What the test above would see: the fault that it guards against is a real one."""
     right = Precision.of("nf4", "float32")
     single = Precision("float32", {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"})
@@ -87,7 +87,7 @@ def test_without_double_quantisation_most_numbers_are_others(base: Path) -> None
     assert differ > 0.5 * sum(first[name].numel() for name in quantised)
 
 
-def test_a_trained_adapter_is_scored_on_its_own_base(base: Path, tmp_path: Path) -> None:
+def test_a_trained_adapter_is_scored_on_its_own_base(base, tmp_path) -> None:
     """Through both front doors: training's model and evaluation's backend."""
     import torch
 
@@ -113,7 +113,7 @@ def test_a_trained_adapter_is_scored_on_its_own_base(base: Path, tmp_path: Path)
                    for layer in quantised_layers(backend.model)["nf4"])  # fmt: skip
 
 
-def test_precision_is_what_was_said_then_the_manifest_then_the_device(tmp_path: Path) -> None:
+def test_precision_is_what_was_said_then_the_manifest_then_the_device(tmp_path) -> None:
     held = Precision.of("nf4", "bfloat16")
     adapter = str(write_adapter(tmp_path / "adapter", held.to_json()))
     assert choose_precision("auto", device="cpu") == Precision("float32")
@@ -138,16 +138,14 @@ def test_precision_is_what_was_said_then_the_manifest_then_the_device(tmp_path: 
         [],
     ],
 )
-def test_a_manifest_that_says_nonsense_is_an_error(tmp_path: Path, said: Any) -> None:
+def test_a_manifest_that_says_nonsense_is_an_error(tmp_path, said) -> None:
     adapter = write_adapter(tmp_path / "adapter", said)
     with pytest.raises(FileError, match="run manifest") as caught:
         precision_trained_on(str(adapter))
     assert caught.value.where.endswith(RUN_MANIFEST)
 
 
-def test_weights_that_lack_a_layer_are_an_error_and_not_random_numbers(
-    base: Path, tmp_path: Path
-) -> None:
+def test_weights_that_lack_a_layer_are_an_error_and_not_random_numbers(base, tmp_path) -> None:
     import shutil
 
     from safetensors.torch import load_file, save_file
@@ -162,7 +160,7 @@ def test_weights_that_lack_a_layer_are_an_error_and_not_random_numbers(
         assert caught.value.where == str(folder)
 
 
-def test_what_is_not_there_says_where_and_what_to_do(base: Path, tmp_path: Path) -> None:
+def test_what_is_not_there_says_where_and_what_to_do(base, tmp_path) -> None:
     empty = Checkpoint(str(tmp_path))
     for load in (load_config, load_tokenizer, lambda c: load_model(c, Precision())):
         with pytest.raises(FileError, match="cannot be loaded") as caught:
@@ -175,7 +173,7 @@ def test_what_is_not_there_says_where_and_what_to_do(base: Path, tmp_path: Path)
         load_adapter(model, str(tmp_path))
 
 
-def test_a_checkpoint_is_a_folder_or_a_repository_with_a_revision(tmp_path: Path) -> None:
+def test_a_checkpoint_is_a_folder_or_a_repository_with_a_revision(tmp_path) -> None:
     assert Checkpoint.parse(tmp_path) == Checkpoint(str(tmp_path))
     assert Checkpoint.parse("owner/name@abc") == Checkpoint("owner/name", "abc")
     told = Checkpoint.parse("owner/name").arguments

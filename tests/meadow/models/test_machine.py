@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import platform
 
-import pytest
-
 from meadow.models.machine import ProcessGroup, hardware, versions
 
 
@@ -22,7 +20,7 @@ def test_hardware_is_json_and_says_what_bits_depend_on() -> None:
     assert found["threads"] >= 1
 
 
-def test_every_batch_has_one_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_batch_has_one_owner(monkeypatch) -> None:
     groups = [ProcessGroup(rank, 3) for rank in range(3)]
     for index in range(10):
         assert sum(group.owns(index) for group in groups) == 1
