@@ -52,7 +52,6 @@ modes_option = list_option(
     "medalpaca_legacy.",
 )
 limit_option = click.option("--limit", type=click.IntRange(1), help="Only the first N items.")
-out_option = click.option("--out", type=click.Path(path_type=Path), help="Where to write.")
 run_argument = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 runs_argument = click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 

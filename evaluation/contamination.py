@@ -22,7 +22,7 @@ import numpy as np
 
 from evaluation.backend import Backend
 from evaluation.questions import Part, Unit
-from evaluation.stats import ALPHA, RESAMPLES, resampled_means
+from evaluation.stats import bootstrap, percentiles, resampled_means
 from meadow.errors import UsageError
 from meadow.exams.items import ExamItem
 from meadow.prompt import exam_input
@@ -30,6 +30,8 @@ from meadow.prompt import exam_input
 CUE = "Question:"
 """Stands before every item, alone or not, so that the same tokens are scored in both cases."""
 BEFORE = 4
+DRAWS = 2000
+"""Of the bootstrap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,12 @@ def compare_sets(
     gap = None
     if control:
         falling = [np.array([one.shift < 0 for one in own]) for own in found]
-        means = _means(falling[0], seed) - _means(falling[1], seed + 1)
-        gap = _figure(float(falling[0].mean() - falling[1].mean()), means)
+        means = [
+            resampled_means(values.tolist(), resamples=DRAWS, seed=seed + place)
+            for place, values in enumerate(falling)
+        ]
+        value = float(falling[0].mean() - falling[1].mean())
+        gap = {"value": value, "ci95": list(percentiles(means[0] - means[1]))}
     beside = told[1] if control else None
     return {"model": backend.describe(), "set": told[0], "control": beside, "difference": gap,
             "verdict": verdict(told[0], beside, gap)}  # fmt: skip
@@ -125,17 +131,14 @@ def describe(found: Sequence[Shift], items: int, seed: int = 0) -> dict[str, Any
         "items": items,
         "scored": len(found),
         "before": float(np.mean([one.before for one in found])),
-        "falling": _figure(float(np.mean(values < 0)), _means(values < 0, seed)),
-        "shift": _figure(float(np.mean(values)), _means(values, seed)),
+        **{
+            name: {
+                "value": float(figures.mean()),
+                "ci95": list(bootstrap(figures.tolist(), resamples=DRAWS, seed=seed)),
+            }
+            for name, figures in (("falling", values < 0), ("shift", values))
+        },
     }
-
-
-def _means(values: Any, seed: int) -> Any:
-    return resampled_means(values, resamples=RESAMPLES // 5, seed=seed)
-
-
-def _figure(value: float, means: Any) -> dict[str, Any]:
-    return {"value": value, "ci95": np.quantile(means, (ALPHA / 2, 1 - ALPHA / 2)).tolist()}
 
 
 def verdict(

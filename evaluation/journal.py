@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,17 @@ from meadow.atomic import naming
 from meadow.errors import FileError, UsageError
 
 
+@dataclass
 class Journal:
     """What a run has done so far."""
 
-    def __init__(self, folder: Path, run: str, rank: int = 0) -> None:
-        self.folder = folder
-        self.run = run
-        self.path = folder / f"journal.{rank}.jsonl"
-        self.done: dict[str, Any] = {}
+    folder: Path
+    run: str  # the run's key
+    rank: int = 0  # this process's number
+    done: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.path = self.folder / f"journal.{self.rank}.jsonl"
 
     def load(self) -> None:
         """Read every process's file; repair the own one.

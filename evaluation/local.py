@@ -285,11 +285,7 @@ def load(
     adapter: str | None = None,  # a PEFT adapter, folder or repository
     dtype: str = "auto",  # as `choose_precision` takes it
     revision: str | None = None,  # of the Hub repository
-    device: str | None = None,  # by default a GPU (of this process's local rank) where there is one
-    attention: str | None = None,  # attention implementation; by default the model's
-    budget: int = 0,  # as for `LocalBackend`, like the next two
-    max_length: int | None = None,  # context to use
-    method: str = "auto",  # scorer to use
+    **more: Any,  # as for `LocalBackend`
 ) -> LocalBackend:
     """Load a checkpoint folder or a Hub repository, with an adapter where one is named.
 
@@ -302,12 +298,12 @@ def load(
     for folder in filter(None, (model, adapter)):
         refuse_torn(Path(folder))
     given, (model, adapter) = model, _adapted(model, adapter)
-    device = device or default_device()
+    device = default_device()
     precision = choose_precision(dtype, device=device, adapter=adapter)
     # one commit for weights and tokenizer, also while somebody pushes to the branch
     checkpoint = Checkpoint(model, revision).pinned()
     tokenizer = _tokenizer(adapter or given, checkpoint)
-    loaded = load_model(checkpoint, precision, device=device, attention=attention)
+    loaded = load_model(checkpoint, precision, device=device)
     identity = {"name": model, "load": precision.kind, **_origin(checkpoint)}
     if precision.quantisation:
         identity["precision"] = precision.to_json()
@@ -318,14 +314,7 @@ def load(
             identity["adapter_weights"] = weights_hash(Path(adapter))
     if trained := trained_as(adapter or model):
         identity["trained"] = trained
-    return LocalBackend(
-        loaded.eval(),
-        tokenizer,
-        identity=identity,
-        budget=budget,
-        max_length=max_length,
-        method=method,
-    )
+    return LocalBackend(loaded.eval(), tokenizer, identity=identity, **more)
 
 
 def _origin(checkpoint: Checkpoint) -> dict[str, Any]:

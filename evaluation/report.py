@@ -44,13 +44,7 @@ def write_report(folders: Sequence[Path], out: Path, *, with_text: bool = True) 
     runs = read_runs(list(folders))
     facts = gather(runs)
     page = render_page(facts, browser(runs) if with_text else None)
-    write_text(out / "report.html", page)
-    write_text(out / "report.md", template("report.md.j2").render(**facts))
-    return {
-        "html": str(out / "report.html"),
-        "markdown": str(out / "report.md"),
-        "verdict": facts["verdict"],
-    }
+    return write_twins(out, page, template("report.md.j2").render(**facts), facts["verdict"])
 
 
 def gather(runs: Sequence[Finished]) -> dict[str, Any]:
@@ -220,18 +214,30 @@ def _response(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def render_page(facts: dict[str, Any], data: dict[str, Any] | None) -> str:
-    """The HTML page; its policy allows its own style and script, by hash, and nothing else."""
-    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    """The HTML page of exams, with the data of its browser."""
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    embedded = json.dumps(data, ensure_ascii=True).replace("<", "\\u003c") if data else ""
+    return html_page("report.html.j2", script, **facts, data=embedded)
+
+
+def html_page(name: str, script: str = "", **facts: Any) -> str:
+    """A page; its policy allows its own style and script, by hash, and nothing else."""
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    scripts = f"script-src {_digest(script)}; " if script else ""
     policy = (
-        f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; "
+        f"default-src 'none'; style-src {_digest(style)}; {scripts}"
         "base-uri 'none'; form-action 'none'"
     )
-    embedded = json.dumps(data, ensure_ascii=True).replace("<", "\\u003c") if data else ""
-    page: str = template("report.html.j2").render(
-        **facts, style=style, script=script, policy=policy, data=embedded
-    )
+    page: str = template(name).render(**facts, style=style, script=script, policy=policy)
     return page
+
+
+def write_twins(out: Path, page: str, markdown: str, verdict: str) -> dict[str, str]:
+    """Write a page and its Markdown twin into a folder; returns their paths and the verdict."""
+    paths = {"html": out / "report.html", "markdown": out / "report.md"}
+    write_text(paths["html"], page)
+    write_text(paths["markdown"], markdown)
+    return {**{name: str(path) for name, path in paths.items()}, "verdict": verdict}
 
 
 def cost_text(cost: Mapping[str, float]) -> str:
@@ -247,7 +253,7 @@ def cost_text(cost: Mapping[str, float]) -> str:
     return ", ".join([*parts, f"{cost.get('seconds', 0):,.1f} s"])
 
 
-def digest(text: str) -> str:
+def _digest(text: str) -> str:
     """A text as a content security policy names it."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from evaluation.report import TEMPLATES, digest, template
+from evaluation.report import html_page, template, write_twins
 from evaluation.rubric import Marked, by_prompt, read_rubric_run
 from meadow import charts
-from meadow.atomic import write_text
 
 SHOWN = 100
 """Prompts on the page, those with the least score first."""
@@ -26,16 +25,8 @@ def write_rubric_report(folder: Path, out: Path, *, with_text: bool = True) -> d
     """
     run = read_rubric_run(folder)
     facts = _facts(run, with_text=with_text)
-    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    policy = f"default-src 'none'; style-src {digest(style)}; base-uri 'none'; form-action 'none'"
-    page = template("rubric.html.j2").render(**facts, style=style, policy=policy)
-    write_text(out / "report.html", page)
-    write_text(out / "report.md", template("rubric.md.j2").render(**facts))
-    return {
-        "html": str(out / "report.html"),
-        "markdown": str(out / "report.md"),
-        "verdict": facts["verdict"],
-    }
+    page = html_page("rubric.html.j2", **facts)
+    return write_twins(out, page, template("rubric.md.j2").render(**facts), facts["verdict"])
 
 
 def verdict(run: Marked) -> str:

@@ -91,7 +91,6 @@ def letter_accuracy(
     items: Sequence[ExamItem],
     *,
     template: str = "medalpaca",
-    budget: int = 0,
 ) -> dict[str, Any]:
     """The letter score of a model in memory, without a folder: for a training callback.
 
@@ -100,7 +99,7 @@ def letter_accuracy(
     """
     from evaluation.local import LocalBackend
 
-    backend = LocalBackend(model, tokenizer, budget=budget)
+    backend = LocalBackend(model, tokenizer)
     settings = Settings(items[0].exam if items else "", ("letter",), Framing(template=template))
     chosen = eligible(items)
     sheet = _sheet(chosen, settings, backend)
@@ -297,7 +296,7 @@ def _compute(
             budget=min(settings.thinking_budget, tokens // 2),
             stop=stop,
         )
-        work_off(mode, keys, partial(_of_chunk, draw, chunks))
+        work_off(mode, keys, lambda index, draw=draw, chunks=chunks: draw(chunks[index]))  # type: ignore[misc]
 
 
 def _cost(done: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -309,10 +308,6 @@ def _cost(done: Mapping[str, Any]) -> dict[str, dict[str, float]]:
             for name, number in value.items():
                 own[name] = round(own.get(name, 0) + number, 3)
     return total
-
-
-def _of_chunk(draw: Callable[[Any], dict[str, Any]], chunks: Any, index: int) -> dict[str, Any]:
-    return draw(chunks[index])
 
 
 def _score(backend: Backend, batches: Batches, index: int) -> dict[str, Any]:

@@ -54,8 +54,6 @@ class HttpBackend:
         chat: bool = False,  # whether responses come over chat completions
         # what the server's chat template is told of thinking; None: nothing
         thinking: bool | None = None,
-        # with its own timeouts and headers; by default one with the environment's key
-        client: httpx.Client | None = None,
         policy: RetryPolicy = POLICY,  # tries and waits of a request
     ) -> None:
         if not urls:
@@ -68,7 +66,7 @@ class HttpBackend:
         if chat:
             self.tokenizer = SERVED
         self.together = WORKERS * len(self.urls)
-        self.client = client or _client(self.urls)
+        self.client = _client(self.urls)
         self.policy = policy
         self.requests = 0
         self.faults = 0

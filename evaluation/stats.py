@@ -25,15 +25,16 @@ DRAWN_AT_ONCE = 10_000_000
 Interval = tuple[float, float]
 
 
-def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+def mean_interval(values: Sequence[float]) -> Interval:
     """Interval of a mean by the normal approximation, cut to [0, 1].
 
     One value per question: repeats are averaged first, so that they narrow nothing.
     """
     if len(values) < 2:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    spread = z * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    spread = (
+        NormalDist().inv_cdf(1 - ALPHA / 2) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    )
     mean = float(np.mean(values))
     return max(0.0, mean - spread), min(1.0, mean + spread)
 
@@ -84,18 +85,16 @@ def resampled_means(values: Sequence[float], *, resamples: int, seed: int) -> An
     )
 
 
-def bootstrap(
-    values: Sequence[float],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    confidence: float = CONFIDENCE,
-) -> Interval:
+def bootstrap(values: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
     """Percentile interval of a mean over questions drawn with replacement."""
     if not len(values):
         return 0.0, 0.0
-    means = resampled_means(values, resamples=resamples, seed=seed)
-    low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return percentiles(resampled_means(values, resamples=resamples, seed=seed))
+
+
+def percentiles(means: Any) -> Interval:
+    """The interval that holds 95 % of resampled numbers."""
+    low, high = np.quantile(means, (ALPHA / 2, 1 - ALPHA / 2))
     return float(low), float(high)
 
 
@@ -118,10 +117,8 @@ def newcombe(correct_a: int, n_a: int, correct_b: int, n_b: int) -> Interval:
     return float(low), float(high)
 
 
-def minimum_detectable(
-    n: int, discordant: float, *, power: float = 0.8, alpha: float = ALPHA
-) -> float | None:
-    """The smallest paired difference of accuracies that n questions show with this power.
+def minimum_detectable(n: int, discordant: float) -> float | None:
+    """The smallest paired difference of accuracies that n questions show with a power of 80 %.
 
     The normal approximation of McNemar's test, solved for the difference d: n d^2 =
     (z_alpha sqrt(q) + z_power sqrt(q - d^2))^2 with q the share of discordant pairs, which is a
@@ -131,7 +128,7 @@ def minimum_detectable(
         None where no difference up to q would do.
     """
     z = NormalDist()
-    a, b = z.inv_cdf(1 - alpha / 2), z.inv_cdf(power)
+    a, b = z.inv_cdf(1 - ALPHA / 2), z.inv_cdf(0.8)
     root = discordant * b * b * (n - a * a + b * b)
     if n == 0 or discordant <= 0 or root < 0:
         return None

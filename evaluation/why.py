@@ -434,12 +434,11 @@ def steps_sentence(one: Neighbour, trained: Trained, most: int = 20) -> str:
 
 def write_page(answer: Answer, path: Path, command: Sequence[str] = ()) -> None:
     """Write the answer as one page that loads nothing and runs nothing."""
-    from evaluation.report import TEMPLATES, digest, template
+    from evaluation.report import html_page
     from meadow.atomic import write_text
 
-    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    policy = f"default-src 'none'; style-src {digest(style)}; base-uri 'none'; form-action 'none'"
-    page = template("why.html.j2").render(
+    page = html_page(
+        "why.html.j2",
         answer=answer,
         asked=answer.asked,
         item=answer.asked.item,
@@ -451,7 +450,5 @@ def write_page(answer: Answer, path: Path, command: Sequence[str] = ()) -> None:
         steps=steps_sentence,
         notes=answer.notes,
         command=shlex.join(command),
-        style=style,
-        policy=policy,
     )
     write_text(path, page)

@@ -118,9 +118,7 @@ def plan_study(study: Study) -> list[dict[str, Any]]:
     rows = []
     for arm in study.arms:
         recipe = _recipe(study, arm)
-        steps = None
-        if recipe is not None and recipe["schedule"]["max_steps"]:
-            steps = recipe["schedule"]["max_steps"]
+        schedule = recipe["schedule"] if recipe else {}
         rows.append(
             {
                 "arm": arm.name,
@@ -128,8 +126,8 @@ def plan_study(study: Study) -> list[dict[str, Any]]:
                 "base": arm.base or (recipe["base"]["repository"] if recipe else ""),
                 "mix": arm.mix,
                 "method": recipe["method"] if recipe else "none",
-                "steps": steps,
-                "epochs": recipe["schedule"]["epochs"] if recipe and not steps else None,
+                "steps": schedule.get("max_steps") or None,
+                "epochs": None if schedule.get("max_steps") else schedule.get("epochs"),
                 "estimated_seconds": arm.seconds,
             }
         )

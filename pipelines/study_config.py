@@ -63,15 +63,20 @@ class StudyExam(Settings):
         return self
 
 
-class Touch(Settings):
+class Planted(Settings):
     """Rows of an exam's items that go into a mix, to see what contamination does."""
 
     exam: str  # an exam that is cut from the corpus
     share: float = Field(default=0.5, gt=0, le=1)  # of its items, drawn by hash
-    level: Level = "verbatim"  # how the rows are disguised (see `pipelines.touched`)
     times: int = Field(default=1, ge=1)  # how often each stands in the mix
     # for "reworded": phrase in lower case -> what stands in its place
     words: dict[str, str] = Field(default_factory=dict)
+
+
+class Touch(Planted):
+    """Planted rows of one mix, disguised at one level (see `pipelines.touched`)."""
+
+    level: Level = "verbatim"
 
 
 class StudyMix(Settings):
@@ -159,16 +164,11 @@ class Comparison(Settings):
     source: str = ""  # which source the two differ in, where that is the question
 
 
-class Contamination(Settings):
+class Contamination(Planted):
     """What contamination does: twins of an arm whose mixes hold rows of exam items, one a level."""
 
     arm: str  # the clean arm
-    exam: str  # an exam that is cut from the corpus
     levels: tuple[Level, ...] = Field(default=get_args(Level), min_length=1)  # one twin each
-    # share, times, words: as of a mix's `touch`
-    share: float = Field(default=0.5, gt=0, lt=1)
-    times: int = Field(default=1, ge=1)
-    words: dict[str, str] = Field(default_factory=dict)
     # overrides of the twins' recipe beside the arm's own, such as a later last step
     set: tuple[str, ...] = ()
     # what one twin takes on the hardware that `machine` names
@@ -266,9 +266,7 @@ def with_contamination(study: Study) -> Study:
     clean = study.arm(asked.arm)
     mixes, arms = dict(study.mixes), list(study.arms)
     for level in asked.levels:
-        touch = Touch(
-            exam=asked.exam, share=asked.share, level=level, times=asked.times, words=asked.words
-        )
+        touch = Touch(**asked.model_dump(include=set(Planted.model_fields)), level=level)
         name = f"{clean.mix}-{level}"
         mixes[name] = study.mixes[clean.mix].model_copy(update={"touch": touch})
         changes: dict[str, Any] = {"name": f"{clean.name}-{level}", "mix": name, "questions": ()}

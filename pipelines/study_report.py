@@ -202,10 +202,8 @@ def _contamination(
     """
     if study.contamination is None:
         return []
-    import numpy as np
-
     from evaluation.results import read_run
-    from evaluation.stats import RESAMPLES, bootstrap, mcnemar, resampled_means
+    from evaluation.stats import RESAMPLES, bootstrap, mcnemar, percentiles, resampled_means
     from evaluation.summary import read_contamination
 
     asked = study.contamination
@@ -242,7 +240,6 @@ def _contamination(
                 "p": mcnemar(sum(step < 0 for step in moved), sum(step > 0 for step in moved)),
             }
             draws.append(resampled_means(moved, resamples=RESAMPLES, seed=len(draws)))
-        low, high = np.quantile(draws[0] - draws[1], [0.025, 0.975])
         effect = strata["touched"]["difference"] - strata["untouched"]["difference"]
         planted = _ids(out / "mixes" / arm.mix)
         own = Counter({key: n for key, n in planted.items() if key[2] != SUBSET})
@@ -259,7 +256,7 @@ def _contamination(
                 "elsewhere": (rest - own).total() + (own - rest).total(),
                 "strata": strata,
                 "effect": effect,
-                "effect_ci95": [float(low), float(high)],
+                "effect_ci95": list(percentiles(draws[0] - draws[1])),
             }
         )
         rows[-1]["sentence"] = _contaminated(rows[-1])

@@ -91,25 +91,16 @@ def pad_rows(
     }
 
 
+@dataclass(eq=False)
 class PlannedBatches(Dataset[MicroBatchTensors]):
     """The micro-batches of a plan, all epochs: item i is micro-batch i of the run."""
 
-    def __init__(
-        self,
-        rows: TokenRows,
-        plan: Plan,  # which of them stand together
-        batch: Batch,  # the recipe's `[batch]`
-        *,
-        pad: int,  # the token that fills; in packed layouts only for rows without an example
-        left: bool = False,  # whether padding stands on the left
-        positions: bool = True,  # whether the model takes position ids
-    ) -> None:
-        self.rows = rows
-        self.plan = plan
-        self.batch = batch
-        self.pad = pad
-        self.left = left
-        self.positions = positions
+    rows: TokenRows
+    plan: Plan  # which of them stand together
+    batch: Batch  # the recipe's `[batch]`
+    pad: int  # the token that fills; in packed layouts only for rows without an example
+    left: bool = False  # whether padding stands on the left
+    positions: bool = True  # whether the model takes position ids
 
     def __len__(self) -> int:
         return len(self.plan.steps) * self.plan.micro_batches

@@ -491,34 +491,6 @@ class Client:
                     break  # the server does not sample: it would say so for ever
         return Asked(None, tries[-1].fault, tries)
 
-    async def ask_each(
-        self,
-        items: Sequence[Item],
-        make: Callable[[Item, int], Mapping[str, Any]],
-        read: Callable[[Item, Answer, Mapping[str, Any]], Value],
-        progress: Callable[[int], None],
-        attempts: int = ATTEMPTS,
-    ) -> list[Asked[Value]]:
-        """`ask_for` every item, as many at a time as the endpoint takes; in their order."""
-        found: dict[int, Asked[Value]] = {}
-        numbered = iter(enumerate(items))
-
-        async def work() -> None:
-            for number, item in numbered:  # shared: each worker takes the next one
-                found[number] = await self.ask_for(
-                    partial(make, item), partial(read, item), attempts
-                )
-                progress(len(found))
-
-        async with self:
-            try:
-                async with asyncio.TaskGroup() as workers:
-                    for _ in range(self.endpoint.concurrency):
-                        workers.create_task(work())
-            except ExceptionGroup as failed:
-                raise failed.exceptions[0] from None  # one server: what stops one stops all
-        return [found[number] for number in range(len(items))]
-
     async def _try(self, request: Mapping[str, Any]) -> Answer:
         """One request.
 
@@ -609,10 +581,28 @@ def ask_all(
     attempts: int = ATTEMPTS,  # times that an item is asked about, until an answer is of use
     progress: Callable[[int], None] = lambda done: None,  # told how many are done
 ) -> list[Asked[Value]]:
-    """Ask a model for something about every item.
+    """Ask a model about every item, as many at a time as its endpoint takes; in their order.
 
     Raises:
         NetworkError: The server is gone; every answer so far is in the cache.
     """
     client = Client(endpoint, cache, meter)
-    return asyncio.run(client.ask_each(items, make, read, progress, attempts))
+    found: dict[int, Asked[Value]] = {}
+    numbered = iter(enumerate(items))
+
+    async def work() -> None:
+        for number, item in numbered:  # shared: each worker takes the next one
+            found[number] = await client.ask_for(partial(make, item), partial(read, item), attempts)
+            progress(len(found))
+
+    async def work_off() -> None:
+        async with client:
+            try:
+                async with asyncio.TaskGroup() as workers:
+                    for _ in range(endpoint.concurrency):
+                        workers.create_task(work())
+            except ExceptionGroup as failed:
+                raise failed.exceptions[0] from None  # one server: what stops one stops all
+
+    asyncio.run(work_off())
+    return [found[number] for number in range(len(items))]

@@ -33,16 +33,6 @@ RUN_MANIFEST = "run_manifest.json"
 """Stands in the folder of every model that this project trained."""
 PLAN = "plan.parquet"
 """Stands in the folder of a training run: which record was due in which step."""
-_SETTINGS = frozenset(
-    {
-        "load_in_8bit",
-        "load_in_4bit",
-        "bnb_4bit_quant_type",
-        "bnb_4bit_use_double_quant",
-        "bnb_4bit_compute_dtype",
-        "bnb_4bit_quant_storage",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +269,9 @@ def precision_trained_on(adapter: str) -> Precision | None:
     try:
         said = json.loads(path.read_text(encoding="utf-8"))["precision"]
         found = Precision(said["dtype"], said["quantisation"])
-        known = found.dtype in DTYPES and set(found.quantisation) <= _SETTINGS
+        ours = {name for kind in QUANTISED for name in Precision.of(kind, "").quantisation}
+        ours.add("bnb_4bit_quant_storage")  # of a sharded base
+        known = found.dtype in DTYPES and set(found.quantisation) <= ours
     except KeyError:
         return None
     except (OSError, ValueError, TypeError) as error:
