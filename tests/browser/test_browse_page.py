@@ -16,13 +16,13 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
-from support.corpora import write_corpus
-from support.page_corpora import (
+from support.corpora import (
     HOSTILE,
     hostile_records,
     plain_records,
     source_entry,
     write_build,
+    write_corpus,
     write_mix,
 )
 
@@ -304,10 +304,13 @@ def mix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     return write_mix(
         folder,
-        records,
-        validation=20,
-        contamination=contamination,
-        exams={"medqa-test": {"items": 9, "rows": {"stem": 1, "stem+answer": 2}}},
+        records[:-20],
+        records[-20:],
+        config="clean",
+        matches=contamination,
+        details={
+            "contamination": {"medqa-test": {"items": 9, "rows": {"stem": 1, "stem+answer": 2}}}
+        },
         pairs=[*plain_records(9), original],
     )
 

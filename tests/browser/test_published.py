@@ -11,7 +11,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
-from support.hub.corpora import build
+from support.corpora import build
 from support.hub.server import running
 from support.hub.session import Session
 

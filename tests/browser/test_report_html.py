@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.page_corpora import HOSTILE, hostile_records, plain_records, source_entry, write_build
+from support.corpora import HOSTILE, hostile_records, plain_records, source_entry, write_build
 
 from meadow.api import open_corpus
 from meadow.quality.report import write_report

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from support.command import Ran, run_meadow
-from support.mixes import write_mix
+from support.corpora import write_mix
 
 from evaluation.results import FORMAT, write_run
 from evaluation.why import excerpt

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from support.budget import note
+from support.corpora import invented_questions, write_medqa
 from support.fault_shim import snapshot
-from support.hub.corpora import invented_questions, write_medqa
 
 SMALL = 2048
 """The limit of a file in bytes: below a shard of the samples."""

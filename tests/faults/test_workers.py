@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 from support.budget import sample
+from support.corpora import invented_questions, write_medqa
 from support.fault_shim import snapshot
-from support.hub.corpora import invented_questions, write_medqa
 
 from meadow.build.engine import open_engine
 from meadow.errors import MeadowError

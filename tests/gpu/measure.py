@@ -95,7 +95,7 @@ def base_of(part: str, root: Path, *, tiny: bool) -> Path:
 def mix_of(root: Path, *, tiny: bool) -> Path:
     """Invented rows with the uneven lengths of instruction data: about 150 tokens on average."""
     import numpy as np
-    from support.mixes import WORDS, write_mix
+    from support.corpora import WORDS, write_mix
 
     folder = root / "mix"
     if folder.exists():

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.budget import note
 from support.canary import KEY, PASSWORD, OtherHost, Watch, other_host
-from support.hub.corpora import build
+from support.corpora import build
 
 from meadow.chat.scripted import MODEL, Reply, Script, scripted_chat
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.budget import note, sample
 from support.canary import PASSWORD, OtherHost, Watch, is_leak, other_host
-from support.hub.corpora import build
+from support.corpora import build
 from support.hub.server import Fault, LoopbackHub, running
 
 FOREVER = 10**6

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.mixes import WORDS
+from support.corpora import WORDS
 
 LONGEST = 512
 """Positions of every base."""

@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from support.corpora import build
 from support.fault_shim import WarmParent, compile_shim, restore, snapshot
 from support.fault_stage import Stage
 from support.faulty_server import FaultyServer, Reply, part_of
-from support.hub.corpora import build
 from support.hub.server import LoopbackHub
 from support.hub.session import Session
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.mixes import synthetic_rows, write_mix
+from support.corpora import synthetic_rows, write_mix
 
 from training.config import Recipe, load_recipe
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.mixes import write_mix
+from support.corpora import write_mix
 from support.smollm2 import real_base
 
 pytestmark = pytest.mark.slow

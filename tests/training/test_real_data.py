@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.mixes import write_mix
+from support.corpora import write_mix
 
 from meadow.prompt import complete, render
 from training.config import Data, Recipe

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.page_corpora import (
+from support.corpora import (
     hostile_records,
     plain_records,
     source_entry,
@@ -101,8 +101,9 @@ def test_the_same_folder_gives_the_same_bytes(build: Path) -> None:
 def test_a_mix_with_a_sidecar(tmp_path: Path, mlcroissant: Any) -> None:
     folder = write_mix(
         tmp_path,
-        plain_records(40),
-        validation=8,
+        plain_records(40)[:-8],
+        plain_records(40)[-8:],
+        config="clean",
         steps=[Step("deduplicate", 45, 40, {"near_duplicate": 5})],
         pairs=plain_records(3),
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from support.mixes import write_mix
+from support.corpora import write_mix
 
 from meadow.atomic import sha256_file
 from meadow.corpus.folder import Corpus

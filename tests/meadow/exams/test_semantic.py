@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from support.mixes import write_mix
+from support.corpora import write_mix
 
 import meadow
 from meadow.corpus.folder import Corpus

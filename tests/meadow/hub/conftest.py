@@ -4,15 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.hub.corpora import build, publishable_samples
+from support.corpora import build
 from support.hub.server import TOKEN, LoopbackHub, running
 from support.hub.session import Loop, Session
+
+from meadow.samples import sampled_sources
+from meadow.sources import SOURCES
 
 
 @pytest.fixture(scope="session")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The publishable part of the demo corpus. Not to be changed: copy it."""
-    return build(tmp_path_factory.mktemp("samples") / "corpus", publishable_samples())
+    """The publishable part of the demo corpus, disputed licences by decision. Copy it to change."""
+    names = [name for name in sampled_sources() if SOURCES[name].publishable in ("yes", "disputed")]
+    return build(tmp_path_factory.mktemp("samples") / "corpus", names)
 
 
 @pytest.fixture

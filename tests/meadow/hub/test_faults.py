@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.budget import note, sample
-from support.hub.corpora import build, invented_questions, write_medqa
+from support.corpora import build, invented_questions, write_medqa
 from support.hub.server import TOKEN, Fault, LoopbackHub, running
 from support.hub.session import Loop, Session
 

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from support.hub.corpora import build, invented_questions, write_medqa
+from support.corpora import build, invented_questions, write_medqa
 from support.hub.server import OTHER, LoopbackHub, running
 from support.hub.session import Loop, Session
 

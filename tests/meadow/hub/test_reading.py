@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.corpora import build
 from support.hub import read_loop
-from support.hub.corpora import build
 from support.hub.server import TOKEN, Fault, LoopbackHub, running
 from support.hub.session import Loop, Session
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from support.hub.corpora import build
+from support.corpora import build
 from support.hub.server import LoopbackHub
 from support.hub.session import Loop, Session
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from support.command import in_a_terminal
+from support.corpora import build, invented_questions, write_medqa
 from support.hub import clients
-from support.hub.corpora import build, invented_questions, write_medqa
 from support.hub.server import running
 from support.hub.session import Session
 

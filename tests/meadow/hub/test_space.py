@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from support.hub.corpora import build
+from support.corpora import build
 from support.hub.server import Fault, LoopbackHub
 from support.hub.session import Loop, Session
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.bases import make_base
 from support.command import run_meadow
-from support.mixes import synthetic_rows, write_mix
+from support.corpora import synthetic_rows, write_mix
 
 from meadow.errors import FileError, RefusedError
 from meadow.models import tensors_only

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
-from support.page_corpora import plain_records, source_entry, write_build
+from support.corpora import plain_records, source_entry, write_build
 
 from meadow.api import open_corpus
 from meadow.errors import UsageError

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from support.page_corpora import (
+from support.corpora import (
     HOSTILE,
     hostile_records,
     plain_records,
@@ -194,16 +194,19 @@ def mix(folder: Path) -> tuple[Path, Path]:
         }
     )
     gone = {item["dropped_id"] for item in dropped}
+    left = [r for r in wikidoc + medqa if r.id not in gone]
+    exam = {"items": 7, "rows": {"stem": 2, "stem+answer": 1}}
     write_mix(
         out,
-        [r for r in wikidoc + medqa if r.id not in gone],
-        validation=5,
+        left[:-5],
+        left[-5:],
+        config="clean",
         duplicates=dropped,
         steps=[
             Step("licence", 50, 50, {}),
             Step("deduplicate", 50, 47, {"duplicate": 1, "near_duplicate": 2}),
         ],
-        exams={"medqa-test": {"items": 7, "rows": {"stem": 2, "stem+answer": 1}}},
+        details={"contamination": {"medqa-test": exam}},
     )
     return corpus, out
 

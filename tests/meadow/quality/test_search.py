@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.page_corpora import HOSTILE, hostile_records, plain_records, write_mix
+from support.corpora import HOSTILE, hostile_records, plain_records, write_mix
 
 from meadow.api import open_corpus
 from meadow.quality.search import Query, Search, terms
@@ -25,7 +25,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
         {"exam": "e", "item_id": str(row), "row_id": RECORDS[row].id, "level": level}
         for row, level in LEVELS.items()
     ]
-    return Search(open_corpus(write_mix(folder, RECORDS, contamination=findings)))
+    return Search(open_corpus(write_mix(folder, RECORDS, config="clean", matches=findings)))
 
 
 def passes(row: int, record: Record, query: Query) -> bool:
@@ -76,7 +76,7 @@ def test_an_empty_parameter_asks_for_nothing() -> None:
 
 
 def test_no_findings_file_means_no_overlap(tmp_path: Path) -> None:
-    from support.page_corpora import source_entry, write_build
+    from support.corpora import source_entry, write_build
 
     entries = {"wikidoc": source_entry(tmp_path, "wikidoc", plain_records(5))}
     found = Search(open_corpus(write_build(tmp_path, entries)))

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from support.command import run_meadow
-from support.mixes import write_mix
+from support.corpora import write_mix
 
 import meadow
 from meadow.atomic import write_json
