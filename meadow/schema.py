@@ -14,8 +14,9 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import wraps
 from json import encoder
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -166,6 +167,14 @@ class Reject:
         return "".join(_LINE(line, 0))
 
 
+class Refused(Exception):
+    """A raw row that becomes no record; the arguments are those of its `Reject`, but for where."""
+
+    def __init__(self, reason: Reason, detail: str = "", excerpt: str = "") -> None:
+        super().__init__(detail)
+        self.reason, self.detail, self.excerpt = reason, detail, excerpt
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """A count that a reader or converter adds to its source's facts; it is no candidate row.
@@ -244,6 +253,24 @@ class Record(NamedTuple):
 COLUMNS: tuple[str, ...] = Record._fields
 DERIVED = ("messages", "reasoning")
 """Columns that a mix can have besides: all that they hold stands in the others."""
+
+
+Asked = TypeVar("Asked")
+
+
+def one_record(
+    make: Callable[[Raw, Asked], Record],
+) -> Callable[[Raw, Asked], Iterator[Record | Reject]]:
+    """The converter of a source each of whose rows becomes one record, or is `Refused`."""
+
+    @wraps(make)
+    def convert(raw: Raw, options: Asked) -> Iterator[Record | Reject]:
+        try:
+            yield make(raw, options)
+        except Refused as error:
+            yield Reject(str(raw["_where"]), error.reason, error.detail, error.excerpt)
+
+    return convert
 
 
 def make_record(

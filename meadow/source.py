@@ -252,7 +252,7 @@ class Rewrite:
 
     kind: Literal["flashcard", "heading"]
     instructions: Mapping[Style, str]
-    record: Callable[[Raw, str, Options], Record | Reject] | None = None
+    record: Callable[[Raw, str, Options], Record] | None = None
 
 
 @dataclass(frozen=True, slots=True)

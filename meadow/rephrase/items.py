@@ -73,9 +73,10 @@ def _heading_items(
     for raw in origin.read(_same_inputs(source, entry, inputs), options):
         if isinstance(raw, Reject | Fact) or raw["_where"] not in wanted:
             continue
-        made = record(raw, str(raw["heading"]), options)  # asked by its heading, as it stands
-        if isinstance(made, Record):
-            made = clean_record(made, SOURCES[source], options.style)
+        # asked by its heading, as it stands
+        made = clean_record(
+            record(raw, str(raw["heading"]), options), SOURCES[source], options.style
+        )
         if isinstance(made, Record):
             topic = str(json.loads(made.meta).get("topic", ""))
             values = {"topic": topic, "heading": made.input, "sentence": _sentence(made.output)}

@@ -17,7 +17,7 @@ from typing import Any
 from meadow.prompt import EXAM_INSTRUCTION, exam_input
 from meadow.readers import delimited
 from meadow.readers.json_rows import DECODER
-from meadow.schema import Author, Raw, Reason, Record, Reject, Task, make_record
+from meadow.schema import Author, Raw, Reason, Record, Refused, Task, make_record, one_record
 from meadow.source import File, Options, Origin, Provenance, RawTexts, Source
 
 NAME = "afrimed_qa"
@@ -26,8 +26,12 @@ COLUMNS = (
     "sample_id", "split", "question_type", "prompt", "question", "answer_options", "correct_answer",
     "answer_rationale", "specialty", "country", "tier",
 )  # fmt: skip
-SHORT_ANSWER = "Answer this medical question in a few sentences."
-CONSUMER = "Answer this question of somebody who asks for medical advice."
+INSTRUCTIONS = {
+    "mcq": EXAM_INSTRUCTION,
+    "saq": "Answer this medical question in a few sentences.",
+    "consumer_queries": "Answer this question of somebody who asks for medical advice.",
+}
+"""By kind of question."""
 NO_ANSWER = {"", "n/a", "n:a", "na", "none", "nil", "nan"}
 """What stands in a cell that says nothing."""
 FILLED = {"", "n/a"}
@@ -35,73 +39,62 @@ FILLED = {"", "n/a"}
 VOTED_DOWN = {"false", "0", "0.0"}
 
 
-def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+@one_record
+def convert(raw: Raw, options: Options) -> Record:
     """One question -> one record; a multiple choice is answered by letter, then by its reason."""
-    where, kind = raw["_where"], raw["question_type"].strip()
+    kind, answer = raw["question_type"].strip(), _said(raw["answer_rationale"])
     question = _lines(raw.get("question_clean") or raw["question"])
     if (split := raw["split"].strip()) != "train":
-        yield Reject(where, Reason.NOT_A_TARGET, f"of the split {split!r}: an exam", question)
-    elif raw.get("quality", "").strip().casefold() in VOTED_DOWN:
-        yield Reject(where, Reason.LOW_RANK, "its reviewers voted it down", question)
-    elif not question:
-        yield Reject(where, Reason.EMPTY_INPUT, "no question", str(raw)[:500])
-    elif kind == "mcq":
-        yield _choice(raw, question)
-    elif kind in ("saq", "consumer_queries"):
-        answer = _said(raw["answer_rationale"])
-        scene = _lines(raw["prompt"]) if kind == "consumer_queries" else ""
-        if not answer:
-            yield Reject(where, Reason.EMPTY_OUTPUT, "nobody answered it", question)
-            return
-        text = f"{scene}\n\n{question}" if scene else question
-        instruction = CONSUMER if kind == "consumer_queries" else SHORT_ANSWER
-        yield _record(raw, instruction, text, answer, Task.OPEN_QA, {})
+        raise Refused(Reason.NOT_A_TARGET, f"of the split {split!r}: an exam", question)
+    if raw.get("quality", "").strip().casefold() in VOTED_DOWN:
+        raise Refused(Reason.LOW_RANK, "its reviewers voted it down", question)
+    if not question:
+        raise Refused(Reason.EMPTY_INPUT, "no question", str(raw))
+    meta: dict[str, Any] = {}
+    if kind == "mcq":
+        shown, letter = _options(raw, question)
+        meta = {"options": shown, "answer": letter}
+        text = exam_input(question, list(shown.items()))
+        answer = "\n\n".join(filter(None, (f"{letter}: {shown[letter]}", answer)))
+    elif kind not in INSTRUCTIONS:
+        raise Refused(Reason.UNKNOWN_LABEL, f"question_type {kind!r}", question)
+    elif not answer:
+        raise Refused(Reason.EMPTY_OUTPUT, "nobody answered it", question)
     else:
-        yield Reject(where, Reason.UNKNOWN_LABEL, f"question_type {kind!r}", question)
-
-
-def _choice(raw: Raw, question: str) -> Record | Reject:
-    where = raw["_where"]
-    try:
-        given = DECODER.decode(raw["answer_options"])
-        texts = {str(name): " ".join(str(text).split()) for name, text in given.items()}
-    except (ValueError, AttributeError, RecursionError) as error:
-        return Reject(where, Reason.BAD_JSON, f"answer_options: {error}", raw["answer_options"])
-    texts = {name: text for name, text in texts.items() if text.casefold() not in FILLED}
-    letters = dict(zip(texts, "ABCDEFGHIJ", strict=False))
-    right = [name.strip() for name in raw["correct_answer"].split(",")]
-    if len(right) > 1 and {*right} <= {*texts}:
-        return Reject(where, Reason.NOT_A_TARGET, "several right answers", question)
-    if len(texts) < 2 or right[0] not in letters:
-        detail = f"answer {raw['correct_answer']!r} is not among {', '.join(texts)}"
-        return Reject(where, Reason.ANSWER_NOT_IN_OPTIONS, detail, question)
-    shown = {letters[name]: text for name, text in texts.items()}
-    letter = letters[right[0]]
-    output = "\n\n".join(
-        filter(None, (f"{letter}: {shown[letter]}", _said(raw["answer_rationale"])))
-    )
-    text = exam_input(question, list(shown.items()))
-    meta = {"options": shown, "answer": letter}
-    return _record(raw, EXAM_INSTRUCTION, text, output, Task.MULTIPLE_CHOICE, meta)
-
-
-def _record(
-    raw: Raw, instruction: str, text: str, output: str, task: Task, meta: dict[str, Any]
-) -> Record:
+        scene = _lines(raw["prompt"]) if kind == "consumer_queries" else ""
+        text = f"{scene}\n\n{question}" if scene else question
     facts = {name: raw.get(name, "").strip() for name in ("specialty", "country", "tier")}
     return make_record(
         source=NAME,
         source_id=raw["sample_id"].strip(),
-        subset=raw["question_type"].strip(),
-        instruction=instruction,
+        subset=kind,
+        instruction=INSTRUCTIONS[kind],
         input=text,
-        output=output,
-        task=task,
+        output=answer,
+        task=Task.MULTIPLE_CHOICE if meta else Task.OPEN_QA,
         license="cc-by-nc-sa-4.0",
         url=HOMEPAGE,
         authors=(Author("the contributors of AfriMed-QA", HOMEPAGE),),
         meta={**meta, **{name: fact for name, fact in facts.items() if fact}},
     )
+
+
+def _options(raw: Raw, question: str) -> tuple[dict[str, str], str]:
+    """The options by letters, and the right one's letter."""
+    try:
+        given = DECODER.decode(raw["answer_options"])
+        texts = {str(name): " ".join(str(text).split()) for name, text in given.items()}
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise Refused(Reason.BAD_JSON, f"answer_options: {error}", raw["answer_options"]) from None
+    texts = {name: text for name, text in texts.items() if text.casefold() not in FILLED}
+    letters = dict(zip(texts, "ABCDEFGHIJ", strict=False))
+    right = [name.strip() for name in raw["correct_answer"].split(",")]
+    if len(right) > 1 and {*right} <= {*texts}:
+        raise Refused(Reason.NOT_A_TARGET, "several right answers", question)
+    if len(texts) < 2 or right[0] not in letters:
+        detail = f"answer {raw['correct_answer']!r} is not among {', '.join(texts)}"
+        raise Refused(Reason.ANSWER_NOT_IN_OPTIONS, detail, question)
+    return {letters[name]: text for name, text in texts.items()}, letters[right[0]]
 
 
 def _lines(text: str) -> str:

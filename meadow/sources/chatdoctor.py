@@ -15,7 +15,7 @@ from typing import Any
 
 from meadow.readers import json_rows
 from meadow.readers.parquet import is_parquet, read_rows
-from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
+from meadow.schema import Raw, Reason, Record, Refused, Reject, Style, Task, make_record, one_record
 from meadow.source import Count2023, File, Input, Options, Origin, Provenance, RawTexts, Source
 
 NAME = "chatdoctor"
@@ -48,24 +48,22 @@ def part_of(label: str) -> str:
     return ICLINIQ if "icliniq" in name else ""
 
 
-def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+@one_record
+def convert(raw: Raw, options: Options) -> Record:
     """One exchange -> one record; greetings and names in it are the cleaner's business."""
-    where = str(raw["_where"])
     is_icliniq = raw.get("answer_icliniq") is not None
     question: Any = raw.get("input")
     answer: Any = raw.get("answer_icliniq") if is_icliniq else raw.get("output")
     if not isinstance(question, str) or not isinstance(answer, str):
-        yield Reject(where, Reason.MISSING_FIELD, "needs a question and an answer", str(raw))
-        return
+        raise Refused(Reason.MISSING_FIELD, "needs a question and an answer", str(raw))
     if not question.strip() or not answer.strip():
         reason = Reason.EMPTY_OUTPUT if question.strip() else Reason.EMPTY_INPUT
-        yield Reject(where, reason, "an empty question or answer", question or answer)
-        return
+        raise Refused(reason, "an empty question or answer", question or answer)
     old = options.style is Style.PUBLISHED_2023
     instruction = raw.get("instruction")
     if not isinstance(instruction, str) or not instruction.strip():
         instruction = INSTRUCTION_2023
-    yield make_record(
+    return make_record(
         source=NAME,
         key=(question, answer),
         subset=ICLINIQ if is_icliniq else raw.get("part") or GENMEDGPT,

@@ -14,7 +14,18 @@ from typing import Any
 
 from meadow.licenses import LICENSES
 from meadow.readers.delimited import with_header
-from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
+from meadow.schema import (
+    Author,
+    Raw,
+    Reason,
+    Record,
+    Refused,
+    Reject,
+    Style,
+    Task,
+    make_record,
+    one_record,
+)
 from meadow.source import Count2023, File, Options, Origin, Provenance, RawTexts, Source
 from meadow.sources.published import published_origin, published_row
 from meadow.text.language import is_foreign
@@ -120,19 +131,16 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
     )
 
 
-def convert_published(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+@one_record
+def convert_published(raw: Raw, options: Options) -> Record:
     """A row of the 2023 release: no id, no authors, no licence per paper, so local only."""
     row = published_row(raw)
-    if isinstance(row, Reject):
-        yield row
-        return
     title, abstract = row.output.strip(), row.input.strip()
     old = options.style is Style.PUBLISHED_2023
     if reason := reason_to_reject(title, abstract, old=old):
-        yield Reject(row.where, *reason, f"{title} | {abstract}")
-        return
+        raise Refused(*reason, f"{title} | {abstract}")
     text, repairs = (row.input, ()) if old else strip_heading(abstract, title)
-    yield make_record(
+    return make_record(
         source=NAME,
         key=(abstract, title),
         instruction=row.instruction if old else INSTRUCTION,

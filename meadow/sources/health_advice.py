@@ -13,7 +13,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from meadow.readers.delimited import with_header
-from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record, normalise_key
+from meadow.schema import (
+    Raw,
+    Reason,
+    Record,
+    Refused,
+    Style,
+    Task,
+    make_record,
+    normalise_key,
+    one_record,
+)
 from meadow.source import Count2023, File, Options, Origin, Provenance, RawTexts, Source
 from meadow.sources.own.source import as_characters
 from meadow.sources.published import published_origin, published_row
@@ -46,17 +56,15 @@ def section(raw: Raw) -> str | None:
     return "unstructured_abstract" if "rel_loc" in raw else None
 
 
-def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+def make(raw: Raw, options: Options) -> Record:
     """One sentence -> one record; the PMID gives the address, not the id: it repeats."""
-    where, label, pmid = raw["_where"], raw["label"].strip(), raw["pmid"].strip()
+    label, pmid = raw["label"].strip(), raw["pmid"].strip()
     if label not in LABELS:
         detail = f"label {label!r} is not one of 0, 1, 2"
-        yield Reject(where, Reason.UNKNOWN_LABEL, detail, raw["sentence"])
-        return
+        raise Refused(Reason.UNKNOWN_LABEL, detail, raw["sentence"])
     sentence = normalise_key(raw["sentence"])
     if not sentence:
-        yield Reject(where, Reason.EMPTY_INPUT, "no sentence")
-        return
+        raise Refused(Reason.EMPTY_INPUT, "no sentence")
     repairs = ["normalised_whitespace"] if sentence != raw["sentence"] else []
     old = options.style is Style.PUBLISHED_2023
     text = sentence if old else normalise_key(decode_escapes(sentence))
@@ -73,7 +81,7 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
         meta["section"] = part
     if raw.get("design"):
         meta["design"] = raw["design"].strip()
-    yield make_record(
+    return make_record(
         source=NAME,
         key=(sentence,),
         subset=part,
@@ -88,17 +96,14 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
     )
 
 
-def convert_published(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+@one_record
+def convert_published(raw: Raw, options: Options) -> Record:
     """A row of the 2023 release, turned back into a sentence and its label."""
     row = published_row(raw)
-    if isinstance(row, Reject):
-        yield row
-        return
     told = row.output.strip().rstrip(".").casefold()
     labels = [label for label, text in OUTPUTS_2023.items() if text.casefold() == told]
     label = labels[0] if labels else row.output
-    upstream = {"label": label, "pmid": "", "sentence": row.input, "_where": row.where}
-    yield from convert(upstream, options)
+    return make({"label": label, "pmid": "", "sentence": row.input}, options)
 
 
 _ADDRESS = "https://raw.githubusercontent.com/junwang4/detecting-health-advice/master/data/"
@@ -129,7 +134,7 @@ SOURCE = Source(
             for part in ("structured_abstract", "unstructured_abstract", "discussion")
         ),
         read=with_header(("label", "pmid", "sentence")),
-        convert=convert,
+        convert=one_record(make),
         raw_texts=RawTexts(
             raw_texts, repairs={"removed_glued_citation": r"input: \d[\d,]*(?: -?\d[\d,]*)* → "}
         ),

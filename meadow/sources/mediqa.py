@@ -17,7 +17,7 @@ from typing import Any
 from meadow.errors import FileError
 from meadow.readers.archives import open_input
 from meadow.readers.json_rows import parse_object
-from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
+from meadow.schema import Raw, Reason, Record, Refused, Reject, Style, Task, make_record, one_record
 from meadow.source import Count2023, File, Input, Options, Origin, Provenance, RawTexts, Source
 from meadow.sources.published import published_origin, published_row, repair_spacing
 
@@ -82,25 +82,24 @@ def _text(value: Any, name: str) -> str:
     return found if isinstance(found, str) else ""
 
 
-def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+@one_record
+def convert(raw: Raw, options: Options) -> Record:
     """One (question, answer, kind of summary) -> one record."""
-    where, kind = str(raw["_where"]), raw["kind"]
+    kind = raw["kind"]
     old = options.style is Style.PUBLISHED_2023
     question, summary = raw["question"].strip(), raw["summary"].strip()
     over_all = kind.startswith("multi") and not old
     passage = "\n\n".join(filter(str.strip, raw["passages"])) if over_all else raw["passage"]
     if not question or not passage.strip():
-        yield Reject(where, Reason.EMPTY_INPUT, "no question or no passage", question or summary)
-        return
+        raise Refused(Reason.EMPTY_INPUT, "no question or no passage", question or summary)
     if not summary:
-        yield Reject(where, Reason.EMPTY_OUTPUT, f"no {kind}", question)
-        return
+        raise Refused(Reason.EMPTY_OUTPUT, f"no {kind}", question)
     url = raw["url"] if raw["url"].startswith(("http://", "https://")) and not over_all else None
     meta = {"kind": kind} | (
         {} if over_all else {name: raw[name] for name in ("section", "rating")}
     )
     instruction = INSTRUCTION_ABSTRACTIVE if "_abs_" in kind else INSTRUCTION_EXTRACTIVE
-    yield make_record(
+    return make_record(
         source=NAME,
         source_id=raw["key"],
         subset=kind,
@@ -114,19 +113,16 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
     )
 
 
-def convert_published(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+@one_record
+def convert_published(raw: Raw, options: Options) -> Record:
     """A row of the 2023 release; it does not say which kind of summary it holds."""
     row = published_row(raw)
-    if isinstance(row, Reject):
-        yield row
-        return
     if not row.instruction.strip():
-        yield Reject(row.where, Reason.EMPTY_INPUT, "no question", row.input)
-        return
+        raise Refused(Reason.EMPTY_INPUT, "no question", row.input)
     old = options.style is Style.PUBLISHED_2023
     question, repairs = repair_spacing(row.instruction.strip())
     passage, more = repair_spacing(row.input.strip())
-    yield make_record(
+    return make_record(
         source=NAME,
         key=(row.instruction, row.input, row.output),
         instruction=row.instruction if old else INSTRUCTION_PUBLISHED,

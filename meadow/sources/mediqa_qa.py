@@ -14,7 +14,18 @@ from typing import Any
 
 from meadow.readers.archives import is_archive
 from meadow.readers.xml_documents import documents, elements, rows_of_document, text_of
-from meadow.schema import Author, Fact, Raw, Reason, Record, Reject, Task, make_record
+from meadow.schema import (
+    Author,
+    Fact,
+    Raw,
+    Reason,
+    Record,
+    Refused,
+    Reject,
+    Task,
+    make_record,
+    one_record,
+)
 from meadow.source import File, Input, Options, Origin, Provenance, RawTexts, Source
 from meadow.sources.medquad import repair_answer
 
@@ -60,38 +71,36 @@ def _attribute(element: Any, *names: str) -> str:
     return next((element.get(name) for name in names if element.get(name)), "")
 
 
-def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+@one_record
+def convert(raw: Raw, options: Options) -> Record:
     """One answer -> one record where its score is 3 or 4."""
-    where, score = str(raw["_where"]), raw["score"]
+    score = raw["score"]
     question, answer = " ".join(raw["question"].split()), raw["answer"]
     if not question:
-        yield Reject(where, Reason.EMPTY_INPUT, "no question", answer)
-    elif not answer.strip():
-        yield Reject(where, Reason.EMPTY_OUTPUT, "no answer", question)
-    elif score is None:
-        yield Reject(where, Reason.NOT_A_TARGET, "the answer was not judged", question)
-    elif score not in {"1", "2", "3", "4"}:
-        yield Reject(where, Reason.UNKNOWN_LABEL, f"score {score!r} is not one of 1 to 4", question)
-    elif int(score) < LOWEST_SCORE:
-        yield Reject(where, Reason.LOW_RANK, f"judged {score} of 4", question)
-    else:
-        text, repairs = repair_answer(answer)
-        url = raw["url"] if raw["url"].startswith(("http://", "https://")) else None
-        subset = raw["set"].removeprefix(_PREFIX)
-        yield make_record(
-            source=NAME,
-            source_id=raw["key"],
-            subset=subset,
-            instruction=INSTRUCTION,
-            input=question,
-            output=text,
-            task=Task.OPEN_QA,
-            license="unknown",
-            url=url,
-            authors=(Author("MEDIQA 2019 organisers", HOMEPAGE, "compiler"),),
-            meta={"score": int(score)},
-            repairs=repairs,
-        )
+        raise Refused(Reason.EMPTY_INPUT, "no question", answer)
+    if not answer.strip():
+        raise Refused(Reason.EMPTY_OUTPUT, "no answer", question)
+    if score is None:
+        raise Refused(Reason.NOT_A_TARGET, "the answer was not judged", question)
+    if score not in {"1", "2", "3", "4"}:
+        raise Refused(Reason.UNKNOWN_LABEL, f"score {score!r} is not one of 1 to 4", question)
+    if int(score) < LOWEST_SCORE:
+        raise Refused(Reason.LOW_RANK, f"judged {score} of 4", question)
+    text, repairs = repair_answer(answer)
+    return make_record(
+        source=NAME,
+        source_id=raw["key"],
+        subset=raw["set"].removeprefix(_PREFIX),
+        instruction=INSTRUCTION,
+        input=question,
+        output=text,
+        task=Task.OPEN_QA,
+        license="unknown",
+        url=raw["url"] if raw["url"].startswith(("http://", "https://")) else None,
+        authors=(Author("MEDIQA 2019 organisers", HOMEPAGE, "compiler"),),
+        meta={"score": int(score)},
+        repairs=repairs,
+    )
 
 
 _ADDRESS = "https://raw.githubusercontent.com/abachaa/MEDIQA2019/master/MEDIQA_Task3_QA/"

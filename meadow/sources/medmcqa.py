@@ -24,7 +24,7 @@ from meadow.errors import FileError
 from meadow.prompt import EXAM_INSTRUCTION, exam_input
 from meadow.readers import json_rows, parquet
 from meadow.readers.archives import is_archive
-from meadow.schema import Raw, Reason, Record, Reject, Task, make_record
+from meadow.schema import Raw, Reason, Record, Refused, Reject, Task, make_record, one_record
 from meadow.source import File, Input, Options, Origin, Provenance, RawTexts, Source
 
 NAME = "medmcqa"
@@ -112,21 +112,19 @@ def _first(item: Input) -> int:
     )
 
 
-def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+@one_record
+def convert(raw: Raw, options: Options) -> Record:
     """One question -> one record; the explanation follows the answer where there is one."""
-    where = raw["_where"]
     question = str(raw.get("question") or "").strip()
     texts = (str(raw.get(name) or "").strip() for name in CHOICES)
     choices = dict(zip("ABCD", texts, strict=True))
     if not question or not all(choices.values()) or not raw.get("id"):
-        yield Reject(where, Reason.MISSING_FIELD, "needs id, question and four options", str(raw))
-        return
+        raise Refused(Reason.MISSING_FIELD, "needs id, question and four options", str(raw))
     cop = str(raw.get("cop")).strip()
     place = int(cop) - raw["_first"] if cop.isdigit() else -1
     if not 0 <= place < len(choices):
         detail = f"cop {cop} is none of {raw['_first']} to {raw['_first'] + 3}"
-        yield Reject(where, Reason.ANSWER_NOT_IN_OPTIONS, detail, question)
-        return
+        raise Refused(Reason.ANSWER_NOT_IN_OPTIONS, detail, question)
     letter = "ABCD"[place]
     given = str(raw.get("exp") or "")
     whole = restored(given)
@@ -135,9 +133,8 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
         repairs.append("lost_letters")
     if stated and letter not in stated:
         detail = f"the key is {letter}, and the explanation says {', '.join(stated)}"
-        yield Reject(where, Reason.CONFLICT, detail, question)
-        return
-    yield make_record(
+        raise Refused(Reason.CONFLICT, detail, question)
+    return make_record(
         source=NAME,
         source_id=str(raw["id"]),
         subset=raw.get("subject_name") or None,

@@ -14,7 +14,18 @@ from typing import Any
 
 from meadow.readers.archives import is_archive
 from meadow.readers.xml_documents import documents, elements, rows_of_document, text_of
-from meadow.schema import Author, Fact, Raw, Reason, Record, Reject, Task, make_record
+from meadow.schema import (
+    Author,
+    Fact,
+    Raw,
+    Reason,
+    Record,
+    Refused,
+    Reject,
+    Task,
+    make_record,
+    one_record,
+)
 from meadow.source import File, Input, Options, Origin, Provenance, RawTexts, Source
 
 NAME = "medquad"
@@ -91,37 +102,31 @@ def _pairs(stream: Any, where: str, key: str) -> Iterator[Raw]:
         }
 
 
-def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+@one_record
+def convert(raw: Raw, options: Options) -> Record:
     """One pair -> one record; the key is the file's name and the pair's number."""
-    where, question = str(raw["_where"]), raw["question"]
+    question = raw["question"]
     if not raw["answer"].strip():
-        yield Reject(where, Reason.EMPTY_OUTPUT, "the answer is empty upstream", question)
-        return
+        raise Refused(Reason.EMPTY_OUTPUT, "the answer is empty upstream", question)
     if not question.strip():
-        yield Reject(where, Reason.EMPTY_INPUT, "no question", raw["answer"])
-        return
+        raise Refused(Reason.EMPTY_INPUT, "no question", raw["answer"])
     if _NO_TOPIC.fullmatch(question):
-        yield Reject(where, Reason.NO_TOPIC, "the question does not say what it is about", question)
-        return
+        raise Refused(Reason.NO_TOPIC, "the question does not say what it is about", question)
     asked, repairs = repair_question(question)
     if "?" in asked[:-1]:
-        yield Reject(where, Reason.NO_TOPIC, "the topic is the title of a leaflet", question)
-        return
+        raise Refused(Reason.NO_TOPIC, "the topic is the title of a leaflet", question)
     answer, more = repair_answer(raw["answer"])
     if _ONLY_REFERENCES.match(answer):
-        yield Reject(where, Reason.LINK_ONLY, "the answer is a list of references", answer)
-        return
+        raise Refused(Reason.LINK_ONLY, "the answer is a list of references", answer)
     if _RESOURCES.fullmatch(answer):
-        yield Reject(where, Reason.LINK_ONLY, "the answer names pages elsewhere", answer)
-        return
+        raise Refused(Reason.LINK_ONLY, "the answer names pages elsewhere", answer)
     if _QUESTION_OR_HEADING.fullmatch(answer):
-        yield Reject(where, Reason.EMPTY_OUTPUT, "the answer is a question or a heading", answer)
-        return
+        raise Refused(Reason.EMPTY_OUTPUT, "the answer is a question or a heading", answer)
     repeated = _REPEATED_QUESTION.match(answer)
     if repeated and says_the_same(repeated[0], asked, raw["focus"]):
         answer, more = answer[repeated.end() :], (*more, "repeated_question")
     site, url = raw["site"] or NAME, raw["url"]
-    yield make_record(
+    return make_record(
         source=NAME,
         source_id=raw["key"],
         subset=site,

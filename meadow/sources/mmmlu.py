@@ -14,9 +14,9 @@ from typing import Any
 from meadow.prompt import EXAM_INSTRUCTION, exam_input
 from meadow.readers import delimited
 from meadow.readers.archives import is_archive, members
-from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
+from meadow.schema import Raw, Reason, Record, Refused, Reject, Style, Task, make_record, one_record
 from meadow.source import Count2023, File, Input, Options, Origin, Provenance, RawTexts, Source
-from meadow.sources.published import parse_multiple_choice, published_origin, published_row
+from meadow.sources.published import multiple_choice, published_origin
 
 NAME = "mmmlu"
 INSTRUCTION_2023 = "Please answer with one of the option in the bracket"
@@ -62,23 +62,21 @@ def subject_of(label: str) -> str:
     return stem
 
 
-def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+def make(raw: Raw, options: Options) -> Record:
     """One row -> one record; options stay text ("13" is not a number)."""
-    where, letter = raw["_where"], raw["answer"].strip()
+    letter = raw["answer"].strip()
     choices = {label: raw[label].strip() for label in "ABCD"}
     if letter not in choices:
         detail = f"answer {letter!r} is not among A, B, C, D"
-        yield Reject(where, Reason.ANSWER_NOT_IN_OPTIONS, detail, raw["question"])
-        return
+        raise Refused(Reason.ANSWER_NOT_IN_OPTIONS, detail, raw["question"])
     if not raw["question"].strip() or not all(choices.values()):
-        yield Reject(where, Reason.MISSING_FIELD, "an empty question or option", str(raw))
-        return
+        raise Refused(Reason.MISSING_FIELD, "an empty question or option", str(raw))
     if options.style is Style.PUBLISHED_2023:
         instruction, text = INSTRUCTION_2023, f"Q:{raw['question']}? \n{choices!r},"
     else:
         instruction = EXAM_INSTRUCTION
         text = exam_input(raw["question"].strip(), list(choices.items()))
-    yield make_record(
+    return make_record(
         source=NAME,
         key=(raw["question"], *choices.values()),
         subset=raw["subject"],
@@ -91,24 +89,19 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
     )
 
 
-def convert_published(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+@one_record
+def convert_published(raw: Raw, options: Options) -> Record:
     """A row of the 2023 release, turned back into upstream's form; its subject is not known."""
-    row = published_row(raw)
-    question = row if isinstance(row, Reject) else parse_multiple_choice(row)
-    if isinstance(question, Reject):
-        yield question
-        return
-    choices = question["options"]
+    found = multiple_choice(raw)
+    question, choices, letter = found["question"], found["options"], found["answer_idx"]
     if sorted(choices) != list("ABCD"):
         detail = f"options {', '.join(choices)} where A, B, C, D were due"
-        yield Reject(str(raw["_where"]), Reason.BAD_VALUE, detail, question["question"])
-        return
-    if question["answer"].strip() != choices.get(question["answer_idx"], "").strip():
-        detail = f"{question['answer_idx']}: {question['answer']!r} is not among the options"
-        yield Reject(str(raw["_where"]), Reason.ANSWER_NOT_IN_OPTIONS, detail, question["question"])
-        return
-    upstream = {**choices, "question": question["question"], "answer": question["answer_idx"]}
-    yield from convert({**upstream, "subject": None, "_where": raw["_where"]}, options)
+        raise Refused(Reason.BAD_VALUE, detail, question)
+    if found["answer"].strip() != choices.get(letter, "").strip():
+        detail = f"{letter}: {found['answer']!r} is not among the options"
+        raise Refused(Reason.ANSWER_NOT_IN_OPTIONS, detail, question)
+    upstream = {**choices, "question": question, "answer": letter, "subject": None}
+    return make({**upstream, "_where": raw["_where"]}, options)
 
 
 def raw_texts(item: Any, _: str) -> Iterator[tuple[None, Mapping[str, str]]]:
@@ -134,7 +127,7 @@ SOURCE = Source(
             ),
         ),
         read=read,
-        convert=convert,
+        convert=one_record(make),
         raw_texts=RawTexts(raw_texts, columns=COLUMNS),
     ),
     published=published_origin(

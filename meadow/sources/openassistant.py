@@ -22,11 +22,13 @@ from meadow.schema import (
     Raw,
     Reason,
     Record,
+    Refused,
     Reject,
     Style,
     Task,
     join_turns,
     make_record,
+    one_record,
 )
 from meadow.source import Count2023, File, Input, Options, Origin, Provenance, RawTexts, Source
 
@@ -36,34 +38,33 @@ PROMPTER, ASSISTANT = "prompter", "assistant"
 MAX_DEPTH = 200
 
 
-def read_messages(item: Input) -> Iterator[Raw | Reject]:
-    """Yield every prompter message with a reply: `message`, `history` and `replies`.
+def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
+    """Every prompter message with a reply: `message`, `history` and `replies`.
 
     `history` is the messages from the root on, without the message; each message is a mapping of
     the documented columns. A line that is malformed is a reject, and so is a message whose parent
-    is not in the file.
+    is not in its file.
 
     Raises:
-        FileError: The file is damaged.
+        FileError: A file is damaged.
         UpstreamChangedError: A needed column is missing.
     """
-    if is_parquet(item.path):
-        yield from _from_flat(read_rows(item, REQUIRED, OPTIONAL))
-        return
-    flat: list[Raw] = []
-    for raw in json_rows.read_lines([item], Options()):
-        if isinstance(raw, Reject):
-            yield raw
-        elif "prompt" in raw:
-            yield from _from_flat(_flattened(raw))
-        elif "message_id" in raw:
-            flat.append({name: raw.get(name) for name in (*REQUIRED, *OPTIONAL, "_where")})
-        else:
-            where = str(raw["_where"])
-            yield Reject(
-                where, Reason.MISSING_FIELD, "neither a tree nor a message", str(raw)[:500]
-            )
-    yield from _from_flat(iter(flat))
+    for item in inputs:
+        if is_parquet(item.path):
+            yield from _from_flat(read_rows(item, REQUIRED, OPTIONAL))
+            continue
+        flat: list[Raw] = []
+        for raw in json_rows.read_lines([item], options):
+            if isinstance(raw, Reject):
+                yield raw
+            elif "prompt" in raw:
+                yield from _from_flat(_flattened(raw))
+            elif "message_id" in raw:
+                flat.append({name: raw.get(name) for name in (*REQUIRED, *OPTIONAL, "_where")})
+            else:
+                detail = "neither a tree nor a message"
+                yield Reject(str(raw["_where"]), Reason.MISSING_FIELD, detail, str(raw))
+        yield from _from_flat(iter(flat))
 
 
 def _flattened(raw: Raw) -> Iterator[Raw | Reject]:
@@ -73,7 +74,7 @@ def _flattened(raw: Raw) -> Iterator[Raw | Reject]:
     while waiting:
         node, parent, depth = waiting.pop()
         if not isinstance(node, Mapping) or not isinstance(node.get("replies", []), list):
-            yield Reject(where, Reason.BAD_VALUE, "a message is no object", str(node)[:500])
+            yield Reject(where, Reason.BAD_VALUE, "a message is no object", str(node))
         elif depth > MAX_DEPTH:
             yield Reject(where, Reason.TOO_DEEP, f"more than {MAX_DEPTH} turns")
         else:
@@ -94,7 +95,7 @@ def _from_flat(rows: Iterator[Raw | Reject]) -> Iterator[Raw | Reject]:
         if isinstance(row, Reject):
             yield row
         elif fault := _fault(row):
-            yield Reject(str(row["_where"]), Reason.MISSING_FIELD, fault, str(row)[:500])
+            yield Reject(str(row["_where"]), Reason.MISSING_FIELD, fault, str(row))
         elif row["message_id"] in messages:
             detail = "a message of that id stands above"
             yield Reject(str(row["_where"]), Reason.DUPLICATE, detail, str(row["text"]))
@@ -130,10 +131,8 @@ def _history(message: Raw, messages: Mapping[str, Raw]) -> tuple[Raw, ...] | Non
 
 
 def _fault(message: Mapping[str, Any]) -> str:
-    for name in ("message_id", "text", "role"):
-        if not isinstance(message.get(name), str):
-            return f"{name} is no text"
-    return ""
+    wrong = (n for n in ("message_id", "text", "role") if not isinstance(message.get(n), str))
+    return next((f"{name} is no text" for name in wrong), "")
 
 
 NAME = "openassistant"
@@ -142,40 +141,28 @@ LANGUAGES = frozenset({"en"})
 _UNRANKED = 1_000_000
 
 
-def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
-    """Every prompter message with a reply, from trees, flat lines or Parquet."""
-    for item in inputs:
-        yield from read_messages(item)
-
-
-def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+@one_record
+def convert(raw: Raw, options: Options) -> Record:
     """One prompter message -> one record with its best reply."""
-    where, message = str(raw["_where"]), raw["message"]
+    message = raw["message"]
     text = message["text"]
     if message.get("lang") not in LANGUAGES:
-        yield Reject(where, Reason.LANGUAGE, f"language {message.get('lang')}", text)
-        return
+        raise Refused(Reason.LANGUAGE, f"language {message.get('lang')}", text)
     if _is_withdrawn(message):
-        yield Reject(where, Reason.DELETED, "the message was deleted or failed review", text)
-        return
+        raise Refused(Reason.DELETED, "the message was deleted or failed review", text)
     if not text.strip():
-        yield Reject(where, Reason.EMPTY_INPUT, "an empty message")
-        return
+        raise Refused(Reason.EMPTY_INPUT, "an empty message")
     replies = [reply for reply in raw["replies"] if reply.get("role") == ASSISTANT]
     if not replies:
-        yield Reject(where, Reason.NOT_A_TARGET, "no reply of an assistant", text)
-        return
+        raise Refused(Reason.NOT_A_TARGET, "no reply of an assistant", text)
     standing = [reply for reply in replies if not _is_withdrawn(reply)]
     if not standing:
-        yield Reject(where, Reason.DELETED, "every reply was deleted or failed review", text)
-        return
+        raise Refused(Reason.DELETED, "every reply was deleted or failed review", text)
     reply = min(standing, key=_rank)
     if not isinstance(reply.get("text"), str) or not reply["text"].strip():
-        yield Reject(where, Reason.EMPTY_OUTPUT, "the best reply is empty", text)
-        return
+        raise Refused(Reason.EMPTY_OUTPUT, "the best reply is empty", text)
     if reply.get("lang") not in LANGUAGES:
-        yield Reject(where, Reason.LANGUAGE, f"the reply's language {reply.get('lang')}", text)
-        return
+        raise Refused(Reason.LANGUAGE, f"the reply's language {reply.get('lang')}", text)
     old = options.style is Style.PUBLISHED_2023
     turns = [turn["text"].strip() for turn in raw["history"]]
     roles = [turn["role"] for turn in raw["history"]]
@@ -184,7 +171,7 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
     else:  # a thread whose upper part is not in the file: no turns that a chat could have
         named = zip(roles, turns, strict=True)
         earlier = "\n\n".join(f"{SPEAKERS[role == ASSISTANT]}: {turn}" for role, turn in named)
-    yield make_record(
+    return make_record(
         source=NAME,
         source_id=message["message_id"],
         instruction=text if old else text.strip(),

@@ -13,30 +13,26 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from meadow.readers import json_rows
-from meadow.schema import Raw, Reason, Record, Reject, Style, Task, make_record
+from meadow.schema import Raw, Reason, Record, Refused, Style, Task, make_record, one_record
 from meadow.source import Converter, File, Options, Origin, RawTexts
 
 OWNER = "medalpaca"
 PAPER_ARXIV = "https://arxiv.org/abs/2304.08247"
 REPHRASED_BY = "gpt-3.5-turbo"
 """The model that the 2023 project names for the texts that it did not take as they were."""
-_FIELDS = ("instruction", "input", "output")
 _QUESTION = re.compile(r"Q:(?P<question>.*)\? ?\n(?P<options>[{\[].*[}\]]),?\s*", re.DOTALL)
 _ANSWER = re.compile(r"([A-Z])\s*:\s*(.*)", re.DOTALL)
 _RUNS = re.compile(r"(?<=\S) {2,}")
 _SPACE_BEFORE_MARK = re.compile(r"(?<=\w) +(?=[?!.,;:](?:\s|$))")
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedRow:
-    """A row of the release: where it stands and its three texts, as they are."""
+class PublishedRow(NamedTuple):
+    """The three texts of a row of the release, as they are."""
 
-    where: str
     instruction: str
     input: str
     output: str
@@ -86,20 +82,22 @@ def question_texts(item: Any, _: str) -> Iterator[tuple[None, Mapping[str, str]]
     yield None, {"input": unquote(item["input"]), "output": item["output"]}
 
 
-def published_row(raw: Raw) -> PublishedRow | Reject:
-    """The row's three texts; a field that is missing, no text or empty makes it a reject.
+def published_row(raw: Raw) -> PublishedRow:
+    """The row's three texts.
 
     An empty instruction is no fault: the converters write their own in style `meadow`.
+
+    Raises:
+        Refused: A field is missing, no text or empty.
     """
-    where = str(raw["_where"])
-    for name in _FIELDS:
+    for name in PublishedRow._fields:
         if not isinstance(raw.get(name), str):
-            return Reject(where, Reason.MISSING_FIELD, f"{name} is no text", str(dict(raw)))
-    row = PublishedRow(where, *(raw[name] for name in _FIELDS))
+            raise Refused(Reason.MISSING_FIELD, f"{name} is no text", str(dict(raw)))
+    row = PublishedRow(*(raw[name] for name in PublishedRow._fields))
     if not row.output.strip():
-        return Reject(where, Reason.EMPTY_OUTPUT, "the output is empty", row.input)
+        raise Refused(Reason.EMPTY_OUTPUT, "the output is empty", row.input)
     if not row.input.strip():
-        return Reject(where, Reason.EMPTY_INPUT, "the input is empty", row.output)
+        raise Refused(Reason.EMPTY_INPUT, "the input is empty", row.output)
     return row
 
 
@@ -115,30 +113,32 @@ def repair_spacing(text: str) -> tuple[str, tuple[str, ...]]:
     return closed, tuple(repairs)
 
 
-def parse_multiple_choice(row: PublishedRow) -> dict[str, Any] | Reject:
+def multiple_choice(raw: Raw) -> dict[str, Any]:
     """A question of the release as MedQA's own row: question, options, answer, answer_idx.
 
     The options stand in the input as Python prints a dictionary; they are parsed as a literal,
     nothing is evaluated.
+
+    Raises:
+        Refused: It is in another layout.
     """
+    row = published_row(raw)
     found = _QUESTION.fullmatch(row.input)
     answer = _ANSWER.fullmatch(row.output.strip())
     if not found or not answer:
-        return Reject(
-            row.where, Reason.BAD_VALUE, "not in the layout Q:... {options}", row.input[-500:]
-        )
+        raise Refused(Reason.BAD_VALUE, "not in the layout Q:... {options}", row.input[-500:])
     try:
         options = ast.literal_eval(found["options"])
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         detail = f"the options are no Python literal: {type(error).__name__}"
-        return Reject(row.where, Reason.BAD_VALUE, detail, found["options"])
+        raise Refused(Reason.BAD_VALUE, detail, found["options"]) from None
     if isinstance(options, list):
         options = {chr(ord("A") + index): option for index, option in enumerate(options[:26])}
     if not isinstance(options, dict) or not all(isinstance(key, str) for key in options):
         detail = "the options are no dictionary of letters"
-        return Reject(row.where, Reason.BAD_VALUE, detail, found["options"])
+        raise Refused(Reason.BAD_VALUE, detail, found["options"])
     return {
-        "_where": row.where,
+        "_where": raw["_where"],
         "question": found["question"],
         "options": {key: str(option) for key, option in options.items()},
         "answer_idx": answer[1],
@@ -146,27 +146,23 @@ def parse_multiple_choice(row: PublishedRow) -> dict[str, Any] | Reject:
     }
 
 
-def question_converter(
-    source: str, instruction: str, *, license: str, rephrased_by: str | None = None
-) -> Converter:
+def question_converter(source: str, instruction: str, *, license: str, **facts: Any) -> Converter:
     """A converter for rows whose input is a question and whose output is its answer.
 
     Args:
         source: The source's name.
         instruction: The instruction of style `meadow`; style `2023` keeps the row's own.
         license: The licence of the rows.
-        rephrased_by: The model that had put them into words.
+        facts: What else `make_record` is told of every row.
     """
 
-    def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+    @one_record
+    def convert(raw: Raw, options: Options) -> Record:
         row = published_row(raw)
-        if isinstance(row, Reject):
-            yield row
-            return
         as_published = options.style is Style.PUBLISHED_2023
         question, repairs = repair_spacing(row.input.strip())
         answer, more = repair_spacing(row.output.strip())
-        yield make_record(
+        return make_record(
             source=source,
             key=(row.input, row.output),
             instruction=row.instruction if as_published else instruction,
@@ -174,7 +170,7 @@ def question_converter(
             output=row.output if as_published else answer,
             task=Task.OPEN_QA,
             license=license,
-            rephrased_by=rephrased_by,
+            **facts,
             repairs=() if as_published else (*repairs, *more),
         )
 

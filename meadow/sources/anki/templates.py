@@ -37,11 +37,14 @@ class TemplateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class NoteType:
-    """A note type: its fields in order, whether it makes cloze cards, (front, back) per card."""
+    """A note type: its fields in order, whether it makes cloze cards, (front, back) per card.
+
+    What an export does not say is None, or empty.
+    """
 
     name: str
     fields: tuple[str, ...]
-    cloze: bool
+    cloze: bool | None
     templates: tuple[tuple[str, str], ...] = ()
 
     def note(self, where: str, guid: str, deck: str, tags: list[str], fields: list[str]) -> Raw:

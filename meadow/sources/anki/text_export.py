@@ -24,6 +24,7 @@ from meadow.readers.archives import open_binary, open_input
 from meadow.readers.delimited import MAX_FIELD
 from meadow.schema import Raw, Reason, Reject, has_lone_surrogate, printable
 from meadow.source import Input
+from meadow.sources.anki.templates import NoteType
 
 SEPARATORS = {
     "tab": "\t",
@@ -224,14 +225,8 @@ def _note(row: list[str], header: _Header, where: str) -> Raw | Reject:
         is_html = any(_TAG.search(text) for text in fields)
     if not is_html:
         fields = [html.escape(text, quote=False) for text in fields]
-    return {
-        "_where": where,
-        "guid": known.get("guid", ""),
-        "note_type": known.get("notetype", header.values.get("notetype", "")),
-        "cloze": None,
-        "deck": known.get("deck", header.values.get("deck", "")),
-        "tags": known.get("tags", header.values.get("tags", "")).split(),
-        "field_names": names,
-        "fields": fields,
-        "templates": (),
-    }
+    kind, deck, tags = (
+        known.get(name, header.values.get(name, "")) for name in ("notetype", "deck", "tags")
+    )
+    note_type = NoteType(kind, tuple(names), cloze=None)
+    return note_type.note(where, known.get("guid", ""), deck, tags.split(), fields)

@@ -113,17 +113,11 @@ class Row(Settings):
     """[row]: what becomes of a raw row. All texts may hold columns.
 
     Args:
-        task: What the row asks of a model.
-        instruction: What to do.
-        input: What it is about.
-        output: The answer.
         id: The upstream id; without one a row is known by its `key`.
         key: The texts that a row is known by: what it asks, and not the label of a classification.
-        subset: The part of the source.
         url: Where a reader finds the original; the source's homepage without one.
         license: The key of a row's own licence, where rows differ.
         authors: Who is to be named; licences such as CC BY ask for it.
-        meta: Further facts.
     """
 
     task: Task
@@ -194,10 +188,7 @@ class Chat(Settings):
 class Label(Settings):
     """[labels.NAME]: a field that is a column's value in words.
 
-    Args:
-        column: The column.
-        texts: Value -> text.
-        other: The text for all other values; without it such a row is rejected.
+    `other` is the text for all values that `texts` has not; without it such a row is rejected.
     """
 
     column: str
@@ -286,10 +277,7 @@ class Repair(Settings):
 class Example(Settings):
     """[[example]]: a raw row, and what has to become of it; `meadow source check` runs them.
 
-    Args:
-        raw: The raw row.
-        row: Fields of the record that it becomes.
-        reject: Else the reason for which it is rejected.
+    `row` has fields of the record that it becomes, `reject` the reason where it becomes none.
     """
 
     raw: dict[str, Any]
@@ -336,13 +324,7 @@ class Style2023(Settings):
 class Release(Settings):
     """[published], of the house's own sources: their rows in the 2023 release.
 
-    Args:
-        repository: Its name on the Hub.
-        name: The file in it.
-        layout: How a row holds the upstream row.
-        sha256: Its hash.
-        size: Its size.
-        rows: The rows that it states.
+    `layout` says how one holds the upstream row.
     """
 
     repository: str
@@ -354,27 +336,7 @@ class Release(Settings):
 
 
 class OwnFacts(Settings):
-    """What a source is, apart from its mapping.
-
-    Args:
-        name: Lower case, as in shards and recipes.
-        title: For people.
-        free_text: Whether people wrote its texts as they talk, so that personal data may stand
-            there and is looked for. No default: whoever adds a source has to answer.
-        license: The key of the licence of (most of) its rows.
-        license_note: What the key cannot say.
-        disputed: The address of the public question where the licence is disputed.
-        homepage: Where it comes from.
-        citation: Whom to cite.
-        prose: What its card says, in paragraphs of plain text.
-        exam: The rows are an evaluation set elsewhere: left out of default mixes.
-        notes: What a user should know before building.
-        mixed_languages: Whether texts may be in another language than English, which is refused.
-        markup: Whether texts may hold markup; where not, tags and entities are taken out.
-        greetings: Whether texts open with a greeting and close with a signature, which go.
-        refuse: What else answers are refused for.
-        provenance: What the rows cannot say.
-    """
+    """What a source is, apart from its mapping, in the words of `meadow.source.Source`."""
 
     name: str
     title: str = Field(min_length=1)
@@ -406,25 +368,14 @@ class OwnFacts(Settings):
 
 
 class InstalledSource(OwnFacts):
-    """What a folder keeps of a source whose code is in another package.
-
-    Args:
-        package: Its name and version.
-        varies: Whether rows have licences of their own.
-    """
+    """What a folder keeps of a source whose code is in another package: its name and version."""
 
     package: str
     varies: bool = False
 
 
 class OwnSource(OwnFacts):
-    """A source's TOML file.
-
-    Args:
-        expected_rows: Rows of the whole upstream, where known.
-        published_refused: Why the 2023 release is not used.
-        files: [[files]], and the other tables, each explained at its class.
-    """
+    """A source's TOML file; each of its tables is explained at its class."""
 
     expected_rows: int | None = None
     published_refused: str = ""

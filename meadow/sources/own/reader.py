@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from functools import partial
 from itertools import islice
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 from meadow.config import did_you_mean
 from meadow.errors import FileError, UpstreamChangedError, UsageError
@@ -38,23 +38,14 @@ class OwnReader:
 
     own: OwnSource
 
-    def __call__(self, inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject]:
+    def __call__(self, inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject | Fact]:
         """The rows of all files."""
-        own, needed = self.own, needed_fields(self.own)
-        unseen, example = list(needed), None
+        own, unseen, example = self.own, needed_fields(self.own), None
         for part, subset in _all_parts(inputs, own):
-            if own.read.format in _TABLES:
-                unseen = list(needed)
-            for row in _with_file(part, subset, _rows(part, own, needed)):
-                if isinstance(row, Reject):
-                    yield row
-                    continue
-                if unseen:
-                    example = row
-                    unseen = [field for field in unseen if not _is_in(field, row)]
-                    if unseen and own.read.format in _TABLES:
-                        raise _gone(unseen, row, own, part.label)
-                yield parsed(row, own.read.parse)
+            for row in _read_piece(own, part, subset, partial(_rows, part, own)):
+                if unseen and not isinstance(row, Reject | Fact):
+                    example, unseen = row, [field for field in unseen if not _is_in(field, row)]
+                yield row
         if unseen and example is not None:
             raise _gone(unseen, example, own, ", ".join(item.label for item in inputs))
 
@@ -62,8 +53,7 @@ class OwnReader:
         self, inputs: Sequence[Input], options: Options, cutting: Cutting
     ) -> Iterator[Piece]:
         """Runs of rows of each file; all files where only all rows tell which columns there are."""
-        own, needed = self.own, needed_fields(self.own)
-        size, format = cutting.size, own.read.format
+        own, size, format = self.own, cutting.size, self.own.read.format
         if size is None or format == "json" or (format == "jsonl" and not self._starts(inputs)):
             yield partial(self, inputs, options)
             return
@@ -75,7 +65,7 @@ class OwnReader:
             elif format == "jsonl":
                 found = json_rows.read_lines.pieces([part], options, cutting)
             else:
-                names = _columns(part, own, needed)
+                names = _columns(part, own)
                 found = [
                     partial(parquet.read_rows, part, names, (), groups)
                     for groups in parquet.row_groups(part, size)
@@ -85,40 +75,27 @@ class OwnReader:
 
     def _starts(self, inputs: Sequence[Input]) -> bool:
         """Whether the first rows have every column between them."""
-        unseen = needed_fields(self.own)
-        for part, subset in _all_parts(inputs, self.own):
-            for row in islice(_with_file(part, subset, _rows(part, self.own, unseen)), 1000):
-                if not isinstance(row, Reject):
-                    unseen = [field for field in unseen if not _is_in(field, row)]
-            break
-        return not unseen
+        seen = {*OF_THE_FILE}
+        for part, _ in islice(_all_parts(inputs, self.own), 1):
+            for row in islice(_rows(part, self.own), 1000):
+                seen.update(() if isinstance(row, Reject) else row)
+        return all(_is_in(field, dict.fromkeys(seen)) for field in needed_fields(self.own))
 
 
 def _read_piece(
     own: OwnSource, part: Input, subset: str, piece: Piece
 ) -> Iterator[Raw | Reject | Fact]:
-    """The rows of a piece; of a table the first has to have the columns."""
+    """The rows of a piece and what its file tells; a table's first has to have the columns."""
     unseen = needed_fields(own) if own.read.format in _TABLES else []
-    for row in _with_file(part, subset, piece()):
-        if isinstance(row, Reject | Fact):
-            yield row
+    told = {"_file": PurePosixPath(part.label).name.partition(".")[0], "_subset": subset or None}
+    for raw in piece():
+        if isinstance(raw, Reject | Fact):
+            yield raw
             continue
+        row = {**told, **raw}
         if unseen and (unseen := [field for field in unseen if not _is_in(field, row)]):
             raise _gone(unseen, row, own, part.label)
         yield parsed(row, own.read.parse)
-
-
-Row = TypeVar("Row", bound=Raw | Reject | Fact)
-
-
-def _with_file(part: Input, subset: str, raws: Iterable[Row]) -> Iterator[Row | Raw]:
-    """The rows of a file with what the file tells of each."""
-    file = PurePosixPath(part.label).name.partition(".")[0]
-    for raw in raws:
-        if isinstance(raw, Reject | Fact):
-            yield raw
-        else:
-            yield {"_file": file, "_subset": subset or None, **raw}
 
 
 def _all_parts(inputs: Sequence[Input], own: OwnSource) -> Iterator[tuple[Input, str]]:
@@ -254,15 +231,16 @@ def _check_format(item: Input, own: OwnSource) -> None:
         )
 
 
-def _rows(item: Input, own: OwnSource, needed: Sequence[Field]) -> Iterator[Raw | Reject]:
+def _rows(item: Input, own: OwnSource) -> Iterator[Raw | Reject]:
     _check_format(item, own)
     if own.read.format != "parquet":
         return rows_in(item, own.read)
-    return parquet.read_rows(item, _columns(item, own, needed))
+    return parquet.read_rows(item, _columns(item, own))
 
 
-def _columns(item: Input, own: OwnSource, needed: Sequence[Field]) -> list[str]:
+def _columns(item: Input, own: OwnSource) -> list[str]:
     """The columns of a Parquet file that are used."""
+    needed = needed_fields(own)
     there = parquet.columns_of(item)
     columns = own.options.columns if own.options is not None else ()
     several = [columns] if isinstance(columns, str) else columns

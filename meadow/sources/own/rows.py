@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,14 @@ from meadow.schema import (
     Raw,
     Reason,
     Record,
-    Reject,
+    Refused,
     Style,
     Task,
     join_turns,
     make_record,
     normalise_key,
 )
-from meadow.source import Converter, Options
+from meadow.source import Options
 from meadow.sources.own import form
 from meadow.sources.own.form import Filter, OwnSource, Repair
 from meadow.sources.own.template import (
@@ -37,15 +37,6 @@ from meadow.text.clean import decode_escapes, without_stray_quotes
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-class _Refused(Exception):
-    """The row is not taken."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
-
-
 @dataclass(frozen=True, slots=True)
 class _Texts:
     """The templates of one style, taken apart."""
@@ -55,8 +46,8 @@ class _Texts:
     output: Template
 
 
-def converter(own: OwnSource) -> Converter:
-    """What makes a record of a raw row."""
+def converter(own: OwnSource) -> Callable[[Raw, Options], Record]:
+    """What makes a record of a raw row, or raises `Refused`."""
     row, old_texts = own.row, own.style_2023
     asked = "{_last}" if own.chat else own.asked
     given = "{_earlier|}" if own.chat else row.input
@@ -78,19 +69,18 @@ def converter(own: OwnSource) -> Converter:
     )
     attributed = own.homepage if LICENSES[own.license].attribution or row.license else None
 
-    def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
-        where = str(raw["_where"])
+    def convert(raw: Raw, options: Options) -> Record:
         try:
-            yield made(raw, options.style is Style.PUBLISHED_2023)
+            return made(raw, options.style is Style.PUBLISHED_2023)
         except MissingField as error:
-            yield Reject(where, Reason.MISSING_FIELD, f"no {error}", _excerpt(raw))
-        except _Refused as refused:
-            yield Reject(where, refused.reason, refused.detail, _excerpt(raw))
+            raise Refused(Reason.MISSING_FIELD, f"no {error}", _excerpt(raw)) from None
+        except Refused as refused:
+            raise Refused(refused.reason, refused.detail, _excerpt(raw)) from None
 
     def made(raw: Raw, as_published: bool) -> Record:
         for filter, test in tests:
             if test(look_up(raw, filter.column)):
-                raise _Refused(filter.reason, filter.why or f"{filter.column}: {_told(filter)}")
+                raise Refused(filter.reason, filter.why or f"{filter.column}: {_told(filter)}")
         values = dict(raw)
         done: list[str] = []
         facts: dict[str, Any] = {}
@@ -125,7 +115,7 @@ def converter(own: OwnSource) -> Converter:
         if license is not None:
             stated = license.render(values).strip()
             if stated.lower() not in LICENSES:
-                raise _Refused(Reason.LICENSE, f"the licence {stated!r} is not known")
+                raise Refused(Reason.LICENSE, f"the licence {stated!r} is not known")
             known = LICENSES[stated.lower()]
         named = [
             Author(name.render(values).strip(), link.render(values).strip() or None, role)
@@ -134,7 +124,7 @@ def converter(own: OwnSource) -> Converter:
         named = [author for author in named if author.name]
         place = (url.render(values).strip() if url is not None else attributed) or None
         if known.attribution and not (named and place):
-            raise _Refused(Reason.LICENSE, f"{known.key} asks for an author and an address")
+            raise Refused(Reason.LICENSE, f"{known.key} asks for an author and an address")
         number = id.render(values).strip() if id is not None else None
         if number == "":
             raise MissingField("id")
@@ -167,12 +157,12 @@ def _excerpt(raw: Raw) -> str:
 def _check_texts(instruction: str, given: str, answer: str, texts: _Texts) -> None:
     """Refuse a row whose answer is empty, or whose question is where it has one."""
     if not answer.strip():
-        raise _Refused(Reason.EMPTY_OUTPUT, "no output")
+        raise Refused(Reason.EMPTY_OUTPUT, "no output")
     if not instruction.strip():
-        raise _Refused(Reason.EMPTY_INPUT, "no instruction")
+        raise Refused(Reason.EMPTY_INPUT, "no instruction")
     needed = [field for field in texts.input.fields if not field.optional]
     if needed and not given.strip():
-        raise _Refused(Reason.EMPTY_INPUT, "no input")
+        raise Refused(Reason.EMPTY_INPUT, "no input")
 
 
 def _key(own: OwnSource, texts: _Texts) -> Callable[[Raw, Mapping[str, Any]], tuple[str, ...]]:
@@ -271,7 +261,7 @@ def _labelled(label: form.Label, values: Raw) -> str:
     if found is None:
         known = ", ".join(label.texts)
         detail = f"{label.column} {as_text(value)!r} is not one of {known}"
-        raise _Refused(Reason.UNKNOWN_LABEL, detail)
+        raise Refused(Reason.UNKNOWN_LABEL, detail)
     return found
 
 
@@ -293,15 +283,15 @@ def _options(
         if text is not None and (text.strip() or not told.drop_empty)
     ]
     if right not in stay:
-        raise _Refused(Reason.ANSWER_NOT_IN_OPTIONS, "the right option has no text")
+        raise Refused(Reason.ANSWER_NOT_IN_OPTIONS, "the right option has no text")
     if (labels is not None and len(stay) > len(labels)) or len(stay) > len(LETTERS):
-        raise _Refused(Reason.BAD_VALUE, f"{len(stay)} options")
+        raise Refused(Reason.BAD_VALUE, f"{len(stay)} options")
     shown: dict[str, str] = {}
     for place, number in enumerate(stay):
         name, text = entries[number]
         label = labels[place] if labels is not None else name
         if not (text or "").strip() or label in shown:
-            raise _Refused(Reason.BAD_VALUE, f"option {label or place + 1} has no text or label")
+            raise Refused(Reason.BAD_VALUE, f"option {label or place + 1} has no text or label")
         shown[label] = text or ""
         if number == right:
             answer = label
@@ -310,7 +300,7 @@ def _options(
         stated = as_text(look_up(raw, told.answer_text) or "").strip()
         if stated and stated != trimmed[answer]:
             detail = f"answer text {stated!r} is not option {answer}: {trimmed[answer]!r}"
-            raise _Refused(Reason.ANSWER_NOT_IN_OPTIONS, detail)
+            raise Refused(Reason.ANSWER_NOT_IN_OPTIONS, detail)
     if trimmed != shown and not as_published:
         done.append("trimmed_option")
     values["_options"] = trimmed
@@ -347,11 +337,11 @@ def _entries(raw: Raw, told: form.Options) -> list[tuple[str, str | None]]:
             raise MissingField(repr(told.columns))
         else:
             detail = f"{told.columns} is neither a table nor a list (read.parse reads JSON texts)"
-            raise _Refused(Reason.BAD_VALUE, detail)
+            raise Refused(Reason.BAD_VALUE, detail)
     if any(isinstance(text, Mapping | list | bool) for _, text in found):
-        raise _Refused(Reason.BAD_VALUE, "an option is not a text")
+        raise Refused(Reason.BAD_VALUE, "an option is not a text")
     if not found:
-        raise _Refused(Reason.MISSING_FIELD, "no options")
+        raise Refused(Reason.MISSING_FIELD, "no options")
     return [(name, None if text is None else as_text(text)) for name, text in found]
 
 
@@ -373,7 +363,7 @@ def _right(
             place = -1
         if not 0 <= place < len(entries):
             detail = f"answer {text!r} is no {told.answer_is} of {len(entries)} options"
-            raise _Refused(Reason.ANSWER_NOT_IN_OPTIONS, detail)
+            raise Refused(Reason.ANSWER_NOT_IN_OPTIONS, detail)
         return place
     by_label = told.answer_is == "label"
     for place, (name, option) in enumerate(entries):
@@ -382,7 +372,7 @@ def _right(
             return place
     found = ", ".join(name or str(place + 1) for place, (name, _) in enumerate(entries))
     detail = f"answer {text!r} is not among {found}"
-    raise _Refused(Reason.ANSWER_NOT_IN_OPTIONS, detail)
+    raise Refused(Reason.ANSWER_NOT_IN_OPTIONS, detail)
 
 
 def _with_turns(values: dict[str, Any], told: form.Chat, done: list[str]) -> dict[str, Any]:
@@ -398,13 +388,13 @@ def _with_turns(values: dict[str, Any], told: form.Chat, done: list[str]) -> dic
         if role in told.system:
             system.append(text)
         elif role not in told.user and role not in told.assistant:
-            raise _Refused(Reason.BAD_VALUE, f"message {number + 1} is of role {role!r}")
+            raise Refused(Reason.BAD_VALUE, f"message {number + 1} is of role {role!r}")
         elif (role in told.assistant) == (len(turns) % 2 == 1):
             turns.append(text)
         elif not turns and told.opening == "drop":
             done.append("dropped_opening")
         elif not turns:
-            raise _Refused(Reason.NOT_A_TARGET, "the assistant speaks first")
+            raise Refused(Reason.NOT_A_TARGET, "the assistant speaks first")
         else:  # two messages of one speaker
             turns[-1] = f"{turns[-1]}\n\n{text}"
             done.append("joined_messages")
@@ -412,9 +402,9 @@ def _with_turns(values: dict[str, Any], told: form.Chat, done: list[str]) -> dic
         turns.pop()
         done.append("unanswered_message")
     if not turns:
-        raise _Refused(Reason.EMPTY_OUTPUT, "no message is answered")
+        raise Refused(Reason.EMPTY_OUTPUT, "no message is answered")
     if not all(turns):
-        raise _Refused(Reason.BAD_VALUE, "an empty message")
+        raise Refused(Reason.BAD_VALUE, "an empty message")
     *earlier, values["_last"], values["_reply"] = turns
     values["_earlier"] = join_turns(earlier)
     return {

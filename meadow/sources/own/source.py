@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache
 from hashlib import sha256
@@ -15,22 +16,12 @@ from pydantic_core import from_json
 
 from meadow.config import parse_settings, read_toml
 from meadow.errors import UpstreamChangedError, UsageError
-from meadow.schema import Fact, Raw, Reason, Record, Reject
-from meadow.source import (
-    Converter,
-    Count2023,
-    File,
-    Input,
-    Options,
-    Origin,
-    Provenance,
-    RawTexts,
-    Source,
-)
+from meadow.schema import Raw, Reason, Refused, Reject, one_record
+from meadow.source import Count2023, File, Input, Options, Origin, Provenance, RawTexts, Source
 from meadow.sources.own.form import InstalledSource, OwnFacts, OwnSource
 from meadow.sources.own.reader import OF_THE_FILE, OwnReader, needed_fields
 from meadow.sources.own.rows import converter
-from meadow.sources.published import parse_multiple_choice, published_origin, published_row
+from meadow.sources.published import multiple_choice, published_origin
 
 VERSION = 1
 """Raised when the same TOML file and raw row give another record than before."""
@@ -122,7 +113,7 @@ def _elsewhere(facts: InstalledSource) -> Source:
 
 def own_source(own: OwnSource) -> Source:
     """The source that a TOML file describes."""
-    convert = converter(own)
+    make = converter(own)
     told = json.dumps([VERSION, document_of(own)], sort_keys=True)
     endings = {"csv": ".csv", "jsonl": ".jsonl", "json": ".json", "parquet": ".parquet"}
     files = tuple(File(**file.model_dump()) for file in own.files)
@@ -132,11 +123,17 @@ def own_source(own: OwnSource) -> Source:
         upstream=Origin(
             files=files or (File(f"*{endings[own.read.format]}*"),),
             read=OwnReader(own),
-            convert=convert,
+            convert=one_record(make),
             expected_rows=own.expected_rows,
             raw_texts=_raw_texts(own),
         ),
-        published=_published(own, convert),
+        # rows of the 2023 release are turned back into upstream's: one id in both origins
+        published=published_origin(
+            convert=one_record(lambda raw, options: make(multiple_choice(raw), options)),
+            **own.published.model_dump(exclude={"layout"}),
+        )
+        if own.published is not None
+        else None,
         published_refused=own.published_refused,
         counts_2023=tuple(Count2023(**count.model_dump()) for count in own.counts_2023),
         version=sha256(told.encode()).hexdigest(),
@@ -164,30 +161,6 @@ def facts_of(source: Source, package: str) -> dict[str, Any]:
     return told.model_dump(mode="json", exclude_defaults=True)
 
 
-def _published(own: OwnSource, convert: Converter) -> Origin | None:
-    """The 2023 release, whose rows are turned back into upstream's: one id in both origins."""
-    release = own.published
-    if release is None:
-        return None
-
-    def back(raw: Raw, options: Options) -> Iterator[Record | Reject | Fact]:
-        row = published_row(raw)
-        question = row if isinstance(row, Reject) else parse_multiple_choice(row)
-        if isinstance(question, Reject):
-            yield question
-        else:
-            yield from convert(question, options)
-
-    return published_origin(
-        release.repository,
-        release.name,
-        back,
-        sha256=release.sha256,
-        size=release.size,
-        rows=release.rows,
-    )
-
-
 def _raw_texts(own: OwnSource) -> RawTexts | str:
     """Where the words of a row stand in the raw file, for `check --against-raw`.
 
@@ -205,18 +178,16 @@ def _raw_texts(own: OwnSource) -> RawTexts | str:
     def texts(item: Any, _: str) -> Iterator[tuple[str | None, Mapping[str, str]]]:
         for raw in _inside(item, way) if way else [item]:
             given = {name: as_characters(text) for name, text in raw.items() if name in written}
-            try:
+            # of JSON that cannot be read no row can come; one that did would not be traced
+            with suppress(Refused, ValueError):
                 held = {
                     name: json_value(text)
                     for name in read.parse
                     if isinstance(text := raw.get(name), str) and text.strip()
                 }
-            except ValueError:
-                continue  # no row can come of it; one that did would not be traced
-            for row in bare({**raw, **held, **given, "_where": ""}, Options()):
-                if isinstance(row, Record):
-                    columns = {"instruction": row.instruction, "output": row.output}
-                    yield row.source_id, {**columns, "input": row.input}
+                row = bare({**raw, **held, **given, "_where": ""}, Options())
+                columns = {"instruction": row.instruction, "output": row.output}
+                yield row.source_id, {**columns, "input": row.input}
 
     return RawTexts(
         texts,

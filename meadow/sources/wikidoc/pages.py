@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from meadow.readers import json_rows
@@ -20,7 +22,6 @@ from meadow.sources.wikidoc.html_pages import (
     NotAnArticleError,
     Page,
     Section,
-    holds_articles,
     read_page,
 )
 from meadow.sources.wikidoc.wikitext import read_wikitext
@@ -31,6 +32,18 @@ MAX_HTML_BYTES = 16 * 1024**2
 MAX_NAMES = 1_000
 """Names of templates that a manifest counts one by one."""
 STORE_KEYS = ("title", "html")
+
+
+class _Found(NamedTuple):
+    """A page before it is split, with what its form tells of it."""
+
+    where: str
+    form: str
+    split: Callable[[], Page]
+    excerpt: str
+    revision: str = ""
+    timestamp: str = ""
+    site: str = ""
 
 
 def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject | Fact]:
@@ -48,13 +61,47 @@ def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject | F
         with open_input(item) as file:
             head = file.peek(1024)[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")
         if head.startswith((b"<mediawiki", b"<?xml")) and b"<html" not in head.lower():
-            rows = _export(item, facts)
+            pages: Iterator[_Found | Reject] = _export(item)
         elif head.startswith(b"{"):
-            rows = _store(item, options, facts)
+            pages = _store(item, options)
         else:
-            rows = _saved(item, facts)
-        yield from _once(rows, first)
+            pages = _saved(item)
+        yield from _once(_split(pages, facts), first)
     yield from _told(facts)
+
+
+def _split(
+    pages: Iterator[_Found | Reject], facts: Counter[tuple[str, str]]
+) -> Iterator[Raw | Reject]:
+    """The sections of each page; one that cannot be split is a reject."""
+    for found in pages:
+        if isinstance(found, Reject):
+            yield found
+            continue
+        facts["pages_read", found.form] += 1
+        try:
+            page = found.split()
+        except (HtmlLimitError, NotAnArticleError) as error:
+            yield Reject(found.where, error.reason, str(error), found.excerpt)
+            continue
+        facts.update(page.facts)
+        for section, anchor in anchored(page.sections):
+            if not section.heading and not section.text and not section.unread:
+                continue  # no lead: nothing was there that could be a candidate
+            yield {
+                "_where": f"{found.where}#{anchor}" if anchor else found.where,
+                "title": page.title,
+                "heading": section.heading,
+                "level": section.level,
+                "parents": section.parents,
+                "text": section.text,
+                "unread": section.unread,
+                "anchor": anchor,
+                "url": page.url,
+                "revision": found.revision or page.revision,
+                "timestamp": found.timestamp,
+                "site": found.site or _host(page.url),
+            }
 
 
 def _told(facts: Counter[tuple[str, str]]) -> Iterator[Fact]:
@@ -85,51 +132,35 @@ def _once(rows: Iterator[Raw | Reject], first: dict[str, str]) -> Iterator[Raw |
             yield Reject(page, Reason.DUPLICATE, f"{title}: read already from {first[title]}")
 
 
-def _store(
-    item: Input, options: Options, facts: Counter[tuple[str, str]]
-) -> Iterator[Raw | Reject]:
+def _store(item: Input, options: Options) -> Iterator[_Found | Reject]:
     for raw in json_rows.read_lines([item], options):
         if isinstance(raw, Reject):
             yield raw
             continue
         where = str(raw["_where"])
+        missing = [key for key in STORE_KEYS if not isinstance(raw.get(key), str)]
         if "error" in raw:
             detail = f"the wiki would not render it: {raw['error']}"
             yield Reject(where, Reason.NOT_A_TARGET, detail, str(raw.get("title")))
-            continue
-        missing = [key for key in STORE_KEYS if not isinstance(raw.get(key), str)]
-        if missing:
+        elif missing:
             yield Reject(where, Reason.MISSING_FIELD, f"no {', '.join(missing)}", str(dict(raw)))
-            continue
-        facts["pages_read", "page store"] += 1
-        try:
-            page = read_page(raw["html"], title=raw["title"], url=str(raw.get("url") or ""))
-        except (HtmlLimitError, NotAnArticleError) as error:
-            yield Reject(where, error.reason, str(error), raw["title"])
-            continue
-        revision = str(raw.get("revision") or page.revision)
-        yield from _rows(
-            where, page, facts, revision=revision, timestamp=str(raw.get("timestamp") or "")
-        )
+        else:
+            url, revision, timestamp = (
+                str(raw.get(key) or "") for key in ("url", "revision", "timestamp")
+            )
+            split = partial(read_page, raw["html"], title=raw["title"], url=url)
+            yield _Found(where, "page store", split, raw["title"], revision, timestamp)
 
 
-def _saved(item: Input, facts: Counter[tuple[str, str]]) -> Iterator[Raw | Reject]:
+def _saved(item: Input) -> Iterator[_Found | Reject]:
     with open_input(item) as file:
         data = file.read(MAX_HTML_BYTES + 1)
     if len(data) > MAX_HTML_BYTES:
         yield Reject(item.label, Reason.TOO_LARGE, f"over {MAX_HTML_BYTES:,} bytes of HTML")
-        return
-    html = _decode(data)
-    if html is None:
+    elif (html := _decode(data)) is None:
         yield Reject(item.label, Reason.BAD_ENCODING, "neither UTF-8 nor what its charset says")
-        return
-    facts["pages_read", "saved HTML"] += 1
-    try:
-        page = read_page(html)
-    except (HtmlLimitError, NotAnArticleError) as error:
-        yield Reject(item.label, error.reason, str(error), html[:500])
-        return
-    yield from _rows(item.label, page, facts, revision=page.revision)
+    else:
+        yield _Found(item.label, "saved HTML", partial(read_page, html), html)
 
 
 def _decode(data: bytes) -> str | None:
@@ -142,36 +173,25 @@ def _decode(data: bytes) -> str | None:
     return None
 
 
-def _export(item: Input, facts: Counter[tuple[str, str]]) -> Iterator[Raw | Reject]:
+def _export(item: Input) -> Iterator[_Found]:
     with open_input(item) as file:
-        for exported in read_pages(file, item.label):
-            where = f"{item.label}#{exported.title}"
-            facts["pages_read", "XML export"] += 1
-            if exported.refused is not None:
-                yield Reject(where, *exported.refused, exported.title)
-                continue
-            if not holds_articles(exported.namespace):
-                detail = f"namespace {exported.namespace} holds no articles"
-                yield Reject(where, Reason.NOT_AN_ARTICLE, detail, exported.title)
-                continue
-            try:
-                page = read_wikitext(
-                    exported.text,
-                    title=exported.title,
-                    url=_address(exported),
-                    namespace=exported.namespace,
-                )
-            except (HtmlLimitError, NotAnArticleError) as error:
-                yield Reject(where, error.reason, str(error), exported.text[:500])
-                continue
-            yield from _rows(
-                where,
-                page,
-                facts,
-                revision=exported.revision,
-                timestamp=exported.timestamp,
-                site=exported.site,
+        for page in read_pages(file, item.label):
+            yield _Found(
+                f"{item.label}#{page.title}",
+                "XML export",
+                partial(_read_export, page),
+                page.title if page.refused else page.text,
+                page.revision,
+                page.timestamp,
+                page.site,
             )
+
+
+def _read_export(page: ExportedPage) -> Page:
+    if page.refused is not None:
+        reason, detail = page.refused
+        raise NotAnArticleError(detail, reason)
+    return read_wikitext(page.text, title=page.title, url=_address(page), namespace=page.namespace)
 
 
 def _address(page: ExportedPage) -> str:
@@ -180,35 +200,6 @@ def _address(page: ExportedPage) -> str:
         return ""
     folder = page.base.rpartition("/")[0]
     return f"{folder}/{quote(page.title.replace(' ', '_'), safe=';@$!*(),/~:')}"
-
-
-def _rows(
-    where: str,
-    page: Page,
-    facts: Counter[tuple[str, str]],
-    *,
-    revision: str = "",
-    timestamp: str = "",
-    site: str = "",
-) -> Iterator[Raw]:
-    facts.update(page.facts)
-    for section, anchor in anchored(page.sections):
-        if not section.heading and not section.text and not section.unread:
-            continue  # no lead: nothing was there that could be a candidate
-        yield {
-            "_where": f"{where}#{anchor}" if anchor else where,
-            "title": page.title,
-            "heading": section.heading,
-            "level": section.level,
-            "parents": section.parents,
-            "text": section.text,
-            "unread": section.unread,
-            "anchor": anchor,
-            "url": page.url,
-            "revision": revision,
-            "timestamp": timestamp,
-            "site": site or _host(page.url),
-        }
 
 
 def _host(url: str) -> str:

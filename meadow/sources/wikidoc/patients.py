@@ -8,10 +8,9 @@ whose defects style `meadow` repairs one by one: see `meadow.sources.wikidoc.hea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import partial
 
-from meadow.schema import Author, Raw, Reason, Record, Reject, Style, Task, make_record
+from meadow.schema import Author, Raw, Reason, Record, Refused, Style, Task, make_record, one_record
 from meadow.source import Count2023, Options, Origin, Provenance, RawTexts, Rewrite, Source, Wanted
 from meadow.sources.published import PAPER_ARXIV, published_origin, question_texts
 from meadow.sources.wikidoc import pages as mediawiki
@@ -63,55 +62,48 @@ _RESIDUE = re.compile(
 )
 
 
-def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
+@one_record
+def convert(raw: Raw, options: Options) -> Record:
     """A section of a patient-information page: stock headings get the topic, others a rule."""
     title, heading = str(raw["title"]), str(raw["heading"])
     if PATIENT_PAGE not in title.lower():
-        yield Reject(str(raw["_where"]), Reason.NOT_A_TARGET, f"{title}: no patient information")
-        return
+        raise Refused(Reason.NOT_A_TARGET, f"{title}: no patient information")
     as_published = options.style is Style.PUBLISHED_2023
     topic = raw_topic(title) if as_published else topic_of_title(title)
+    question: str | None = None
     repairs: tuple[str, ...] = ()
     if heading in STOCK_HEADINGS or heading.rstrip().endswith("?"):
-        asked, repairs = patient_question(heading, topic, options.style)
-        question: str | None = asked
-    else:
-        question = section_question(heading, topic_of_title(title)) if heading else None
-    answer = str(raw["text"])
-    if question is not None and (reason := reason_to_reject(question, answer)):
-        yield Reject(str(raw["_where"]), *reason, f"{question}\n{answer}")
-        return
+        question, repairs = patient_question(heading, topic, options.style)
+    elif heading:
+        question = section_question(heading, topic_of_title(title))
+    if question is not None:
+        check_pair(question, str(raw["text"]))
     made = section_record(raw, question, options, NAME)
-    if isinstance(made, Record) and repairs and not as_published:
-        made = made.with_text(
-            instruction=made.instruction, input=made.input, output=made.output, repairs=repairs
-        )
-    yield made
+    if not repairs or as_published:
+        return made
+    texts = {"instruction": made.instruction, "input": made.input, "output": made.output}
+    return made.with_text(**texts, repairs=repairs)
 
 
-def convert_published(raw: Raw, options: Options) -> Iterator[Record | Reject]:
-    """A row of the 2023 release: a record, repaired in style `meadow`, or a reject.
+@one_record
+def convert_published(raw: Raw, options: Options) -> Record:
+    """A row of the 2023 release, repaired in style `meadow`.
 
     Both styles keep the same rows; style `2023` keeps the text byte for byte.
     """
     question, answer = raw.get("input"), raw.get("output")
-    where = str(raw["_where"])
     if not isinstance(question, str) or not isinstance(answer, str):
-        yield Reject(where, Reason.MISSING_FIELD, "input and output are not both text", str(raw))
-        return
-    if reason := reason_to_reject(question, answer):
-        yield Reject(where, *reason, f"{question}\n{answer}")
-        return
+        raise Refused(Reason.MISSING_FIELD, "input and output are not both text", str(raw))
+    check_pair(question, answer)
     repaired = repair_published(question, answer)
     text, repairs = repair_answer(answer)
     if not text:
-        yield Reject(where, Reason.EMPTY_OUTPUT, "nothing but a video", f"{question}\n{answer}")
-        return
+        raise Refused(Reason.EMPTY_OUTPUT, "nothing but a video", f"{question}\n{answer}")
     found = split_published(question)
     topic = repair_topic(found[1])[0] if found else None
     as_published = options.style is Style.PUBLISHED_2023
     address = page_address(found[1]) if found and found[1].endswith(" ") else HOMEPAGE
-    yield make_record(
+    return make_record(
         source=NAME,
         key=(question, answer),
         instruction=INSTRUCTION_2023 if as_published else INSTRUCTION,
@@ -126,23 +118,25 @@ def convert_published(raw: Raw, options: Options) -> Iterator[Record | Reject]:
     )
 
 
-def reason_to_reject(question: str, answer: str) -> tuple[Reason, str] | None:
-    """Why a pair is no example, whatever its style; None where it is one."""
+def check_pair(question: str, answer: str) -> None:
+    """Refuse a pair that is no example, whatever its style."""
+    told: tuple[Reason, str] | None = None
     if not question.strip():
-        return Reason.EMPTY_INPUT, "no question"
-    if not answer.strip():
-        return Reason.EMPTY_OUTPUT, "no answer"
-    if is_link_only(answer):
-        return Reason.LINK_ONLY, "the answer was a link"
-    if _ABOUT_THE_WIKI.search(question) or _PLACEHOLDER_ANSWER.match(answer):
-        return Reason.BOILERPLATE, "about the wiki itself"
-    if _PICTURES.search(answer):
-        return Reason.MEDIA, "the answer was pictures: their names are left"
-    if answer.rstrip().endswith(":"):
-        return Reason.TRUNCATED, "what the answer announces is gone"
-    if names_no_topic(question):
-        return Reason.NO_TOPIC, "the question does not say what it is about"
-    return None
+        told = Reason.EMPTY_INPUT, "no question"
+    elif not answer.strip():
+        told = Reason.EMPTY_OUTPUT, "no answer"
+    elif is_link_only(answer):
+        told = Reason.LINK_ONLY, "the answer was a link"
+    elif _ABOUT_THE_WIKI.search(question) or _PLACEHOLDER_ANSWER.match(answer):
+        told = Reason.BOILERPLATE, "about the wiki itself"
+    elif _PICTURES.search(answer):
+        told = Reason.MEDIA, "the answer was pictures: their names are left"
+    elif answer.rstrip().endswith(":"):
+        told = Reason.TRUNCATED, "what the answer announces is gone"
+    elif names_no_topic(question):
+        told = Reason.NO_TOPIC, "the question does not say what it is about"
+    if told:
+        raise Refused(*told, f"{question}\n{answer}")
 
 
 def repair_answer(answer: str) -> tuple[str, tuple[str, ...]]:

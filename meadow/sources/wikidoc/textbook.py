@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from meadow.schema import Author, Fact, Raw, Reason, Record, Reject, Style, Task, make_record
+from meadow.schema import Author, Raw, Reason, Record, Refused, Style, Task, make_record, one_record
 from meadow.source import (
     Count2023,
     File,
@@ -32,7 +32,8 @@ from meadow.sources.published import (
     question_converter,
 )
 from meadow.sources.wikidoc import pages as mediawiki
-from meadow.sources.wikidoc.section_headings import is_apparatus, page_question, page_topic
+from meadow.sources.wikidoc.headings import topic_of_title
+from meadow.sources.wikidoc.section_headings import is_apparatus, page_question
 
 NAME = "wikidoc"
 HOMEPAGE = "https://www.wikidoc.org"
@@ -46,45 +47,46 @@ MIN_CHARACTERS = 40
 """An answer below this is a fragment: a lone link or a caption."""
 
 
-def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
-    """A section of a page: a record where its heading has a rule, else a reject."""
+@one_record
+def convert(raw: Raw, options: Options) -> Record:
+    """A section of a page: a record where its heading has a rule."""
     if PATIENT_PAGE in str(raw["title"]).lower():
-        yield _reject(raw, Reason.NOT_A_TARGET, "belongs to wikidoc_patient_information")
-        return
+        raise _refused(raw, Reason.NOT_A_TARGET, "belongs to wikidoc_patient_information")
     question = page_question(str(raw["heading"]), str(raw["title"]))
-    yield section_record(raw, question, options, NAME)
+    return section_record(raw, question, options, NAME)
 
 
-def section_record(
-    raw: Raw, question: str | None, options: Options, source: str
-) -> Record | Reject:
-    """The record of a section, or why it is none.
+def section_record(raw: Raw, question: str | None, options: Options, source: str) -> Record:
+    """The record of a section.
 
     Args:
         raw: As `meadow.sources.wikidoc.pages` gives it.
         question: What to ask; None where the heading has no rule.
         options: The style.
         source: The source's name.
+
+    Raises:
+        Refused: It is no example.
     """
     heading, text = str(raw["heading"]), str(raw["text"])
     if any(map(is_apparatus, (heading, *raw["parents"]))):
-        return _reject(raw, Reason.NOT_A_TARGET, "references, links or pictures")
+        raise _refused(raw, Reason.NOT_A_TARGET, "references, links or pictures")
     if unread := raw["unread"]:
         # a hole, or another number, must not look like any other row
-        return _reject(raw, Reason.UNREAD_MARKUP, f"not understood: {', '.join(unread)}")
+        raise _refused(raw, Reason.UNREAD_MARKUP, f"not understood: {', '.join(unread)}")
     if not text.strip():
-        return _reject(raw, Reason.EMPTY_OUTPUT, "a heading without text of its own")
+        raise _refused(raw, Reason.EMPTY_OUTPUT, "a heading without text of its own")
     if len(text) < MIN_CHARACTERS:
-        return _reject(raw, Reason.TOO_SHORT, f"under {MIN_CHARACTERS} characters")
+        raise _refused(raw, Reason.TOO_SHORT, f"under {MIN_CHARACTERS} characters")
     if text.rstrip().endswith(":"):
-        return _reject(raw, Reason.TRUNCATED, "what it announces is a picture or a section below")
+        raise _refused(raw, Reason.TRUNCATED, "what it announces is a picture or a section below")
     if question is None:
-        return _reject(raw, Reason.NO_HEADING_RULE, "for `meadow rephrase`, or nobody")
+        raise _refused(raw, Reason.NO_HEADING_RULE, "for `meadow rephrase`, or nobody")
     as_published = options.style is Style.PUBLISHED_2023
     title, anchor, address = str(raw["title"]), str(raw["anchor"]), str(raw["url"])
     page = address or f"{HOMEPAGE}/index.php/{title.replace(' ', '_')}"
     meta = {
-        "topic": page_topic(title),
+        "topic": topic_of_title(title),
         "heading": heading,
         "parents": list(raw["parents"]),
         "revision": raw["revision"],
@@ -104,26 +106,13 @@ def section_record(
     )
 
 
-_published = question_converter(NAME, INSTRUCTION, license=LICENSE, rephrased_by=REPHRASED_BY)
-
-
-def convert_published(raw: Raw, options: Options) -> Iterator[Record | Reject]:
-    """A row of the 2023 release, which names no page: the wiki itself has to be the attribution."""
-    for item in _published(raw, options):
-        if isinstance(item, Record):
-            yield item._replace(url=HOMEPAGE, authors=(Author(CONTRIBUTORS, HOMEPAGE, "author"),))
-        elif not isinstance(item, Fact):
-            yield item
-
-
 def _contributors(raw: Raw) -> str:
     site = str(raw["site"])
     return CONTRIBUTORS if "wikidoc" in site.lower() or not site else f"{site} contributors"
 
 
-def _reject(raw: Raw, reason: Reason, detail: str) -> Reject:
-    title, heading = raw["title"], raw["heading"]
-    return Reject(str(raw["_where"]), reason, f"{title} / {heading}: {detail}", str(raw["text"]))
+def _refused(raw: Raw, reason: Reason, detail: str) -> Refused:
+    return Refused(reason, f"{raw['title']} / {raw['heading']}: {detail}", str(raw["text"]))
 
 
 def raw_texts(page: Any, _: str) -> Iterator[tuple[str, Mapping[str, str]]]:
@@ -165,7 +154,15 @@ SOURCE = Source(
     published=published_origin(
         "medical_meadow_wikidoc",
         "medical_meadow_wikidoc.json",
-        convert_published,
+        question_converter(
+            NAME,
+            INSTRUCTION,
+            license=LICENSE,
+            rephrased_by=REPHRASED_BY,
+            # the release names no page: the wiki itself has to be the attribution
+            authors=(Author(CONTRIBUTORS, HOMEPAGE, "author"),),
+            url=HOMEPAGE,
+        ),
         rows=10_000,
     ),
     rewrite=Rewrite("heading", INSTRUCTIONS, partial(section_record, source=NAME)),

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 from meadow.errors import FileError
 from meadow.schema import Reason
+from meadow.sources.wikidoc.html_pages import holds_articles
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -21,7 +22,7 @@ PROLOG = 1 << 16
 class ExportedPage:
     """A page of an export with its latest revision.
 
-    `refused` says why a page is no article: a redirect, another content model, a deleted text.
+    `refused` says why a page is no article: a redirect, a talk page, a deleted text.
     """
 
     title: str
@@ -62,7 +63,8 @@ def read_pages(file: IO[bytes], label: str) -> Iterator[ExportedPage]:
     """
     from lxml import etree
 
-    head = file.read(PROLOG)
+    source = io.BufferedReader(file, PROLOG)  # type: ignore[type-var]  # it has readinto
+    head = source.peek(PROLOG)[:PROLOG]
     start = head.find(b"<mediawiki")
     if start < 0:
         raise FileError(
@@ -72,7 +74,6 @@ def read_pages(file: IO[bytes], label: str) -> Iterator[ExportedPage]:
         )
     if b"<!DOCTYPE" in head[:start] or b"<!ENTITY" in head[:start]:
         raise FileError("the export declares a DTD; exports have none", where=label)
-    source = io.BufferedReader(_Joined(head, file), PROLOG)
     site, base, namespaces = "", "", dict(_NAMESPACES)
     try:
         # no huge_tree: an attribute or text over 10 MB, or 256 nested elements, is an error
@@ -110,14 +111,18 @@ def _page(element: _Element, site: str, base: str, namespaces: Mapping[str, int]
     latest = max(revisions, key=lambda revision: text("timestamp", revision), default=None)
     title, namespace = text("title"), text("ns")
     prefix = title.partition(":")[0].replace("_", " ").strip().lower() if ":" in title else ""
+    space = int(namespace) if _NUMBER.fullmatch(namespace) else namespaces.get(prefix, 0)
+    refused = _refused(element, latest)
+    if refused is None and not holds_articles(space):
+        refused = Reason.NOT_AN_ARTICLE, f"namespace {space} holds no articles"
     return ExportedPage(
         title=title,
-        namespace=int(namespace) if _NUMBER.fullmatch(namespace) else namespaces.get(prefix, 0),
+        namespace=space,
         page_id=text("id"),
         revision=text("id", latest) if latest is not None else "",
         timestamp=text("timestamp", latest) if latest is not None else "",
         text=text("text", latest) if latest is not None else "",
-        refused=_refused(element, latest),
+        refused=refused,
         site=site,
         base=base,
     )
@@ -143,23 +148,3 @@ def _refused(page: _Element, latest: _Element | None) -> tuple[Reason, str] | No
     if form is not None and form.text not in {None, "text/x-wiki"}:
         return Reason.NOT_AN_ARTICLE, f"its format is {form.text}, no wikitext"
     return (Reason.EMPTY_OUTPUT, "a page without text") if not text.strip() else None
-
-
-class _Joined(io.RawIOBase):
-    """What was read already, then the rest of the file."""
-
-    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
-        self._head = head
-        self._rest = rest
-
-    def readable(self) -> bool:
-        """A stream to read from."""
-        return True
-
-    def readinto(self, buffer: object) -> int:
-        """The head first."""
-        view = memoryview(buffer)  # type: ignore[arg-type]
-        data = self._head[: len(view)] if self._head else self._rest.read(len(view))
-        self._head = self._head[len(view) :]
-        view[: len(data)] = data
-        return len(data)

@@ -2,26 +2,21 @@
 
 import csv
 
+from support.converted import converted
+
 from meadow.exams.items import load_exam
 from meadow.samples import FOLDER
-from meadow.schema import Record, Reject
-from meadow.source import Input, Options
-from meadow.sources.afrimed_qa import SOURCE, convert
+from meadow.schema import Record
+from meadow.sources.afrimed_qa import SOURCE
 
 SAMPLE = FOLDER / "afrimed_qa/afri_med_qa_15k_v2.5_phase_2_15275.csv"
-
-
-def converted() -> list[Record | Reject]:
-    assert SOURCE.upstream is not None
-    raws = SOURCE.upstream.read([Input(SAMPLE, SAMPLE.name)], Options())
-    return [found for raw in raws for found in convert(raw, Options())]  # type: ignore[arg-type]
 
 
 def test_no_exam_item_becomes_a_row() -> None:
     exam = load_exam("afrimed_qa", [SAMPLE])
     asked = {item.question for item in exam}
     assert len(asked) == exam.files[0]["items"] > 0
-    rows = [row for row in converted() if isinstance(row, Record)]
+    rows = [row for row in converted(SOURCE.upstream, SAMPLE) if isinstance(row, Record)]
     assert not any(question in row.input for question in asked for row in rows)
     with SAMPLE.open(encoding="utf-8", newline="") as file:
         tests = {row["sample_id"] for row in csv.DictReader(file) if row["split"] == "test"}
@@ -30,6 +25,6 @@ def test_no_exam_item_becomes_a_row() -> None:
 
 
 def test_options_are_lettered_and_the_filling_goes() -> None:
-    rows = {row.input: row for row in converted() if isinstance(row, Record)}
+    rows = {row.input: row for row in converted(SOURCE.upstream, SAMPLE) if isinstance(row, Record)}
     asked = "Is cholera treated with fluids before antibiotics?\nA: True\nB: False"
     assert rows[asked].output == "A: True\n\nWhat kills is the loss of water and salt."

@@ -7,13 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.command import run_meadow
+from support.converted import converted
 
-from meadow.schema import Reason, Record, Reject, Style
+from meadow.schema import Reason, Record, Style
 from meadow.source import Input, Options
 from meadow.sources import chatdoctor
 from meadow.text.clean import clean_record
 
-OPTIONS = Options()
+ORIGIN = chatdoctor.SOURCE.upstream
 ROW = {
     "instruction": chatdoctor.INSTRUCTION_2023,
     "input": "Hello doctor, my ear hurts since Monday.",
@@ -27,13 +28,6 @@ ICLINIQ = {
 }
 
 
-def convert(item: Input, options: Options = OPTIONS) -> list:
-    items: list = []
-    for raw in chatdoctor.read([item], options):
-        items.extend([raw] if isinstance(raw, Reject) else chatdoctor.convert(raw, options))
-    return items
-
-
 def written(folder: Path, name: str, rows: list[dict], subset: str = "") -> Input:
     path = folder / name
     if name.endswith(".parquet"):
@@ -45,7 +39,7 @@ def written(folder: Path, name: str, rows: list[dict], subset: str = "") -> Inpu
 
 @pytest.mark.parametrize("ending", ["json", "parquet"])
 def test_json_and_parquet_give_the_same_records(ending: str, tmp_path: Path) -> None:
-    (record,) = convert(written(tmp_path, f"HealthCareMagic-100k.{ending}", [ROW]))
+    (record,) = converted(ORIGIN, written(tmp_path, f"HealthCareMagic-100k.{ending}", [ROW]))
     assert record.subset == "healthcaremagic"
     cleaned = clean_record(record, chatdoctor.SOURCE, Style.MEADOW)
     assert isinstance(cleaned, Record)
@@ -60,7 +54,7 @@ def test_json_and_parquet_give_the_same_records(ending: str, tmp_path: Path) -> 
     assert cleaned.repairs == tuple(
         f"removed_{form}" for form in ("greeting", "thanks", "hope", "signature")
     )
-    (doctor,) = convert(written(tmp_path, f"iCliniq.{ending}", [ICLINIQ]))
+    (doctor,) = converted(ORIGIN, written(tmp_path, f"iCliniq.{ending}", [ICLINIQ]))
     assert (doctor.subset, doctor.output) == ("icliniq", ICLINIQ["answer_icliniq"])
 
 
@@ -87,17 +81,17 @@ def test_what_was_removed_can_be_listed(tmp_path: Path) -> None:
 
 
 def test_the_part_is_told_by_option_name_or_fields(tmp_path: Path) -> None:
-    named = convert(written(tmp_path, "a.parquet", [ROW], "healthcaremagic"))
+    named = converted(ORIGIN, written(tmp_path, "a.parquet", [ROW], "healthcaremagic"))
     assert named[0].subset == "healthcaremagic"
-    assert convert(written(tmp_path, "a.json", [ROW]))[0].subset == "genmedgpt"
-    assert convert(written(tmp_path, "b.json", [ICLINIQ]))[0].subset == "icliniq"
+    assert converted(ORIGIN, written(tmp_path, "a.json", [ROW]))[0].subset == "genmedgpt"
+    assert converted(ORIGIN, written(tmp_path, "b.json", [ICLINIQ]))[0].subset == "icliniq"
 
 
 def test_style_2023_keeps_the_letters(tmp_path: Path) -> None:
     item = written(tmp_path, "a.json", [ROW])
-    (old,) = convert(item, Options(style=Style.PUBLISHED_2023))
+    (old,) = converted(ORIGIN, item, options=Options(style=Style.PUBLISHED_2023))
     assert (old.instruction, old.input, old.output) == tuple(ROW.values())
-    assert old.id == convert(item)[0].id
+    assert old.id == converted(ORIGIN, item)[0].id
 
 
 @pytest.mark.parametrize(
@@ -110,13 +104,13 @@ def test_style_2023_keeps_the_letters(tmp_path: Path) -> None:
     ],
 )
 def test_the_reasons(row: dict, reason: Reason, tmp_path: Path) -> None:
-    (item,) = convert(written(tmp_path, "a.json", [row]))
+    (item,) = converted(ORIGIN, written(tmp_path, "a.json", [row]))
     assert item.reason is reason
 
 
 @pytest.mark.realdata
 def test_the_real_part(upstream: Path) -> None:
     path = upstream / "chatdoctor/chatdoctor5k.json"
-    items = convert(Input(path, path.name))
+    items = converted(ORIGIN, path)
     assert len(items) == 5_452
     assert all(isinstance(item, Record) for item in items)

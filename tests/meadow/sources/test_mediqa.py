@@ -4,14 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+from support.converted import converted, one
 
 from meadow.build.build import BuildSettings, build_corpus
 from meadow.errors import FileError
-from meadow.schema import Reason, Record, Reject, Style
-from meadow.source import Input, Options, OriginName
+from meadow.schema import Reason, Reject, Style
+from meadow.source import Input, Options
 from meadow.sources import mediqa
 
 OLD = Options(style=Style.PUBLISHED_2023)
+ORIGIN = mediqa.SOURCE.upstream
 
 
 def data(answers: int = 2) -> dict:
@@ -41,15 +43,8 @@ def write(folder: Path, content: object) -> Path:
     return path
 
 
-def convert(path: Path, options: Options) -> list:
-    items: list = []
-    for raw in mediqa.read([Input(path, "ans.json")], options):
-        items.extend([raw] if isinstance(raw, Reject) else mediqa.convert(raw, options))
-    return items
-
-
 def test_four_kinds_for_each_answer(tmp_path: Path) -> None:
-    items = convert(write(tmp_path, data(3)), OLD)
+    items = converted(ORIGIN, write(tmp_path, data(3)), options=OLD)
     assert len(items) == 3 * 4
     assert {item.subset for item in items} == set(mediqa.KINDS)
     first = items[0]
@@ -63,11 +58,11 @@ def test_four_kinds_for_each_answer(tmp_path: Path) -> None:
 def test_552_answers_make_the_2208_rows_of_2023(tmp_path: Path) -> None:
     content = {str(n): data(4 if n < 84 else 3)["1"] for n in range(156)}
     assert sum(len(question["answers"]) for question in content.values()) == 552
-    assert len(convert(write(tmp_path, content), OLD)) == 2208
+    assert len(converted(ORIGIN, write(tmp_path, content), options=OLD)) == 2208
 
 
 def test_a_summary_over_all_passages_gets_all_of_them(tmp_path: Path) -> None:
-    records = convert(write(tmp_path, data(2)), Options())
+    records = converted(ORIGIN, write(tmp_path, data(2)))
     multi = [record for record in records if record.subset == "multi_abs_summ"]
     assert {record.input for record in multi} == {
         "Question: What helps?\n\nPassage: Passage 1.\n\nPassage 2."
@@ -99,39 +94,22 @@ def test_style_meadow_keeps_one_of_the_equal_rows(tmp_path: Path) -> None:
 def test_what_is_missing(change: dict, reason: Reason, tmp_path: Path) -> None:
     content = data(1)
     content["1"] |= change
-    assert reason in [
-        item.reason
-        for item in convert(write(tmp_path, content), Options())
-        if isinstance(item, Reject)
-    ]
+    found = converted(ORIGIN, write(tmp_path, content))
+    assert reason in [item.reason for item in found if isinstance(item, Reject)]
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"1": 1, "1": 2}', "", "null"])
 def test_no_object_is_an_error(content: str, tmp_path: Path) -> None:
     with pytest.raises(FileError):
-        convert(write(tmp_path, content), Options())
+        converted(ORIGIN, write(tmp_path, content))
 
 
-def test_a_published_row(tmp_path: Path) -> None:
-    row = {
-        "_where": "x#0",
-        "instruction": "what  helps ?",
-        "input": "A passage.",
-        "output": "This. ",
-    }
-    (old,) = mediqa.convert_published(row, OLD)
-    (new,) = mediqa.convert_published(row, Options())
-    assert (old.instruction, old.input, old.output) == ("what  helps ?", "A passage.", "This. ")
-    assert new.input == "Question: what helps?\n\nPassage: A passage."
-    assert new.output == "This."
+def test_a_published_row() -> None:
+    row = {"instruction": "what  helps ?", "input": "A passage.", "output": "This. "}
+    old, new = (one(mediqa.SOURCE.published, style=s, **row) for s in (OLD.style, Style.MEADOW))
+    assert (old.instruction, old.input, old.output) == tuple(row.values())
+    assert (new.input, new.output) == ("Question: what helps?\n\nPassage: A passage.", "This.")
     assert new.repairs == ("double_space", "space_before_mark")
     assert old.id == new.id
-    assert isinstance(new, Record)
-    (gone,) = mediqa.convert_published({**row, "instruction": " "}, OLD)
+    gone = one(mediqa.SOURCE.published, **row | {"instruction": " "})
     assert gone.reason is Reason.EMPTY_INPUT
-
-
-def test_the_published_file_is_pinned_by_its_hash() -> None:
-    (file,) = mediqa.SOURCE.origin(OriginName.PUBLISHED).files
-    assert file.sha256 is not None
-    assert (file.size, mediqa.SOURCE.published_rows) == (15_782_980, 2_208)

@@ -4,25 +4,18 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from support.converted import converted
 
 from meadow.schema import Reason, Record, Reject
-from meadow.source import Input, Options
 from meadow.sources import mediqa_qa
 
-OPTIONS = Options()
+ORIGIN = mediqa_qa.SOURCE.upstream
 
 
 def convert(text: str, folder: Path, name: str = "set.xml") -> list:
     path = folder / name
     path.write_text(text)
-    return convert_file(path)
-
-
-def convert_file(path: Path) -> list:
-    items: list = []
-    for raw in mediqa_qa.read([Input(path, path.name)], OPTIONS):
-        items.extend([raw] if isinstance(raw, Reject) else mediqa_qa.convert(raw, OPTIONS))
-    return items
+    return converted(ORIGIN, path)
 
 
 def question(answers: str, text: str = "What is X?") -> str:
@@ -87,7 +80,7 @@ def test_the_same_number_in_two_sets_is_two_rows(tmp_path: Path) -> None:
 def test_the_real_files(upstream: Path) -> None:
     found = {}
     for path in sorted((upstream / "mediqa/MEDIQA_Task3_QA").glob("*.xml")):
-        items = convert_file(path)
+        items = converted(ORIGIN, path)
         kinds = Counter(
             item.reason.value if isinstance(item, Reject) else "record" for item in items
         )

@@ -6,21 +6,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.converted import converted
 
 from meadow.errors import FileError
 from meadow.exams.errata import read_errata, row_fault, row_faults
 from meadow.samples import FOLDER
-from meadow.schema import Record, Reject
-from meadow.source import Input, Options
-from meadow.sources.medmcqa import LOST, SOURCE, convert, explained, read, restored
+from meadow.schema import Record
+from meadow.sources.medmcqa import LOST, SOURCE, explained, restored
 
 SAMPLE = FOLDER / "medmcqa/train.json"
 ROWS = [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines()]
-
-
-def converted(path: Path) -> list[Record | Reject]:
-    raws = read([Input(path, path.name)], Options())
-    return [found for raw in raws for found in convert(raw, Options())]
 
 
 def test_the_hubs_parquet_gives_the_rows_of_the_authors_lines(tmp_path: Path) -> None:
@@ -29,10 +24,11 @@ def test_the_hubs_parquet_gives_the_rows_of_the_authors_lines(tmp_path: Path) ->
     pq.write_table(pa.Table.from_pylist(table), path)
     copy = tmp_path / "copy.jsonl"  # the Parquet file, written as lines
     copy.write_text("".join(json.dumps(row) + "\n" for row in table))
-    expected = [row for row in converted(SAMPLE) if isinstance(row, Record)]
+    expected = [row for row in converted(SOURCE.upstream, SAMPLE) if isinstance(row, Record)]
     assert len(expected) > 20
     for file in (path, copy):
-        assert [row for row in converted(file) if isinstance(row, Record)] == expected
+        rows = converted(SOURCE.upstream, file)
+        assert [row for row in rows if isinstance(row, Record)] == expected
 
 
 @pytest.mark.parametrize(
@@ -42,7 +38,7 @@ def test_a_key_that_does_not_tell_is_refused(tmp_path: Path, keys: list[int], me
     path = tmp_path / "train.json"
     path.write_text("".join(json.dumps({**ROWS[0], "cop": key}) + "\n" for key in keys))
     with pytest.raises(FileError, match=message):
-        converted(path)
+        converted(SOURCE.upstream, path)
 
 
 @pytest.mark.parametrize(
@@ -93,14 +89,8 @@ def test_doubled_choices_are_known_errata() -> None:
     faults = row_faults(read_errata(["known"]))
     doubled = [
         row.source_id
-        for row in converted(SAMPLE)
+        for row in converted(SOURCE.upstream, SAMPLE)
         if isinstance(row, Record) and row_fault(row.input, row.output, faults)
     ]
     # of two rows with two equal options, the one whose right option is doubled
     assert doubled == [ROWS[7]["id"]]
-
-
-def test_another_split_is_told_by_its_name() -> None:
-    assert SOURCE.upstream is not None
-    told = SOURCE.split_warning(SOURCE.upstream, ["validation-00000-of-00001.parquet"], 4183)
-    assert "another split" in told

@@ -3,17 +3,16 @@
 import json
 
 import pytest
+from support.converted import one
 
 from meadow.schema import Style
-from meadow.source import Options
 from meadow.sources import SOURCES
 from meadow.text.clean import without_stray_quotes
 
 
 def convert(question: str, options: dict[str, str], style: Style = Style.MEADOW):
     raw = {"question": question, "options": options, "answer_idx": "A", "answer": options["A"]}
-    (item,) = SOURCES["medqa"].upstream.convert({"_where": "q#1", **raw}, Options(style=style))
-    return item
+    return one(SOURCES["medqa"].upstream, style=style, **raw)
 
 
 def test_what_a_spreadsheet_left_is_no_part_of_an_option() -> None:

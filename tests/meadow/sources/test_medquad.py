@@ -7,15 +7,16 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from support.converted import converted
 from support.stopwatch import Stopwatch
 
 from meadow.errors import FileError
 from meadow.readers import archives as compressed
 from meadow.schema import Fact, Reason, Record, Reject
-from meadow.source import Input, Options
+from meadow.source import Input
 from meadow.sources import medquad
 
-OPTIONS = Options()
+ORIGIN = medquad.SOURCE.upstream
 
 
 def document(pairs: list[tuple[str, str]], focus: str = "Topic") -> str:
@@ -30,13 +31,6 @@ def document(pairs: list[tuple[str, str]], focus: str = "Topic") -> str:
     )
 
 
-def convert(*inputs: Input) -> list:
-    items: list = []
-    for raw in medquad.read(inputs, OPTIONS):
-        items.extend([raw] if isinstance(raw, (Reject, Fact)) else medquad.convert(raw, OPTIONS))
-    return items
-
-
 def zipped(path: Path, members: dict[str, str]) -> Input:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in members.items():
@@ -48,7 +42,7 @@ def test_one_pair(tmp_path: Path) -> None:
     item = zipped(
         tmp_path / "m.zip", {"M-master/1_A_QA/01.xml": document([("What is X ?", "It.")])}
     )
-    (record,) = convert(item)
+    (record,) = converted(ORIGIN, item)
     assert (record.input, record.output) == ("What is X?", "It.")
     assert (record.source_id, record.subset) == ("1_A_QA/01.xml#1", "Site")
     assert record.url == "https://site.example/1"
@@ -114,18 +108,10 @@ def test_an_answer_does_not_begin_with_its_question(tmp_path: Path) -> None:
         tmp_path / "m.zip",
         {"a/1.xml": document([("Is X inherited ?", text) for text in answers], focus="X")},
     )
-    *records, only_asked = convert(item)
+    *records, only_asked = converted(ORIGIN, item)
     assert [record.output for record in records] == ["X is dominant.", answers[1]]
     assert only_asked.reason is Reason.EMPTY_OUTPUT
     assert "repeated_question" in records[0].repairs
-
-
-def test_repairs_cost_linear_time() -> None:
-    for text in (" " * 100_000, "- " * 50_000, "a  - b" * 20_000, "\n " * 50_000, ": - " * 30_000):
-        watch = Stopwatch()
-        medquad.repair_answer(text)
-        medquad.repair_question(text + "?")
-        assert watch.within(1)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +124,7 @@ def test_repairs_cost_linear_time() -> None:
     ],
 )
 def test_what_is_no_pair(pair: tuple, reason: Reason, tmp_path: Path) -> None:
-    (item,) = convert(zipped(tmp_path / "m.zip", {"a/1.xml": document([pair])}))
+    (item,) = converted(ORIGIN, zipped(tmp_path / "m.zip", {"a/1.xml": document([pair])}))
     assert item.reason is reason
     assert item.where == "m.zip!a/1.xml#1"
 
@@ -153,7 +139,7 @@ def test_one_bad_document_of_many_is_one_reject(tmp_path: Path) -> None:
         "a/5.txt": "no XML",
         "a/6.xml": good,
     }
-    items = convert(zipped(tmp_path / "m.zip", members))
+    items = converted(ORIGIN, zipped(tmp_path / "m.zip", members))
     assert [item.source_id for item in items if isinstance(item, Record)] == [
         "a/1.xml#1",
         "a/2.xml#1",
@@ -170,7 +156,7 @@ def test_a_bad_document_alone_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "1.xml"
     path.write_text("<Document><QAPairs>")
     with pytest.raises(FileError, match="XML cannot be read"):
-        convert(Input(path, "1.xml"))
+        converted(ORIGIN, path)
 
 
 def tarred(path: Path, members: list[tuple[tarfile.TarInfo, bytes]]) -> Input:
@@ -194,9 +180,9 @@ def test_links_and_names_that_lead_out_are_only_labels(tmp_path: Path) -> None:
         [(link, b""), (device, b""), (outside, document([("What is Y ?", "It.")]).encode())],
     )
     before = set(tmp_path.rglob("*"))
-    assert [record.source_id for record in convert(item) if isinstance(record, Record)] == [
-        "../outside.xml#1"
-    ]
+    assert [
+        record.source_id for record in converted(ORIGIN, item) if isinstance(record, Record)
+    ] == ["../outside.xml#1"]
     assert set(tmp_path.rglob("*")) == before
 
 
@@ -205,7 +191,7 @@ def test_a_cut_archive_is_an_error(tmp_path: Path) -> None:
     item = tarred(tmp_path / "m.tar.gz", [(tarfile.TarInfo("a/1.xml"), text)])
     item.path.write_bytes(item.path.read_bytes()[:-60])
     with pytest.raises(FileError, match="truncated or damaged"):
-        convert(item)
+        converted(ORIGIN, item)
 
 
 @pytest.mark.parametrize("filler", [" ", "<b/>", "<b>x</b>"])
@@ -215,7 +201,7 @@ def test_a_bomb_in_an_archive_stops_at_a_cap(filler: str, tmp_path: Path) -> Non
     item = zipped(tmp_path / "m.zip", {"a/1.xml": bomb, "a/2.xml": good})
     watch = Stopwatch()
     try:
-        items = convert(item)
+        items = converted(ORIGIN, item)
     except FileError as error:
         items = [error]
     assert watch.within(2)
@@ -227,20 +213,20 @@ def test_too_many_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     default = compressed.members.__kwdefaults__
     monkeypatch.setitem(default, "max_members", 3)
     with pytest.raises(FileError, match="more than 3 members"):
-        convert(item)
+        converted(ORIGIN, item)
 
 
 def test_an_archive_in_an_archive_is_not_opened(tmp_path: Path) -> None:
     zipped(tmp_path / "inner.zip", {"a/1.xml": document([("What is X ?", "It.")])})
     with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
         archive.write(tmp_path / "inner.zip", "a/inner.zip")
-    assert convert(Input(tmp_path / "outer.zip", "outer.zip")) == []
+    assert converted(ORIGIN, tmp_path / "outer.zip") == []
 
 
 @pytest.mark.realdata
 def test_the_real_archive(upstream: Path) -> None:
     path = upstream / "medquad/medquad.tar.gz"
-    items = [item for item in convert(Input(path, path.name)) if not isinstance(item, Fact)]
+    items = [item for item in converted(ORIGIN, path) if not isinstance(item, Fact)]
     records = [item for item in items if isinstance(item, Record)]
     rejected = Counter(item.reason for item in items if isinstance(item, Reject))
     assert len(items) == 16_412
@@ -252,14 +238,6 @@ def test_the_real_archive(upstream: Path) -> None:
         assert "(are)" not in record.input
         assert " ?" not in record.input
         assert not any(line != line.strip() for line in record.output.split("\n"))
-
-
-@pytest.mark.timeout(20)
-def test_a_long_run_of_tabs_costs_what_its_length_does() -> None:
-    """Found by the suite of worst characters: a search for trailing space began at every tab."""
-    text, repairs = medquad.repair_answer("not    a" + "\t" * 100_000 + "\x01")
-    assert text == "not a \x01"
-    assert repairs == ("double_space",)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +257,7 @@ def test_only_the_same_question_goes_from_above_an_answer(
     tmp_path: Path, asked: str, above: str, goes: bool
 ) -> None:
     text = document([(asked, f"{above} It is painful.")], focus="Gout")
-    (record,) = convert(zipped(tmp_path / "m.zip", {"M/1_A_QA/01.xml": text}))
+    (record,) = converted(ORIGIN, zipped(tmp_path / "m.zip", {"M/1_A_QA/01.xml": text}))
     assert record.output == ("It is painful." if goes else f"{above} It is painful.")
     assert ("repeated_question" in record.repairs) is goes
 
@@ -296,7 +274,7 @@ def test_references_are_no_answer_and_a_leaflets_title_is_no_topic(tmp_path: Pat
         ("What causes Gout ?", "What causes gout?"),
         ("Who is at risk for Gout ?", "Topics"),
     ]
-    found = convert(zipped(tmp_path / "m.zip", {"M/1_A_QA/01.xml": document(pairs)}))
+    found = converted(ORIGIN, zipped(tmp_path / "m.zip", {"M/1_A_QA/01.xml": document(pairs)}))
     assert [item.reason for item in found] == [
         *(Reason.LINK_ONLY, Reason.NO_TOPIC, Reason.LINK_ONLY),
         *(Reason.EMPTY_OUTPUT, Reason.EMPTY_OUTPUT),

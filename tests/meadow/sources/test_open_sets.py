@@ -5,19 +5,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.converted import converted
 
 from meadow.exams.items import load_exam
 from meadow.samples import FOLDER
 from meadow.schema import Reason, Record, Reject
-from meadow.source import Input, Options
 from meadow.sources import SOURCES
-
-
-def converted(name: str, path: Path) -> list[Record | Reject]:
-    origin = SOURCES[name].upstream
-    assert origin is not None
-    raws = origin.read([Input(path, path.name)], Options())
-    return [found for raw in raws for found in origin.convert(raw, Options())]  # type: ignore[arg-type, misc]
 
 
 def test_labelled_rows_of_pubmedqa_are_an_exam_whatever_the_file_is_called(tmp_path: Path) -> None:
@@ -26,14 +19,18 @@ def test_labelled_rows_of_pubmedqa_are_an_exam_whatever_the_file_is_called(tmp_p
         row["context"] |= {"reasoning_required_pred": list("yes"), "reasoning_free_pred": ["no"]}
     path = tmp_path / "train-00000-of-00001.parquet"
     pq.write_table(pa.Table.from_pylist(sample), path)
-    rejects = converted("pubmedqa", path)
+    rejects = converted(SOURCES["pubmedqa"].upstream, path)
     assert [row.reason for row in rejects if isinstance(row, Reject)] == [Reason.NOT_A_TARGET] * 2
     assert len(load_exam("pubmedqa", [path])) == 2
 
 
 @pytest.mark.parametrize(
     ("name", "test_file"),
-    [("head_qa", "test_HEAD_EN.json"), ("medexpqa", "test.en.casimedicos.rag.jsonl")],
+    [
+        ("head_qa", "test_HEAD_EN.json"),
+        ("medexpqa", "test.en.casimedicos.rag.jsonl"),
+        ("medmcqa", "validation-00000-of-00001.parquet"),
+    ],
 )
 def test_another_split_is_told_by_its_name(name: str, test_file: str) -> None:
     source = SOURCES[name]
@@ -48,7 +45,7 @@ def test_training_rows_and_exam_are_read_alike() -> None:
         ("medmcqa", "train.json"),
     ):  # fmt: skip
         path = FOLDER / name / file
-        rows = [row for row in converted(name, path) if isinstance(row, Record)]
+        rows = [row for row in converted(SOURCES[name].upstream, path) if isinstance(row, Record)]
         answers = {item.question: item.answer_text for item in load_exam(name, [path])}
         assert len(rows) > 15
         for row in rows:

@@ -2,26 +2,21 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.converted import one
 
 from meadow.build.build import BuildSettings, build_corpus
 from meadow.build.plan import detect_origin
-from meadow.errors import UsageError
-from meadow.schema import Reason, Record, Reject, Style
-from meadow.source import Input, Options, OriginName
+from meadow.schema import Reason, Refused, Style
+from meadow.source import Input, OriginName
 from meadow.sources import SOURCES, health_advice, mmmlu
 from meadow.sources.anki import source as anki
-from meadow.sources.published import (
-    PublishedRow,
-    parse_multiple_choice,
-    published_row,
-    repair_spacing,
-)
+from meadow.sources.published import multiple_choice, published_row, repair_spacing
 
-OLD = Options(style=Style.PUBLISHED_2023)
 RELEASED = sorted(name for name, source in SOURCES.items() if source.published)
 QUESTION = "A man has gout.\nUric acid 9 mg/dL\nWhat is given?"
 OPTIONS = {"A": "Colchicine", "B": "Rosuvastatin's salt", "C": 'Say "no"', "D": "None", "E": "Iron"}
@@ -29,23 +24,9 @@ OPTIONS = {"A": "Colchicine", "B": "Rosuvastatin's salt", "C": 'Say "no"', "D": 
 
 def released(question: str, options: dict[str, str], letter: str) -> dict[str, str]:
     return {
-        "_where": "x.json#0",
         "instruction": mmmlu.INSTRUCTION_2023,
         "input": f"Q:{question}? \n{options!r},",
         "output": f"{letter}: {options[letter]}",
-    }
-
-
-def test_the_released_sets() -> None:
-    assert set(RELEASED) >= {
-        "anki",
-        "cord19",
-        "health_advice",
-        "medqa",
-        "mediqa",
-        "mmmlu",
-        "wikidoc",
-        "wikidoc_patient_information",
     }
 
 
@@ -60,51 +41,30 @@ def test_every_released_file_has_a_pinned_address(name: str) -> None:
     assert SOURCES[name].published_rows
 
 
-def test_the_mislabelled_release_is_refused() -> None:
-    with pytest.raises(UsageError, match="refused: its labels are shifted by one"):
-        SOURCES["pubmed_causal"].origin(OriginName.PUBLISHED)
+def texts(record: Any) -> tuple[str, str, str]:
+    return record.instruction, record.input, record.output
 
 
-@pytest.mark.parametrize("options", [Options(), OLD])
-def test_a_released_question_is_upstreams_question(options: Options) -> None:
-    upstream = {
-        "_where": "train.jsonl:1",
-        "question": QUESTION,
-        "options": OPTIONS,
-        "answer_idx": "B",
-        "answer": OPTIONS["B"],
-    }
-    (theirs,) = SOURCES["medqa"].upstream.convert(upstream, options)
-    (ours,) = SOURCES["medqa"].published.convert(released(QUESTION, OPTIONS, "B"), options)
-    assert isinstance(ours, Record)
-    assert ours.id == theirs.id
-    assert (ours.instruction, ours.input, ours.output) == (
-        theirs.instruction,
-        theirs.input,
-        theirs.output,
-    )
-
-
-def test_style_2023_gives_the_released_text_back() -> None:
-    row = released(QUESTION, OPTIONS, "C")
-    (record,) = SOURCES["medqa"].published.convert(row, OLD)
-    assert (record.instruction, record.input, record.output) == tuple(
-        row[name] for name in ("instruction", "input", "output")
-    )
+@pytest.mark.parametrize("style", Style)
+def test_a_released_question_is_upstreams_question(style: Style) -> None:
+    upstream = {"question": QUESTION, "options": OPTIONS, "answer_idx": "B", "answer": OPTIONS["B"]}
+    theirs = one(SOURCES["medqa"].upstream, style=style, **upstream)
+    row = released(QUESTION, OPTIONS, "B")
+    ours = one(SOURCES["medqa"].published, style=style, **row)
+    assert (ours.id, texts(ours)) == (theirs.id, texts(theirs))
+    if style is Style.PUBLISHED_2023:
+        assert texts(ours) == (row["instruction"], row["input"], row["output"])
 
 
 def test_a_released_mmlu_item_is_upstreams_item() -> None:
     four = {letter: OPTIONS[letter] for letter in "ABCD"}
-    (ours,) = mmmlu.convert_published(released(QUESTION, four, "D"), Options())
-    upstream = {**four, "question": QUESTION, "answer": "D", "subject": "anatomy", "_where": "a:1"}
-    (theirs,) = mmmlu.convert(upstream, Options())
-    assert ours.id == theirs.id
-    assert ours.input == theirs.input
-    assert ours.subset is None
-    (five,) = mmmlu.convert_published(released(QUESTION, OPTIONS, "D"), Options())
-    assert five.reason is Reason.BAD_VALUE
-    wrong = released(QUESTION, four, "D") | {"output": "D: Something else"}
-    assert next(mmmlu.convert_published(wrong, Options())).reason is Reason.ANSWER_NOT_IN_OPTIONS
+    mmlu, row = SOURCES["mmmlu"], released(QUESTION, four, "D")
+    ours = one(mmlu.published, **row)
+    theirs = one(mmlu.upstream, **four, question=QUESTION, answer="D", subject="anatomy")
+    assert (ours.id, ours.input, ours.subset) == (theirs.id, theirs.input, None)
+    assert one(mmlu.published, **released(QUESTION, OPTIONS, "D")).reason is Reason.BAD_VALUE
+    wrong = one(mmlu.published, **row | {"output": "D: Something else"})
+    assert wrong.reason is Reason.ANSWER_NOT_IN_OPTIONS
 
 
 words = st.text(st.characters(blacklist_categories=("Cs",)), max_size=30)
@@ -117,10 +77,7 @@ def test_whatever_python_printed_is_parsed_back(
     options = dict(zip("ABCDE", texts, strict=False))
     letter = "ABCDE"[answer % len(texts)]
     row = released(question, options, letter)
-    found = parse_multiple_choice(
-        PublishedRow("x", row["instruction"], row["input"], row["output"].strip() or "A: ")
-    )
-    assert isinstance(found, dict)
+    found = multiple_choice({"_where": "x", **row})
     assert (found["question"], found["options"], found["answer_idx"]) == (question, options, letter)
 
 
@@ -136,14 +93,14 @@ def test_whatever_python_printed_is_parsed_back(
     ],
 )
 def test_options_that_are_none_are_rejects(text: str) -> None:
-    found = parse_multiple_choice(PublishedRow("x", "i", text, "A: a"))
-    assert isinstance(found, Reject)
-    assert found.reason is Reason.BAD_VALUE
+    with pytest.raises(Refused) as refused:
+        multiple_choice({"_where": "x", "instruction": "i", "input": text, "output": "A: a"})
+    assert refused.value.reason is Reason.BAD_VALUE
 
 
 def test_options_as_a_list_get_letters() -> None:
-    found = parse_multiple_choice(PublishedRow("x", "i", "Q:x? \n['a', 'b'],", "B: b"))
-    assert isinstance(found, dict)
+    row = {"instruction": "i", "input": "Q:x? \n['a', 'b'],", "output": "B: b"}
+    found = multiple_choice({"_where": "x", **row})
     assert found["options"] == {"A": "a", "B": "b"}
 
 
@@ -151,15 +108,15 @@ def test_options_as_a_list_get_letters() -> None:
     ("label", "told"), [("0", "This is no advice"), ("2", "this is a strong advice.")]
 )
 def test_released_advice_has_upstreams_label(label: str, told: str) -> None:
-    row = {"_where": "x#0", "instruction": "?", "input": " Patients should rest. ", "output": told}
-    (ours,) = health_advice.convert_published(row, OLD)
+    row = {"instruction": "?", "input": " Patients should rest. ", "output": told}
+    advice, old = SOURCES["health_advice"], Style.PUBLISHED_2023
+    ours = one(advice.published, style=old, **row)
     assert ours.output == health_advice.OUTPUTS_2023[label]
-    upstream = {"_where": "a:1", "label": label, "pmid": "1", "sentence": row["input"],
-                "design": "RCT"}  # fmt: skip
-    (theirs,) = health_advice.convert(upstream, OLD)
+    upstream = {"label": label, "pmid": "1", "sentence": row["input"], "design": "RCT"}
+    theirs = one(advice.upstream, style=old, **upstream)
     assert ours.id == theirs.id
     assert (ours.subset, theirs.subset) == (None, "structured_abstract")
-    (unknown,) = health_advice.convert_published({**row, "output": "Maybe"}, OLD)
+    unknown = one(advice.published, **row | {"output": "Maybe"})
     assert unknown.reason is Reason.UNKNOWN_LABEL
 
 
@@ -174,9 +131,9 @@ def test_released_advice_has_upstreams_label(label: str, told: str) -> None:
 )
 def test_empty_and_missing_fields(change: dict, reason: Reason) -> None:
     row = {"_where": "x#0", "instruction": "i", "input": "q", "output": "a", **change}
-    found = published_row(row)
-    assert isinstance(found, Reject)
-    assert found.reason is reason
+    with pytest.raises(Refused) as refused:
+        published_row(row)
+    assert refused.value.reason is reason
 
 
 @pytest.mark.parametrize(

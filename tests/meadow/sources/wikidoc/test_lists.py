@@ -4,9 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from support.stopwatch import Stopwatch
 
 from meadow.sources.wikidoc.lists import split_glued_lists
 
@@ -40,26 +37,6 @@ def test_a_line_without_announcement_needs_three_items_and_no_sentence() -> None
     assert split_glued_lists("Nausea Weakness") == ("Nausea Weakness", 0)
     assert split_glued_lists("Bone pain Confusion Muscle weakness")[1] == 1
     assert split_glued_lists("It may hurt. See Gout Arthritis Pain")[1] == 0
-
-
-@given(st.text(alphabet="Aa b(c):.\n1-", max_size=200))
-def test_no_character_but_a_space_is_lost(text: str) -> None:
-    found, _ = split_glued_lists(text)
-    kept = found.replace("\n- ", "\n").removeprefix("- ")
-    assert "".join(kept.split()) == "".join(text.replace("\n- ", "\n").removeprefix("- ").split())
-
-
-@given(st.text(alphabet="Aa b(c):.\n", max_size=200))
-def test_idempotent(text: str) -> None:
-    once, _ = split_glued_lists(text)
-    assert split_glued_lists(once)[0] == once
-
-
-def test_linear() -> None:
-    watch = Stopwatch()
-    split_glued_lists("List:\n" + "aa Bb " * 20_000)
-    split_glued_lists("List:\n" + "(" * 50_000 + "a B" * 1000)
-    assert watch.within(1)
 
 
 def test_the_published_answers(upstream: Path) -> None:
