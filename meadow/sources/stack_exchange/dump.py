@@ -1,11 +1,12 @@
 """Stack Exchange data dumps: Posts.xml (and Users.xml), plain or inside the site's 7z archive.
 
-A dump has one `<row .../>` on each line, and each line is parsed alone: a bad one is one reject and
-spoils no other, nothing can be declared in one line that another expands, and no more than a line
-stands in memory. The first pass keeps numbers only, ids, scores and byte positions, and goes over
-ranges of the file wherever there is a core. The second fetches runs of the selected answers and
-their questions by position, so that memory holds no text but that of the rows in hand, however
-large the dump is.
+A dump has one `<row .../>` on each line, and each line stands alone: a bad one is one reject and
+spoils no other, and nothing can be declared in one line that another expands. The first pass keeps
+numbers only, ids, scores and byte positions, and goes over ranges of the file wherever there is a
+core. Blocks of lines are held to one regular expression, which says of a line that it is a row as
+Stack Exchange writes them, well-formed to the last character; any other line is parsed. The second
+pass fetches runs of the selected answers and their questions by position, so that memory holds no
+text but that of the rows in hand, however large the dump is.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import re
 import shutil
 import sys
 import tempfile
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from meadow.atomic import replacing
 from meadow.errors import FileError, UsageError
@@ -35,6 +36,9 @@ from meadow.source import Apply, Cutting, Input, Options, Piece, apply_here
 if TYPE_CHECKING:
     import numpy as np
 
+    Numbers = np.ndarray[Any, np.dtype[np.int64]]
+    Bools = np.ndarray[Any, np.dtype[np.bool_]]
+
 MAX_ROW_BYTES = 1024 * 1024
 MIN_SCORE = 5
 QUESTION, ANSWER = 1, 2
@@ -44,6 +48,20 @@ _NUMBERS = {
     "users": ("Id",),
 }
 """Root element -> the attributes that are numbers; the first three are needed."""
+_ORDER = {
+    "posts": (
+        "Id PostTypeId AcceptedAnswerId ParentId CreationDate Score ViewCount Body OwnerUserId "
+        "OwnerDisplayName LastEditorUserId LastEditorDisplayName LastEditDate LastActivityDate "
+        "Title Tags AnswerCount CommentCount FavoriteCount ClosedDate CommunityOwnedDate "
+        "ContentLicense"
+    ),
+    "users": (
+        "Id Reputation CreationDate DisplayName EmailHash LastAccessDate WebsiteUrl Location Age "
+        "AboutMe Views UpVotes DownVotes ProfileImageUrl AccountId"
+    ),
+}
+"""Root element -> the attributes of a row, in the order of the dumps. `DeletionDate`, which public
+dumps do not have, is left to the parser."""
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
 _SEVENZIP = b"7z\xbc\xaf\x27\x1c"
 _PARQUET = b"PAR1"
@@ -75,6 +93,18 @@ def parse_row(line: bytes) -> dict[str, str]:
         RowError: Not a well-formed row.
     """
     return dict(_element(line).items())
+
+
+def _parse_plain(line: bytes) -> dict[str, str]:
+    """`parse_row` of a line that `_plain_rows` knows: cut at its quotation marks."""
+    from turbohtml import unescape
+
+    parts = line.decode().removeprefix("<row").split('"')
+    # HTML has the few entities that such a line may hold, with the same meaning
+    return {
+        name[1:-1]: unescape(value) if "&" in value else value
+        for name, value in zip(parts[:-1:2], parts[1::2], strict=True)
+    }
 
 
 _REFERENCE = re.compile(rb"&#(?:[xX]([0-9A-Fa-f]{1,8})|([0-9]{1,8}));")
@@ -150,10 +180,6 @@ def _numbers(element: Any, names: Sequence[str]) -> tuple[int, ...]:
     return (*found, int(element.get("DeletionDate") is not None))
 
 
-Found = tuple[tuple[int, ...], int, int, int]
-"""The row's numbers (0: none; the last: deleted), byte offset, size in bytes, line number."""
-
-
 @dataclass(slots=True)
 class _State:
     """What the lines before say of the next one."""
@@ -163,58 +189,40 @@ class _State:
     ended: bool = False
 
 
-def scan(
-    file: BinaryIO, label: str, root: str, span: Span | None = None, state: _State | None = None
-) -> Iterator[Found | Reject]:
-    """The numbers and positions of all rows, and a reject for every bad line.
-
-    Args:
-        file: A file on the disk.
-        label: How rejects name it.
-        root: Its root element: "posts" or "users".
-        span: The range of it; None: all.
-        state: How it stands at the beginning of the range, and, when that is read, at its end.
+def _read_line(
+    block: _Block, at: int, task: _Range, now: _State
+) -> tuple[int, ...] | Reject | None:
+    """A row's numbers and place, as `_COLUMNS`; a reject; None: a line that holds no row.
 
     Raises:
-        FileError: No dump of this kind, it declares entities, or (of a whole file) it is truncated.
+        FileError: No dump of this kind, or it declares entities.
     """
-    names = _NUMBERS[root]
-    now = state or _State()
-    number = 0
-    for offset, number, line in _lines(file, span or Span(0, sys.maxsize, 1)):
-        where = f"{label}:{number}"
-        text = line.strip()
-        if now.commented or not text.endswith(b"/>"):
-            start, end, now.commented = _outside_comments(line, now.commented)
-            offset, line = offset + start, line[start:end]
-            text = line.strip()
-        try:
-            if len(line) > MAX_ROW_BYTES:
-                raise RowError(Reason.TOO_LARGE, "over 1 MiB on one line")
-            if text.startswith(b"<row"):
-                yield _numbers(_element(text), names), offset, len(line), number
-                continue
-            for name, opens, ends in _tags(text, where):
-                if opens and name != root:
-                    raise _not_a_dump(label, root, f"its root element is {name}")
-                if opens and now.rooted:
-                    raise FileError("two documents in one file", where=where, fix="split them")
-                now.rooted, now.ended = now.rooted or opens, now.ended or ends
-        except RowError as fault:
-            if not now.rooted:
-                raise _not_a_dump(label, root) from fault
-            excerpt = line[:500].decode("utf-8", "replace").strip()
-            yield Reject(where, fault.reason, str(fault), excerpt)
-    if state is not None:
-        return
-    if not now.rooted:
-        raise _not_a_dump(label, root)
-    if not now.ended:
-        raise FileError(
-            f"the file is truncated: it ends on line {number:,} without </{root}>",
-            where=label,
-            fix="download or unpack it again",
-        )
+    start, end = block.borders[at : at + 2].tolist()
+    offset, number, data = block.offset + start, block.number + at, block.data[start:end]
+    where = f"{task.label}:{number}"
+    text = data.strip()
+    if now.commented or not text.endswith(b"/>"):
+        start, end, now.commented = _outside_comments(data, now.commented)
+        offset, data = offset + start, data[start:end]
+        text = data.strip()
+    try:
+        if len(data) > MAX_ROW_BYTES:
+            raise RowError(Reason.TOO_LARGE, "over 1 MiB on one line")
+        if text.startswith(b"<row"):
+            found = _numbers(_element(text), _NUMBERS[task.root])
+            return (*found[:-1], *[0] * (6 - len(found)), found[-1], offset, len(data), number, 0)
+        for name, opens, ends in _tags(text, where):
+            if opens and name != task.root:
+                raise _not_a_dump(task.label, task.root, f"its root element is {name}")
+            if opens and now.rooted:
+                raise FileError("two documents in one file", where=where, fix="split them")
+            now.rooted, now.ended = now.rooted or opens, now.ended or ends
+    except RowError as fault:
+        if not now.rooted:
+            raise _not_a_dump(task.label, task.root) from fault
+        excerpt = data[:500].decode("utf-8", "replace").strip()
+        return Reject(where, fault.reason, str(fault), excerpt)
+    return None
 
 
 def _outside_comments(line: bytes, inside: bool) -> tuple[int, int, bool]:
@@ -231,18 +239,94 @@ def _outside_comments(line: bytes, inside: bool) -> tuple[int, int, bool]:
     return start, opening, True
 
 
-def _lines(file: BinaryIO, span: Span) -> Iterator[tuple[int, int, bytes]]:
-    """Offset, number and bytes of each line; of one over the cap just more than the cap."""
-    offset, number = span.start, span.line - 1
-    with open(file.fileno(), "rb", closefd=False) as lines:
-        lines.seek(offset)
-        while offset < span.end and (line := lines.readline(MAX_ROW_BYTES + 1)):
-            number += 1
-            yield offset, number, line
-            offset += len(line)
-            while len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
-                line = lines.readline(MAX_ROW_BYTES + 1)
-                offset += len(line)
+_BLOCK_BYTES = 2 * MAX_ROW_BYTES
+
+
+class _Block(NamedTuple):
+    """Whole lines of a file; of a line that is longer than a block just more than the cap."""
+
+    offset: int
+    number: int
+    """Of the first line."""
+    data: bytes
+    borders: Numbers
+    """Where each line begins, and where the last one ends."""
+
+
+def _blocks(file: BinaryIO, span: Span) -> Iterator[_Block]:
+    import numpy as np
+
+    offset, number = span.start, span.line
+    while data := os.pread(file.fileno(), min(_BLOCK_BYTES, span.end - offset), offset):
+        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
+        if len(ends):
+            size = int(ends[-1])
+        else:  # the last line of the file, or one that is longer than a block
+            size = len(data)
+            while more := os.pread(file.fileno(), _BLOCK_BYTES, offset + size):
+                end = more.find(b"\n") + 1
+                size += end or len(more)
+                if end:
+                    break
+            data = data[: MAX_ROW_BYTES + 1]
+            ends = np.array([len(data)])
+        yield _Block(offset, number, data, np.concatenate([[0], ends]))
+        offset, number = offset + size, number + len(ends)
+
+
+@cache
+def _patterns(root: str) -> tuple[str, str]:
+    """Regular expressions of polars for a whole row, and for the numbers at its head.
+
+    Without a group the first costs one look at each byte. A value holds what XML takes as it
+    stands, and the references that dumps have; a tab would be a space, and is the parser's.
+    """
+    text = r"(?:[^\"<&\x00-\x1f\x{fffe}\x{ffff}]|&(?:amp|lt|gt|quot|apos|#xA|#xD|#x9);)*"
+    names, numbers = _ORDER[root].split(), _NUMBERS[root]
+    needed = numbers[:3]
+
+    def attribute(name: str, value: str) -> str:
+        return f' {name}="{value}"' if name in needed else f'(?: {name}="{value}")?'
+
+    start = "^[ \t]*<row"
+    row = [attribute(name, _NUMBER.pattern if name in numbers else text) for name in names]
+    last = max(map(names.index, numbers)) + 1
+    head = [
+        attribute(name, f"(?P<{name}>{_NUMBER.pattern})" if name in numbers else '[^"]*')
+        for name in names[:last]
+    ]
+    return f"{start}{''.join(row)} ?/>[ \t\r\n]*$", start + "".join(head)
+
+
+def _plain_rows(block: _Block, root: str) -> tuple[Bools, Numbers]:
+    """Which lines are rows as Stack Exchange writes them, and those rows, as `_COLUMNS`.
+
+    Of the other lines nothing is said. Every attribute stands in its place, once, so that none can
+    be there twice.
+    """
+    import numpy as np
+    import polars as pl
+    import pyarrow as pa
+
+    count = len(block.borders) - 1
+    buffers = [None, pa.py_buffer(block.borders), pa.py_buffer(block.data)]
+    lines = pl.Series(pa.Array.from_buffers(pa.large_binary(), count, buffers))
+    try:
+        texts = lines.cast(pl.String)
+    except pl.exceptions.ComputeError:  # not UTF-8: in which line, the parser says
+        return np.zeros(count, bool), np.empty((0, len(_COLUMNS)), np.int64)
+    whole, head = _patterns(root)
+    plain = texts.str.contains(whole) & (lines.bin.size() <= MAX_ROW_BYTES)
+    found = texts.filter(plain).str.extract_groups(head).struct.unnest()
+    numbers = found.select(_NUMBERS[root]).cast(pl.Int64).fill_null(0).to_numpy()
+    mask = plain.to_numpy()
+    rows = np.zeros((len(numbers), len(_COLUMNS)), np.int64)
+    rows[:, : numbers.shape[1]] = numbers
+    rows[:, 6] = block.offset + block.borders[:-1][mask]
+    rows[:, 7] = np.diff(block.borders)[mask]
+    rows[:, 8] = block.number + np.flatnonzero(mask)
+    rows[:, 9] = 1
+    return mask, rows
 
 
 def _tags(text: bytes, where: str) -> Iterator[tuple[str, bool, bool]]:
@@ -449,7 +533,11 @@ def _magic(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
-_COLUMNS = ("id", "kind", "score", "accepted", "parent", "deleted", "offset", "size", "line")
+_COLUMNS = (
+    *("id", "kind", "score", "accepted", "parent", "deleted"),
+    *("offset", "size", "line", "plain"),
+)
+"""Of a row: its numbers (0: none), its place, and whether it is written as in the dumps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -475,7 +563,7 @@ class _Scanned:
         state: How it stands at the end.
     """
 
-    rows: np.ndarray[Any, np.dtype[np.int64]]
+    rows: Numbers
     rejects: list[Reject]
     kinds: Counter[int]
     state: _State
@@ -484,34 +572,58 @@ class _Scanned:
 def _scan_range(task: _Range) -> _Scanned:
     import numpy as np
 
-    state = _State(rooted=task.span.start > 0)
-    numbers: array[int] = array("q")
-    rejects: list[Reject] = []
-    kinds: Counter[int] = Counter()
+    now = _State(rooted=task.span.start > 0)
+    kept = [np.empty((0, len(_COLUMNS)), np.int64)]
+    rejects: list[tuple[int, Reject]] = []
+    number = 0
     with damage_is_an_error(task.path):
         file = task.path.open("rb", buffering=0)
     with file:
-        for found in scan(file, task.label, task.root, task.span, None if task.whole else state):
-            if isinstance(found, Reject):
-                rejects.append(found)
-            elif task.root == "users":
-                numbers.extend((found[0][0], 0, 0, 0, 0, 0, *found[1:]))
-            else:
-                kind, score, _, parent, deleted = found[0][1:]
-                kinds[kind] += 1
-                where = f"{task.label}:{found[-1]}"
-                if kind == ANSWER and score >= MIN_SCORE and deleted:
-                    rejects.append(
-                        Reject(where, Reason.DELETED, "the answer was deleted on the site")
-                    )
-                elif kind == ANSWER and score >= MIN_SCORE and not parent:
-                    rejects.append(
-                        Reject(where, Reason.MISSING_FIELD, "an answer without ParentId")
-                    )
-                elif kind == QUESTION or (kind == ANSWER and score >= MIN_SCORE):
-                    numbers.extend((*found[0], *found[1:]))
-    rows = np.array(numbers, np.int64).reshape(-1, len(_COLUMNS))
-    return _Scanned(rows, rejects, kinds, state)
+        for block in _blocks(file, task.span):
+            plain, rows = _plain_rows(block, task.root)
+            unclear, at = ~plain, 0
+            while at < len(unclear):
+                if not now.commented:
+                    at += int(unclear[at:].argmax())
+                    if not unclear[at]:
+                        break
+                unclear[at] = True  # in a comment no line is what it seems
+                found = _read_line(block, at, task, now)
+                if isinstance(found, Reject):
+                    rejects.append((block.number + at, found))
+                elif found is not None:
+                    kept.append(np.array([found]))
+                at += 1
+            kept.append(rows[~unclear[plain]])
+            number = block.number + len(plain) - 1
+    if task.whole and not now.rooted:
+        raise _not_a_dump(task.label, task.root)
+    if task.whole and not now.ended:
+        raise FileError(
+            f"the file is truncated: it ends on line {number:,} without </{task.root}>",
+            where=task.label,
+            fix="download or unpack it again",
+        )
+    rows = np.concatenate(kept)
+    rows = rows[np.argsort(rows[:, 6])]
+    kinds: Counter[int] = Counter()
+    if task.root == "posts":
+        kind, score, _, parent, deleted = rows[:, 1:6].T
+        kinds.update(kind.tolist())
+        chosen = (kind == ANSWER) & (score >= MIN_SCORE)
+        unusable = chosen & ((deleted != 0) | (parent == 0))
+        for row in rows[unusable].tolist():
+            reason, detail = _UNUSABLE[row[5]]
+            rejects.append((row[8], Reject(f"{task.label}:{row[8]}", reason, detail)))
+        rows = rows[(chosen & ~unusable) | (kind == QUESTION)]
+    rejects.sort(key=itemgetter(0))
+    return _Scanned(rows, [reject for _, reject in rejects], kinds, now)
+
+
+_UNUSABLE = (
+    (Reason.MISSING_FIELD, "an answer without ParentId"),
+    (Reason.DELETED, "the answer was deleted on the site"),
+)
 
 
 def _scanned(path: Path, label: str, root: str, cutting: Cutting) -> _Scanned:
@@ -571,7 +683,7 @@ def _site_pieces(site: _Site, options: Options, cutting: Cutting) -> Iterator[Pi
     names = _names(site, cutting)
     pairs = _pairs(found.rows, options)
     # bytes of an answer and its question, both of which will be converted
-    reached = np.cumsum(pairs[:, 1] + pairs[:, 4])
+    reached = np.cumsum(pairs[:, 1] + pairs[:, 6])
     size = cutting.size or max(int(reached[-1]) if len(reached) else 0, 1)
     cuts = np.flatnonzero(np.diff(reached // size)) + 1
     for part in np.split(pairs, cuts):
@@ -579,14 +691,12 @@ def _site_pieces(site: _Site, options: Options, cutting: Cutting) -> Iterator[Pi
         told = []
 
 
-def _pairs(
-    rows: np.ndarray[Any, np.dtype[np.int64]], options: Options
-) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _pairs(rows: Numbers, options: Options) -> Numbers:
     """The answers that `options.answers` asks for, by answer id.
 
     Returns:
-        For each its offset, size, line, question, and the question's size (0: not in the file) and
-        offset.
+        For each its offset, size, whether it is plain, line and question; then the question's
+        offset, size (0: not in the file) and whether it is plain.
     """
     import numpy as np
 
@@ -613,8 +723,8 @@ def _pairs(
         kept = np.flatnonzero(answers[:, 0] == top[np.searchsorted(asked, parents)])
     else:
         kept = np.arange(len(answers))
-    place = [column[name] for name in ("size", "offset")]
-    chosen = answers[kept][:, [column[name] for name in ("offset", "size", "line", "parent")]]
+    place = [column[name] for name in ("offset", "size", "plain")]
+    chosen = answers[kept][:, [*place, column["line"], column["parent"]]]
     return np.hstack([chosen, question[kept][:, place]])
 
 
@@ -622,7 +732,7 @@ def _read_pairs(
     site: str,
     label: str,
     path: Path,
-    pairs: np.ndarray[Any, np.dtype[np.int64]],
+    pairs: Numbers,
     names: tuple[Path, Path] | None,
     told: Sequence[Reject | Fact],
 ) -> Iterator[Raw | Reject | Fact]:
@@ -632,20 +742,16 @@ def _read_pairs(
         with damage_is_an_error(path):
             file = stack.enter_context(path.open("rb", buffering=0))
         known = _Names(stack, *names) if names else None
-
-        @lru_cache(maxsize=64)
-        def question_row(offset: int, size: int) -> dict[str, str]:
-            return parse_row(os.pread(file.fileno(), size, offset).strip())
-
-        for offset, size, line, parent, question_size, question_offset in pairs.tolist():
+        row_at = partial(_row_at, file.fileno())
+        question_at = lru_cache(maxsize=64)(row_at)
+        for *place, line, parent, question_offset, question_size, plain in pairs.tolist():
             where = f"{label}:{line}"
-            data = os.pread(file.fileno(), size, offset).strip()
             if not question_size:
                 detail = f"question {parent} is not in the file"
-                excerpt = data[:500].decode("utf-8", "replace")
+                excerpt = _bytes_at(file.fileno(), *place[:2])[:500].decode("utf-8", "replace")
                 yield Reject(where, Reason.ORPHAN, detail, excerpt)
                 continue
-            question, answer = question_row(question_offset, question_size), parse_row(data)
+            question, answer = question_at(question_offset, question_size, plain), row_at(*place)
             if "DeletionDate" in question:
                 title = question.get("Title", "")
                 yield Reject(where, Reason.DELETED, "its question was deleted", title)
@@ -658,6 +764,15 @@ def _read_pairs(
                 "question_name": known.of(question.get("OwnerUserId")) if known else None,
                 "answer_name": known.of(answer.get("OwnerUserId")) if known else None,
             }
+
+
+def _bytes_at(file: int, offset: int, size: int) -> bytes:
+    return os.pread(file, size, offset).strip()
+
+
+def _row_at(file: int, offset: int, size: int, plain: int) -> dict[str, str]:
+    """The row at a place of a dump, as its scan found it."""
+    return (_parse_plain if plain else parse_row)(_bytes_at(file, offset, size))
 
 
 class _Names:
@@ -683,15 +798,14 @@ class _Names:
         at = int(ids.searchsorted(int(number)))
         if at == len(ids) or ids[at] != int(number):
             return None
-        offset, size = map(int, self._users[1:, at])
-        row = parse_row(os.pread(self._file.fileno(), size, offset).strip())
+        row = _row_at(self._file.fileno(), *self._users[1:, at].tolist())
         return row.get("DisplayName") or None
 
 
 def _names(site: _Site, cutting: Cutting) -> tuple[Path, Path] | None:
     """The given Users.xml, or the one beside Posts.xml in the archive, and a table of its users.
 
-    The table has their numbers in order, with offsets and sizes.
+    The table has their numbers in order, with offsets, sizes and whether they are plain.
     """
     import numpy as np
 
@@ -709,5 +823,5 @@ def _names(site: _Site, cutting: Cutting) -> tuple[Path, Path] | None:
         rows = rows[np.lexsort((rows[:, 6], rows[:, 0]))]
         cutting.folder.mkdir(parents=True, exist_ok=True)
         with replacing(table) as temporary, temporary.open("wb") as file:
-            np.save(file, np.ascontiguousarray(rows[:, [0, 6, 7]].T))
+            np.save(file, np.ascontiguousarray(rows[:, [0, 6, 7, 9]].T))
     return path, table

@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
+import numpy as np
 import py7zr
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from support.stopwatch import Stopwatch
 
 from meadow.errors import FileError, UpstreamChangedError, UsageError
+from meadow.readers.spans import Span
 from meadow.schema import Fact, Reason, Reject
 from meadow.source import Cutting, Input, Options
 from meadow.sources.stack_exchange import dump as stack_dump
@@ -219,6 +221,7 @@ def test_utf_16_is_refused(tmp_path: Path) -> None:
 HOSTILE = """
 import resource, sys
 from pathlib import Path
+import lxml.etree, polars, pyarrow
 from meadow.sources.stack_exchange import dump as stack_dump
 from meadow.schema import Fact, Reject
 from meadow.source import Input, Options
@@ -321,6 +324,60 @@ def test_conservation_and_content_under_corruption(tmp_path_factory, bodies, dat
     for pair, number in zip(pairs, due, strict=True):
         # a raw tab or line break in an attribute is a space to XML; quoteattr escapes both
         assert pair["answer"]["Body"].split() == bodies[number][0].split()
+
+
+ODD = (
+    *("", '"', "'", "<", ">", "&", "\t", "\r", "\n", "\x0b", "\x7f", "\x85", "\ufffe", "\uffff"),
+    *("\udcff", "é", "=", "/", " ", "--", "<!--", "-->", "&amp;", "&amp;lt", "&apos;", "&#xA;"),
+    *("&#xD;", "&#x9;", "&#10;", "&#x1D;", "&nbsp;", "&#xa;", ' Id="3"', ' Score="3"'),
+    *(' Body="&#xD;&#x9;&lt;"', ' DeletionDate="3"', ' Other="3"', ' Tags="3"', "-", "0", "9" * 18),
+)
+
+
+@pytest.mark.parametrize(("deletes", "block"), [(True, 1_000), (False, stack_dump._BLOCK_BYTES)])
+def test_no_line_passes_that_the_parser_would_turn_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deletes: bool, block: int
+) -> None:
+    """Everything odd at every place of a row: what comes out is what parsing every line gives."""
+    good = (
+        '  <row Id="1" PostTypeId="2" AcceptedAnswerId="7" ParentId="8" '
+        'CreationDate="x" Score="5" Body="&lt;b&gt; a &amp;quot;&#xA;" Tags="" CommentCount="0" />'
+    )
+    task = stack_dump._Range(
+        tmp_path / "Posts.xml", "p", "posts", Span(0, sys.maxsize, 1), whole=True
+    )
+    quick = stack_dump._plain_rows
+    monkeypatch.setattr(stack_dump, "_BLOCK_BYTES", block)
+
+    def none(block, root):
+        return quick(block, root)[0] & False, np.empty((0, len(stack_dump._COLUMNS)), np.int64)
+
+    for odd in ODD:
+        places = (*range(3), *range(6, len(good)))  # other names are another kind of file
+        lines = [good[:place] + odd + good[place + len(odd) * deletes :] for place in places]
+        dump(task.path, *(f"{line}\n{good}\n-->\n" for line in lines))
+        monkeypatch.setattr(stack_dump, "_plain_rows", quick)
+        found = stack_dump._scan_range(task)
+        monkeypatch.setattr(stack_dump, "_plain_rows", none)
+        parsed = stack_dump._scan_range(task)
+        assert found.rows[:, :-1].tolist() == parsed.rows[:, :-1].tolist()
+        assert (found.rejects, found.kinds) == (parsed.rejects, parsed.kinds)
+        data = task.path.read_bytes()
+        for *_, offset, size, _, plain in found.rows.tolist():
+            line = data[offset : offset + size].strip()
+            assert not plain or stack_dump._parse_plain(line) == stack_dump.parse_row(line)
+
+
+def test_rows_of_dumps_need_no_parser(tmp_path: Path, upstream: Path) -> None:
+    """All but the few odd ones: else the expression would have no use."""
+    for path in (upstream / "stack_exchange").glob("*.xml"):
+        task = stack_dump._Range(path, "p", "posts", Span(0, sys.maxsize, 1), whole=True)
+        assert stack_dump._scan_range(task).rows[:, -1].mean() > 0.99
+    users = dump(
+        tmp_path / "Users.xml", row(Id=-1, Reputation=1, DisplayName="Ann & Co"), root="users"
+    )
+    task = stack_dump._Range(users, "u", "users", Span(0, sys.maxsize, 1), whole=True)
+    assert stack_dump._scan_range(task).rows[:, [0, -1]].tolist() == [[-1, 1]]
 
 
 def test_the_real_dumps_against_pandas(upstream: Path) -> None:
