@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+import polars as pl
+import pyarrow as pa
+
 from meadow.atomic import sha256_file
 from meadow.corpus.commit import holds
 from meadow.corpus.manifest import NAME, Manifest, Shard, read_manifest
@@ -20,8 +23,6 @@ from meadow.errors import CheckError, UsageError
 if TYPE_CHECKING:
     import datasets
     import pandas as pd
-    import polars as pl
-    import pyarrow as pa
 
     from meadow.corpus.why import Why
 
@@ -141,8 +142,6 @@ class Corpus:
 
     def rows_at(self, numbers: Sequence[int]) -> pl.DataFrame:
         """The rows with these numbers, ascending; only the shards that hold them are read."""
-        import polars as pl
-
         parts, begin = [pl.DataFrame(self._empty())], 0
         for shard in self.shards():
             inside = [number - begin for number in numbers if 0 <= number - begin < shard.rows]
@@ -187,8 +186,6 @@ class Corpus:
 
     def rows_of(self, ids: Sequence[str]) -> pl.DataFrame:
         """The rows with these ids, in that order; only the shards that hold them are read whole."""
-        import polars as pl
-
         parts = [pl.DataFrame(self._empty())]
         for path in self.files():
             found = read_rows(path, ["id"])["id"].is_in(list(ids))
@@ -225,8 +222,6 @@ class Corpus:
         Raises:
             UsageError: There is no such flag or column.
         """
-        import polars as pl
-
         from meadow.corpus.flags import FLAGS
 
         known = {each.name: each for each in FLAGS}
@@ -300,8 +295,6 @@ class Corpus:
         columns: list[str] | None = None,
     ) -> pa.Table:
         """All rows as one Arrow table."""
-        import pyarrow as pa
-
         tables = list(self.iter_tables(config, split, columns))
         if not tables:
             return self._empty() if columns is None else self._empty().select(columns)
@@ -309,7 +302,6 @@ class Corpus:
 
     @staticmethod
     def _empty() -> pa.Table:
-        import pyarrow as pa
 
         from meadow.schema import arrow_schema
 
@@ -325,8 +317,6 @@ class Corpus:
 
         The hashes of the pages are not compared on this way; `verify` compares the files'.
         """
-        import polars as pl
-
         files = self.files(config, split)
         return pl.scan_parquet(files) if files else pl.DataFrame(self._empty()).lazy()
 
@@ -337,8 +327,6 @@ class Corpus:
         columns: list[str] | None = None,
     ) -> pl.DataFrame:
         """All rows as a polars frame."""
-        import polars as pl
-
         return pl.DataFrame(self.to_arrow(config, split, columns))
 
     def to_pandas(self, config: str | None = None, split: str | None = None) -> pd.DataFrame:
@@ -414,8 +402,6 @@ class Corpus:
 
         A mix has none: its steps are counted in the manifest, its dropped rows in the ledgers.
         """
-        import polars as pl
-
         sources = [source] if isinstance(source, str) else source
         rows = []
         for name, entry in self.manifest.sources.items():
@@ -443,7 +429,6 @@ class Corpus:
         return self._ledger(CONTAMINATION)
 
     def _ledger(self, name: str) -> pl.DataFrame:
-        import polars as pl
 
         if name not in self.manifest.named():
             raise UsageError(

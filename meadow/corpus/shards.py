@@ -12,6 +12,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from meadow.atomic import replacing, sha256_file
 from meadow.corpus.manifest import Shard
 from meadow.errors import CheckError, FileError
@@ -19,7 +22,6 @@ from meadow.schema import COLUMNS, arrow_schema
 
 if TYPE_CHECKING:
     import polars as pl
-    import pyarrow as pa
 
 SHARD_BYTES = 100_000_000
 """Arrow bytes after which a new shard begins."""
@@ -41,7 +43,6 @@ rows has to fetch it all the same: without one a shard is 3 % smaller and 50 row
 
 def _repeating(schema: pa.Schema) -> list[str]:
     """The leaf columns that are worth a dictionary."""
-    import pyarrow as pa
 
     def leaves(path: str, kind: pa.DataType) -> Iterator[str]:
         if pa.types.is_struct(kind):
@@ -64,8 +65,6 @@ def write_parquet(table: pa.Table, path: Path) -> None:
         table: Rows of any schema; a corpus shard has `arrow_schema()`.
         path: The final name.
     """
-    import pyarrow.parquet as pq
-
     with replacing(path) as temporary:
         pq.write_table(
             table.combine_chunks(),
@@ -94,9 +93,6 @@ def read_parquet(
     Raises:
         FileError: It cannot be read; pyarrow's message says where.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             if first is None:
@@ -127,8 +123,6 @@ def read_rows(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
 
 def cut_shards(tables: Iterable[pa.Table], shard_bytes: int = SHARD_BYTES) -> Iterator[pa.Table]:
     """Gather row slices into tables of at most about `shard_bytes`; never an empty one."""
-    import pyarrow as pa
-
     held: list[pa.Table] = []
     size = 0
     for table in tables:
@@ -158,8 +152,6 @@ def write_shard(
         index: Which shard it is.
         count: How many there are.
     """
-    import pyarrow as pa
-
     held = list(tables)
     # in one piece, so that the slices are free again before the shard is written
     whole = pa.concat_tables(held).combine_chunks() if held else arrow_schema().empty_table()
@@ -228,8 +220,6 @@ def check_rows(table: pa.Table, path: Path, columns: list[str] | None = None) ->
     Raises:
         CheckError: They are something else.
     """
-    import pyarrow as pa
-
     schema = arrow_schema()
     found = table.schema
     for name in COLUMNS if columns is None else [name for name in columns if name in COLUMNS]:

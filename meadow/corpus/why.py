@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+import pyarrow as pa
+
 from meadow.corpus.flags import FLAGS
 from meadow.corpus.shards import read_rows
 from meadow.errors import UsageError
@@ -187,8 +190,6 @@ def _inputs(corpus: Corpus, row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _flags(row: dict[str, Any]) -> tuple[str, ...]:
-    import polars as pl
-    import pyarrow as pa
 
     from meadow.schema import arrow_schema
 
@@ -212,8 +213,6 @@ def _places(corpus: Corpus, row_id: str) -> list[Place]:
 
 def _twins(corpus: Corpus, record_id: str) -> list[tuple[str, Twin]]:
     """(this row's id, the pair) of each pair with a row whose id begins so."""
-    import polars as pl
-
     from meadow.corpus.folder import DUPLICATES
 
     if DUPLICATES not in corpus.manifest.named():
@@ -231,7 +230,6 @@ def _twins(corpus: Corpus, record_id: str) -> list[tuple[str, Twin]]:
 
 
 def _touches(corpus: Corpus, row_id: str) -> list[Touch]:
-    import polars as pl
 
     from meadow.corpus.folder import CONTAMINATION
 

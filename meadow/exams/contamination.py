@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from meadow.corpus.folder import CONTAMINATION, Corpus
 from meadow.errors import RefusedError
@@ -45,8 +46,6 @@ from meadow.text.ngrams import (
 )
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from meadow.exams.items import ExamItem
 
 FIELDS = ("instruction", "input", "output")
@@ -72,8 +71,6 @@ def find_contamination(frame: pl.DataFrame, items: Sequence[ExamItem]) -> pl.Dat
         each item without one the row with the highest aligned share. `matched` names what matched:
         exact, 13-gram, 8-gram, near_duplicate, aligned, contained, options.
     """
-    import polars as pl
-
     table = ItemTable.of(_unique(items))
     found: list[tuple[int, str, Verdict]] = []
     weaker: dict[int, tuple[str, Verdict]] = {}
@@ -103,8 +100,6 @@ def summarise(contamination: pl.DataFrame, items: Sequence[ExamItem]) -> dict[st
         exam -> items (their number), items_found and rows (number per level: options, stem and
         stem+answer, each item and row at its highest level), verdict.
     """
-    import polars as pl
-
     summary = {}
     flagged = contamination.filter(pl.col("level") != Level.NONE.value)
     for exam, unique in _per_exam(items).items():
@@ -125,8 +120,6 @@ def summarise(contamination: pl.DataFrame, items: Sequence[ExamItem]) -> dict[st
 
 def rows_to_drop(contamination: pl.DataFrame, drop: str) -> pl.Series:
     """The ids of rows that `--drop stem` (every level) or `--drop stem+answer` removes."""
-    import polars as pl
-
     levels = {
         "none": [],
         "stem": list(FOUND),
@@ -144,8 +137,6 @@ def remaining(folder: Path) -> pl.DataFrame:
     Args:
         folder: The folder of a mix.
     """
-    import polars as pl
-
     ids = {
         value
         for table in Corpus.open(folder).iter_tables(columns=["id"])
@@ -247,8 +238,6 @@ def _take_apart(part: pl.DataFrame) -> tuple[Ragged, _Layout]:
 
     An instruction is usually the same for thousands of rows: each is taken apart once.
     """
-    import polars as pl
-
     instructions = part["instruction"].unique(maintain_order=True)
     numbers = pl.DataFrame({"instruction": instructions}).with_row_index("number")
     numbered = part.select("instruction").join(

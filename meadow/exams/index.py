@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import polars as pl
 
 from meadow.exams.overlap import FRAME, LONG_NGRAM_WORDS, NGRAM_WORDS, RUN_WORDS, STORY, Stem
 from meadow.text.ngrams import (
@@ -117,7 +118,6 @@ class ItemTable:
     @classmethod
     def of(cls, items: list[ExamItem]) -> ItemTable:
         """Take the items apart."""
-        import polars as pl
 
         def split(texts: list[str]) -> list[list[str]]:
             lists: list[list[str]] = word_lists(pl.Series(texts, dtype=pl.String)).to_list()

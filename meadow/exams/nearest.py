@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from meadow.atomic import hash_json, locked, replacing, write_json
 from meadow.corpus.folder import Corpus
@@ -58,8 +59,6 @@ from meadow.text.ngrams import (
 )
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from meadow.exams.items import ExamItem
 
 CACHE = Path("~/.cache/medical-meadow/nearest")
@@ -145,8 +144,6 @@ class RowIndex:
         Raises:
             FileError: The index is damaged.
         """
-        import polars as pl
-
         (asked,) = word_lists(pl.Series([f"{item.question} {item.answer_text}"])).to_list()
         words = [word for word in dict.fromkeys(asked) if word not in STORY]
         weights, by_words = self._scores(_word_keys(word_hashes(pl.Series(words, dtype=pl.String))))
@@ -360,8 +357,6 @@ def _write(corpus: Corpus, folder: Path) -> None:
 
 def _words(frame: pl.DataFrame) -> Iterator[Ragged]:
     """Chunk by chunk the hashes of the words of whole rows."""
-    import polars as pl
-
     texts = frame.select(pl.concat_str(*FIELDS, separator=" ")).to_series()
     for start, stop in chunks(texts.str.len_bytes().to_numpy().astype(np.int64)):
         yield word_hashes(texts[start:stop])
@@ -376,7 +371,6 @@ def _run_keys(words: Ragged) -> Hashes:
 
 
 def _probe() -> list[int]:
-    import polars as pl
 
     found: list[int] = _word_keys(word_hashes(pl.Series(_PROBE))).tolist()
     return found
@@ -388,7 +382,6 @@ def _save(path: Path, array: npt.NDArray[Any]) -> None:
 
 
 def _frame(table: Any) -> pl.DataFrame:
-    import polars as pl
 
     return pl.DataFrame(table)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from meadow.atomic import sha256_file
 from meadow.errors import FileError, RefusedError, UsageError
@@ -28,8 +29,6 @@ from meadow.models.loading import quiet
 from meadow.models.weights import check_model
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from meadow.exams.items import ExamItem
 
 BATCH = 4096
@@ -124,8 +123,6 @@ def with_reworded(
         The same columns; a rewording has the level `semantic` and its cosine as the score. Pairs
         that have a level already keep it.
     """
-    import polars as pl
-
     pairs = reworded(frame, items, load_encoder(folder), threshold)
     rows = [
         (items[i].exam, items[i].item_id, row_id, Level.SEMANTIC.value, score, 0.0, "semantic")
@@ -169,8 +166,6 @@ def embedded_items(items: Sequence[ExamItem], encoder: Any) -> tuple[Vectors, Ve
 
 def embedded(frame: pl.DataFrame, encoder: Any) -> Iterator[tuple[list[str], Vectors, Vectors]]:
     """Batch by batch: ids, and unit vectors of the questions, and of questions and answers."""
-    import polars as pl
-
     asked = pl.when(pl.col("input").str.strip_chars() != "").then("input").otherwise("instruction")
     for start in range(0, frame.height, BATCH):
         part = frame[start : start + BATCH].select("id", "output", asked.alias("question"))

@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from meadow.exams.contamination import find_contamination
 from meadow.exams.overlap import Level
 
@@ -106,8 +108,6 @@ def recall(items: Sequence[ExamItem], most: int = 50) -> dict[str, dict[str, int
     Returns:
         Kind of edit -> planted, found.
     """
-    import polars as pl
-
     trials = planted(items, most)
     frame = pl.DataFrame(
         [row for _, _, row in trials],

@@ -20,18 +20,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
 from meadow.licenses import LICENSES, License
 from meadow.mix.facts import question_key, same_fact
 from meadow.mix.similarity import Grams, Pairs, gather, possible_rows, similar_pairs
 from meadow.schema import THINKING
 from meadow.text.ngrams import Hashes, Integers, Ragged, mixed, word_lists
-
-if TYPE_CHECKING:
-    import polars as pl
 
 THRESHOLD = 0.7
 SHINGLE_WORDS = 3
@@ -64,8 +61,6 @@ class Duplicates:
 
 def comparison_text(frame: pl.DataFrame) -> pl.Series:
     """The text that rows are compared by: question, line break, output."""
-    import polars as pl
-
     return pl.select(
         pl.concat_str(question_text(frame), frame["output"], separator="\n")
     ).to_series()
@@ -73,16 +68,12 @@ def comparison_text(frame: pl.DataFrame) -> pl.Series:
 
 def question_text(frame: pl.DataFrame) -> pl.Series:
     """What a row asks: its input, or its instruction where that is blank."""
-    import polars as pl
-
     blank = pl.col("input").str.strip_chars() == ""
     return frame.select(pl.when(blank).then("instruction").otherwise("input")).to_series()
 
 
 def _answers(columns: pl.DataFrame) -> pl.DataFrame:
     """The rows without their reasoning: what two models thought makes no two of one answer."""
-    import polars as pl
-
     if not columns["output"].str.starts_with(THINKING[0]).any():
         return columns
     return columns.with_columns(pl.col("output").str.replace(rf"(?s)\A{'.*?'.join(THINKING)}", ""))
@@ -97,8 +88,6 @@ def license_rank(license: License) -> int:
 
 def preference(frame: pl.DataFrame) -> Integers:
     """Row numbers, the one that is kept first in front: licence, longer answer, id."""
-    import polars as pl
-
     ranks = {key: license_rank(license) for key, license in LICENSES.items()}
     order = frame.select(
         pl.col("license")
@@ -136,8 +125,6 @@ def find_duplicates(
         held: Rows that somebody has already, in the same columns: they are kept before any other,
             and their ids stand behind "held:" in what is returned.
     """
-    import polars as pl
-
     order = preference(frame)
     if held is not None and held.height:
         order = np.append(preference(held), order + held.height)
@@ -180,8 +167,6 @@ def _scan(grams: Grams, rank: Integers, *, near: bool) -> tuple[Integers, Ragged
         For each row the preferred row of the same words (itself, where it is that one), and 32 bits
         of every row's n-grams.
     """
-    import polars as pl
-
     hashes: list[tuple[Hashes, Hashes]] = []
     held: list[Ragged] = []
     for rows, texts, words in grams.words_of(np.arange(len(rank))):
@@ -223,7 +208,6 @@ def _decide(
     rank: Integers,
     same: Callable[[int, int], bool] | None,
 ) -> Duplicates:
-    import polars as pl
 
     # An equal text goes where its preferred row goes.
     kept = found.greedy(rank, same)[first_of]
@@ -259,8 +243,6 @@ def _decide(
 
 def _sides(frame: pl.DataFrame, kept: Integers, dropped: Integers) -> dict[str, pl.Series]:
     """Per dropped row how similar question and answer are, by their words, and both sides' own."""
-    import polars as pl
-
     sides: dict[str, pl.Series] = {}
     found = {}
     for name, rows in (("kept", kept), ("dropped", dropped)):
@@ -282,7 +264,6 @@ def _sides(frame: pl.DataFrame, kept: Integers, dropped: Integers) -> dict[str, 
 
 
 def _clusters(ids: pl.Series, label: Integers, kept: Integers) -> pl.DataFrame:
-    import polars as pl
 
     return (
         pl.DataFrame(

@@ -7,9 +7,8 @@ given by its path.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
@@ -22,13 +21,8 @@ from meadow.source import OriginName
 
 RECIPES = Path(__file__).parent / "recipes"
 
-DropLevel = Literal["none", "stem", "stem+answer"]
-"""What decontamination removes: nothing, rows with an exam's stem, or only with its answer too."""
 Format = Literal["instruction", "messages", "reasoning"]
 """Columns of a row: the record's; with chat messages; with the reasoning of its output as well."""
-Order = Literal["shuffled", "source"]
-"""How rows stand in a split: by a hash of seed and id, or as in the corpus, source by source."""
-Deduplication = Literal["none", "exact", "near"]
 OPTIONS = frozenset({
     "seed", "validation", "format", "order", "deduplicate", "threshold", "drop", "errata",
     "semantic", "semantic_threshold",
@@ -160,7 +154,8 @@ class MixRecipe(_Named):
         order: Rows shuffled by a hash of seed and id, or source by source as in the corpus.
         deduplicate: Nothing, equal rows, or near duplicates too.
         threshold: The Jaccard similarity from which two rows are near duplicates.
-        drop: What decontamination removes; the report comes in any case.
+        drop: What decontamination removes: nothing, rows with an exam's stem, or only those with
+            its answer too; the report comes in any case.
         errata: Whose faulty questions are dropped: `known`, or files beside the known ones.
         semantic: A folder with an embedding model, to look for reworded exam items too; or nothing.
         semantic_threshold: The cosine similarity from which a row is a rewording.
@@ -179,10 +174,10 @@ class MixRecipe(_Named):
     seed: int = 2023
     validation: float = Field(default=0.01, ge=0, lt=1)
     format: Format = "instruction"
-    order: Order = "shuffled"
-    deduplicate: Deduplication = "near"
+    order: Literal["shuffled", "source"] = "shuffled"
+    deduplicate: Literal["none", "exact", "near"] = "near"
     threshold: float = Field(default=0.7, gt=0, le=1)
-    drop: DropLevel = "none"
+    drop: Literal["none", "stem", "stem+answer"] = "none"
     errata: tuple[str, ...] = ()
     semantic: str = ""
     semantic_threshold: float = Field(default=SEMANTIC_THRESHOLD, gt=0, le=1)
@@ -248,32 +243,21 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
 
 def load_build_recipe(name_or_path: str | Path) -> BuildRecipe:
     """The `[build]` table of a recipe; see `load_recipe`."""
-    recipe = load_recipe(name_or_path)
-    if recipe.build is None:
-        raise UsageError(
-            "this recipe has no [build] table",
-            where=str(name_or_path),
-            fix="build with one that has: " + ", ".join(_having("build")),
-        )
-    return recipe.build
+    return load_recipe(name_or_path).build or _refuse_without("build", name_or_path)
 
 
 def load_mix_recipe(name_or_path: str | Path) -> MixRecipe:
     """The `[mix]` table of a recipe; see `load_recipe`."""
-    recipe = load_recipe(name_or_path)
-    if recipe.mix is None:
-        raise UsageError(
-            "this recipe has no [mix] table",
-            where=str(name_or_path),
-            fix="mix with one that has: " + ", ".join(_having("mix")),
-        )
-    return recipe.mix
+    return load_recipe(name_or_path).mix or _refuse_without("mix", name_or_path)
 
 
-def _having(table: str) -> Iterator[str]:
-    for name in recipe_names():
-        if getattr(load_recipe(name), table) is not None:
-            yield name
+def _refuse_without(table: str, name_or_path: str | Path) -> NoReturn:
+    having = [name for name in recipe_names() if getattr(load_recipe(name), table) is not None]
+    raise UsageError(
+        f"this recipe has no [{table}] table",
+        where=str(name_or_path),
+        fix=f"{table} with one that has: " + ", ".join(having),
+    )
 
 
 def _find(name_or_path: str | Path) -> Path:

@@ -22,11 +22,12 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from meadow.cards.card import split_warning
 from meadow.cards.rows import refused_rows
@@ -41,9 +42,6 @@ from meadow.mix.recipe import MixRecipe, Part
 from meadow.schema import THINKING, Reason, split_turns
 from meadow.source import Source
 from meadow.sources import with_own
-
-if TYPE_CHECKING:
-    import polars as pl
 
 Integers = npt.NDArray[np.int64]
 COLUMNS = ["id", "instruction", "input", "output", "source", "subset", "license", "task"]
@@ -75,7 +73,7 @@ class Selection:
     duplicates: pl.DataFrame
     clusters: pl.DataFrame
     contamination: pl.DataFrame
-    details: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any]
 
 
 class _Rows:
@@ -122,12 +120,12 @@ def select_rows(
         progress: Told one line per step.
 
     Raises:
-        UsageError: An accepted source is unknown.
+        UsageError: An accepted source is unknown, or two corpora have two sources of one name.
     """
-    import polars as pl
-
+    known = _known(corpora)
     frame = pl.concat([_with_beginnings(corpus) for corpus in corpora])
-    parts = list(recipe.parts) or _all_sources(frame, recipe)
+    names = [name for name in frame["source"].unique().sort() if name not in recipe.exclude]
+    parts = list(recipe.parts) or [Part(source=name, quota=recipe.quota) for name in names]
     warnings = _missing(frame, parts)
     part_of = _parts_of(frame, parts)
     if not recipe.parts:
@@ -136,7 +134,6 @@ def select_rows(
     kept = _Rows(frame)
     if len(corpora) > 1:
         _drop_repeated(kept)
-    known = _known(corpora)
     undecided = _undecided(corpora, known)
     unwanted, refused = _unwanted(kept.current(), recipe, undecided)
     kept.drop(
@@ -164,18 +161,15 @@ def select_rows(
     )
     table = _count_parts(parts, part_of[kept.rows], warnings)
     ids = kept.current()["id"]
-    split_rows = {
-        "train": int(copies[~validation].sum()),
-        "validation": int(copies[validation].sum()),
-    }
+    masks = {"train": ~validation, "validation": validation}
     details = {
         "rows": {"distinct": len(kept.rows), "repeats": int(copies.sum()) - len(kept.rows)},
-        "splits": split_rows,
+        "splits": {split: int(copies[mask].sum()) for split, mask in masks.items()},
         "parts": table,
         "arithmetic": list(recipe.arithmetic),
         "duplicates": {
             "dropped": duplicates.dropped.height,
-            "another_question": other_questions(duplicates.dropped),
+            "another_question": int((duplicates.dropped["question_jaccard"] < 1).sum()),
             "crowded": duplicates.crowded,
             "held_elsewhere": duplicates.dropped["kept_id"].str.starts_with("held:").sum(),
             "clusters": duplicates.clusters["cluster"].n_unique(),
@@ -191,22 +185,13 @@ def select_rows(
         "warnings": warnings,
     }
     return Selection(
-        copies=copies,
-        validation=validation,
-        steps=kept.steps,
-        parts=table,
-        warnings=warnings,
-        duplicates=duplicates.dropped,
-        clusters=duplicates.clusters,
-        contamination=contamination,
-        details=details,
-    )
+        copies, validation, kept.steps, table, warnings, duplicates.dropped, duplicates.clusters,
+        contamination, details,
+    )  # fmt: skip
 
 
 def _with_beginnings(corpus: Corpus) -> pl.DataFrame:
     """The columns that decisions need, and what the conversation of a row begins with, or null."""
-    import polars as pl
-
     tables = []
     for table in corpus.iter_tables(columns=[*COLUMNS, "meta"]):
         rows = pl.DataFrame(table)
@@ -226,22 +211,10 @@ def _with_beginnings(corpus: Corpus) -> pl.DataFrame:
 
 def _drop_repeated(kept: _Rows) -> None:
     """Leave out rows whose id an earlier corpus has: the same row, or another text under its id."""
-    import polars as pl
-
     texts = pl.struct("instruction", "input", "output")
-    again, other = (
-        kept.frame.select(
-            again=~pl.col("id").is_first_distinct(), other=texts != texts.first().over("id")
-        )
-        .to_numpy()
-        .T
-    )
+    first = pl.col("id").is_first_distinct()
+    again, other = kept.frame.select(~first, other=texts != texts.first().over("id")).to_numpy().T
     kept.drop("corpora", {Reason.CONFLICT: again & other, Reason.DUPLICATE: again & ~other})
-
-
-def _all_sources(frame: pl.DataFrame, recipe: MixRecipe) -> list[Part]:
-    names = frame["source"].unique().sort().to_list()
-    return [Part(source=name, quota=recipe.quota) for name in names if name not in recipe.exclude]
 
 
 def _missing(frame: pl.DataFrame, parts: Sequence[Part]) -> list[str]:
@@ -257,8 +230,6 @@ def _missing(frame: pl.DataFrame, parts: Sequence[Part]) -> list[str]:
 
 def _parts_of(frame: pl.DataFrame, parts: Sequence[Part]) -> Integers:
     """The part of each row: that of its subset, else that of its source, else -1."""
-    import polars as pl
-
     number = pl.lit(-1)
     for subset_parts in (False, True):
         for index, part in enumerate(parts):
@@ -316,20 +287,35 @@ def _leave_out_exams(
     named = {part.source for part in recipe.parts}
     left_out = [name for name in exams if name not in recipe.exam_sources]
     for name in exams:
-        if name in recipe.exam_sources:
-            warnings.append(
-                f"{name} is an exam elsewhere: do not score a checkpoint of this mix on it"
-            )
+        if name not in left_out:
+            told = "do not score a checkpoint of this mix on it"
         elif name in named:
-            warnings.append(f"{name} is an exam elsewhere and left out: name it in exam_sources")
+            told = "left out; name it in exam_sources"
+        else:
+            continue
+        warnings.append(f"{name} is an exam elsewhere: {told}")
     kept.drop("exams", {Reason.NOT_A_TARGET: sources.is_in(left_out).to_numpy()})
 
 
 def _known(corpora: Sequence[Corpus]) -> Mapping[str, Source]:
-    """The sources of the house and of the corpora; of one name the first corpus', as with ids."""
+    """The sources of the house and of the corpora, which have to say one thing of each.
+
+    Raises:
+        UsageError: Two corpora have a source of their own under one name, and it is not the same:
+            whether its rows are an exam's, or may be published, would be told of the wrong ones.
+    """
     own: dict[str, dict[str, Any]] = {}
-    for corpus in reversed(corpora):
-        own |= corpus.manifest.own_sources
+    stands: dict[str, Corpus] = {}
+    for corpus in corpora:
+        for name, told in corpus.manifest.own_sources.items():
+            if own.setdefault(name, told) != told:
+                raise UsageError(
+                    f"the corpora have two sources of the name {name!r}",
+                    where=f"{stands[name].folder} and {corpus.folder}",
+                    fix="give one of them another name in its TOML file and build it again, or "
+                    "build both from one file",
+                )
+            stands.setdefault(name, corpus)
     return with_own(own)
 
 
@@ -349,7 +335,6 @@ def _check_licenses(
     sources: Mapping[str, Source],
     warnings: list[str],
 ) -> dict[str, Any]:
-    import polars as pl
 
     frame = kept.current()
     known = {*sources, *kept.frame["source"].unique()}
@@ -401,7 +386,6 @@ def _drop_faulty(kept: _Rows, recipe: MixRecipe) -> dict[str, Any]:
 
 
 def _drop_duplicates(kept: _Rows, recipe: MixRecipe, held: Sequence[Corpus]) -> Duplicates:
-    import polars as pl
 
     if held and recipe.deduplicate == "none":
         raise UsageError(
@@ -423,13 +407,6 @@ def _drop_duplicates(kept: _Rows, recipe: MixRecipe, held: Sequence[Corpus]) -> 
         masks[reason] = frame["id"].is_in(ids.implode()).to_numpy()
     kept.drop("duplicates", masks)
     return found
-
-
-def other_questions(dropped: pl.DataFrame) -> int:
-    """How many dropped rows ask something else, word for word, than the row that was kept."""
-    import polars as pl
-
-    return int(dropped.select((pl.col("question_jaccard") < 1).sum()).item())
 
 
 def _drop_contaminated(
@@ -532,8 +509,6 @@ def split_validation(
         seed: The recipe's seed.
         share: The share of rows that goes to validation.
     """
-    import polars as pl
-
     if share == 0 or not frame.height:
         return np.zeros(frame.height, bool)
     rows = frame.select("id", "begins").join(

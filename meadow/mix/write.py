@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from meadow.atomic import hash_json, locked, naming
 from meadow.cards.documents import render_documents
@@ -35,9 +36,6 @@ from meadow.mix.recipe import Format, MixRecipe
 from meadow.mix.select import Integers, Selection, draw, refuse_empty, select_rows
 from meadow.schema import arrow_schema, messages_of, split_reasoning
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 SLICE_ROWS = 8192
 SHUFFLED_ROWS = 32_768
 """About how many rows are held at once to be shuffled."""
@@ -57,32 +55,32 @@ def mix_settings(
     Where rows are taken from is no part of it, so that a corpus can grow below its mix; only how
     many corpora there are, which the command that mixes them again has to know.
     """
-    return {
+    settings: dict[str, Any] = {
         "recipe": recipe.name,
         "mix": recipe.model_dump(mode="json", exclude={"errata", "semantic", "semantic_threshold"}),
         "exams": sorted(exams),
         "accepted_licences": sorted(set(accepted)),
-        **({"own_recipe": True} if recipe.is_own else {}),
-        # an own recipe is printed whole, with what was changed in it
-        **({"changed": recipe.changes} if recipe.changes and not recipe.is_own else {}),
-        **({"corpora": len(corpora)} if len(corpora) > 1 else {}),
-        **(
-            {"held": [[[s.path, s.sha256] for s in one.manifest.shards()] for one in held]}
-            if held
-            else {}
-        ),
-        # by what they hold, not by where they lie
-        **(
-            {"errata": described(row_faults(errata))}
-            if (errata := read_errata(recipe.errata))
-            else {}
-        ),
-        **(
-            {"semantic": fingerprint(recipe.semantic) | {"threshold": recipe.semantic_threshold}}
-            if recipe.semantic
-            else {}
-        ),
     }
+    if recipe.is_own:  # it is printed whole, with what was changed in it
+        settings["own_recipe"] = True
+    elif recipe.changes:
+        settings["changed"] = recipe.changes
+    if len(corpora) > 1:
+        settings["corpora"] = len(corpora)
+    if held:
+        settings["held"] = [_shards_of(corpus) for corpus in held]
+    # files and models by what they hold, not by where they lie
+    if errata := read_errata(recipe.errata):
+        settings["errata"] = described(row_faults(errata))
+    if recipe.semantic:
+        model = fingerprint(recipe.semantic)
+        settings["semantic"] = model | {"threshold": recipe.semantic_threshold}
+    return settings
+
+
+def _shards_of(corpus: Corpus) -> list[list[str]]:
+    """Which rows a corpus has: the paths and hashes of its shards."""
+    return [[shard.path, shard.sha256] for shard in corpus.manifest.shards()]
 
 
 def mix_key(
@@ -95,7 +93,7 @@ def mix_key(
     return hash_json(
         {
             "settings": settings,
-            "corpora": [[[s.path, s.sha256] for s in one.manifest.shards()] for one in corpora],
+            "corpora": [_shards_of(corpus) for corpus in corpora],
             "exams": hash_json(items),
             "versions": library_versions(),
         }
@@ -129,14 +127,7 @@ def mix_corpus(
 ) -> Manifest:
     """Select rows and write them, or leave a folder alone that holds exactly this mix.
 
-    Args:
-        recipe: What to take.
-        corpora: What to take it from.
-        out: The folder of the mix.
-        exams: Name -> items that every row is compared with.
-        accepted: Sources that are taken though they may not be redistributed.
-        held: Corpora whose rows are at hand already.
-        progress: Told one line per step.
+    The arguments are those of `select_rows`; `out` is the folder of the mix.
     """
     settings = mix_settings(recipe, exams, accepted, held, corpora)
     key = mix_key(settings, corpora, exams)
@@ -161,16 +152,9 @@ def write_mix(
     key: str,
     report: Callable[[str], None] = lambda message: None,
 ) -> Manifest:
-    """Write the selected rows and what is known of them; the manifest comes last.
+    """Write what was selected of the corpora, and what is known of it; the manifest comes last.
 
-    Args:
-        selection: Which rows, how often, in which split.
-        recipe: The recipe.
-        corpora: The corpora that the selection was made of.
-        out: The folder of the mix.
-        settings: As `mix_settings` gives them.
-        key: As `mix_key` gives it.
-        report: Told whether the mix was written or was there.
+    `settings` and `key` are those of `mix_settings` and `mix_key`.
 
     Raises:
         LockedError: Another run holds the folder.
@@ -193,8 +177,8 @@ def write_mix(
             # a split of no rows is none: `datasets` cannot load an empty file
             if split == "train" or selection.details["splits"][split]
         }
-        files = [_ledger(staging, name, table) for name, table in _ledgers(selection)]
-        sources = _sources(corpora, _source_names(selection))
+        titles = [str(part["part"]) for part in selection.parts if part["found"]]
+        sources = _sources(corpora, {title.partition("/")[0] for title in titles})
         manifest = Manifest(
             stage="mix",
             config_hash=hash_json(settings),
@@ -202,7 +186,7 @@ def write_mix(
             sources=sources,
             configs={recipe.name: shards},
             steps=tuple(selection.steps),
-            files=tuple(files),
+            files=tuple(_ledgers(selection, staging)),
             details={**_told(corpora, sources), **selection.details, "key": key},
             versions=library_versions(),
         )
@@ -234,10 +218,6 @@ def _sources(corpora: Sequence[Corpus], names: set[str]) -> dict[str, SourceEntr
             if name in names:
                 found[name] = found[name].with_entry(entry) if name in found else entry
     return found
-
-
-def _source_names(selection: Selection) -> set[str]:
-    return {str(part["part"]).partition("/")[0] for part in selection.parts if part["found"]}
 
 
 def mix_schema(recipe: MixRecipe) -> pa.Schema:
@@ -276,16 +256,9 @@ def _shuffled(
     """The rows in the order of a hash of (seed, id, number of copy).
 
     They are dealt to files, each for a stretch of the hash's range, and a file is then sorted in
-    memory: rows of any number are read and written once more, from beginning to end.
-
-    Args:
-        slices: Rows and their numbers of copy.
-        count: How many there are.
-        seed: The recipe's.
-        folder: For the files; empty again after the last slice.
+    memory: rows of any number are read and written once more, from beginning to end. The folder of
+    the files is empty again after the last slice.
     """
-    import pyarrow as pa
-
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{n}.arrow" for n in range(max(1, -(-count // SHUFFLED_ROWS)))]
     with naming(folder), ExitStack() as files:
@@ -314,37 +287,28 @@ def _shuffled(
 
 def with_derived(table: pa.Table, form: Format) -> pa.Table:
     """Add the chat form of every row and the reasoning that its output shows, as far as wanted."""
-    import pyarrow as pa
-
     if form == "instruction":
         return table
     columns = [table[name].to_pylist() for name in ("instruction", "input", "output", "meta")]
     messages = [messages_of(*row) for row in zip(*columns, strict=True)]
-    table = table.append_column("messages", pa.array(messages, _messages_type()))
+    message = pa.struct([("role", pa.string()), ("content", pa.string())])
+    kind = pa.list_(pa.field("element", message))
+    table = table.append_column("messages", pa.array(messages, kind))
     if form == "messages":
         return table
     thoughts = [split_reasoning(output)[0] for output in columns[2]]
     return table.append_column("reasoning", pa.array(thoughts, pa.string()))
 
 
-def _messages_type() -> pa.DataType:
-    import pyarrow as pa
-
-    message = pa.struct([("role", pa.string()), ("content", pa.string())])
-    return pa.list_(pa.field("element", message))
-
-
-def _ledgers(selection: Selection) -> Iterator[tuple[str, pa.Table]]:
-    yield CONTAMINATION, selection.contamination.to_arrow()
-    yield DUPLICATES, selection.duplicates.to_arrow()
-    yield CLUSTERS, selection.clusters.to_arrow()
-
-
-def _ledger(folder: Path, name: str, table: pa.Table) -> NamedFile:
-    """Write a ledger with plain string columns, which every reader knows."""
-    import pyarrow as pa
-
+def _ledgers(selection: Selection, folder: Path) -> Iterator[NamedFile]:
+    """Write the ledgers, with plain string columns, which every reader knows."""
     kept = (pa.float64(), pa.bool_())
-    fields = [(f.name, f.type if f.type in kept else pa.string()) for f in table.schema]
-    write_parquet(table.cast(pa.schema(fields)), folder / name)
-    return NamedFile.of(folder / name, name)
+    for name, frame in (
+        (CONTAMINATION, selection.contamination),
+        (DUPLICATES, selection.duplicates),
+        (CLUSTERS, selection.clusters),
+    ):
+        table = frame.to_arrow()
+        fields = [(f.name, f.type if f.type in kept else pa.string()) for f in table.schema]
+        write_parquet(table.cast(pa.schema(fields)), folder / name)
+        yield NamedFile.of(folder / name, name)

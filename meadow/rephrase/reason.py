@@ -19,6 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+import pyarrow as pa
+
 from meadow.atomic import hash_json
 from meadow.chat.client import Answer, Asked, FaultError
 from meadow.chat.prompts import Prompt
@@ -126,8 +129,6 @@ def reasoning_work(
         corpus: Corpus, folder: Path, before: Sequence[Record], asked: Sequence[Asked[Any]]
     ) -> dict[str, Any]:
         """Every try at every question, behind those of earlier work."""
-        import pyarrow as pa
-
         rows = [row for pair in zip(items, asked, strict=True) for row in try_rows(*pair)]
         tables = [pa.Table.from_pylist(rows, schema=_schema())]
         if (corpus.folder / REASONING_TRIES).is_file():
@@ -153,8 +154,6 @@ def collect_questions(
         UsageError: As `entry_to_work_on`.
         RefusedError: The source is an exam elsewhere.
     """
-    import polars as pl
-
     from meadow.exams.contamination import find_contamination, rows_to_drop
 
     entry_to_work_on(corpus, source, "reason")
@@ -338,7 +337,6 @@ def try_rows(item: Item, asked: Asked[Any]) -> Iterator[dict[str, Any]]:
 
 
 def _schema() -> Any:
-    import pyarrow as pa
 
     numbers = ("try", "prompt_tokens", "completion_tokens")
     names = ("row_id", "source", "try", "request_sha256", "model", "finish_reason", "key",

@@ -443,6 +443,26 @@ def test_several_corpora_are_one_and_an_id_counts_once(tmp_path: Path) -> None:
     assert json.loads(ran.out)["steps"][0]["rejected"] == {"duplicate": 3}
 
 
+def test_two_sources_of_one_name_are_not_mixed_as_one(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"q": "Which knot holds?", "a": "A reef knot."}\n')
+    for folder, exam in (("one", "false"), ("same", "false"), ("other", "true")):
+        toml = tmp_path / f"{folder}.toml"
+        toml.write_text(
+            'name = "knots"\ntitle = "Knots"\nlicense = "cc0-1.0"\nfree_text = false\n'
+            f'exam = {exam}\n[read]\nformat = "jsonl"\n[[files]]\nname = "mine.jsonl"\n'
+            '[row]\ntask = "open_qa"\ninstruction = "Answer."\ninput = "{q}"\noutput = "{a}"\n'
+        )
+        words = ("--source", toml, "--file", f"knots={tmp_path}/mine.jsonl", "--out")
+        assert (ran := run_meadow("build", *words, tmp_path / folder)).code == 0, ran.err
+    words = ("mix", write_toml(tmp_path), "--out", tmp_path / "mix", "--corpus", tmp_path / "one")
+    for more in ((), ("--dry-run",)):
+        ran = run_meadow(*words, "--corpus", tmp_path / "other", *more)
+        assert (ran.code, (tmp_path / "mix").exists()) == (2, False)
+        assert "two sources of the name 'knots'" in ran.err
+        assert f"{tmp_path}/one and {tmp_path}/other" in ran.err
+    assert run_meadow(*words, "--corpus", tmp_path / "same").code == 0
+
+
 def write_toml(folder: Path) -> Path:
     path = folder / "all.toml"
     path.write_text("[mix]\nvalidation = 0.0\n")
