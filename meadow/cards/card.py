@@ -659,8 +659,8 @@ def lint_card(text: str, expected: str) -> list[str]:
     findings = []
     if "[More Information" in text:
         findings.append("the card has a placeholder: [More Information")
-    head, body = _split_card(text)
-    expected_head, expected_body = _split_card(expected)
+    head, body = split_card(text)
+    expected_head, expected_body = split_card(expected)
     try:
         values = yaml.safe_load(head)
         if yaml.safe_load(yaml.safe_dump(values)) != values:
@@ -684,8 +684,8 @@ def merge_card(edited: str, rendered: str) -> str:
     Raises:
         CheckError: The edited card lacks a generated part.
     """
-    _, body = _split_card(edited)
-    head, rendered_body = _split_card(rendered)
+    _, body = split_card(edited)
+    head, rendered_body = split_card(rendered)
     blocks = dict(_BLOCK.findall(rendered_body))
 
     def renewed(match: re.Match[str]) -> str:
@@ -702,8 +702,7 @@ def merge_card(edited: str, rendered: str) -> str:
     return merged
 
 
-def _split_card(text: str) -> tuple[str, str]:
-    if not text.startswith("---\n"):
-        return "", text
-    head, _, body = text[4:].partition("\n---\n")
-    return head, body
+def split_card(text: str) -> tuple[str, str]:
+    """The YAML in front, "" where there is none, and the rest."""
+    head, closed, body = text.removeprefix("---\n").partition("\n---\n")
+    return (head, body) if closed and text.startswith("---\n") else ("", text)

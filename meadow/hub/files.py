@@ -67,7 +67,7 @@ def read_commit(
         NetworkError: There is no such repository or revision, or no right to see it.
     """
     where = f"{named(repository, kind)}@{revision}"
-    return client.call(where, lambda: _look(client, repository, revision, kind))
+    return client.call(where, _look, client, repository, revision, kind)
 
 
 def find_commit(
@@ -124,7 +124,7 @@ def look_up(client: HubClient, reference: Reference) -> tuple[Reference, int]:
     url = hf_hub_url(
         reference.repository, reference.path, repo_type="dataset", revision=reference.revision
     )
-    metadata = client.call(str(reference), lambda: get_hf_file_metadata(url))
+    metadata = client.call(str(reference), get_hf_file_metadata, url)
     commit = metadata.commit_hash or reference.revision
     return Reference(reference.repository, commit, reference.path), metadata.size or 0
 
@@ -147,18 +147,17 @@ def fetch_to(client: HubClient, file: Reference, size: int, staging: Path, *, ca
     staging.mkdir(parents=True, exist_ok=True)
     check_room(staging, size)
 
-    def download() -> str:
-        path: str = client.api.hf_hub_download(
+    with client.bars() if size > BAR_BYTES else nullcontext():
+        path: str = client.call(
+            str(file),
+            client.api.hf_hub_download,
             file.repository,
             file.path,
             repo_type="dataset",
             revision=file.revision,
             local_dir=staging,
         )
-        return path
-
-    with client.bars() if size > BAR_BYTES else nullcontext():
-        return Path(client.call(str(file), download))
+    return Path(path)
 
 
 def fetch_document(client: HubClient, commit: Commit, path: str, staging: Path) -> Path:

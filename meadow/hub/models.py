@@ -38,15 +38,13 @@ def push_model(folder: Path, repository: str, *, private: bool = True) -> dict[s
             fix="push a folder that `meadow export` wrote",
         )
     client = HubClient()
-    client.call(
-        repository, lambda: client.api.create_repo(repository, private=private, exist_ok=True)
-    )
+    api = client.api
+    client.call(repository, api.create_repo, repository, private=private, exist_ok=True)
     commit = client.call(
         repository,
-        lambda: client.api.upload_folder(
-            repo_id=repository,
-            folder_path=str(folder),
-            commit_message="Upload a model trained with Medical Meadow",
-        ),
+        api.upload_folder,
+        repo_id=repository,
+        folder_path=str(folder),
+        commit_message="Upload a model trained with Medical Meadow",
     )
     return {"repository": repository, "commit": str(commit.oid), "url": str(commit.commit_url)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,9 +74,8 @@ class LocalFile:
         """Whether the Hub has the same bytes."""
         if remote is None or self.size != remote.size:
             return False
-        if remote.sha256 is not None:
-            return remote.sha256 == self.sha256
-        return remote.blob == self.blob
+        # of small files, which git keeps itself, the Hub states no SHA-256
+        return self.blob == remote.blob if remote.sha256 is None else self.sha256 == remote.sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +146,8 @@ class Head:
     @property
     def card_is_edited(self) -> bool:
         """Whether somebody wrote on the card since it was published."""
-        if self.card is None:
-            return False
-        if self.manifest is None:
-            return True
+        if self.card is None or self.manifest is None:
+            return self.card is not None
         told = self.manifest.published
         _, sha256 = self.manifest.named().get(CARD, (0, ""))
         written = hashlib.sha256(self.card.encode("utf-8")).hexdigest() != sha256
@@ -172,7 +169,7 @@ def find_head(client: HubClient, repository: str, branch: str) -> Head | None:
         except NetworkError:
             raise
         except MeadowError:
-            manifest = None  # somebody else's file of that name
+            pass  # somebody else's file of that name
     card = read_remote_text(client, commit, CARD) if CARD in commit.files else None
     return Head(commit, manifest, card, is_new)
 
@@ -213,19 +210,6 @@ def compare_with(
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """Where on the Hub a commit goes.
-
-    Args:
-        branch: The branch.
-        pull_request: Open a pull request on it instead of writing to it.
-    """
-
-    branch: str = "main"
-    pull_request: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Made:
     """A commit that was made, or was there.
 
@@ -241,7 +225,13 @@ class Made:
 
 
 def send(
-    client: HubClient, plan: Plan, message: str, report: Report, target: Target | None = None
+    client: HubClient,
+    plan: Plan,
+    message: str,
+    report: Report,
+    branch: str = "main",
+    *,
+    pull_request: bool = False,
 ) -> Made:
     """Make the one commit, if there is anything to do, and compare it with the plan from outside.
 
@@ -250,7 +240,8 @@ def send(
         plan: What to do; its repository exists.
         message: What the commit is called.
         report: Told what is sent, when the commit is made, and when it is compared.
-        target: The branch, or a pull request; main where nothing is said.
+        branch: Where it goes.
+        pull_request: Open a pull request on it instead of writing to it.
 
     Raises:
         HeadMovedError: Somebody else committed meanwhile; nothing was changed.
@@ -259,7 +250,7 @@ def send(
     """
     made = Made(plan.head or "", plan.head or "")
     if not plan.is_empty:
-        made = _commit(client, plan, message, report, target or Target())
+        made = _commit(client, plan, message, report, branch, pull_request)
         report(f"committed {made.commit}")
     there = read_commit(client, plan.repository, made.revision, plan.kind)
     if wrong := differences(plan, there):
@@ -278,7 +269,9 @@ def differences(plan: Plan, commit: Commit) -> list[str]:
     return wrong + [path for path in plan.deleted if path in commit.files]
 
 
-def _commit(client: HubClient, plan: Plan, message: str, report: Report, target: Target) -> Made:
+def _commit(
+    client: HubClient, plan: Plan, message: str, report: Report, branch: str, pull_request: bool
+) -> Made:
     """Upload what is new, then commit on the head that was looked at."""
     from huggingface_hub import CommitOperationDelete
 
@@ -288,15 +281,13 @@ def _commit(client: HubClient, plan: Plan, message: str, report: Report, target:
         with client.bars():
             client.call(
                 plan.where,
-                partial(
-                    client.api.preupload_lfs_files,
-                    plan.repository,
-                    group,
-                    repo_type=plan.kind,
-                    revision=target.branch,
-                    create_pr=target.pull_request,
-                    free_memory=False,
-                ),
+                client.api.preupload_lfs_files,
+                plan.repository,
+                group,
+                repo_type=plan.kind,
+                revision=branch,
+                create_pr=pull_request,
+                free_memory=False,
             )
         sent += sum(addition.upload_info.size for addition in group)
         report(f"sent {sent:,} of {plan.bytes_to_send:,} bytes")
@@ -307,21 +298,21 @@ def _commit(client: HubClient, plan: Plan, message: str, report: Report, target:
             [*additions, *map(CommitOperationDelete, plan.deleted)],
             commit_message=message,
             repo_type=plan.kind,
-            revision=target.branch,
+            revision=branch,
             parent_commit=plan.head,
-            create_pr=target.pull_request,
+            create_pr=pull_request,
         )
         return Made(made.oid, made.pr_revision or made.oid, made.pr_url)
 
     def settled() -> bool:
         """Whether a try whose answer was lost made the commit after all."""
-        if target.pull_request:
+        if pull_request:
             raise NetworkError(
                 "the answer was lost: whether there is a pull request is not known",
                 where=plan.where,
                 fix="look at the data set's pull requests before publishing again",
             )
-        now = read_commit(client, plan.repository, target.branch, plan.kind)
+        now = read_commit(client, plan.repository, branch, plan.kind)
         if now.id == plan.head:
             return False
         if differences(plan, now):
@@ -336,25 +327,23 @@ def _commit(client: HubClient, plan: Plan, message: str, report: Report, target:
         made = client.call_once(plan.where, commit, settled)
     except HeadMovedError:
         # Also what a second try gets when the first one made the commit a moment too late.
-        if target.pull_request or not settled():
+        if pull_request or not settled():
             raise
         made = None
     if made is not None:
         return made
-    oid = read_commit(client, plan.repository, target.branch, plan.kind).id
+    oid = read_commit(client, plan.repository, branch, plan.kind).id
     return Made(oid, oid)
 
 
 def _groups(additions: list[CommitOperationAdd]) -> Iterator[list[CommitOperationAdd]]:
     """The uploads in groups of `GROUP_BYTES`, so that progress can be told between them."""
     group: list[CommitOperationAdd] = []
-    size = 0
     for addition in additions:
         group.append(addition)
-        size += addition.upload_info.size
-        if size >= GROUP_BYTES:
+        if sum(each.upload_info.size for each in group) >= GROUP_BYTES:
             yield group
-            group, size = [], 0
+            group = []
     if group:
         yield group
 

@@ -36,16 +36,7 @@ from meadow.corpus.manifest import (
 from meadow.corpus.shards import read_parquet
 from meadow.errors import CheckError, MeadowError, RefusedError, UsageError
 from meadow.hub.files import find_commit, published_files
-from meadow.hub.plan import (
-    Head,
-    LocalFile,
-    Made,
-    Plan,
-    Target,
-    find_head,
-    make_plan,
-    send,
-)
+from meadow.hub.plan import Head, LocalFile, Made, Plan, find_head, make_plan, send
 from meadow.hub.space import SDK, Space, check_open, closed, plan_space
 from meadow.hub.verify import Rows, config_rows, front_matter, load_counts, shard_rows
 from meadow.net.hub import HubClient, parse_reference
@@ -197,7 +188,7 @@ class Publisher:
             )
             message = f"Publish {release.tag or 'a corpus'}: {release.total:,} rows"
             made = send(
-                self.client, plan, message, self.report, Target(release.branch, self.create_pr)
+                self.client, plan, message, self.report, release.branch, pull_request=self.create_pr
             )
             rows = self._load_back(release, made, expected)
             if not self.create_pr:
@@ -316,40 +307,41 @@ class Publisher:
     def _create(self, plan: Plan, *, private: bool, sdk: str | None = None) -> None:
         self.client.call(
             plan.where,
-            lambda: self.client.api.create_repo(
-                plan.repository,
-                repo_type=plan.kind,
-                space_sdk=sdk,
-                private=private,
-                exist_ok=True,
-            ),
+            self.client.api.create_repo,
+            plan.repository,
+            repo_type=plan.kind,
+            space_sdk=sdk,
+            private=private,
+            exist_ok=True,
         )
         self.report(f"created {plan.where}" + (": private, --public opens it" if private else ""))
 
     def _branch(self, release: Release, head: Head) -> None:
         self.client.call(
             release.repository,
-            lambda: self.client.api.create_branch(
-                release.repository,
-                branch=release.branch,
-                revision=head.commit.id,
-                repo_type="dataset",
-                exist_ok=True,
-            ),
+            self.client.api.create_branch,
+            release.repository,
+            branch=release.branch,
+            revision=head.commit.id,
+            repo_type="dataset",
+            exist_ok=True,
         )
         self.report(f"made the branch {release.branch}")
 
     def _set(self, repository: str, *, public: bool = False, gated: Gate | None = None) -> None:
         """Close what has to be closed before there is anything to see, open it when it is whole."""
-        info = self.client.call(repository, lambda: self.client.api.dataset_info(repository))
+        api = self.client.api
+        info = self.client.call(repository, api.dataset_info, repository)
         private = False if public and info.private else None
         gated = gated if gated is not None and info.gated != gated else None
         if private is not None or gated:
             self.client.call(
                 repository,
-                lambda: self.client.api.update_repo_settings(
-                    repository, repo_type="dataset", private=private, gated=gated
-                ),
+                api.update_repo_settings,
+                repository,
+                repo_type="dataset",
+                private=private,
+                gated=gated,
             )
 
     def _load_back(self, release: Release, made: Made, expected: Rows) -> Rows:
@@ -430,11 +422,8 @@ class Publisher:
             "deleted": list(done.plan.deleted),
             "versions": library_versions(),
         }
-        if done.space is not None:
-            receipt["space"] = {
-                "repository": done.space.plan.repository,
-                "commit": done.space.commit,
-            }
+        if (page := done.space) is not None:
+            receipt["space"] = {"repository": page.plan.repository, "commit": page.commit}
         return receipt
 
 

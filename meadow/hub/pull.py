@@ -65,25 +65,22 @@ def pull(
         fetched: dict[str, Path] = {}
         for name in wanted:
             size, sha256 = files[name]
-            where = str(commit.reference(name))
+            file = commit.reference(name)
             if name not in commit.files:
                 raise CheckError(
                     "the manifest names a file that is not there",
-                    where=where,
+                    where=str(file),
                     fix="tell whoever published it; verify says more",
                 )
-            path = None
-            if commit.files[name].size == size:
-                path = fetch_to(client, commit.reference(name), size, staging, cap=size)
-            if path is None or sha256_file(path) != sha256:
-                if path is not None:
-                    path.unlink()
+            if commit.files[name].size == size:  # another size is not worth the transfer
+                fetched[name] = fetch_to(client, file, size, staging, cap=size)
+            if name not in fetched or sha256_file(fetched[name]) != sha256:
+                (staging / name).unlink(missing_ok=True)
                 raise CheckError(
                     "a file is not what the manifest says",
-                    where=where,
+                    where=str(file),
                     fix="pull again; if it stays so, tell whoever published it",
                 )
-            fetched[name] = path
             report(f"{name}: {size:,} bytes")
         receipt = {
             "repository": reference.repository,

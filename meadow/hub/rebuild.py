@@ -6,7 +6,7 @@ What is compared is every shard, by path, rows and SHA-256: a folder's documents
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,16 +85,12 @@ def rebuild(
             for number, corpus in enumerate(corpora, 1)
             for shard in corpus.manifest.shards()
         }
-        findings = [] if made.versions == published.versions else [_versions(published)]
     else:
         settings = _settings(published.settings, config, published.own_sources)
         given = _inputs(settings, raw or config.raw_folder(), files or {})
         made = build_corpus(settings, given, folder, workers=workers, progress=progress).manifest
         inputs = {i.path: i.sha256 for entry in made.sources.values() for i in entry.inputs}
-        findings = [] if made.versions == published.versions else [_versions(published)]
-        findings += _other_inputs(published, made)
-    differ = list(_compare(published, made))
-    return Rebuilt(made, inputs, tuple([*differ, *findings] if differ else []))
+    return Rebuilt(made, inputs, tuple(_compare(published, made)))
 
 
 def _refuse_what_is_not_at_hand(
@@ -179,38 +175,31 @@ def _recipe(settings: Mapping[str, Any]) -> MixRecipe:
     return recipe
 
 
-def _compare(published: Manifest, made: Manifest) -> list[Finding]:
-    """Shards that are not the same, by path."""
+def _compare(published: Manifest, made: Manifest) -> Iterator[Finding]:
+    """Shards that are not the same, by path; where there are any, why that may be."""
     wanted, found = ({s.path: s for s in one.shards()} for one in (published, made))
-    findings = []
+    differ = False
     for path in sorted(wanted.keys() | found.keys()):
         one, other = wanted.get(path), found.get(path)
         if one is None or other is None or one.sha256 != other.sha256:
-            findings.append(Finding("other_bytes", path, f"{_told(one)}, here {_told(other)}"))
-    return findings
+            differ = True
+            yield Finding("other_bytes", path, f"{_told(one)}, here {_told(other)}")
+    if differ and made.versions != published.versions:
+        here = library_versions()
+        versions = ", ".join(
+            f"{name} {version} (here {here.get(name, 'none')})"
+            for name, version in published.versions.items()
+            if here.get(name) != version
+        )
+        yield Finding("other_versions", "the machine", f"it was made with {versions}")
+    if differ and published.stage != "mix":
+        bytes_here = {item.sha256 for entry in made.sources.values() for item in entry.inputs}
+        for name, entry in published.sources.items():
+            for item in entry.inputs:
+                if item.sha256 not in bytes_here:
+                    what = f"no raw file here has its bytes (sha256 {item.sha256[:16]})"
+                    yield Finding("other_input", f"{name}: {item.path}", what)
 
 
 def _told(shard: Shard | None) -> str:
     return "not there" if shard is None else f"{shard.rows:,} rows, sha256 {shard.sha256[:16]}"
-
-
-def _versions(published: Manifest) -> Finding:
-    here = library_versions()
-    other = ", ".join(
-        f"{name} {version} (here {here.get(name, 'none')})"
-        for name, version in published.versions.items()
-        if here.get(name) != version
-    )
-    return Finding("other_versions", "the machine", f"it was made with {other}")
-
-
-def _other_inputs(published: Manifest, made: Manifest) -> list[Finding]:
-    """Raw files whose bytes are not those that went in."""
-    findings = []
-    for name, entry in published.sources.items():
-        here = made.sources[name].inputs if name in made.sources else ()
-        for item in entry.inputs:
-            if item.sha256 not in {other.sha256 for other in here}:
-                what = f"no raw file here has its bytes (sha256 {item.sha256[:16]})"
-                findings.append(Finding("other_input", f"{name}: {item.path}", what))
-    return findings

@@ -106,7 +106,7 @@ def _check_ours(client: HubClient, space: Space) -> None:
     A Space in which nothing was done since it was created may be used: a run that was cut between
     the creation and the commit leaves one.
     """
-    info = client.call(space.where, lambda: client.api.space_info(space.repository))
+    info = client.call(space.where, client.api.space_info, space.repository)
     fix = "name another Space; it is created where there is none"
     if info.sdk not in {None, SDK}:
         raise UsageError(
@@ -115,10 +115,8 @@ def _check_ours(client: HubClient, space: Space) -> None:
     shown = (info.card_data.get("datasets") if info.card_data else None) or []
     if shown == [space.corpus]:
         return
-    commits = client.call(
-        space.where,
-        lambda: client.api.list_repo_commits(space.repository, repo_type="space"),
-    )
+    api = client.api
+    commits = client.call(space.where, api.list_repo_commits, space.repository, repo_type="space")
     if len(commits) > 1:
         what = f"shows {shown[0]}" if shown else "holds something else"
         raise UsageError(f"the Space {what}, not {space.corpus}", where=space.where, fix=fix)
@@ -131,10 +129,8 @@ def check_open(client: HubClient, space: Space) -> None:
     def is_closed() -> bool:
         try:
             info = client.api.dataset_info(space.corpus)
-        except GatedRepoError:
+        except (GatedRepoError, RepositoryNotFoundError):  # a new data set is private
             return True
-        except RepositoryNotFoundError:
-            return True  # a new data set is private
         return bool(info.private or info.gated)
 
     if client.call(space.corpus, is_closed):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from meadow.atomic import sha256_file
-from meadow.cards.card import CARD
+from meadow.cards.card import CARD, split_card
 from meadow.cards.rows import refused_rows
 from meadow.corpus.manifest import Manifest, Shard
 from meadow.errors import CheckError, MeadowError
@@ -194,10 +194,8 @@ def front_matter(text: str) -> dict[str, Any]:
     """
     import yaml
 
-    _, opened, rest = text.partition("---\n")
-    block, closed, _ = rest.partition("\n---")
     try:
-        value = yaml.safe_load(block) if opened and closed else None
+        value = yaml.safe_load(split_card(text)[0])
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
     if not isinstance(value, dict):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from urllib.parse import unquote
 
 from meadow.errors import CheckError, MeadowError, NetworkError, RefusedError, UsageError
@@ -23,6 +23,7 @@ from meadow.net.retry import RETRY_STATUS, RetryPolicy, TryAgain, parse_retry_af
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+Given = ParamSpec("Given")
 Result = TypeVar("Result")
 ROOM: ContextVar[Callable[[], AbstractContextManager[None]] | None] = ContextVar(
     "room", default=None
@@ -81,17 +82,26 @@ class HubClient:
 
         return clean_address(constants.ENDPOINT)
 
-    def call(self, where: str, action: Callable[[], Result]) -> Result:
-        """Run `action`, again after a fault that may pass.
+    def call(
+        self,
+        where: str,
+        action: Callable[Given, Result],
+        /,
+        *values: Given.args,
+        **named: Given.kwargs,
+    ) -> Result:
+        """Run `action` with what is given, again after a fault that may pass.
 
         Args:
             where: What the request is about, for messages.
             action: One request, or several that may be repeated.
+            *values: For it.
+            **named: For it, too.
         """
 
         def attempt() -> Result:
             try:
-                return action()
+                return action(*values, **named)
             except MeadowError:
                 raise
             except Exception as error:
