@@ -122,13 +122,13 @@ def train(
         return
     if out is None:
         raise UsageError("no folder for the run", fix="--out DIR, or --preview N to see examples")
-    from training.loop import StepLines
-    from training.loop import train as run
-
     if base or found.base.repository != "random":
         named = base or "@".join(filter(None, (found.base.repository, found.base.revision)))
         safe = safe_weights(named, convert=convert_weights)
         base = base if safe == named else safe
+    from training.loop import StepLines
+    from training.loop import train as run
+
     first = os.environ.get("RANK", "0") == "0"
     # the other processes of a run say nothing
     told = telling_steps(f"training {found.name}") if first else contextlib.nullcontext(_quiet)

@@ -27,15 +27,18 @@ def safe_weights(
         revision: Of a repository.
         adapter: Whether it is an adapter.
     """
+    from meadow.models.loading import Checkpoint
+    from meadow.models.weights import check_at_hand
+
+    found = Checkpoint.parse(model)
+    revision = revision or found.revision
+    check_at_hand(found.name, revision, adapter=adapter)
     asked = sys.stdin.isatty() and sys.stderr.isatty() and os.environ.get("RANK", "0") == "0"
     if not (convert or asked):
         return model
     from meadow.models.convert import convert as converted
     from meadow.models.convert import needs_conversion
-    from meadow.models.loading import Checkpoint
 
-    found = Checkpoint.parse(model)
-    revision = revision or found.revision
     if not needs_conversion(found.name, revision, adapter=adapter):
         return model
     question = f"The weights of {model} are in a format that can run code. Convert them, once?"

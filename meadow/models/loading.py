@@ -24,7 +24,7 @@ from typing import Any
 
 from meadow.atomic import sha256_file
 from meadow.errors import FileError, UsageError
-from meadow.models.weights import adapter_folder, check_model, is_out_of_reach
+from meadow.models.weights import adapter_folder, check_model, is_out_of_reach, out_of_reach
 
 DTYPES = ("float32", "bfloat16", "float16")
 QUANTISED = ("int8", "nf4")
@@ -243,11 +243,7 @@ def unreadable(what: str, where: str, error: Exception) -> FileError:
     """The one error for whatever a library could not load."""
     first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     if not Path(where).is_dir() and is_out_of_reach():
-        return FileError(
-            f"the {what} is not on this machine, and the Hub's host cannot be resolved",
-            where=where,
-            fix="look at the network, or name a folder with config.json, weights and tokenizer",
-        )
+        return out_of_reach(what, where)
     return FileError(
         f"the {what} cannot be loaded: {first}",
         where=where,

@@ -77,6 +77,35 @@ def is_out_of_reach() -> bool:
     return False
 
 
+def check_at_hand(model: str, revision: str | None = None, *, adapter: bool = False) -> None:
+    """Refuse a repository that nobody can fetch, before torch is imported for it.
+
+    Raises:
+        FileError: It is not in the client's cache, and the Hub's host has no address here.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    if Path(model).is_dir() or not is_out_of_reach():
+        return
+    name = "adapter_config.json" if adapter else "config.json"
+    try:
+        held = isinstance(try_to_load_from_cache(model, name, revision=revision), str)
+    except HFValidationError:
+        held = False
+    if not held:
+        raise out_of_reach("adapter" if adapter else "model", model)
+
+
+def out_of_reach(what: str, where: str) -> FileError:
+    """The error for what is neither here nor to be fetched."""
+    return FileError(
+        f"the {what} is not on this machine, and the Hub's host cannot be resolved",
+        where=where,
+        fix="look at the network, or name a folder with config.json, weights and tokenizer",
+    )
+
+
 def adapter_folder(adapter: str) -> Path:
     """The folder of a PEFT adapter in safetensors, fetched where it is on the Hub.
 

@@ -23,6 +23,7 @@ from meadow.errors import FileError, MeadowError, NetworkError, UpstreamChangedE
 from meadow.net.download import check_room
 from meadow.net.http import check_address, clean_address
 from meadow.net.redaction import redact
+from meadow.net.retry import is_unresolved
 
 CACHE = Path("~/.cache/medical-meadow/remote")
 RECEIPT = ".fetched.json"
@@ -89,9 +90,13 @@ class Store:
     def describe(self, path: str) -> dict[str, Any] | None:
         """What the store knows of a path now; None where there is nothing."""
         found: dict[str, Any] | None = None
-        with self.faults(), contextlib.suppress(FileNotFoundError):
+        with self.faults():
             self.system.invalidate_cache()
-            found = self.system.info(path)
+            try:
+                found = self.system.info(path)
+            except FileNotFoundError as error:
+                if is_unresolved(error):  # fsspec takes a host without an address for no file
+                    raise
         return found
 
     def read(self, name: str) -> bytes | None:
@@ -133,7 +138,13 @@ class Store:
         except MeadowError:
             raise
         except FileNotFoundError as error:
-            raise self.nothing(name) from error
+            if not is_unresolved(error):
+                raise self.nothing(name) from error
+            raise NetworkError(
+                "the host's name cannot be resolved",
+                where=self.where(name),
+                fix="look at the network and at the address, then run the same command again",
+            ) from error
         except Exception as error:
             # every store's library has exceptions of its own
             text = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:300]

@@ -31,7 +31,7 @@ from meadow.errors import (
     UpstreamChangedError,
     UsageError,
 )
-from meadow.net.stores import Store, fetch, is_remote, open_store
+from meadow.net.stores import Store, fetch, is_remote, list_files, open_store
 from meadow.samples import FOLDER
 
 ONLY = ("--only", "medqa,mmmlu,pubmed_causal")
@@ -280,6 +280,16 @@ def test_nothing_at_an_address(address: str) -> None:
     ran = run_meadow("build", "--file", f"medqa={address}/none.jsonl", "--out", "out")
     assert ran.code == 1
     assert "nothing at this address" in ran.err
+
+
+def test_a_host_without_an_address_is_not_an_empty_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unresolved(*arguments: object, **options: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unresolved)
+    with pytest.raises(NetworkError, match="name cannot be resolved") as caught:
+        list_files("https://files.example.org/a.zip")
+    assert caught.value.where == "https://files.example.org/a.zip"
 
 
 def test_paths_are_not_addresses() -> None:
