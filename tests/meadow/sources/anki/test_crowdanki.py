@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from support.converted import converted
 
 from meadow.errors import FileError
-from meadow.schema import Reason, Record, Reject
+from meadow.schema import Reason, Record
 from meadow.source import Input, Options
 from meadow.sources.anki import source as anki
 
@@ -29,12 +30,7 @@ def deck(*notes: dict, **more: object) -> dict:
 def convert(document: object, folder: Path) -> list:
     path = folder / "deck.json"
     path.write_text(document if isinstance(document, str) else json.dumps(document))
-    found = anki.read([Input(path, "deck.json")], Options())
-    return [
-        item
-        for raw in found
-        for item in ([raw] if isinstance(raw, Reject) else anki.convert(raw, Options()))
-    ]
+    return converted(anki.SOURCE.upstream, path)
 
 
 def test_a_deck_and_the_decks_in_it(tmp_path: Path) -> None:

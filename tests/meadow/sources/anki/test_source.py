@@ -1,10 +1,10 @@
 """Flashcards: one deck in five forms, rules for fields, media and clozes."""
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.anki_deck import BASIC, CLOZE, MUSCLE, NOTICE, Deck, Note, collection, sample_package
+from support.anki_deck import BASIC, CLOZE, MUSCLE, NOTICE, Deck, Note, collection
+from support.converted import converted
 
 from meadow.schema import Reason, Record, Reject, Style
 from meadow.source import Input, Options
@@ -14,14 +14,11 @@ OPTIONS = Options()
 
 
 def convert(path: Path, options: Options = OPTIONS) -> list[Record | Reject]:
-    items = []
-    for raw in anki.read([Input(path, path.name)], options):
-        items.extend([raw] if isinstance(raw, Reject) else anki.convert(raw, options))
-    return items
+    return converted(anki.SOURCE.upstream, path, options=options)
 
 
-def records(path: Path, options: Options = OPTIONS) -> list[Record]:
-    return [item for item in convert(path, options) if isinstance(item, Record)]
+def records(path: Path) -> list[Record]:
+    return [item for item in convert(path) if isinstance(item, Record)]
 
 
 def deck(folder: Path, *notes: Note) -> Path:
@@ -40,6 +37,9 @@ def test_an_ordinary_note(tmp_path: Path) -> None:
     assert (record.input, record.output) == ("What is x?", "a\nb < c²")
     assert record.instruction == anki.INSTRUCTION_QUESTION
     assert (record.source_id, record.license) == ("guid-0001", "user-supplied")
+    old = one(tmp_path, "Term", "Meaning", options=Options(style=Style.PUBLISHED_2023))
+    assert old.instruction == "Answer this question truthfully"
+    assert old.id == one(tmp_path, "Term", "Meaning").id
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,6 @@ def test_an_ordinary_note(tmp_path: Path) -> None:
 )
 def test_a_comparison_is_no_tag(text: str, tmp_path: Path) -> None:
     assert one(tmp_path, "When?", f"<div>{text}</div><o:p></o:p>").output == text
-
-
-def test_style_2023_has_the_instruction_of_2023(tmp_path: Path) -> None:
-    old = Options(style=Style.PUBLISHED_2023)
-    record = one(tmp_path, "Term", "Meaning", options=old)
-    assert record.instruction == "Answer this question truthfully"
-    assert record.id == one(tmp_path, "Term", "Meaning").id
 
 
 @pytest.mark.parametrize(
@@ -193,19 +186,6 @@ def test_a_mapping_names_the_fields(tmp_path: Path) -> None:
     assert one(tmp_path, *fields, note_type=MUSCLE, options=two).output == "Scapula"
     wrong = Options(note_types={"Muscle": ("Name", "Nerve")})
     assert one(tmp_path, *fields, note_type=MUSCLE, options=wrong).reason is Reason.MISSING_FIELD
-
-
-def test_the_sample_deck(tmp_path: Path) -> None:
-    path = tmp_path / "sample.apkg"
-    path.write_bytes(sample_package())
-    items = convert(path)
-    reasons = Counter(item.reason for item in items if isinstance(item, Reject))
-    assert reasons == {
-        Reason.MEDIA: 7,
-        Reason.EMPTY_OUTPUT: 2,
-        Reason.EMPTY_INPUT: 1,
-        Reason.NOT_A_TARGET: 1,
-    }
 
 
 MCAT = (

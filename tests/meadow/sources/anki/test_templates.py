@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from support.anki_deck import BASIC, Deck, Note, collection
+from support.converted import converted
 
 from meadow.schema import Reason, Record, Reject
 from meadow.source import Input, Options
@@ -17,11 +18,7 @@ LITHIUM = ("Lithium", "Mania", "Tremor", "Check the level")
 def made(folder: Path, note_type: tuple, *notes: Note, schema: int = 11) -> list[Record | Reject]:
     path = folder / "collection.anki2"
     path.write_bytes(collection(Deck(list(notes), schema, (BASIC, note_type))))
-    return [
-        item
-        for raw in anki.read([Input(path, "deck")], Options())
-        for item in ([raw] if isinstance(raw, Reject) else anki.convert(raw, Options()))
-    ]
+    return converted(anki.SOURCE.upstream, path)
 
 
 def shown(folder: Path, *templates: tuple[str, str], values: tuple = LITHIUM, cloze: int = 0):

@@ -55,24 +55,32 @@ def test_values_for_the_whole_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "mark"),
-    [("tab", "\t"), ("Comma", ","), ("pipe", "|"), ("semicolon", ";"), ("colon", ":"), ("|", "|")],
-)
-def test_separators(name: str, mark: str, tmp_path: Path) -> None:
-    assert fields(read(f"#separator:{name}\na{mark}b\n", tmp_path)) == [["a", "b"]]
-
-
-@pytest.mark.parametrize("mark", ["\t", "|", ";", ":", ",", " "])
-def test_without_a_header_the_first_row_tells_the_separator(mark: str, tmp_path: Path) -> None:
-    assert fields(read(f"# a comment\n\na{mark}b\nc{mark}d\n", tmp_path)) == [
-        ["a", "b"],
-        ["c", "d"],
-    ]
-
-
-def test_a_separator_that_cannot_be_one_is_guessed(tmp_path: Path) -> None:
-    for name in ('"', ""):
-        assert fields(read(f"#separator:{name}\na\tb\n", tmp_path)) == [["a", "b"]]
+    ("text", "expected"),
+    [
+        *(
+            (f"#separator:{name}\na{mark}b\n", [["a", "b"]])
+            for name, mark in (("tab", "\t"), ("Comma", ","), ("pipe", "|"), ("semicolon", ";"),
+                               ("colon", ":"), ("|", "|"), ('"', "\t"), ("", "\t"))
+        ),
+        # without a header the first rows tell the separator, which has to fit them
+        *((f"# no row\n\na{mark}b\nc{mark}d\n", [["a", "b"], ["c", "d"]]) for mark in "\t|;:, "),
+        ("Deck: heart\n\nWhat?\tA sound: mur\nb\tc\n",
+         [["Deck: heart"], ["What?", "A sound: mur"], ["b", "c"]]),
+        ("Low K: limit,3.5\nHigh K,5.0\nNa: range,135-145\n",
+         [["Low K: limit", "3.5"], ["High K", "5.0"], ["Na: range", "135-145"]]),
+        ("a;b,c\nd;e\nf;g,h\n", [["a", "b,c"], ["d", "e"], ["f", "g,h"]]),
+        ("one field\nsplit\there\n", [["one field"], ["split", "here"]]),
+        # of which only the first 8 KiB are asked
+        ("a|b\n" * 4096 + "x\ty|z\n", [["a", "b"]] * 4096 + [["x\ty", "z"]]),
+        ('#separator:tab\na\t"x\n# y\nz"\n', [["a", "x\n# y\nz"]]),
+        # plain text is escaped, so that it survives as HTML; without a word the row tells
+        ("#separator:tab\n#html:false\np < 5 & q\t<b>\n", [["p &lt; 5 &amp; q", "&lt;b&gt;"]]),
+        ("p < 5\tyes\nx<br>y\tp &lt; 1\n", [["p &lt; 5", "yes"], ["x<br>y", "p &lt; 1"]]),
+        ("\ufeff#separator:tab\r\n#html:true\r\na\tb\r\n\r\nc\td\r\n", [["a", "b"], ["c", "d"]]),
+    ],
+)  # fmt: skip
+def test_separators_and_html(text: str, expected: list, tmp_path: Path) -> None:
+    assert fields(read(text, tmp_path)) == expected
 
 
 def test_quoted_fields_hold_lines_and_quotes(tmp_path: Path) -> None:
@@ -82,25 +90,6 @@ def test_quoted_fields_hold_lines_and_quotes(tmp_path: Path) -> None:
     found = read(text, tmp_path)
     assert fields(found) == [["one\ntwo", 'say "a"'], ["#no comment", "b"], ["c", "d"]]
     assert [row["_where"] for row in found] == ["deck.txt:3", "deck.txt:5", "deck.txt:7"]
-
-
-def test_a_line_inside_quotes_is_no_comment(tmp_path: Path) -> None:
-    assert fields(read('#separator:tab\na\t"x\n# y\nz"\n', tmp_path)) == [["a", "x\n# y\nz"]]
-
-
-def test_plain_text_is_escaped_so_that_it_survives_as_html(tmp_path: Path) -> None:
-    text = "#separator:tab\n#html:false\np < 0.05 & q\t<b>\n"
-    assert fields(read(text, tmp_path)) == [["p &lt; 0.05 &amp; q", "&lt;b&gt;"]]
-
-
-def test_without_a_word_on_html_the_row_tells(tmp_path: Path) -> None:
-    found = fields(read("p < 0.05\tyes\nx<br>y\tp &lt; 1\n", tmp_path))
-    assert found == [["p &lt; 0.05", "yes"], ["x<br>y", "p &lt; 1"]]
-
-
-def test_bom_carriage_returns_and_blank_lines(tmp_path: Path) -> None:
-    text = b"\xef\xbb\xbf#separator:tab\r\n#html:true\r\na\tb\r\n\r\nc\td\r\n"
-    assert fields(read(text, tmp_path)) == [["a", "b"], ["c", "d"]]
 
 
 def test_a_bad_byte_is_one_reject(tmp_path: Path) -> None:
@@ -145,26 +134,6 @@ def test_the_byte_order_mark_names_the_encoding(encoding: str, tmp_path: Path) -
             read(text.encode("utf-16-le"), tmp_path)
         with pytest.raises(FileError, match="breaks off"):
             read(marked.encode(encoding)[:-1], tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("text", "mark"),
-    [
-        ("Deck: heart\n\nWhat is a murmur?\tA sound: turbulence\nb\tc\n", "\t"),
-        ("Low K: limit,3.5\nHigh K,5.0\nNa: range,135-145\n", ","),
-        ("a;b,c\nd;e\nf;g,h\n", ";"),
-        ("lungs poumons\nheart coeur\n", " "),
-        ("only one field\nsplit\there\n", "\t"),
-    ],
-)
-def test_the_separator_has_to_fit_the_rows(text: str, mark: str, tmp_path: Path) -> None:
-    found = fields(read(text, tmp_path))
-    assert found == [line.split(mark) for line in text.splitlines() if line]
-
-
-def test_only_the_first_8_kilobytes_are_asked_for_the_separator(tmp_path: Path) -> None:
-    rows = "a|b\n" * 4096
-    assert fields(read(rows + "x\ty|z\n", tmp_path))[-1] == ["x\ty", "z"]
 
 
 @pytest.mark.parametrize(

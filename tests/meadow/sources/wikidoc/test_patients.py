@@ -3,22 +3,20 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.converted import converted as converted_by
+from support.converted import one
 
 from meadow.schema import Reason, Record, Reject, Style
-from meadow.source import Input, Options
-from meadow.sources.wikidoc.patients import SOURCE, convert, convert_published
-
-MEADOW = Options()
-PUBLISHED = Options(style=Style.PUBLISHED_2023)
+from meadow.source import Options
+from meadow.sources.wikidoc.patients import SOURCE
 
 
-def one(question: str, answer: str, options: Options = MEADOW) -> Record | Reject:
-    raw = {"_where": "x#0", "instruction": "i", "input": question, "output": answer}
-    (found,) = convert_published(raw, options)
-    assert isinstance(found, Record | Reject)
-    return found
+def released(question: object, answer: str, style: Style = Style.MEADOW) -> Any:
+    row = {"instruction": "i", "input": question, "output": answer}
+    return one(SOURCE.published, style=style, **row)
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +26,10 @@ def release(upstream: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def converted(release: Path) -> dict[Style, list[Record | Reject]]:
-    origin = SOURCE.published
-    assert origin is not None
-    found: dict[Style, list[Record | Reject]] = {}
-    for style in Style:
-        options = Options(style=style)
-        found[style] = [
-            item
-            for raw in origin.read([Input(release, "release.json")], options)
-            if isinstance(raw, dict)
-            for item in origin.convert(raw, options)
-            if isinstance(item, Record | Reject)
-        ]
-    return found
+    return {
+        style: converted_by(SOURCE.published, release, options=Options(style=style))
+        for style in Style
+    }
 
 
 def test_every_row_is_a_record_or_a_reject_and_both_styles_keep_the_same(converted) -> None:
@@ -58,10 +47,8 @@ def test_every_row_is_a_record_or_a_reject_and_both_styles_keep_the_same(convert
 
 
 def test_style_2023_is_the_published_text_to_the_byte(converted, release: Path) -> None:
-    published = {
-        (row["instruction"], row["input"], row["output"])
-        for row in json.loads(release.read_text("utf-8"))
-    }
+    rows = json.loads(release.read_text("utf-8"))
+    published = {(row["instruction"], row["input"], row["output"]) for row in rows}
     for item in converted[Style.PUBLISHED_2023]:
         if isinstance(item, Record):
             assert (item.instruction, item.input, item.output) in published
@@ -86,17 +73,13 @@ def test_style_meadow_has_none_of_the_defects(converted) -> None:
     }  # fmt: skip
 
 
-def test_92_repeated_pairs_share_an_id(release: Path) -> None:
+def test_92_repeated_pairs_share_an_id(converted, release: Path) -> None:
     rows = json.loads(release.read_text("utf-8"))
-    ids = []
-    for number, row in enumerate(rows):
-        found = one(row["input"], row["output"])
-        ids.append(found.id if isinstance(found, Record) else f"reject {number}")
-    records = [item for item in ids if not item.startswith("reject")]
     repeated = Counter((row["input"], row["output"]) for row in rows)
     assert sum(count - 1 for count in repeated.values()) == 92
+    ids = [item.id for item in converted[Style.MEADOW] if isinstance(item, Record)]
     # fifteen of them are among the rejects
-    assert len(records) - len(set(records)) == 77
+    assert len(ids) - len(set(ids)) == 77
 
 
 @pytest.mark.parametrize(
@@ -109,58 +92,36 @@ def test_92_repeated_pairs_share_an_id(release: Path) -> None:
         ("What causes Gout?", "  ", Reason.EMPTY_OUTPUT),
         ("", "Uric acid.", Reason.EMPTY_INPUT),
         ("What causes Gout?", "{{#ev:youtube|x}}", Reason.EMPTY_OUTPUT),
+        (3, "y", Reason.MISSING_FIELD),
         ("How do I insert an image?", "Click there.", Reason.BOILERPLATE),
         ("What are the symptoms of Gout?", "Here you can list the symptoms.", Reason.BOILERPLATE),
     ],
 )  # fmt: skip
-def test_rejects(question: str, answer: str, reason: Reason) -> None:
-    for options in (MEADOW, PUBLISHED):
-        found = one(question, answer, options)
-        assert isinstance(found, Reject)
-        assert found.reason is reason
-
-
-def test_a_row_without_its_fields_is_a_reject() -> None:
-    (found,) = convert_published({"_where": "x#0", "input": 3, "output": "y"}, MEADOW)
-    assert isinstance(found, Reject)
-    assert found.reason is Reason.MISSING_FIELD
+def test_rejects(question: object, answer: str, reason: Reason) -> None:
+    for style in Style:
+        assert released(question, answer, style).reason is reason
 
 
 def test_the_id_does_not_depend_on_the_style_and_the_topic_is_kept() -> None:
     question = "Who is at highest risk for Meckel%27s diverticulum ?"
-    meadow, published = one(question, "Men.", MEADOW), one(question, "Men.", PUBLISHED)
-    assert isinstance(meadow, Record)
-    assert isinstance(published, Record)
+    meadow, published = (released(question, "Men.", style) for style in Style)
     assert meadow.id == published.id
     assert meadow.input == "Who is at highest risk for Meckel's diverticulum?"
     assert published.input == question
     assert json.loads(meadow.meta)["topic"] == "Meckel's diverticulum"
-    assert meadow.url is not None
     assert meadow.url.endswith("/Meckel%27s_diverticulum_(patient_information)")
 
 
-def page(title: str, heading: str, text: str) -> dict[str, object]:
-    return {
-        "_where": "pages.jsonl:1", "title": title, "heading": heading, "level": 2, "parents": (),
-        "text": text, "unread": (), "anchor": heading.replace(" ", "_"), "url": "https://w.example/T",
-        "revision": "7", "timestamp": "", "site": "w.example",
-    }  # fmt: skip
-
-
 def test_pages_in_style_2023_read_as_the_release_does() -> None:
-    raw = page(
-        "Meckel's diverticulum (patient information)", "Who is at highest risk?", "Men are." * 9
-    )
-    (published,) = convert(raw, PUBLISHED)
-    (meadow,) = convert(raw, MEADOW)
-    assert isinstance(published, Record)
-    assert isinstance(meadow, Record)
+    page = {
+        "title": "Meckel's diverticulum (patient information)",
+        "heading": "Who is at highest risk?", "level": 2, "parents": (), "text": "Men are." * 9,
+        "unread": (), "anchor": "Who", "url": "https://w.example/T", "revision": "7",
+        "timestamp": "", "site": "w.example",
+    }  # fmt: skip
+    meadow, published = (one(SOURCE.upstream, style=style, **page) for style in Style)
     assert published.input == "Who is at highest risk for Meckel%27s diverticulum ?"
     assert meadow.input == "Who is at highest risk for Meckel's diverticulum?"
     assert meadow.repairs == ()
-
-
-def test_pages_of_the_textbook_are_passed_over() -> None:
-    (found,) = convert(page("Gout", "Causes", "Uric acid."), MEADOW)
-    assert isinstance(found, Reject)
-    assert found.reason is Reason.NOT_A_TARGET
+    textbook = one(SOURCE.upstream, **page | {"title": "Gout", "heading": "Causes"})
+    assert textbook.reason is Reason.NOT_A_TARGET
