@@ -115,23 +115,8 @@ class Reason(StrEnum):
         return self in _MALFORMED
 
 
-_MALFORMED = frozenset(
-    {
-        Reason.BAD_JSON,
-        Reason.BAD_CSV,
-        Reason.BAD_XML,
-        Reason.BAD_ENCODING,
-        Reason.BAD_VALUE,
-        Reason.NOT_AN_OBJECT,
-        Reason.MISSING_FIELD,
-        Reason.LONE_SURROGATE,
-        Reason.TOO_LARGE,
-        Reason.TOO_DEEP,
-        Reason.ANSWER_NOT_IN_OPTIONS,
-        Reason.UNKNOWN_LABEL,
-        Reason.ORPHAN,
-    }
-)
+# the first group above
+_MALFORMED = frozenset(list(Reason)[: list(Reason).index(Reason.ORPHAN) + 1])
 
 Raw = Mapping[str, Any]
 """One upstream row as its reader found it, with `_where` (file and line, or row id)."""
@@ -292,23 +277,10 @@ def make_record(
 ) -> Record:
     """A record whose id is stable: from the upstream id, or from the upstream content.
 
-    Args:
-        source: The source's name.
-        key: The upstream texts that identify the row; needed where `source_id` is None. It must not
-            hold what the converter wrote (instruction texts), so that ids survive other styles,
-            and not the label of a classification, so that two labels of one text are seen.
-        source_id: The upstream id, unique within the source.
-        instruction: What to do.
-        output: The answer.
-        task: What the record asks.
-        license: A key of `meadow.licenses.LICENSES`.
-        input: What the instruction is about.
-        subset: A part of the source (a subject, a site).
-        url: Where a reader finds the original.
-        authors: Who is to be named.
-        rephrased_by: The model that rewrote the text.
-        meta: Further facts, JSON-serialisable.
-        repairs: Names of the repairs made, in order.
+    `source_id` is the upstream id, unique within the source. Where there is none, `key` has the
+    upstream texts that identify the row: not what the converter wrote (instruction texts), so that
+    ids survive other styles, nor the label of a classification, so that two labels of one text are
+    seen. The other arguments are the columns; `repairs` names the repairs made, in order.
     """
     if source_id is None and key is None:
         raise ValueError(f"{source}: a record needs source_id or key")
@@ -385,18 +357,8 @@ def printable(text: str) -> str:
 _DIGITS = re.compile(r"(\d+)")
 
 
-def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
-    """A sort key that puts "a2" before "a10": digits by value, the rest by code point."""
-    parts = _DIGITS.split(text)
-    return tuple(
-        (0, int(part)) if index % 2 and len(part) < 40 else (1, part)
-        for index, part in enumerate(parts)
-        if part
-    )
-
-
 def order_key(text: str) -> bytes:
-    """`natural_key` as bytes that sort the same way: what a million rows can be sorted by."""
+    """A sort key that puts "a2" before "a10": digits by value, the rest by code point."""
     found = []
     for index, part in enumerate(_DIGITS.split(text)):
         if index % 2 and len(part) < 40:

@@ -62,11 +62,8 @@ def claim(folder: Path, stage: str, config_hash: str) -> Manifest | None:
         others = {path.name for path in folder.iterdir()} - {LOCK_NAME, STAGING}
         if not (folder / NAME).exists():  # else another run has just finished it
             if others and staged != config_hash:
-                raise UsageError(
-                    f"the output folder is not empty and holds no {what} of this recipe",
-                    where=str(folder),
-                    fix=fix,
-                )
+                said = f"the output folder is not empty and holds no {what} of this recipe"
+                raise UsageError(said, where=str(folder), fix=fix)
             return None
     try:
         found = read_manifest(folder)
@@ -151,11 +148,13 @@ def commit_folder(
     Returns:
         The manifest as it was written.
     """
-    published = _published(folder)
+    published = None
+    with contextlib.suppress(FileError):
+        published = read_manifest(folder)
     moves = {name: path for name, path in staged.items() if path != folder / name}
     if moves or (published is not None and published.splits() != manifest.splits()):
         published = None  # its rows go, and with them whatever was said of them
-    final = _with_documents(manifest, documents, published)
+    final = with_documents(manifest, documents, published)
     changed = changed_documents(folder, published, documents)
     text = text or final.text().encode()
     if published is not None and not changed and (folder / NAME).read_bytes() == text:
@@ -181,25 +180,14 @@ def commit_folder(
     return final
 
 
-def _published(folder: Path) -> Manifest | None:
-    with contextlib.suppress(FileError):
-        return read_manifest(folder)
-    return None
-
-
-def _with_documents(
-    manifest: Manifest, documents: Mapping[str, bytes], published: Manifest | None
+def with_documents(
+    manifest: Manifest, documents: Mapping[str, bytes], published: Manifest | None = None
 ) -> Manifest:
+    """The manifest with these documents among its files, and those that are published and stay."""
     files = {item.path: item for item in manifest.files}
     if published is not None and replace(published, files=()) == replace(manifest, files=()):
         # a report of the same rows stays; one of other rows would tell what is no longer so
         files = {item.path: item for item in published.files} | files
-    return with_documents(replace(manifest, files=tuple(files.values())), documents)
-
-
-def with_documents(manifest: Manifest, documents: Mapping[str, bytes]) -> Manifest:
-    """The manifest with these documents among its files."""
-    files = {item.path: item for item in manifest.files}
     files |= {name: _file_of(name, data) for name, data in documents.items()}
     return replace(manifest, files=tuple(files.values()))
 

@@ -40,6 +40,10 @@ PUBLISHED = "publish.json"
 """The receipt of a publication, in the folder that was published: what went where."""
 
 
+def _names(given: str | Sequence[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
+
+
 @dataclass(frozen=True, slots=True)
 class Corpus:
     """A corpus on disk; tables are read when they are asked for.
@@ -168,7 +172,7 @@ class Corpus:
         Raises:
             UsageError: There is no such source.
         """
-        sources = [source] if isinstance(source, str) else source
+        sources = None if source is None else _names(source)
 
         def order(row_id: str) -> bytes:
             return hashlib.sha256(f"{seed}:{row_id}".encode()).digest()
@@ -225,14 +229,12 @@ class Corpus:
         from meadow.corpus.flags import FLAGS
 
         known = {each.name: each for each in FLAGS}
-        flags = [flag] if isinstance(flag, str) else list(flag or ())
+        flags = _names(flag or ())
         for name in flags:
             self._check_known("flag", name, known)
         asked = {"source": source, "subset": subset, "task": task, "license": licence}
         tests = [
-            pl.col(name).is_in([value] if isinstance(value, str) else list(value))
-            for name, value in asked.items()
-            if value is not None
+            pl.col(name).is_in(_names(value)) for name, value in asked.items() if value is not None
         ]
         if flags:
             tests.append(pl.any_horizontal(known[name].raised() for name in flags))
@@ -295,10 +297,9 @@ class Corpus:
         columns: list[str] | None = None,
     ) -> pa.Table:
         """All rows as one Arrow table."""
-        tables = list(self.iter_tables(config, split, columns))
-        if not tables:
-            return self._empty() if columns is None else self._empty().select(columns)
-        return pa.concat_tables(tables)
+        if tables := list(self.iter_tables(config, split, columns)):
+            return pa.concat_tables(tables)
+        return self._empty() if columns is None else self._empty().select(columns)
 
     @staticmethod
     def _empty() -> pa.Table:
@@ -402,10 +403,10 @@ class Corpus:
 
         A mix has none: its steps are counted in the manifest, its dropped rows in the ledgers.
         """
-        sources = [source] if isinstance(source, str) else source
         rows = []
         for name, entry in self.manifest.sources.items():
-            if self.manifest.stage == "build" and (sources is None or name in sources):
+            wanted = source is None or name in _names(source)
+            if wanted and self.manifest.stage == "build":
                 text = (self.folder / entry.quarantine.path).read_text(encoding="utf-8")
                 for line in text.splitlines():
                     told = json.loads(line)
@@ -476,13 +477,9 @@ class Corpus:
             for split, shards in splits.items():
                 entry = self.manifest.sources.get(config)
                 rejected = f"{sum(entry.rejected.values()):,}" if entry else ""
-                cells = [
-                    config,
-                    split,
-                    f"{sum(shard.rows for shard in shards):,}",
-                    rejected,
-                    f"{sum(shard.bytes for shard in shards) / 1e6:,.1f}",
-                ]
+                count = f"{sum(shard.rows for shard in shards):,}"
+                size = f"{sum(shard.bytes for shard in shards) / 1e6:,.1f}"
+                cells = (config, split, count, rejected, size)
                 rows.append("".join(f"<td>{html.escape(cell)}</td>" for cell in cells))
         head = "".join(f"<th>{name}</th>" for name in ("config", "split", "rows", "rejected", "MB"))
         body = "".join(f"<tr>{row}</tr>" for row in rows)

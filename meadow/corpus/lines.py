@@ -35,13 +35,6 @@ def write_lines(
 ) -> NamedFile:
     """Write rows as lines of JSON; a file that holds exactly these lines is left alone.
 
-    Args:
-        corpus: A mix, or a build.
-        form: What a line is.
-        out: The file, new, or of the same lines.
-        split: Of this split; None: of all.
-        config: Of this source, or config of a mix; None: of all.
-
     Raises:
         UsageError: There is no such split or config, or the file is another, or its name does not
             say that it holds lines.
@@ -90,26 +83,16 @@ def _turns(row: Mapping[str, Any]) -> list[dict[str, str]]:
     return messages_of(row["instruction"], row["input"], row["output"], row["meta"])
 
 
-def _instruction(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("instruction", "input", "output")} | _facts(row)
-
-
-def _sharegpt(row: Mapping[str, Any]) -> dict[str, Any]:
-    turns = [{"from": _SHAREGPT[turn["role"]], "value": turn["content"]} for turn in _turns(row)]
-    return {"conversations": turns} | _facts(row)
-
-
-def _openai(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {"messages": _turns(row)}
-
-
-def _row(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {**row, "meta": json.loads(row["meta"])}
-
-
 _MAKERS: Mapping[Form, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
-    "jsonl": _instruction,
-    "sharegpt": _sharegpt,
-    "openai": _openai,
-    "rows": _row,
+    "jsonl": lambda row: (
+        {name: row[name] for name in ("instruction", "input", "output")} | _facts(row)
+    ),
+    "sharegpt": lambda row: {
+        "conversations": [
+            {"from": _SHAREGPT[turn["role"]], "value": turn["content"]} for turn in _turns(row)
+        ],
+        **_facts(row),
+    },
+    "openai": lambda row: {"messages": _turns(row)},
+    "rows": lambda row: {**row, "meta": json.loads(row["meta"])},
 }

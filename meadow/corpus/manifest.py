@@ -107,6 +107,17 @@ class Shard(_Part):
     bytes: Count
     sha256: Text
 
+    @classmethod
+    def of(cls, folder: Path, name: str, rows: int) -> Shard:
+        """Measure a file."""
+        path = folder / name
+        return cls(name, rows, path.stat().st_size, sha256_file(path))
+
+    @property
+    def file(self) -> NamedFile:
+        """The file without its rows."""
+        return NamedFile(path=self.path, bytes=self.bytes, sha256=self.sha256)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_KNOWN_ONLY)
 class NamedFile(_Part):
@@ -197,8 +208,7 @@ class SourceEntry(_Part):
 
     def files(self) -> tuple[NamedFile, ...]:
         """The shards and the quarantine."""
-        shards = (NamedFile(path=s.path, bytes=s.bytes, sha256=s.sha256) for s in self.shards)
-        return (*shards, self.quarantine)
+        return (*(shard.file for shard in self.shards), self.quarantine)
 
 
 @dataclass(frozen=True, slots=True, config=_KNOWN_ONLY)
@@ -327,13 +337,10 @@ class Manifest(_Part):
 
     def named(self) -> dict[str, tuple[int, str]]:
         """Every file that exists: path -> (bytes, sha256)."""
-        found = {shard.path: (shard.bytes, shard.sha256) for shard in self.shards()}
-        found |= {item.path: (item.bytes, item.sha256) for item in self.files}
-        for entry in self.sources.values():
-            if self.stage == "build":
-                item = entry.quarantine
-                found[item.path] = (item.bytes, item.sha256)
-        return found
+        files: list[Shard | NamedFile] = [*self.shards(), *self.files]
+        if self.stage == "build":
+            files += [entry.quarantine for entry in self.sources.values()]
+        return {file.path: (file.bytes, file.sha256) for file in files}
 
     def text(self) -> str:
         """The document."""
@@ -512,16 +519,13 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / NAME
     try:
         return parse_manifest(path.read_bytes(), str(path))
-    except FileNotFoundError as error:
-        if not folder.is_dir():
-            raise FileError(
-                "there is no such folder", where=str(folder), fix="check the name"
-            ) from error
-        raise FileError("no MANIFEST.json: not a finished folder", where=str(folder), fix=_FIX) \
-            from error  # fmt: skip
     except OSError as error:
-        raise FileError(f"MANIFEST.json cannot be read: {error}", where=str(path), fix=_FIX) \
-            from error  # fmt: skip
+        what, where, fix = f"MANIFEST.json cannot be read: {error}", str(path), _FIX
+        if not folder.is_dir():
+            what, where, fix = "there is no such folder", str(folder), "check the name"
+        elif isinstance(error, FileNotFoundError):
+            what, where = "no MANIFEST.json: not a finished folder", str(folder)
+        raise FileError(what, where=where, fix=fix) from error
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from meadow.atomic import replacing, sha256_file
+from meadow.atomic import replacing
 from meadow.corpus.manifest import Shard
 from meadow.errors import CheckError, FileError
 from meadow.schema import COLUMNS, arrow_schema
@@ -59,12 +59,7 @@ def _repeating(schema: pa.Schema) -> list[str]:
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write a table as one row group, atomically.
-
-    Args:
-        table: Rows of any schema; a corpus shard has `arrow_schema()`.
-        path: The final name.
-    """
+    """Write a table of any schema as one row group, atomically."""
     with replacing(path) as temporary:
         pq.write_table(
             table.combine_chunks(),
@@ -124,42 +119,30 @@ def read_rows(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
 def cut_shards(tables: Iterable[pa.Table], shard_bytes: int = SHARD_BYTES) -> Iterator[pa.Table]:
     """Gather row slices into tables of at most about `shard_bytes`; never an empty one."""
     held: list[pa.Table] = []
-    size = 0
     for table in tables:
-        if held and size + table.nbytes > shard_bytes:
-            # in one piece, so that the slices are free again before the shard is written
-            whole = pa.concat_tables(held).combine_chunks()
-            held, size = [], 0
-            yield whole
-            del whole
+        if held and sum(each.nbytes for each in held) + table.nbytes > shard_bytes:
+            yield _joined(held)
         held.append(table)
-        size += table.nbytes
     if held:
-        whole = pa.concat_tables(held).combine_chunks()
-        held.clear()
-        yield whole
+        yield _joined(held)
+
+
+def _joined(held: list[pa.Table]) -> pa.Table:
+    """Slices in one piece; they are let go, so that they are free before the shard is written."""
+    whole = pa.concat_tables(held).combine_chunks()
+    held.clear()
+    return whole
 
 
 def write_shard(
     tables: Iterable[pa.Table], folder: Path, config: str, index: int, count: int
 ) -> Shard:
-    """Write one shard of a config's training split, whose rows somebody has cut to its size.
-
-    Args:
-        tables: Slices of records in their final order.
-        folder: The corpus folder (or its staging folder).
-        config: The config's name.
-        index: Which shard it is.
-        count: How many there are.
-    """
+    """Write shard `index` of `count` of a training split, whose rows were cut to its size."""
     held = list(tables)
-    # in one piece, so that the slices are free again before the shard is written
-    whole = pa.concat_tables(held).combine_chunks() if held else arrow_schema().empty_table()
-    held.clear()
+    whole = _joined(held) if held else arrow_schema().empty_table()
     name = shard_path(config, index, count)
     write_parquet(whole.cast(arrow_schema()), folder / name)
-    path = folder / name
-    return Shard(name, whole.num_rows, path.stat().st_size, sha256_file(path))
+    return Shard.of(folder, name, whole.num_rows)
 
 
 def write_shards(
@@ -172,34 +155,28 @@ def write_shards(
     """Write row slices as the shards of one config and split.
 
     The number of shards is part of their names and known only at the end, so they are written under
-    a working name and renamed; nothing names them until the manifest does.
-
-    Args:
-        tables: Slices in their final order, each far smaller than a shard.
-        folder: The corpus folder (or its staging folder).
-        config: The config's name.
-        split: The split's name.
-        schema: The columns, where they are more than those of a record.
-
-    Returns:
-        The shards with paths relative to `folder`.
+    a working name and renamed; nothing names them until the manifest does. Without a row there is
+    one empty shard. Slices come in their final order, each far smaller than a shard; `schema` has
+    the columns, where they are more than those of a record.
     """
     schema = schema or arrow_schema()
     written: list[tuple[Path, int]] = []
-    for table in cut_shards(tables):
+
+    def write(table: pa.Table) -> None:
         path = folder / "data" / config / f"{split}-{len(written):05d}.working"
         write_parquet(table.cast(schema), path)
         written.append((path, table.num_rows))
+
+    for table in cut_shards(tables):
+        write(table)
+        del table  # two shards are never held at once
     if not written:
-        path = folder / "data" / config / f"{split}-00000.working"
-        write_parquet(schema.empty_table(), path)
-        written.append((path, 0))
+        write(schema.empty_table())
     shards = []
     for index, (path, rows) in enumerate(written):
         name = shard_path(config, index, len(written), split)
-        final = folder / name
-        path.replace(final)
-        shards.append(Shard(name, rows, final.stat().st_size, sha256_file(final)))
+        path.replace(folder / name)
+        shards.append(Shard.of(folder, name, rows))
     return tuple(shards)
 
 

@@ -152,11 +152,9 @@ def explain(folders: Sequence[Corpus], record_id: str, row: dict[str, Any] | Non
             where=", ".join(str(corpus.folder) for corpus in folders),
             fix="`meadow show DIR` shows some ids",
         )
-    if row is None:
-        row_id, told = twins[0][0], {}
-    else:
-        row_id, told = row["id"], json.loads(row["meta"])
-    row = row or {}
+    row = row or {}  # only a ledger knows it
+    row_id = row["id"] if row else twins[0][0]
+    told = json.loads(row.get("meta", "{}"))
     license = LICENSES.get(row.get("license", ""))
     return Why(
         id=row_id,
@@ -220,9 +218,8 @@ def _twins(corpus: Corpus, record_id: str) -> list[tuple[str, Twin]]:
     pairs = corpus.duplicates()
     found = []
     for mine, other in (("kept", "dropped"), ("dropped", "kept")):
-        for pair in pairs.filter(pl.col(f"{mine}_id").str.starts_with(record_id)).iter_rows(
-            named=True
-        ):
+        asked = pairs.filter(pl.col(f"{mine}_id").str.starts_with(record_id))
+        for pair in asked.iter_rows(named=True):
             twin = Twin(str(corpus.folder), pair[f"{other}_id"], pair[f"{other}_source"],
                         pair["kind"], pair["jaccard"], other == "dropped")  # fmt: skip
             found.append((pair[f"{mine}_id"], twin))

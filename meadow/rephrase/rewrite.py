@@ -14,7 +14,6 @@ from typing import Any
 from meadow.chat.client import Answer, Asked
 from meadow.chat.prompts import Prompt
 from meadow.corpus.folder import Corpus
-from meadow.corpus.manifest import NamedFile
 from meadow.corpus.shards import read_parquet, write_shards
 from meadow.rephrase.checks import Rewrite, check_flashcard, check_heading, parse_rewrite
 from meadow.rephrase.items import collect_items, rewriting
@@ -107,5 +106,5 @@ def _originals(
     shards = write_shards([*earlier, *as_tables(before)], folder, RAW_PAIRS, ORIGINAL)
     return {
         "sidecars": {RAW_PAIRS: {ORIGINAL: [shard.to_json() for shard in shards]}},
-        "files": [NamedFile(path=s.path, bytes=s.bytes, sha256=s.sha256) for s in shards],
+        "files": [shard.file for shard in shards],
     }

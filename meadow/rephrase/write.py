@@ -26,7 +26,7 @@ from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Manifest, NamedFile, SourceEntry, library_versions
 from meadow.corpus.shards import write_shards
 from meadow.errors import UsageError
-from meadow.schema import Reason, Record, arrow_schema, dump_meta, from_row, natural_key, to_rows
+from meadow.schema import Reason, Record, arrow_schema, dump_meta, from_row, order_key, to_rows
 
 BATCH = 4096
 
@@ -131,13 +131,7 @@ def fault_counts(asked: Sequence[Asked[Any]]) -> dict[str, int]:
 
 
 def write_worked(corpus: Corpus, work: Work, asked: Sequence[Asked[Any]], out: Path) -> Manifest:
-    """Write the corpus with the changed rows into `out`.
-
-    Args:
-        corpus: As it was built.
-        work: What was asked of which model.
-        asked: What became of every item.
-        out: A new folder, or one of the same work.
+    """Write the corpus with the changed rows into `out`: a new folder, or one of the same work.
 
     Raises:
         UsageError: `out` holds something else.
@@ -215,9 +209,9 @@ def _rows(corpus: Corpus, source: str, more: Sequence[Record]) -> list[Record]:
     rows = {row["id"]: from_row(row) for row in corpus.to_arrow(source).to_pylist()}
     for record in more:
         rows.setdefault(record.id, record)
+    # rows without an upstream id come last, in the order of the file
     return sorted(
-        rows.values(),
-        key=lambda row: (1, ()) if row.source_id is None else (0, natural_key(row.source_id)),
+        rows.values(), key=lambda row: (row.source_id is None, order_key(row.source_id or ""))
     )
 
 

@@ -1,7 +1,6 @@
 """Records, ids and rejects: stable, writable, and round-tripping."""
 
 import json
-import string
 
 import pyarrow as pa
 import pytest
@@ -18,7 +17,6 @@ from meadow.schema import (
     from_row,
     has_lone_surrogate,
     make_record,
-    natural_key,
     normalise_key,
     printable,
     to_rows,
@@ -86,17 +84,6 @@ def test_a_record_comes_back_from_arrow() -> None:
     )
     table = pa.Table.from_pylist(list(to_rows([one])), schema=arrow_schema())
     assert from_row(table.to_pylist()[0]) == one
-
-
-@given(st.lists(st.integers(0, 10**12), unique=True))
-def test_natural_order_is_that_of_numbers(numbers: list[int]) -> None:
-    ids = [f"site/{number}" for number in numbers]
-    assert sorted(ids, key=natural_key) == [f"site/{number}" for number in sorted(numbers)]
-
-
-@given(st.lists(st.text(string.printable, max_size=12)))
-def test_any_ids_can_be_ordered(ids: list[str]) -> None:
-    assert sorted(ids, key=natural_key) == sorted(sorted(ids), key=natural_key)
 
 
 @given(st.text(st.characters(), max_size=30))
