@@ -30,7 +30,7 @@ from meadow.corpus.shards import check_rows, read_parquet, read_rows
 from meadow.errors import CheckError, FileError, UpstreamChangedError
 from meadow.licenses import LICENSES, License
 from meadow.source import OriginName, Source
-from meadow.text.markdown import Markdown, escape_cell, fenced, plain_cell
+from meadow.text.markdown import Markdown, escape_cell, fenced, number_of, plain_cell
 
 if TYPE_CHECKING:
     import jinja2
@@ -129,16 +129,12 @@ def data_cards() -> Path:
 def _summary(manifest: Manifest, rows: int, sources: int) -> str:
     if manifest.stage == "mix":
         prose = (data_cards() / "mix.md").read_text(encoding="utf-8").strip()
-        lead = f"{rows:,} rows from {_number(sources, 'source')}, mixed by recipe."
+        lead = f"{rows:,} rows from {number_of(sources, 'source')}, mixed by recipe."
         return "\n\n".join([lead, prose, _mixed(manifest)])
     return (
-        f"{rows:,} medical instruction examples from {_number(sources, 'source')}, regenerated "
+        f"{rows:,} medical instruction examples from {number_of(sources, 'source')}, regenerated "
         "from the raw files, each with its provenance and its licence."
     )
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def render_prose(name: str, entry: SourceEntry | None, source: Source) -> str:
@@ -253,11 +249,11 @@ def _forms(counted: list[SourceRows]) -> Iterator[str]:
     forms = sum((source.forms for source in counted), Counter[str]())
     if turns := forms["turns"]:
         yield (
-            f"{_number(turns, 'row')} of several turns: the last message is the `instruction`, the "
-            "turns before it stand in `input`, and as turns in `messages` where the mix has it."
+            f"{number_of(turns, 'row')} of several turns: the last message is the `instruction`, "
+            "the turns before it stand in `input`, and as turns in `messages` where the mix has it."
         )
     if reasoned := forms["reason"]:
-        yield f"{_number(reasoned, 'row')} with a teacher's reasoning before the answer (below)."
+        yield f"{number_of(reasoned, 'row')} with a teacher's reasoning before the answer (below)."
 
 
 def _rows_under(licenses: Mapping[str, int]) -> str:
@@ -316,7 +312,7 @@ def _dropped(manifest: Manifest) -> str:
     counts = [told.get(name, 0) for name in ("dropped", "another_question", "held_elsewhere")]
     dropped, asked, held = (count if isinstance(count, int) else 0 for count in counts)
     return (
-        f"{_number(dropped, 'row')} went, {asked:,} of them with another question than the row "
+        f"{number_of(dropped, 'row')} went, {asked:,} of them with another question than the row "
         f"that stayed, {held:,} as a duplicate of what is held elsewhere."
     )
 
@@ -486,13 +482,13 @@ def answered_part(counted: list[SourceRows]) -> Iterator[str]:
             )
             if left := source.rows - source.vouched.total():
                 yield (
-                    f"Nobody has decided it for {_number(left, 'row')} here: they may not be "
+                    f"Nobody has decided it for {number_of(left, 'row')} here: they may not be "
                     "published until `[vouch]` in meadow.toml says who answers for it."
                 )
         for (license, who, when), rows in sorted(source.vouched.items()):
             yield plain_cell(
                 f"{source.name}: {who} answers for the licence {license} of "
-                f"{_number(rows, 'row')}, by a decision of {when}."
+                f"{number_of(rows, 'row')}, by a decision of {when}."
             )
 
 
@@ -547,9 +543,9 @@ def _reasoned(manifest: Manifest, counted: list[SourceRows]) -> str:
         left = _reasons(job["left_out"])
         remarks.append(
             f"{plain_cell(first[0])}: held against {held} before anything was asked; "
-            f"not asked about: {plain_cell(left)}. {_number(job['tried'], 'answer')} in all"
+            f"not asked about: {plain_cell(left)}. {number_of(job['tried'], 'answer')} in all"
             + (
-                f"; {_number(job['repeated'], 'question')} given up where the teacher gave the "
+                f"; {number_of(job['repeated'], 'question')} given up where the teacher gave the "
                 "same answer again, word for word."
                 if job["repeated"]
                 else "."

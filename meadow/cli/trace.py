@@ -10,6 +10,7 @@ import click
 
 from meadow.cli.app import FILE, Finish, dry_run_option, json_option, list_option, log
 from meadow.errors import ExitCode, UsageError
+from meadow.text.markdown import number_of
 
 if TYPE_CHECKING:
     from meadow.quality.trace import Search
@@ -50,8 +51,7 @@ def _lines(found: Search) -> Iterator[str]:
     for holding in found.held:
         rows = list(holding.rows.items())
         status = f", {holding.progress}" if holding.progress else ""
-        counted = f"{len(rows):,} row{'' if len(rows) == 1 else 's'}"
-        yield f"{holding.kind:<11}{holding.folder}: {counted}{status}"
+        yield f"{holding.kind:<11}{holding.folder}: {number_of(len(rows), 'row')}{status}"
         for record_id, places in rows[:MOST_IDS]:
             if holding.kind in ("corpus", "mix"):
                 splits = ", ".join(holding.splits.get(record_id, ()))

@@ -17,11 +17,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
 from meadow.atomic import sha256_file
+from meadow.corpus.flags import TEXTS
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import SourceEntry
 from meadow.errors import FileError, UsageError
@@ -39,7 +40,6 @@ from meadow.schema import Style
 from meadow.source import NoSecondReader, OriginName, RawTexts
 from meadow.sources import with_own
 
-TEXTS = ("instruction", "input", "output")
 _RAREST = 8
 """Tokens by which a row without an upstream id is looked for."""
 _A_NAME = r"(?:[^\W\d_]+ ){1,6}"
@@ -312,12 +312,9 @@ def _differences(
     """(missing, added, (beginning, end, what stands around)) for each place where they differ."""
     if raw == words:
         return
-    start = 0
-    while start < min(len(raw), len(words)) and raw[start] == words[start]:
-        start += 1
-    end = 0
-    while end < min(len(raw), len(words)) - start and raw[-1 - end] == words[-1 - end]:
-        end += 1
+    # what is the same at either end needs no matcher, which is quadratic
+    start = _in_common(raw, words)
+    end = _in_common(reversed(raw[start:]), reversed(words[start:]))
     inner = raw[start : len(raw) - end], words[start : len(words) - end]
     for kind, i, j, k, m in SequenceMatcher(None, *inner, autojunk=False).get_opcodes():
         if kind == "equal":
@@ -329,6 +326,12 @@ def _differences(
         around += f"{' '.join(raw[last : last + 5])!r}"
         edges = "|" if first == 0 else "", "|" if last == len(raw) else ""
         yield raw[first:last], inner[1][k:m], (*edges, around)
+
+
+def _in_common(one: Iterable[str], other: Iterable[str]) -> int:
+    """How many tokens from the beginning are the same."""
+    pairs = zip(one, other, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _explanation(shape: str, repairs: Sequence[str], told: RawTexts) -> str:

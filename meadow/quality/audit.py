@@ -74,15 +74,20 @@ def audit(texts: Iterable[str], size: int = SAMPLE, seed: int = 0) -> Audit:
         UsageError: presidio is not installed.
     """
     require_presidio()
-    unique = sorted(set(texts), key=lambda text: _rank(seed, text))[:size]
+
+    def rank(text: str) -> bytes:
+        return hashlib.sha256(f"{seed}\x1f{text}".encode("utf-8", "replace")).digest()
+
+    unique = sorted(set(texts), key=rank)[:size]
     analyzer = _make_analyzer()
     kinds: Counter[str] = Counter()
     hits = 0
     for text in unique:
-        results = analyzer.analyze(text=text, language="en", entities=list(KINDS))
-        found = [item.entity_type for item in results if item.score >= _LEAST_SCORE]
-        kinds.update(found)
-        hits += bool(found)
+        results = analyzer.analyze(
+            text=text, language="en", entities=list(KINDS), score_threshold=_LEAST_SCORE
+        )
+        kinds.update(item.entity_type for item in results)
+        hits += bool(results)
     low, high = wilson(hits, len(unique))
     return Audit(len(unique), hits, dict(sorted(kinds.items())), low, high)
 
@@ -110,7 +115,3 @@ def _make_analyzer() -> Any:
     ):
         registry.add_recognizer(recognizer())
     return AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"])
-
-
-def _rank(seed: int, text: str) -> str:
-    return hashlib.sha256(f"{seed}\x1f{text}".encode("utf-8", "replace")).hexdigest()

@@ -104,33 +104,25 @@ def write_site(
     origins = [f"{parts.scheme}://{parts.netloc}"] if parts.netloc else []
     if parts.netloc == "huggingface.co":
         origins += HUB_REDIRECTS
-    written = []
+    page = index_html(base=base, title=title, connect=" ".join(origins)).encode()
     for name in site_files():
-        path = folder / name
-        if name == "index.html":
-            write_text(path, index_html(base=base, title=title, connect=" ".join(origins)))
-        else:
-            write_bytes(path, (SITE / name).read_bytes())
-        written.append(path)
-    return written
+        write_bytes(folder / name, page if name == "index.html" else (SITE / name).read_bytes())
+    return [folder / name for name in site_files()]
 
 
 def write_space(folder: Path, *, shard_origin: str, title: str, repository: str) -> list[Path]:
     """Write the page as a static Space: its files, and the README.md that says so to the Hub."""
     import yaml
 
-    front = yaml.safe_dump(
-        {
-            "title": title,
-            "sdk": "static",
-            "pinned": False,
-            "license": "apache-2.0",
-            "datasets": [repository],
-            "short_description": "Read and search the rows of a medical instruction corpus.",
-        },
-        sort_keys=False,
-        allow_unicode=True,
-    )
+    facts = {
+        "title": title,
+        "sdk": "static",
+        "pinned": False,
+        "license": "apache-2.0",
+        "datasets": [repository],
+        "short_description": "Read and search the rows of a medical instruction corpus.",
+    }
+    front = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
     written = write_site(folder, shard_origin=shard_origin, title=title)
     body = (
         f"The browse page of `{repository}`. It reads the published Parquet shards by HTTP ranges; "

@@ -11,6 +11,7 @@ from typing import Any
 
 from meadow.atomic import sha256_file
 from meadow.cards.documents import render_documents
+from meadow.corpus.flags import TEXTS
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Manifest
 from meadow.corpus.shards import check_rows, read_parquet
@@ -99,14 +100,12 @@ def _rows(corpus: Corpus) -> Iterator[Finding]:
             yield Finding("unreadable_shard", shard.path, error.what)
             continue
         schema = table.schema.remove_metadata()
-        fault = "" if _is_schema(schema) else f"columns: {', '.join(schema.names)}"
         try:
-            if not fault:
-                check_rows(table, corpus.folder / shard.path)
+            if not _is_schema(schema):
+                raise CheckError(f"columns: {', '.join(schema.names)}")
+            check_rows(table, corpus.folder / shard.path)
         except CheckError as error:
-            fault = error.what
-        if fault:
-            yield Finding("wrong_schema", shard.path, fault)
+            yield Finding("wrong_schema", shard.path, error.what)
             continue
         if table.num_rows != shard.rows:
             yield Finding("wrong_count", shard.path, f"{table.num_rows} rows, not {shard.rows}")
@@ -176,10 +175,7 @@ def _unscrubbed(
     sources = {row["source"]: known.get(row["source"]) for row in rows}
     free = {name for name, source in sources.items() if source is not None and source.free_text}
     texts = [
-        (row["id"], row[name] or "")
-        for row in rows
-        if row["source"] in free
-        for name in ("instruction", "input", "output")
+        (row["id"], row[name] or "") for row in rows if row["source"] in free for name in TEXTS
     ]
     found: dict[str, list[tuple[str, str]]] = {}
     for (number, text), suspected in zip(texts, suspects([t for _, t in texts]), strict=True):

@@ -14,12 +14,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from meadow.corpus.flags import TEXTS
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import Manifest
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.schema import COLUMNS, EXCERPT_LENGTH, arrow_schema
 
-TEXTS = ("instruction", "input", "output")
 KINDS = ("added", "removed", "changed", "renamed", "unchanged")
 EXAMPLES = 3
 _HASHED = [name for name in COLUMNS if name not in {"id", "source"}]
@@ -222,10 +222,11 @@ def changed_inputs(old: Manifest, new: Manifest) -> dict[str, list[str]]:
             {item.path: item.sha256 for item in manifest.sources[name].inputs}
             for manifest in (old, new)
         )
-        lines = [f"{path}: gone" for path in sorted(before.keys() - after.keys())]
-        lines += [f"{path}: new" for path in sorted(after.keys() - before.keys())]
-        both = sorted(before.keys() & after.keys())
-        lines += [f"{path}: other content" for path in both if before[path] != after[path]]
-        if lines:
-            changes[name] = lines
-    return changes
+        both = {path for path in before.keys() & after.keys() if before[path] != after[path]}
+        found = {
+            "gone": before.keys() - after.keys(),
+            "new": after.keys() - before.keys(),
+            "other content": both,
+        }
+        changes[name] = [f"{path}: {how}" for how, paths in found.items() for path in sorted(paths)]
+    return {name: lines for name, lines in changes.items() if lines}

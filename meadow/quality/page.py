@@ -11,6 +11,7 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -21,7 +22,7 @@ from markupsafe import Markup
 from meadow import charts
 from meadow.errors import UsageError
 from meadow.exams.overlap import FOUND, Level
-from meadow.text.markdown import Markdown, escape_cell
+from meadow.text.markdown import Markdown, escape_cell, number_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN = 1200
@@ -54,11 +55,11 @@ class Table:
 
     def told(self) -> Table:
         """Without the columns that say nothing in any row."""
-        kept = [n for n in range(len(self.head)) if {row[n] for row in self.rows} - {"", "–"}]
-        if not self.rows or len(kept) == len(self.head):
+        if not self.rows:
             return self
+        kept = [any(row[n] not in ("", "–") for row in self.rows) for n in range(len(self.head))]
         return Table(
-            tuple(self.head[n] for n in kept), [tuple(row[n] for n in kept) for row in self.rows]
+            tuple(compress(self.head, kept)), [[*compress(row, kept)] for row in self.rows]
         )
 
     @property
@@ -178,9 +179,9 @@ def tables(report: Mapping[str, Any]) -> dict[str, Table]:
                     exam["exam"], count(exam["items"]), count(sum(exam["items_found"].values())),
                     *(count(exam["rows"].get(level, 0)) for level in levels),
                     count(sum(exam["remaining"].values())),
-                    exam["verdict"] or _verdict(exam["rows"]),
+                    exam["verdict"] or f"{_overlaps(exam['rows']):,} rows overlap",
                 )
-                for exam in report["contamination"]["exams"]
+                for exam in exams
             ],
         ),
         "personal_data": Table(
@@ -224,20 +225,17 @@ def _terms(license: Mapping[str, Any]) -> str:
     return " · ".join([first, *(text for name, text in asked.items() if license[name])])
 
 
-def _verdict(rows: Mapping[str, int]) -> str:
-    found = sum(rows.get(level, 0) for level in FOUND)
-    return "no overlap found" if not found else f"{found:,} rows overlap"
+def _overlaps(rows: Mapping[str, int]) -> int:
+    return sum(rows.get(level, 0) for level in FOUND)
 
 
 def _totals(report: Mapping[str, Any]) -> dict[str, int]:
     """Rows that may be republished, that were set aside, that overlap with an exam."""
-    exams = report["contamination"]["exams"]
+    open_to_all = (item for item in report["licenses"] if item["redistribute"] == "yes")
     return {
-        "publishable": sum(
-            item["rows"] for item in report["licenses"] if item["redistribute"] == "yes"
-        ),
+        "publishable": sum(item["rows"] for item in open_to_all),
         "lost": sum(stage["lost"] for stage in report["flow"]),
-        "overlaps": sum(exam["rows"].get(level, 0) for exam in exams for level in FOUND),
+        "overlaps": sum(_overlaps(exam["rows"]) for exam in report["contamination"]["exams"]),
     }
 
 
@@ -247,15 +245,15 @@ def verdict(report: Mapping[str, Any]) -> str:
     sources = sum(1 for source in report["sources"] if source["rows"])
     raised = [flag for flag in report["flags"] if flag["rows"]]
     lead = (
-        f"{report['rows']:,} rows from {sources} source{'' if sources == 1 else 's'}, of which "
+        f"{report['rows']:,} rows from {number_of(sources, 'source')}, of which "
         f"{share_of(totals['publishable'], report['rows'])} may be republished; "
         f"{totals['lost']:,} were set aside on the way, each with a reason."
     )
     if report["contamination"]["checked"]:
-        exams = len(report["contamination"]["exams"])
+        exams = number_of(len(report["contamination"]["exams"]), "exam")
         lead += (
-            f" {totals['overlaps']:,} rows overlap with items of {exams} "
-            f"exam{'' if exams == 1 else 's'}, as found before anything was removed."
+            f" {totals['overlaps']:,} rows overlap with items of {exams}, as found before anything "
+            "was removed."
         )
     if not raised:
         return f"{lead} No quality flag is raised."
@@ -263,13 +261,8 @@ def verdict(report: Mapping[str, Any]) -> str:
     return (
         f"{lead} {len(raised)} of {len(report['flags'])} quality flags "
         f"{'is' if len(raised) == 1 else 'are'} raised, most often “{most['title'].lower()}” "
-        f"({most['rows']:,} row{'' if most['rows'] == 1 else 's'})."
+        f"({number_of(most['rows'], 'row')})."
     )
-
-
-def _title(report: Mapping[str, Any]) -> str:
-    names = dict.fromkeys(split["config"] for split in report["splits"])
-    return f"Mix {', '.join(names)}" if report["stage"] == "mix" else "Corpus"
 
 
 def shorten(text: str) -> str:
@@ -303,9 +296,10 @@ def _common(report: Mapping[str, Any], page: str) -> dict[str, Any]:
         place = {"source": example["config"], "split": example["split"], "row": example["row"]}
         return Markdown(f"{page}#{urlencode(place)}")
 
+    names = ", ".join(dict.fromkeys(split["config"] for split in report["splits"]))
     return {
         "report": report,
-        "title": _title(report),
+        "title": f"Mix {names}" if report["stage"] == "mix" else "Corpus",
         "verdict": verdict(report),
         "raised": any(flag["rows"] for flag in report["flags"]),
         "quiet": ", ".join(flag["title"].lower() for flag in report["flags"] if not flag["rows"]),

@@ -78,7 +78,8 @@ def build_report(corpus: Corpus, origin: Corpus | None = None) -> dict[str, Any]
         source: counts(frame.filter(pl.col("source") == source), "subset") for source in found
     }
     shards = corpus.shards()
-    warnings = manifest.details.get("warnings", ())
+    told = manifest.details.get("warnings", ())
+    warnings = told if isinstance(told, list | tuple) else [told]
     return {
         "report_version": REPORT_VERSION,
         "subject": subject(manifest),
@@ -89,9 +90,7 @@ def build_report(corpus: Corpus, origin: Corpus | None = None) -> dict[str, Any]
         "splits": [
             {"config": config, "split": split, "rows": len(rows)} for config, split, rows in parts
         ],
-        "warnings": [str(text) for text in warnings]
-        if isinstance(warnings, list | tuple)
-        else [str(warnings)],
+        "warnings": list(map(str, warnings)),
         "sources": _sources(manifest, parts, found),
         "tasks": counts(frame, "task"),
         "rephrased": counts(frame, "rephrased_by"),
@@ -198,38 +197,33 @@ def _stage_of(reason: str) -> str:
 
 def _flow(manifest: Manifest, rows: int) -> list[dict[str, Any]]:
     """Stage by stage: rows that came through, rows lost there, and why."""
-    stages: list[dict[str, Any]] = []
-
-    def stage(name: str, out: int, rejected: Mapping[str, int]) -> None:
-        losses = sorted(rejected.items(), key=lambda pair: (-pair[1], pair[0]))
-        stages.append(
-            {
-                "name": name,
-                "rows": out,
-                "lost": sum(rejected.values()),
-                "losses": [[reason, rows] for reason, rows in losses if rows],
-            }
-        )
-
+    stages: list[tuple[str, int, Mapping[str, int]]] = []
     if manifest.stage == "build" and manifest.sources:
         lost: Counter[str] = Counter()
         for entry in manifest.sources.values():
             lost.update(entry.rejected)
         left = sum(entry.rows_in for entry in manifest.sources.values())
-        stage("raw rows", left, {})
+        stages.append(("raw rows", left, {}))
         for name in ("readable", "selected", "distinct"):
             reasons = {reason: n for reason, n in lost.items() if _stage_of(reason) == name}
             left -= sum(reasons.values())
-            stage(name, left, reasons)
+            stages.append((name, left, reasons))
     if manifest.steps:
-        stage("corpus", manifest.steps[0].rows_in, {})
-        for step in manifest.steps:
-            stage(step.name, step.rows_out, step.rejected)
+        stages.append(("corpus", manifest.steps[0].rows_in, {}))
+        stages += [(step.name, step.rows_out, step.rejected) for step in manifest.steps]
         if rows > manifest.steps[-1].rows_out:
-            stage("with repeats", rows, {})
-    if not stages:
-        stage("rows", rows, {})
-    return stages
+            stages.append(("with repeats", rows, {}))
+    return [
+        {
+            "name": name,
+            "rows": out,
+            "lost": sum(rejected.values()),
+            "losses": sorted(
+                ([why, n] for why, n in rejected.items() if n), key=lambda pair: (-pair[1], pair[0])
+            ),
+        }
+        for name, out, rejected in stages or [("rows", rows, {})]
+    ]
 
 
 def lengths(frame: pl.DataFrame) -> dict[str, Any]:

@@ -8,19 +8,18 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from meadow.cards.rows import PAIRS
-from meadow.corpus.flags import FLAGS
+from meadow.corpus.flags import FLAGS, TEXTS
 from meadow.corpus.folder import CONTAMINATION, Corpus
 from meadow.errors import UsageError
 from meadow.schema import COLUMNS as RECORD_COLUMNS
 
-TEXTS = ("instruction", "input", "output")
 COLUMNS = [name for name in RECORD_COLUMNS if name != "meta"]
 EVERYWHERE = "*"
 """The name of all configs together, laid end to end in the manifest's order."""
@@ -157,29 +156,25 @@ class Search:
             return self._frames[source, split]
 
     def _mask(self, query: Query) -> pl.Expr:
+        size = pl.col("output").str.len_chars()
+        tests: dict[str, Callable[[Any], pl.Expr]] = {
+            "task": lambda name: pl.col("task") == name,
+            "license": lambda name: pl.col("license") == name,
+            "origin": lambda name: pl.col("source") == name,
+            "subset": lambda name: pl.col("subset") == name,
+            "rewritten": lambda said: pl.col("rephrased_by").is_not_null() == (said == "yes"),
+            "flag": lambda name: _FLAGS[name].raised().fill_null(value=False),
+            "min": lambda least: size >= least,
+            "max": lambda most: size <= most,
+            "contamination": self._contaminated,
+        }
         mask = pl.lit(value=True)
         for term in terms(query.q or ""):
             pattern = "(?i)" + pl.escape_regex(term)
             mask &= pl.any_horizontal(pl.col(TEXTS).str.contains(pattern))
-        for column, value in (
-            ("task", query.task),
-            ("license", query.license),
-            ("source", query.origin),
-            ("subset", query.subset),
-        ):
-            if value is not None:
-                mask &= pl.col(column) == value
-        if query.rewritten is not None:
-            mask &= pl.col("rephrased_by").is_not_null() == (query.rewritten == "yes")
-        if query.flag is not None:
-            mask &= _FLAGS[query.flag].raised().fill_null(value=False)
-        size = pl.col("output").str.len_chars()
-        if query.min is not None:
-            mask &= size >= query.min
-        if query.max is not None:
-            mask &= size <= query.max
-        if query.contamination is not None:
-            mask &= self._contaminated(query.contamination)
+        for name, test in tests.items():
+            if (asked := getattr(query, name)) is not None:
+                mask &= test(asked)
         return mask
 
     def _contaminated(self, level: str) -> pl.Expr:

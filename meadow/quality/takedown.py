@@ -47,8 +47,10 @@ def _retracted(path: Path) -> Iterator[str]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, strict=True)
         columns = {str(name).strip().lower(): str(name) for name in rows.fieldnames or ()}
-        doi = next((columns[name] for name in _DOI_COLUMNS if name in columns), None)
-        number = next((columns[name] for name in _PUBMED_COLUMNS if name in columns), None)
+        doi, number = (
+            next((columns[name] for name in names if name in columns), None)
+            for names in (_DOI_COLUMNS, _PUBMED_COLUMNS)
+        )
         nature = columns.get("retractionnature")
         if doi is None and number is None:
             raise UsageError(

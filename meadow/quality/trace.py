@@ -15,13 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from meadow.corpus.commit import STAGING
-from meadow.corpus.folder import (
-    CONTAMINATION,
-    DUPLICATES,
-    PUBLISHED,
-    REASONING_TRIES,
-    Corpus,
-)
+from meadow.corpus.folder import CONTAMINATION, DUPLICATES, PUBLISHED, REASONING_TRIES, Corpus
 from meadow.corpus.manifest import NAME
 from meadow.corpus.names import names_of
 from meadow.corpus.shards import read_parquet
@@ -227,12 +221,8 @@ def _models(
             holding.rows |= {key: list(steps) for key, steps in model.steps(ids, plan).items()}
         else:
             shards = model.shards().items()
-            in_its_mix = {
-                record_id
-                for path, sha256 in shards
-                if Path(path).name.startswith("train-")
-                for record_id in inside.get(sha256, ())
-            }
+            trained = (sha256 for path, sha256 in shards if Path(path).name.startswith("train-"))
+            in_its_mix = {record_id for each in trained for record_id in inside.get(each, ())}
             holding.rows |= {key: [] for key in sorted(in_its_mix)}
             if not in_its_mix:
                 unknown.append(model.folder)

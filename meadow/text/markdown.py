@@ -14,6 +14,15 @@ class Markdown(str):
 _PLAIN = re.compile(r"[\w .,:;()+%-]*")
 
 
+def number_of(count: int, what: str) -> str:
+    """A count with its noun, in one or many.
+
+    >>> number_of(1, "row"), number_of(2000, "row")
+    ('1 row', '2,000 rows')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def escape_cell(text: str) -> str:
     """Text as a Markdown table cell: nothing in it is markup."""
     flat = " ".join(text.split())
