@@ -15,6 +15,7 @@ import pytest
 from support.budget import note
 from support.corpora import invented_questions, write_medqa
 from support.fault_shim import snapshot
+from support.fault_stages import Stage
 
 SMALL = 2048
 """The limit of a file in bytes: below a shard of the samples."""
@@ -29,11 +30,9 @@ def helps(text: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["build", "rebuild", "mix", "remix"])
-def test_a_limit_on_the_size_of_files(name: str, stages) -> None:
-    stage = stages[name]
+def test_a_limit_on_the_size_of_files(stage: Stage) -> None:
     stage.reset()
-    run = {"argv": stage.argv, "limits": {"RLIMIT_FSIZE": SMALL}}
-    ended = stage.warm.start([run])[0]
+    ended = stage.run(limits={"RLIMIT_FSIZE": SMALL})
     assert ended.code == 1, ended.text
     helps(ended.text, stage.out)
     assert "the disk is full" in ended.text
@@ -89,9 +88,9 @@ def test_a_disk_of_two_megabytes(tmp_path: Path) -> None:
     note("fault_points")
 
 
-def test_a_folder_that_nobody_may_write_to(tmp_path: Path, stages) -> None:
+@pytest.mark.parametrize("name", ["build"])
+def test_a_folder_that_nobody_may_write_to(tmp_path: Path, stage: Stage) -> None:
     """Root may write anywhere but to a disk that is mounted so; others are held by the mode."""
-    stage = stages["build"]
     with contextlib.ExitStack() as stack:
         if os.geteuid() == 0:
             folder = stack.enter_context(small_disk(tmp_path / "disk", "2m"))

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-
 import pytest
 from support.budget import sample
-from support.fault_models import ModelStages
 from support.fault_shim import Mode
-from support.fault_signals import interrupt_often
-from support.fault_trials import MODES, check_order, first_of, run_points, spread
+from support.fault_stages import Stage
+from support.fault_trials import MODES, check_order, first_of, interrupt_often, run_points, spread
 
 STAGES = ("train", "export", "evaluate")
 SAMPLED = {Mode.KILL: 1, Mode.FULL: 1, Mode.FAIL: 1}
 
 
-@pytest.fixture(scope="module")
-def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelStages]:
-    if shutil.which("gcc") is None:
-        pytest.skip("the fault shim is compiled with gcc, which is not installed")
-    made = ModelStages(tmp_path_factory.mktemp("models"))
-    yield made
-    made.warm.close()
-
-
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name.lower())
 @pytest.mark.parametrize("name", STAGES)
-def test_a_fault_at_sampled_points(name: str, mode: Mode, stages, record_property) -> None:
+def test_a_fault_at_sampled_points(name: str, mode: Mode, stage: Stage, record_property) -> None:
     shift = 5 * STAGES.index(name) + 2 * int(mode)
     run_points(
-        stages[name],
+        stage,
         mode,
         lambda numbers, points: spread(numbers, points, SAMPLED[mode], shift),
         record_property,
@@ -54,25 +41,23 @@ def test_a_fault_at_sampled_points(name: str, mode: Mode, stages, record_propert
         ("evaluate", Mode.FAIL, "fsync", "/journal.0.jsonl"),
     ],
 )
-def test_where_defects_were(name, mode, call, path, stages, record_property) -> None:
-    run_points(stages[name], mode, first_of(call, path), record_property, noted=False)
+def test_where_defects_were(mode, call, path, stage: Stage, record_property) -> None:
+    run_points(stage, mode, first_of(call, path), record_property, noted=False)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name.lower())
 @pytest.mark.parametrize("name", STAGES)
-def test_a_fault_at_every_point(name: str, mode: Mode, stages, record_property) -> None:
-    run_points(
-        stages[name], mode, lambda numbers, _: numbers[:: sample()], record_property, noted=True
-    )
+def test_a_fault_at_every_point(mode: Mode, stage: Stage, record_property) -> None:
+    run_points(stage, mode, lambda numbers, _: numbers[:: sample()], record_property, noted=True)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", ["train", "evaluate"])
-def test_signals_at_fifty_moments(name: str, stages, record_property) -> None:
-    interrupt_often(stages[name], max(3, 50 // sample()), record_property)
+def test_signals_at_fifty_moments(stage: Stage, record_property) -> None:
+    interrupt_often(stage, max(3, 50 // sample()), record_property)
 
 
 PUBLISHED = {
@@ -84,10 +69,8 @@ GROWING = {"train": ("metrics.jsonl",), "evaluate": ("journal.0.jsonl",)}
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_bytes_are_on_disk_before_their_name(name: str, stages) -> None:
-    stage = stages[name]
-    ended, points = stage.record()
-    assert ended.code == 0, ended.text
+def test_bytes_are_on_disk_before_their_name(name: str, stage: Stage) -> None:
+    points = stage.record()
     root = stage.out.resolve()
     published = {f"{root}/{path}" for path in PUBLISHED[name]}
     journals = [f"{root}/{path}" for path in GROWING.get(name, ())]

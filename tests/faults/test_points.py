@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from support.budget import sample
 from support.fault_shim import Mode
-from support.fault_stage import Stage
+from support.fault_stages import Stage
 from support.fault_trials import MODES, check_order, first_of, run_points, spread
 
 from meadow.corpus.manifest import NAME
@@ -66,8 +66,7 @@ def test_a_fault_at_every_point(mode: Mode, stage: Stage, record_property) -> No
 
 @pytest.mark.parametrize("name", STAGES)
 def test_bytes_are_on_disk_before_their_name(stage: Stage) -> None:
-    ended, points = stage.record()
-    assert ended.code == 0, ended.text
+    points = stage.record()
     if stage.corpus:
         root, last = stage.corpus.resolve(), f"{stage.corpus.resolve()}/{NAME}"
         named = {path for path in stage.new if (root / path).exists()}  # quarantines stay home

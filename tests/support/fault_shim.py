@@ -18,6 +18,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 SUPPORT = Path(__file__).resolve().parent
 LOCK = ".meadow.lock"
 
@@ -49,38 +51,27 @@ class Ended:
     text: str
 
 
-def compile_shim(folder: Path) -> Path:
-    """Compile fault_shim.c.
-
-    Raises:
-        FileNotFoundError: There is no gcc.
-    """
-    library = folder / "fault_shim.so"
-    source = SUPPORT / "fault_shim.c"
-    command = ["gcc", "-shared", "-fPIC", "-O2", "-o", str(library), str(source), "-ldl"]
-    subprocess.run(command, check=True, capture_output=True)
-    return library
-
-
 class WarmParent:
     """A process that has imported everything and forks a child per command.
 
+    The test that asks for it skips without gcc, which compiles the shim.
+
     Args:
-        library: The compiled shim.
-        folder: For outputs and logs; outside of every folder under test.
+        folder: For the shim, outputs and logs; outside of every folder under test.
         modules: What is imported beside what a build and a mix need.
         more: Variables of its environment.
     """
 
     def __init__(
-        self,
-        library: Path,
-        folder: Path,
-        *,
-        modules: Sequence[str] = (),
-        more: Mapping[str, str] | None = None,
+        self, folder: Path, modules: Sequence[str] = (), more: Mapping[str, str] | None = None
     ) -> None:
+        if shutil.which("gcc") is None:
+            pytest.skip("the fault shim is compiled with gcc, which is not installed")
+        folder.mkdir(parents=True)
         self.folder = folder
+        library, source = folder / "fault_shim.so", SUPPORT / "fault_shim.c"
+        command = ["gcc", "-shared", "-fPIC", "-O2", "-o", str(library), str(source), "-ldl"]
+        subprocess.run(command, check=True, capture_output=True)
         environment = {
             **os.environ,
             "LD_PRELOAD": str(library),
@@ -135,28 +126,6 @@ class WarmParent:
     def run(self, *argv: object) -> Ended:
         """Run one command without a fault."""
         return self.start([{"argv": argv}])[0]
-
-    def faulty(
-        self,
-        argv: Sequence[object],
-        folder: Path,
-        at: int,
-        mode: Mode,
-        more: Mapping[str, Any] | None = None,
-    ) -> Ended:
-        """Run one command with a fault at its `at`-th change below `folder`."""
-        fault = {"folder": str(folder.resolve()), "at": at, "mode": int(mode)}
-        return self.start([{"argv": argv, **fault, **(more or {})}])[0]
-
-    def record(
-        self, argv: Sequence[object], folder: Path, more: Mapping[str, Any] | None = None
-    ) -> tuple[Ended, list[Point]]:
-        """Run one command, and list the points that it has."""
-        log = self.folder / "points.tsv"
-        fault = {"folder": str(folder.resolve()), "at": 0, "mode": 0, "log": str(log)}
-        ended = self.start([{"argv": argv, **fault, **(more or {})}])[0]
-        rows = [line.split("\t") for line in log.read_text(encoding="utf-8").splitlines()]
-        return ended, [Point(call, grows == "1", path, other) for call, grows, path, other in rows]
 
 
 def snapshot(folder: Path) -> dict[str, str]:
