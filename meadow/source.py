@@ -148,7 +148,6 @@ class CutError(FileError):
 
 
 Converter = Callable[[Raw, Options], Iterator[Record | Reject | Fact]]
-Detector = Callable[[Path], bool]
 
 
 class NoSecondReader(Exception):
@@ -204,7 +203,6 @@ class Origin:
         expected_rows: Rows of the full upstream, where known; not applied with --file or --limit.
         rank: How good a row is among those with its upstream id, of which the best stays and of
             equal ones the first; None: an upstream id stands once.
-        detect: Whether a file given with --file is of this origin, from its first bytes.
         raw_texts: Where its raw files hold the words of a row; or why they cannot be read
             a second time.
     """
@@ -214,7 +212,6 @@ class Origin:
     convert: Converter
     rank: Callable[[Raw], int] | None = None
     expected_rows: int | None = None
-    detect: Detector | None = None
     raw_texts: RawTexts | str = "its raw texts are not told"
 
 

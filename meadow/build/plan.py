@@ -19,6 +19,7 @@ from meadow.corpus.manifest import Manifest
 from meadow.corpus.names import normal_name
 from meadow.errors import FileError, UsageError
 from meadow.net.stores import fetch, is_remote
+from meadow.readers.json_rows import starts_with_2023_row
 from meadow.schema import Style
 from meadow.source import File, Input, Options, Origin, OriginName, Source
 from meadow.sources import SOURCES, kept_of, with_own
@@ -375,9 +376,10 @@ def detect_origin(inputs: Iterable[Input], source: Source) -> OriginName:
     Raises:
         UsageError: Files of two origins were named together.
     """
-    detect = source.published.detect if source.published else None
     published = {
-        source.upstream is None or (detect is not None and detect(item.path)) for item in inputs
+        source.upstream is None
+        or (source.published is not None and starts_with_2023_row(item.path))
+        for item in inputs
     }
     if len(published) > 1:
         raise UsageError(

@@ -72,15 +72,6 @@ def with_header(required: Sequence[str]) -> CsvReader:
     return CsvReader(required)
 
 
-def without_header(columns: Sequence[str]) -> CsvReader:
-    """A reader of headerless CSV files: the first row is a row.
-
-    Args:
-        columns: The names of the columns, in order.
-    """
-    return CsvReader(columns, columns)
-
-
 def read_file(
     item: Input,
     columns: Sequence[str] | None,

@@ -72,7 +72,6 @@ def published_origin(
         read=json_rows.read_array,
         convert=convert,
         expected_rows=rows,
-        detect=json_rows.starts_with_2023_row,
         raw_texts=raw_texts,
     )
 

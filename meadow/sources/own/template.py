@@ -8,7 +8,7 @@ a field optional. `{{` and `}}` are braces. That is all: there are no expression
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,15 +56,14 @@ class Template:
         """The fields in it, in order."""
         return tuple(part for part in self.parts if isinstance(part, Field))
 
-    def render(self, row: Mapping[str, Any], text: Callable[[Any], str] | None = None) -> str:
+    def render(self, row: Mapping[str, Any]) -> str:
         """The text with the row's values in it.
 
         Raises:
             MissingField: A field that is not optional is missing.
         """
         return "".join(
-            part if isinstance(part, str) else (text or as_text)(part.value(row))
-            for part in self.parts
+            part if isinstance(part, str) else as_text(part.value(row)) for part in self.parts
         )
 
     def value(self, row: Mapping[str, Any]) -> Any:

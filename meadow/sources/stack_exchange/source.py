@@ -12,7 +12,6 @@ import html
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from meadow.schema import Author, Fact, Raw, Reason, Record, Reject, Style, Task, make_record
@@ -214,13 +213,6 @@ def drop_duplicate_notice(text: str) -> tuple[str] | None:
     return (text[found.end() :].strip(),) if found else None
 
 
-def is_dump(path: Path) -> bool:
-    """Whether a file is a 7z archive, a Posts.xml or Parquet, from its first bytes."""
-    with path.open("rb") as file:
-        head = file.read(4096)
-    return head.startswith((b"7z\xbc\xaf\x27\x1c", b"PAR1")) or b"<posts" in head
-
-
 def _files(site: str, host: str, *also: str) -> tuple[File, File]:
     """The archive of a site, which holds posts and users, and a loose file of users."""
     archive = File(
@@ -269,7 +261,6 @@ SOURCE = Source(
             parent=("ParentId", "Id"),
             repairs={DUPLICATE_NOTICE: r"input: (?i:possible duplicates?) .* → "},
         ),
-        detect=is_dump,
     ),
     mixed_languages=True,
     refuse=frozenset({Reason.TOO_SHORT, Reason.LINK_ONLY}),

@@ -101,7 +101,6 @@ class Page:
     sections: tuple[Section, ...]
     url: str = ""
     revision: str = ""
-    namespace: int = 0
     facts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
@@ -165,7 +164,6 @@ def read_page(html: str, *, title: str = "", url: str = "") -> Page:
         sections=sections,
         url=str(canonical.get("href") or url) if canonical is not None else url,
         revision=revision[1] if revision else "",
-        namespace=namespace,
         facts=facts,
     )
 

@@ -49,8 +49,7 @@ class _Found(NamedTuple):
 def read(inputs: Sequence[Input], options: Options) -> Iterator[Raw | Reject | Fact]:
     """The sections of every page in file order, and how many pages and images there were.
 
-    A raw row has: title, heading, level, parents, text, unread, anchor, url, revision, timestamp,
-    site.
+    A raw row has: title, heading, parents, text, unread, anchor, url, revision, timestamp, site.
 
     Raises:
         FileError: A file is missing, damaged, or no export although it is XML.
@@ -92,7 +91,6 @@ def _split(
                 "_where": f"{found.where}#{anchor}" if anchor else found.where,
                 "title": page.title,
                 "heading": section.heading,
-                "level": section.level,
                 "parents": section.parents,
                 "text": section.text,
                 "unread": section.unread,
@@ -191,7 +189,7 @@ def _read_export(page: ExportedPage) -> Page:
     if page.refused is not None:
         reason, detail = page.refused
         raise NotAnArticleError(detail, reason)
-    return read_wikitext(page.text, title=page.title, url=_address(page), namespace=page.namespace)
+    return read_wikitext(page.text, title=page.title, url=_address(page))
 
 
 def _address(page: ExportedPage) -> str:

@@ -15,6 +15,7 @@ import string
 from bisect import bisect
 from collections import Counter
 from collections.abc import Iterator
+from os.path import commonprefix
 
 from meadow.schema import Reason
 from meadow.sources.wikidoc.html_pages import (
@@ -97,7 +98,7 @@ _MAX_TABLES = 20
 """Tables within tables; real pages have three."""
 
 
-def read_wikitext(text: str, *, title: str = "", url: str = "", namespace: int = 0) -> Page:
+def read_wikitext(text: str, *, title: str = "", url: str = "") -> Page:
     """The page of that wikitext: its sections, and what was left out of it.
 
     Raises:
@@ -112,7 +113,7 @@ def read_wikitext(text: str, *, title: str = "", url: str = "", namespace: int =
     html = reader.html(_PRIVATE.sub("", text))
     refuse_index(title, reader.is_index)
     sections, facts = split_html(html)
-    return Page(title, sections, url, namespace=namespace, facts=facts + reader.facts)
+    return Page(title, sections, url, facts=facts + reader.facts)
 
 
 class _Reader:
@@ -352,7 +353,7 @@ class _Reader:
                 if not open_lists:
                     flush()
                 marks = marks.replace(";", ":")
-                common = _common(open_lists, marks)
+                common = len(commonprefix((open_lists, marks)))  # noqa: RUF071  (no paths)
                 out.extend(_close(open_lists[common:]))
                 if common == len(marks):
                     out.append("</li><li>" if marks[-1] != ":" else "<br>")
@@ -513,13 +514,6 @@ def _heading(line: str) -> tuple[int, str] | None:
     level = min(len(bare) - len(bare.lstrip("=")), len(bare) - len(bare.rstrip("=")), 6)
     text = bare[level : len(bare) - level].strip()
     return (level, text) if text else None
-
-
-def _common(first: str, second: str) -> int:
-    pairs = zip(first, second, strict=False)
-    return next(
-        (at for at, (one, other) in enumerate(pairs) if one != other), min(len(first), len(second))
-    )
 
 
 def _close(marks: str) -> Iterator[str]:

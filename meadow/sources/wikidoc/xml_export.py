@@ -26,8 +26,6 @@ class ExportedPage:
     """
 
     title: str
-    namespace: int
-    page_id: str
     revision: str
     timestamp: str
     text: str
@@ -103,13 +101,12 @@ def read_pages(file: IO[bytes], label: str) -> Iterator[ExportedPage]:
 
 
 def _page(element: _Element, site: str, base: str, namespaces: Mapping[str, int]) -> ExportedPage:
-    def text(path: str, below: _Element | None = None) -> str:
-        found = (below if below is not None else element).find(f"{{*}}{path}")
-        return (found.text or "") if found is not None else ""
+    def text(path: str, below: _Element | None) -> str:
+        return (below.findtext(f"{{*}}{path}") or "") if below is not None else ""
 
     revisions = element.findall("{*}revision")
     latest = max(revisions, key=lambda revision: text("timestamp", revision), default=None)
-    title, namespace = text("title"), text("ns")
+    title, namespace = text("title", element), text("ns", element)
     prefix = title.partition(":")[0].replace("_", " ").strip().lower() if ":" in title else ""
     space = int(namespace) if _NUMBER.fullmatch(namespace) else namespaces.get(prefix, 0)
     refused = _refused(element, latest)
@@ -117,11 +114,9 @@ def _page(element: _Element, site: str, base: str, namespaces: Mapping[str, int]
         refused = Reason.NOT_AN_ARTICLE, f"namespace {space} holds no articles"
     return ExportedPage(
         title=title,
-        namespace=space,
-        page_id=text("id"),
-        revision=text("id", latest) if latest is not None else "",
-        timestamp=text("timestamp", latest) if latest is not None else "",
-        text=text("text", latest) if latest is not None else "",
+        revision=text("id", latest),
+        timestamp=text("timestamp", latest),
+        text=text("text", latest),
         refused=refused,
         site=site,
         base=base,

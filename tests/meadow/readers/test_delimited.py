@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.readers.archives import is_archive, members, open_input
-from meadow.readers.delimited import with_header, without_header
+from meadow.readers.delimited import CsvReader, with_header
 from meadow.schema import Reason, Reject
 from meadow.source import Input, Options
 
@@ -69,7 +69,7 @@ def test_missing_columns_are_an_upstream_change(tmp_path: Path) -> None:
 
 
 def test_headerless_files_keep_row_one(tmp_path: Path) -> None:
-    reader = without_header(("q", "a"))
+    reader = CsvReader(("q", "a"), ("q", "a"))
     rows = list(reader([Input(write(tmp_path, b"1,2\n3,4\n"), "x.csv")], Options()))
     assert [row["q"] for row in rows] == ["1", "3"]
 

@@ -115,7 +115,7 @@ def test_the_id_does_not_depend_on_the_style_and_the_topic_is_kept() -> None:
 def test_pages_in_style_2023_read_as_the_release_does() -> None:
     page = {
         "title": "Meckel's diverticulum (patient information)",
-        "heading": "Who is at highest risk?", "level": 2, "parents": (), "text": "Men are." * 9,
+        "heading": "Who is at highest risk?", "parents": (), "text": "Men are." * 9,
         "unread": (), "anchor": "Who", "url": "https://w.example/T", "revision": "7",
         "timestamp": "", "site": "w.example",
     }  # fmt: skip

@@ -13,7 +13,7 @@ TEXT = "Uric acid crystals settle in the joints, the big toe first."
 
 def section(heading: str, text: str = TEXT, title: str = "Gout", **more: object):
     raw = {
-        "title": title, "heading": heading, "level": 2, "parents": (),
+        "title": title, "heading": heading, "parents": (),
         "text": text, "unread": (), "anchor": heading.replace(" ", "_"), "url": "https://w.example/wiki/Gout",
         "revision": "7", "timestamp": "2026-01-01T00:00:00Z", "site": "w.example", **more,
     }  # fmt: skip
