@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,15 @@ import click
 
 from evaluation.images import audit, lines
 from meadow.atomic import sha256_file
-from meadow.cli.app import Finish, dry_run_option, errata_option, json_option, list_option, log
+from meadow.cli.app import (
+    Finish,
+    dry_run_option,
+    errata_option,
+    json_option,
+    list_option,
+    log,
+    telling_counts,
+)
 from meadow.cli.rephrase import asking_options
 from meadow.cli.weights import convert_option, safe_weights
 from meadow.errors import ExitCode, MeadowError, UsageError
@@ -26,7 +33,7 @@ from meadow.net.redaction import hide_secrets
 from meadow.samples import FOLDER
 
 if TYPE_CHECKING:
-    from evaluation.run import Progress, Settings
+    from evaluation.run import Settings
 
 SAMPLE = "sample"
 
@@ -146,20 +153,20 @@ def run_command(as_json: bool, dry_run: bool, out: Path | None, **options: Any) 
         finish(_plan(items, settings, options["limit"]), rows_in=len(items))
         return
     _make_safe(options)
-    backend = _backend(options, settings)
-    summary = run(
-        backend,
-        items,
-        settings,
-        out,
-        limit=options["limit"],
-        contamination=options["contamination"],
-        command=["meadow", *sys.argv[1:]],
-        progress=_progress(),
-        image_audit=audit(files) if items[0].exam in (EXAM, DEMO) else None,
-        corrected=corrections(items, errata),
-        files=_origins(items, files),
-    )
+    with telling_counts(f"loading {options['model']}") as progress:
+        summary = run(
+            _backend(options, settings),
+            items,
+            settings,
+            out,
+            limit=options["limit"],
+            contamination=options["contamination"],
+            command=["meadow", *sys.argv[1:]],
+            progress=progress,
+            image_audit=audit(files) if items[0].exam in (EXAM, DEMO) else None,
+            corrected=corrections(items, errata),
+            files=_origins(items, files),
+        )
     if not summary:  # another rank than the first
         return
     for mode, cell in summary["modes"].items():
@@ -267,18 +274,6 @@ def _plan(items: list[ExamItem], settings: Settings, limit: int | None) -> dict[
     }
 
 
-def _progress() -> Progress:
-    """A line every ten seconds on a terminal, nothing elsewhere."""
-    last = [time.monotonic()]
-
-    def report(what: str, done: int, total: int) -> None:
-        if sys.stderr.isatty() and (time.monotonic() - last[0] > 10 or done == total):
-            last[0] = time.monotonic()
-            log(f"{what}: {done}/{total}")
-
-    return report
-
-
 @evaluate.command("rubric")
 @files_option
 @click.option("--exam", help="Its name, for the report; without --file one with a download.")
@@ -362,10 +357,10 @@ def _rubric_run(
     endpoint = make_endpoint(options["judge_url"] or DEFAULT_URL, options["judge"], **shared)
     limits = {name: options[name] for name in ("max_requests", "budget_usd", "prices")}
     prompt, meter = chosen_prompt("verdict", options["prompt"]), make_meter(endpoint, **limits)
-    tokens, name, progress = options["max_new_tokens"], options["model"], _progress()
+    tokens, name = options["max_new_tokens"], options["model"]
     path = options["cache"] or Path("~/.cache/medical-meadow/judge.sqlite").expanduser()
     model: dict[str, Any] = {"name": name or options["responses"].stem}
-    with closing(Cache(path)) as cache:
+    with closing(Cache(path)) as cache, telling_counts("preparing the answers") as progress:
         answer: Any
         if options["responses"]:
             given = rubric.read_answers(options["responses"], whole)[: len(cases)]
@@ -546,13 +541,12 @@ def paper_command(out: Path, dry_run: bool, as_json: bool, **options: Any) -> No
                 place, own = moved.get(row.key), row.key in moved
                 agreed = {"convert": options["convert_weights"]}
                 adapter = None if own or not row.adapter else row.adapter
-                backend = load(
-                    safe_weights(place or row.model, **agreed),
-                    adapter=safe_weights(adapter, adapter=True, **agreed) if adapter else None,
-                    dtype="auto" if own else row.load,
-                )
-                run(backend, items, settings, out / row.key, limit=options["limit"],
-                    progress=_progress(), command=["meadow", *sys.argv[1:]])  # fmt: skip
+                model = safe_weights(place or row.model, **agreed)
+                adapter = safe_weights(adapter, adapter=True, **agreed) if adapter else None
+                with telling_counts(f"loading {row.title}") as progress:
+                    backend = load(model, adapter=adapter, dtype="auto" if own else row.load)
+                    run(backend, items, settings, out / row.key, limit=options["limit"],
+                        progress=progress, command=["meadow", *sys.argv[1:]])  # fmt: skip
             except (MeadowError, OSError, RuntimeError) as error:
                 # the other rows are not this one's fault: memory, network, a gated repository
                 failed[row.key] = hide_secrets(str(error).strip().partition("\n")[0])[:300]

@@ -32,6 +32,7 @@ from meadow.models.loading import (
     quiet,
     trained_as,
 )
+from meadow.models.weights import check_at_hand
 
 DEFAULT_CONTEXT = 2048
 UNLIMITED = 10**9
@@ -293,8 +294,7 @@ def load(
     it learned on, bit for bit.
     """
     quiet()
-    if model.startswith(("/", ".", "~")) and not Path(model).is_dir():
-        raise FileError("no such checkpoint folder", where=model, fix="check --model")
+    check_at_hand(model, revision)
     for folder in filter(None, (model, adapter)):
         refuse_torn(Path(folder))
     given, (model, adapter) = model, _adapted(model, adapter)

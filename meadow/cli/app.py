@@ -330,6 +330,22 @@ def telling_steps(what: str) -> Iterator[Callable[[str], None]]:
         yield progress
 
 
+@contextlib.contextmanager
+def telling_counts(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """As `telling`, of work that tells what it does, how many are done and how many there are.
+
+    Args:
+        what: What is being done, until something is done.
+    """
+    said = [what]
+
+    def progress(what: str, done: int, total: int) -> None:
+        said[0] = f"{what}: {done:,} of {total:,}"
+
+    with telling(lambda: said[0]):
+        yield progress
+
+
 def grouped(options: Iterable[str]) -> dict[str, list[str]]:
     """NAME=PATH options as name -> paths, in the order in which they were given."""
     found: dict[str, list[str]] = {}

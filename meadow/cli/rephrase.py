@@ -19,6 +19,7 @@ from meadow.cli.app import (
     json_option,
     list_option,
     log,
+    telling,
 )
 
 if TYPE_CHECKING:
@@ -165,20 +166,20 @@ def _work(
         review["out"] = given["out"]
         finish(_review(kind, corpus, source, dry_run=dry_run, as_json=as_json, **review))
         return
-    document = run(
-        source, corpus=corpus, dry_run=dry_run, progress=log, meter_progress=_tell, **given
-    )
+    said = [f"{kind}: preparing"]
+
+    def tell(done: int, total: int, meter: Meter) -> None:
+        said[0] = f"{kind}: {done:,} of {total:,}; {meter}"
+
+    with telling(lambda: said[0]):
+        document = run(
+            source, corpus=corpus, dry_run=dry_run, progress=log, meter_progress=tell, **given
+        )
     if dry_run:
         finish(document)
         return
     done = document["rewritten"]
     finish(document, rows_in=document["items"], rows_out=done, rejected=document["items"] - done)
-
-
-def _tell(done: int, total: int, meter: Meter) -> None:
-    """A line now and then on a terminal; the running total of tokens and money."""
-    if sys.stderr.isatty() and (done % 20 == 0 or done == total):
-        click.echo(f"\r{done:,} of {total:,}; {meter} ", err=True, nl=done == total)
 
 
 def _review(

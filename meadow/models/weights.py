@@ -78,15 +78,20 @@ def is_out_of_reach() -> bool:
 
 
 def check_at_hand(model: str, revision: str | None = None, *, adapter: bool = False) -> None:
-    """Refuse a repository that nobody can fetch, before torch is imported for it.
+    """Refuse a folder that is not there and a repository that nobody can fetch, without torch.
 
     Raises:
-        FileError: It is not in the client's cache, and the Hub's host has no address here.
+        FileError: It is no folder, or is not in the client's cache while the Hub's host has no
+            address here.
     """
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
-    if Path(model).is_dir() or not is_out_of_reach():
+    if Path(model).is_dir():
+        return
+    if model.startswith(("/", ".", "~")):
+        raise FileError("no such checkpoint folder", where=model, fix="check the path")
+    if not is_out_of_reach():
         return
     name = "adapter_config.json" if adapter else "config.json"
     try:
