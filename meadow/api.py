@@ -32,10 +32,7 @@ if TYPE_CHECKING:
 Place = str | Path
 Places = Place | Sequence[Place]
 Progress = Callable[[str], None]
-
-
-def _quiet(line: str) -> None:
-    pass
+_quiet: Progress = lambda line: None  # noqa: E731
 
 
 def open_corpus(location: Place, *, verify: bool = False) -> Corpus:

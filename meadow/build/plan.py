@@ -112,22 +112,9 @@ def plan_build(
 ) -> BuildPlan:
     """Resolve what is asked for into settings and inputs; what lies at an address is fetched.
 
-    Args:
-        sources: The sources; none: those that `files` names, else those of the outline.
-        files: `SOURCE[:SUBSET[:ROLE]]` -> its raw files or folders.
-        raw: The folder of raw files for the sources that `files` does not name.
-        outline: A recipe, where one is used; what is given beside it goes first.
-        origin: upstream or published; None detects it for named files.
-        style: Which instruction texts.
-        answers: Which answers of a question.
-        images: What becomes of questions that show an image.
-        limit: Candidate rows per source.
-        errata: Whose faulty questions are left out: `known`, or files beside the known ones.
-        available: Leave out sources whose raw files are missing; `progress` is told which.
-        own: TOML files of sources of one's own, or folders of them; meadow.toml can name more.
-        config: The settings of the machine.
-        locked: Label -> SHA-256 as recorded when the file was fetched.
-        progress: Told one line per file that is fetched.
+    The arguments are those of `meadow.build`, and: `outline`, a recipe, beside which what is given
+    goes first; `locked`, label -> SHA-256 as recorded when the file was fetched. An `origin` of
+    None is detected for named files; meadow.toml can name more sources of one's own.
 
     Raises:
         UsageError: A source, an option or a recipe is wrong.
@@ -251,9 +238,10 @@ def raw_inputs(
     source: str, files: Mapping[str, Place | Sequence[Place]], folder: Path
 ) -> tuple[Input, ...]:
     """The raw upstream files of one source: those that `files` names, else those in the folder."""
+    known = SOURCES[source]
     if named := list(named_places(files)):
-        return named_inputs(named, SOURCES[source])
-    return find_inputs(SOURCES[source], SOURCES[source].origin(OriginName.UPSTREAM), folder)
+        return named_inputs(named, known)
+    return find_inputs(known, known.origin(OriginName.UPSTREAM), folder)
 
 
 def named_places(files: Mapping[str, Place | Sequence[Place]]) -> Iterator[NamedPlace]:
@@ -418,11 +406,8 @@ def find_inputs(source: Source, origin: Origin, raw: Path) -> tuple[Input, ...]:
 
 
 def _matches(folder: Path, file: File) -> list[Path]:
-    for name in (file.name, *file.also):
-        paths = sorted(path for path in folder.glob(name) if path.is_file())
-        if paths:
-            return paths
-    return []
+    named = (sorted(filter(Path.is_file, folder.glob(n))) for n in (file.name, *file.also))
+    return next(filter(None, named), [])
 
 
 def _how(file: File, *, optional: bool) -> str:

@@ -28,14 +28,7 @@ ROWS = 100
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """A raw row, and what becomes of it.
-
-    Args:
-        where: Where it stands.
-        raw: Its columns; empty where it could not be read.
-        row: The columns of the record; empty where it is rejected.
-        reject: Else why.
-    """
+    """A raw row (empty where it could not be read), and the row or the reject that it becomes."""
 
     where: str
     raw: dict[str, Any]
@@ -45,23 +38,18 @@ class Beside:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What came of the first rows.
-
-    Args:
-        name: The source's name.
-        entry: What a build of them counts.
-        shown: Rows beside the raw ones: the first that stay, and the first of each reason.
-        examples: How many examples the file has.
-        faults: Which of them are not as they say.
-        notes: What is likely to be an oversight.
-    """
+    """What came of the first rows of a source."""
 
     name: str
     entry: SourceEntry
+    """What a build of them counts."""
     shown: tuple[Beside, ...]
+    """Rows beside the raw ones: the first that stay, and the first of each reason."""
     examples: int
     faults: tuple[str, ...]
+    """Which of the examples are not as they say."""
     notes: tuple[str, ...]
+    """What is likely to be an oversight."""
 
 
 def preview(
@@ -74,12 +62,7 @@ def preview(
 ) -> Preview:
     """Build the first rows of a source's TOML file, and run its examples.
 
-    Args:
-        path: The TOML file.
-        files: Its raw files; none: those in the raw folder.
-        raw: The raw folder; else the settings'.
-        rows: Candidate rows that are built.
-        show: Rows that are shown beside the raw ones.
+    The raw files are those that are given, else those in the raw folder (`raw`, or the settings').
 
     Raises:
         UsageError: The file is wrong, or does not fit its raw files.

@@ -102,7 +102,7 @@ def summarise(contamination: pl.DataFrame, items: Sequence[ExamItem]) -> dict[st
     """
     summary = {}
     flagged = contamination.filter(pl.col("level") != Level.NONE.value)
-    for exam, unique in _per_exam(items).items():
+    for exam, count in Counter(item.exam for item in _unique(items)).items():
         mine = flagged.filter(pl.col("exam") == exam)
         counts = {}
         for name, key in (("items_found", "item_id"), ("rows", "row_id")):
@@ -112,38 +112,27 @@ def summarise(contamination: pl.DataFrame, items: Sequence[ExamItem]) -> dict[st
                 for level in FOUND
                 if level != Level.SEMANTIC or level in levels  # looked for only where asked
             }
-        share = mine["item_id"].n_unique() / max(1, len(unique))
+        share = mine["item_id"].n_unique() / count
         verdict = "no item found" if not len(mine) else f"{share:.1%} of the items found"
-        summary[exam] = {"items": len(unique), **counts, "verdict": verdict}
+        summary[exam] = {"items": count, **counts, "verdict": verdict}
     return summary
 
 
 def rows_to_drop(contamination: pl.DataFrame, drop: str) -> pl.Series:
     """The ids of rows that `--drop stem` (every level) or `--drop stem+answer` removes."""
-    levels = {
-        "none": [],
-        "stem": list(FOUND),
-        "stem+answer": [Level.STEM_AND_ANSWER.value],
-    }[drop]
+    levels = {"none": [], "stem": FOUND, "stem+answer": [Level.STEM_AND_ANSWER.value]}[drop]
     return contamination.filter(pl.col("level").is_in(levels))["row_id"].unique().sort()
 
 
 def remaining(folder: Path) -> pl.DataFrame:
-    """A mix's contamination.parquet without the rows that are not in the mix.
+    """The contamination.parquet of a mix without the rows that are not in the mix.
 
     The file tells what was found before anything was dropped or sampled; what a checkpoint was
     trained on is this.
-
-    Args:
-        folder: The folder of a mix.
     """
-    ids = {
-        value
-        for table in Corpus.open(folder).iter_tables(columns=["id"])
-        for value in table["id"].to_pylist()
-    }
-    table = Corpus.open(folder).contamination()
-    return table.filter(pl.col("row_id").is_in(list(ids)))
+    mix = Corpus.open(folder)
+    ids = mix.to_polars(columns=["id"])
+    return mix.contamination().join(ids, left_on="row_id", right_on="id", how="semi")
 
 
 def check_contamination(corpus: Corpus, *, allow: bool) -> dict[str, Any]:
@@ -188,30 +177,21 @@ def _contaminated_rows(corpus: Corpus, record: Mapping[str, Any]) -> dict[str, d
     The table of matches says which rows; those that the mix left out do not count. Without the
     table, the record's own counts stand.
     """
-    found: dict[str, Counter[str]] = {exam: Counter() for exam in record}
     if (corpus.folder / CONTAMINATION).is_file():
         matches = remaining(corpus.folder).select("exam", "row_id", "level").unique()
-        for exam, _, level in matches.iter_rows():
-            found.setdefault(exam, Counter())[level] += 1
+        counted = matches.group_by("exam", "level").len().rows()
     else:
-        for exam, facts in record.items():
-            found[exam].update({level: int(n) for level, n in facts.get("rows", {}).items()})
-    refused = {
-        exam: {level: n for level, n in sorted(levels.items()) if level in FOUND and n}
-        for exam, levels in sorted(found.items())
-    }
-    return {exam: levels for exam, levels in refused.items() if levels}
+        told = ((exam, facts.get("rows", {})) for exam, facts in record.items())
+        counted = [(exam, level, n) for exam, rows in told for level, n in rows.items()]
+    found: dict[str, dict[str, int]] = {}
+    for exam, level, n in sorted(counted):
+        if level in FOUND and n:
+            found.setdefault(exam, {})[level] = n
+    return found
 
 
 def _unique(items: Sequence[ExamItem]) -> list[ExamItem]:
     return list({(item.exam, item.item_id): item for item in reversed(items)}.values())[::-1]
-
-
-def _per_exam(items: Sequence[ExamItem]) -> dict[str, list[ExamItem]]:
-    exams: dict[str, list[ExamItem]] = {}
-    for item in _unique(items):
-        exams.setdefault(item.exam, []).append(item)
-    return exams
 
 
 def _judged(part: pl.DataFrame, table: ItemTable) -> Iterator[tuple[int, str, Verdict]]:

@@ -17,8 +17,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,8 @@ _RENAMED = {
 """Columns that mean something else in these files than in others."""
 _LABELLED: frozenset[str] = frozenset({"head_qa", "medexpqa"})
 """Whose answers are labels: the key of an annulled question is the number of no option."""
-ALIASES = {"mmlu": "mmlu_medical", "usmle": USMLE}
+MMLU = "mmlu_medical"
+ALIASES = {"mmlu": MMLU, "usmle": USMLE}
 MMLU_SUBJECTS = frozenset({
     "anatomy", "clinical_knowledge", "college_biology", "college_medicine", "medical_genetics",
     "professional_medicine",
@@ -161,21 +163,17 @@ def load_exam(
     read = []
     for path, rows, left_out in _parts(name, files, images):
         excluded = [str(row.pop("_excluded", "")) for _, row in rows]
-        found = [
-            _item(meaning, reason)
-            for meaning, reason in zip(
-                understand(rows, path, read_as) if rows else (), excluded, strict=True
-            )
-        ]
+        meanings = understand(rows, path, read_as) if rows else ()
+        found = [_item(*each) for each in zip(meanings, excluded, strict=True)]
         drafts += found
         read.append((path, len(rows) + sum(left_out.values()), len(found), left_out))
     if not drafts:
         raise FileError(f"no question of {name} in the files", where=", ".join(map(str, files[:5])))
     items = list(_identify(name, drafts))
-    described, start = [], 0
+    described = []
+    rest = iter(items)
     for path, rows_in, count, left_out in read:
-        reasons = Counter(i.exclusion_reason for i in items[start : start + count])
-        start += count
+        reasons = Counter(item.exclusion_reason for item in islice(rest, count))
         shown = {**left_out, **{k: v for k, v in sorted(reasons.items(), key=str) if k}}
         described.append(
             {"name": path.name, "sha256": sha256_file(path), "rows": rows_in, "items": count,
@@ -207,63 +205,64 @@ def _parts(
 ) -> Iterator[tuple[Path, Rows, dict[str, int]]]:
     """Per file its rows, and how many of its rows are no part of the exam."""
     if name in (USMLE, DEMO):
-        for path, rows in usmle_rows(files, images):
-            yield path, rows, {}
-    elif name == "mmlu_medical":
-        yield from _mmlu(files)
-    else:
-        lists = [path for path in files if path.name == TEST_LIST]
-        tests = {str(key) for path in lists for key in _keys(read_json(path), path)}
-        for path in (path for path in files if path not in lists):
-            left_out: Counter[str] = Counter()
-            kept = []
-            for where, row in rows_of(path):
-                wanted = _KEPT.get(name, {}).items()
-                other = next((f"{k}: {row[k]}" for k, v in wanted if row.get(k, v) != v), None)
-                if other:
-                    left_out[f"of another {other}"] += 1
-                elif tests and str(row.get("_key", row.get("pubid"))) not in tests:
-                    left_out["of another split than test"] += 1
-                else:
-                    names = _RENAMED.get(name, {})
-                    kept.append((where, {names.get(key, key): row[key] for key in row}))
-            yield path, kept, dict(left_out)
-        yield from ((path, [], {}) for path in lists)
-
-
-def _keys(value: Any, path: Path) -> Iterable[Any]:
-    if not isinstance(value, dict):
-        raise FileError("an object of decisions by PMID was due", where=str(path))
-    return value
-
-
-def _mmlu(files: Sequence[Path]) -> Iterator[tuple[Path, Rows, dict[str, int]]]:
-    """The test questions of the medical subjects; of a file of one other subject, that subject.
-
-    Many copies of MMLU are one folder, or one file, with all subjects and splits in it.
-    """
-    tests = [path for path in files if path.stem.endswith("_test")]
-    loaded = []
-    for path in files:
-        rows = rows_of(path, headerless=True)
-        subject = re.sub(r"_(test|dev|val)$", "", path.stem)
-        rows = [(where, {"subject": subject, **row}) for where, row in rows]
-        loaded.append((path, rows))
-    subjects = {str(row["subject"]) for _, rows in loaded for _, row in rows}
-    for path, rows in loaded:
+        yield from ((path, rows, {}) for path, rows in usmle_rows(files, images))
+        return
+    lists = [path for path in files if path.name == TEST_LIST]
+    read = {path: rows_of(path, headerless=name == MMLU) for path in files if path not in lists}
+    why = _mmlu(read) if name == MMLU else _elsewhere(name, lists)
+    names = _RENAMED.get(name, {})
+    for path, rows in read.items():
         left_out: Counter[str] = Counter()
         kept = []
         for where, row in rows:
-            if tests and path not in tests and re.search(r"_(dev|val)$", path.stem):
-                left_out["of another split than test"] += 1
-            elif subjects & MMLU_SUBJECTS and row["subject"] not in MMLU_SUBJECTS:
-                left_out[f"another subject: {row['subject']}"] += 1
+            if told := why(path, row):
+                left_out[told] += 1
             else:
-                kept.append((where, row))
-        if kept:
-            yield path, kept, dict(left_out)
-        elif left_out:
-            yield path, [], dict(left_out)
+                kept.append((where, {names.get(key, key): row[key] for key in row}))
+        yield path, kept, dict(left_out)
+    yield from ((path, [], {}) for path in lists)
+
+
+_Why = Callable[[Path, dict[str, Any]], str | None]
+"""(file, row) -> why the row is no part of the exam."""
+
+
+def _elsewhere(name: str, lists: Sequence[Path]) -> _Why:
+    """Rows of another kind than the exam keeps, or that its authors' list of the test lacks."""
+    tests: set[str] = set()
+    for path in lists:
+        if not isinstance(decisions := read_json(path), dict):
+            raise FileError("an object of decisions by PMID was due", where=str(path))
+        tests |= set(map(str, decisions))
+
+    def why(path: Path, row: dict[str, Any]) -> str | None:
+        for column, value in _KEPT.get(name, {}).items():
+            if row.get(column, value) != value:
+                return f"of another {column}: {row[column]}"
+        listed = not tests or str(row.get("_key", row.get("pubid"))) in tests
+        return None if listed else "of another split than test"
+
+    return why
+
+
+def _mmlu(read: dict[Path, Rows]) -> _Why:
+    """Rows beside the test questions of the medical subjects; a file of one other subject is taken.
+
+    Many copies of MMLU are one folder, or one file, with all subjects and splits in it.
+    """
+    for path, rows in read.items():
+        subject = re.sub(r"_(test|dev|val)$", "", path.stem)
+        rows[:] = [(where, {"subject": subject, **row}) for where, row in rows]
+    medical = MMLU_SUBJECTS & {str(row["subject"]) for rows in read.values() for _, row in rows}
+    has_tests = any(path.stem.endswith("_test") for path in read)
+
+    def why(path: Path, row: dict[str, Any]) -> str | None:
+        if has_tests and path.stem.endswith(("_dev", "_val")):
+            return "of another split than test"
+        other = medical and row["subject"] not in MMLU_SUBJECTS
+        return f"another subject: {row['subject']}" if other else None
+
+    return why
 
 
 def _item(meaning: Meaning, excluded: str) -> ExamItem:

@@ -211,7 +211,7 @@ class RowIndex:
                 vectors = np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
                 start = 0
                 for table in self.corpus.iter_tables(columns=["id", *FIELDS]):
-                    for _, questions, both in embedded(_frame(table), encoder):
+                    for _, questions, both in embedded(pl.DataFrame(table), encoder):
                         end = start + len(questions)
                         vectors[start:end, 0], vectors[start:end, 1] = questions, both
                         start = end
@@ -341,7 +341,7 @@ def _write(corpus: Corpus, folder: Path) -> None:
         del held[1:]
 
     for table in corpus.iter_tables(columns=list(FIELDS)):
-        for words in _words(_frame(table)):
+        for words in _words(pl.DataFrame(table)):
             runs = ngram_hashes(words, RUN_WORDS)
             for values, keys in ((words, _word_keys(words)), (runs, _run_keys(words))):
                 held.append((keys << _HALF) | (values.rows() + row).astype(np.uint64))
@@ -379,11 +379,6 @@ def _probe() -> list[int]:
 def _save(path: Path, array: npt.NDArray[Any]) -> None:
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
-
-
-def _frame(table: Any) -> pl.DataFrame:
-
-    return pl.DataFrame(table)
 
 
 def _damaged(folder: Path) -> FileError:

@@ -112,13 +112,6 @@ def with_reworded(
 ) -> pl.DataFrame:
     """`find_contamination`'s table with the rewordings beside what it found.
 
-    Args:
-        contamination: As `find_contamination` gives it.
-        frame: The rows: id, instruction, input, output.
-        items: The items, of several exams if need be.
-        folder: The embedding model.
-        threshold: The least cosine similarity.
-
     Returns:
         The same columns; a rewording has the level `semantic` and its cosine as the score. Pairs
         that have a level already keep it.
@@ -141,11 +134,8 @@ def reworded(
 ) -> list[tuple[int, str, float]]:
     """Item (its place), row id and cosine of every pair that is alike.
 
-    Args:
-        frame: The rows: id, instruction, input, output.
-        items: The items.
-        encoder: Whatever has sentence-transformers' `encode`.
-        threshold: The least cosine similarity of the questions, or of questions and answers.
+    The cosine is that of the questions, or of questions and answers, whichever is higher; the
+    encoder is whatever has sentence-transformers' `encode`.
     """
     stems, solved = embedded_items(items, encoder)
     found = []

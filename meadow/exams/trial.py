@@ -83,9 +83,7 @@ def planted(
 ) -> list[tuple[str, ExamItem, tuple[str, str, str, str]]]:
     """Kind of edit, item and row (id, instruction, input, output), for `most` items of an exam.
 
-    Args:
-        items: The items of one exam.
-        most: How many of them; chosen by a hash of their ids.
+    Which items is a matter of the hashes of their ids.
     """
     long = [item for item in items if len(item.question.split()) >= LEAST_WORDS]
     chosen = sorted(long, key=lambda item: hashlib.sha256(item.item_id.encode()).digest())[:most]
@@ -101,12 +99,8 @@ def planted(
 def recall(items: Sequence[ExamItem], most: int = 50) -> dict[str, dict[str, int]]:
     """How many edited items of an exam the search finds among all items of the exam.
 
-    Args:
-        items: The items of one exam.
-        most: How many items are planted per kind.
-
     Returns:
-        Kind of edit -> planted, found.
+        Kind of edit -> planted (items of the exam, `most` at the most) and found.
     """
     trials = planted(items, most)
     frame = pl.DataFrame(
@@ -116,11 +110,9 @@ def recall(items: Sequence[ExamItem], most: int = 50) -> dict[str, dict[str, int
     )
     matches = find_contamination(frame, items).filter(pl.col("level") != Level.NONE.value)
     pairs = set(matches.select("row_id", "item_id").rows())
-    return {
-        kind: {
-            "planted": sum(own == kind for own, *_ in trials),
-            "found": sum(own == kind and (row[0], item.item_id) in pairs
-                         for own, item, row in trials),
-        }
-        for kind in (KINDS if trials else ())
-    }  # fmt: skip
+    counts: dict[str, dict[str, int]] = {}
+    for kind, item, row in trials:
+        told = counts.setdefault(kind, {"planted": 0, "found": 0})
+        told["planted"] += 1
+        told["found"] += (row[0], item.item_id) in pairs
+    return counts

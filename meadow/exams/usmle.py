@@ -55,9 +55,7 @@ def image_exclusions(
 def usmle_image_list(files: Sequence[Path], rows: Mapping[str, int]) -> dict[str, list[int]]:
     """The list of image questions per step: the release's own file, else the 2023 notebook's.
 
-    Args:
-        files: The exam's files.
-        rows: Questions per step at hand.
+    The notebook's list fits the release's numbers of questions alone: `rows`, per step.
     """
     for path in files:
         if path.name == "question_with_images.json":
@@ -79,12 +77,7 @@ def usmle_image_list(files: Sequence[Path], rows: Mapping[str, int]) -> dict[str
 
 
 def usmle_rows(files: Sequence[Path], reading: ImageReading) -> Iterator[tuple[Path, Rows]]:
-    """Per step file its questions with their solutions; `_excluded` says which need an image.
-
-    Args:
-        files: The exam's files.
-        reading: How the list of image questions is read.
-    """
+    """Per step file its questions with their solutions; `_excluded` says which need an image."""
     named = {path.name: path for path in files}
     steps = {step: named[f"{step}.json"] for step in USMLE_STEPS if f"{step}.json" in named}
     if not steps:

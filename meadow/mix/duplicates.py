@@ -265,24 +265,16 @@ def _sides(frame: pl.DataFrame, kept: Integers, dropped: Integers) -> dict[str, 
 
 def _clusters(ids: pl.Series, label: Integers, kept: Integers) -> pl.DataFrame:
 
+    rows = pl.DataFrame({"label": label, "id": ids, "kept": kept == np.arange(len(kept))})
     return (
-        pl.DataFrame(
-            {"label": label, "id": ids, "kept": kept == np.arange(len(kept))},
-        )
-        .filter(pl.len().over("label") > 1)
+        rows.filter(pl.len().over("label") > 1)
         .select(pl.col("id").min().over("label").alias("cluster"), "id", "kept")
         .sort("cluster", "id")
     )
 
 
 def components(count: int, left: Integers, right: Integers) -> Integers:
-    """The connected components of an undirected graph: for each node the smallest node in its own.
-
-    Args:
-        count: Number of nodes.
-        left: One end of each edge.
-        right: The other.
-    """
+    """For each of `count` nodes the smallest that edges, each from `left` to `right`, lead to."""
     label = np.arange(count)
     while True:
         lowest = np.minimum(label[left], label[right])

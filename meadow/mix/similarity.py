@@ -59,9 +59,7 @@ def needed(sizes: Integers, threshold: float) -> Integers:
 def possible_rows(grams: Ragged, threshold: float) -> Integers:
     """The rows that can have a partner: at least `threshold` of their n-grams occur elsewhere.
 
-    Args:
-        grams: 32 bits of each row's distinct n-grams.
-        threshold: The least similarity.
+    Of each row's distinct n-grams `grams` has 32 bits.
     """
     rows = np.arange(len(grams.offsets) - 1)
     while len(rows):
@@ -134,14 +132,9 @@ class Grams:
             Ragged(grams.values ^ np.repeat(self.salts[rows], grams.lengths), grams.offsets)
         )
 
-    def parts_of(self, rows: Integers) -> Iterator[Ragged]:
-        """Chunk by chunk: the distinct n-grams of those rows, ascending."""
-        for some, _, words in self.words_of(rows):
-            yield self.sets(some, words)
-
     def of(self, rows: Integers) -> Ragged:
         """The distinct n-grams of those rows, ascending."""
-        return gather(list(self.parts_of(rows)))
+        return gather([self.sets(some, words) for some, _, words in self.words_of(rows)])
 
 
 def gather(parts: list[Ragged]) -> Ragged:
@@ -153,19 +146,13 @@ def gather(parts: list[Ragged]) -> Ragged:
 
 
 class Pairs(NamedTuple):
-    """The similar pairs.
-
-    Args:
-        left: One row of each pair, the smaller number.
-        right: The other.
-        jaccard: Their similarity.
-        crowded: Rows of which an n-gram made no candidates, since too many rows share it.
-    """
+    """The similar pairs: the smaller row number, the other, and their similarity."""
 
     left: Integers
     right: Integers
     jaccard: Floats
     crowded: int = 0
+    """Rows of which an n-gram made no candidates, since too many rows share it."""
 
     @classmethod
     def none(cls) -> Pairs:
@@ -175,16 +162,15 @@ class Pairs(NamedTuple):
     def greedy(self, rank: Integers, same: Callable[[int, int], bool] | None = None) -> Integers:
         """Take rows in the order of their rank; drop each that is similar to one taken before.
 
-        Args:
-            rank: The rank of every row of the table.
-            same: Whether two similar rows are duplicates; None: always.
+        Two similar rows are duplicates where `same` says so, without it always.
 
         Returns:
             For each row itself, or the first of the taken rows that it is a duplicate of.
         """
         taken_for = np.arange(len(rank))
-        later = np.where(rank[self.left] > rank[self.right], self.left, self.right)
-        earlier = np.where(rank[self.left] > rank[self.right], self.right, self.left)
+        swapped = rank[self.left] > rank[self.right]
+        later = np.where(swapped, self.left, self.right)
+        earlier = np.where(swapped, self.right, self.left)
         order = np.lexsort((rank[earlier], rank[later]))
         for row, other in zip(later[order].tolist(), earlier[order].tolist(), strict=True):
             # the earlier ones come in the order of their rank: the first that fits is the one
@@ -213,13 +199,7 @@ def by_frequency(grams: Ragged) -> tuple[Ragged, Integers]:
 
 
 def similarity(sets: Ragged, left: Integers, right: Integers) -> Floats:
-    """The exact Jaccard similarity of pairs of rows.
-
-    Args:
-        sets: Sets of numbers below 2^32.
-        left: One row of each pair.
-        right: The other.
-    """
+    """The exact Jaccard similarity of pairs of rows, whose sets are of numbers below 2^32."""
     sizes = sets.lengths
     overlap = np.empty(len(left), np.int64)
     for start, stop in stretches(sizes[left] + sizes[right], VALUE_CHUNK):
@@ -236,13 +216,7 @@ def similarity(sets: Ragged, left: Integers, right: Integers) -> Floats:
 
 
 def similar_pairs(grams: Grams, rows: Integers, threshold: float) -> Pairs:
-    """The similar pairs among the chosen rows of a table.
-
-    Args:
-        grams: The n-grams of the table.
-        rows: The rows, ascending.
-        threshold: The least similarity.
-    """
+    """The similar pairs among the chosen rows of a table, which come ascending."""
     if len(rows) < 2:
         return Pairs.none()
     sets, frequency = by_frequency(grams.of(rows))
