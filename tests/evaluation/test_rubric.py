@@ -13,16 +13,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from statsmodels.stats.weightstats import ttost_paired
 from support.served_model import transformers_serve
 
 from evaluation import rubric
 from evaluation.cli import compare, evaluate
 from evaluation.journal import Journal
-from evaluation.stats import tost
 from meadow.chat.client import Cache, Endpoint, Meter
 from meadow.chat.prompts import latest_prompt
 from meadow.chat.scripted import MODEL, Reply, ScriptedChat, scripted_chat, scripted_verdict
@@ -127,8 +124,6 @@ def test_two_answers_to_a_rubric_are_compared_in_pairs(tmp_path) -> None:
     ]
     moved = [scores[1][key] - scores[0][key] for key in scores[0]]
     assert cell["difference"] == pytest.approx(sum(moved) / 30)
-    p = ttost_paired(np.array([*scores[0].values()]), np.array([*scores[1].values()]), -0.5, 0.5)[0]
-    assert tost(moved, 0.5) == pytest.approx(p)
     assert "responses is better by" in CliRunner().invoke(compare, runs).stdout
     assert "sign test p 0.002" in CliRunner().invoke(compare, runs).stdout
     both = invoke(["report", *runs])

@@ -50,23 +50,6 @@ def test_tost(only_a, only_b, n, margin, p) -> None:
     assert stats.tost(differences(only_b, only_a, n), margin) == pytest.approx(p, rel=1e-7)
 
 
-def test_equality_and_difference_are_those_of_statsmodels() -> None:
-    from statsmodels.stats.contingency_tables import mcnemar
-    from statsmodels.stats.weightstats import ttost_paired
-
-    generator = np.random.default_rng(11)
-    for n, moved in ((60, 0.3), (200, 0.05), (1273, 0.02)):
-        a = generator.random(n) < 0.55
-        b = a ^ (generator.random(n) < moved)
-        only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-        assert only_a + only_b > 0
-        table = [[int((a & b).sum()), only_a], [only_b, int((~a & ~b).sum())]]
-        assert stats.mcnemar(only_a, only_b) == pytest.approx(mcnemar(table, exact=True).pvalue)
-        for margin in (0.01, 0.05):
-            p = ttost_paired(a.astype(float), b.astype(float), -margin, margin)[0]
-            assert stats.tost(differences(only_a, only_b, n), margin) == pytest.approx(p, rel=1e-9)
-
-
 def test_equality_of_few_questions_is_not_proved_by_no_flips() -> None:
     assert stats.tost([0.0] * 50, 0.02) == pytest.approx(0.98**50)  # 0.36
     assert stats.tost([0.0] * 200, 0.02) < 0.05

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from meadow.api import open_corpus
@@ -299,3 +300,20 @@ def invented_questions(count: int, seed: int) -> list[dict[str, object]]:
             }
         )
     return questions
+
+
+def token_rows(lengths: Sequence[int], ids: Sequence[str] = (), tokens: Sequence[int] = ()) -> Any:
+    """Examples of these lengths, of one source, all learned but their first tokens."""
+    from training.data import TokenRows
+
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    places = np.arange(starts[-1])
+    return TokenRows(
+        tokens=np.asarray(tokens if len(tokens) else places % 100, dtype=np.int32),
+        starts=starts,
+        learned=~np.isin(places, starts),
+        source=np.zeros(len(lengths), dtype=np.int32),
+        ids=list(ids) or [f"row-{i}" for i in range(len(lengths))],
+        copies=[0] * len(lengths),
+        sources=["only"],
+    )

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from itertools import islice
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from support.bases import FORMATS, make_base, make_tokenizer
+from support.command import run_meadow
 
 from meadow.api import open_corpus
 from meadow.errors import MeadowError
@@ -21,26 +18,18 @@ from training.data import read_rows
 TINY = ("--set", "schedule.epochs=1")
 
 
-def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "meadow", *arguments],
-        cwd=root, capture_output=True, text=True, timeout=240, check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
-
-
 def call(command: str, *arguments: str) -> Result:
     return CliRunner().invoke(getattr(cli, command), list(arguments))
 
 
-def test_train_then_export_from_the_command_line(mix, tmp_path, root) -> None:
+def test_train_then_export_from_the_command_line(mix, tmp_path) -> None:
     out = tmp_path / "run"
-    done = run(root, "train", "tiny", "--mix", str(mix), "--out", str(out), "--json", *TINY)
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
+    done = run_meadow("train", "tiny", "--mix", str(mix), "--out", str(out), "--json", *TINY)
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
     assert document["last_loss"] < document["first_loss"] - 0.5
-    assert done.stderr.strip().splitlines()[-1].startswith("in 96 · out 96 · rejected 0 · time")
-    told = [line for line in done.stderr.splitlines() if line.startswith("step ")]
+    assert done.err.strip().splitlines()[-1].startswith("in 96 · out 96 · rejected 0 · time")
+    told = [line for line in done.err.splitlines() if line.startswith("step ")]
     assert [line.split(" loss ")[0] for line in told] == [f"step {n}/6" for n in range(1, 7)]
     assert len((out / "metrics.jsonl").read_text().splitlines()) == document["steps"] == 6
     exported = call("export", str(out), "--out", str(tmp_path / "model"), "--json")
@@ -138,7 +127,7 @@ def test_a_run_without_a_folder_and_a_preview_of_a_wrong_template_are_usage(mix,
         assert done.exception.fix
 
 
-def test_an_adapter_is_scored_exported_and_generates_in_its_own_frame(mix, tmp_path, root) -> None:
+def test_an_adapter_is_scored_exported_and_generates_in_its_own_frame(mix, tmp_path) -> None:
     from transformers import AutoTokenizer, GenerationConfig
 
     base = make_base("gemma", tmp_path / "base")
@@ -155,21 +144,21 @@ def test_an_adapter_is_scored_exported_and_generates_in_its_own_frame(mix, tmp_p
             "--set", "lora.use_dora=true", "--set", "lora.use_rslora=true",
             "--set", "lora.modules_to_save=['embed_tokens']", "--set", "base.dtype=bfloat16",
             "--base", str(base), "--exam", f"own={exam}")  # fmt: skip
-    done = run(root, "train", "tiny", "--mix", str(mix), "--out", str(out), *chat)
-    assert done.returncode == 0, done.stderr
-    assert "own: " in done.stderr
+    done = run_meadow("train", "tiny", "--mix", str(mix), "--out", str(out), *chat)
+    assert done.code == 0, done.err
+    assert "own: " in done.err
     lines = [json.loads(line) for line in (out / "exams.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
     assert {line["n"] for line in lines} == {6}
-    done = run(root, "export", str(out), "--out", str(exported), "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["dtype"] == "bfloat16"
+    done = run_meadow("export", str(out), "--out", str(exported), "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["dtype"] == "bfloat16"
     for folder in (out / "model", exported):
         scores = tmp_path / f"scores-{folder.name}-{folder.parent.name}"
-        done = run(root, "eval", "run", "--model", str(folder), "--exam", "own", "--file",
+        done = run_meadow("eval", "run", "--model", str(folder), "--exam", "own", "--file",
                    str(exam), "--modes", "letter,option,text", "--out", str(scores))  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert "template 'chat'" in done.stderr
+        assert done.code == 0, done.err
+        assert "template 'chat'" in done.err
         settings = json.loads((scores / "run.json").read_text())["settings"]
         assert settings["framing"]["template"] == "chat"
         saved = AutoTokenizer.from_pretrained(folder)

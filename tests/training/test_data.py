@@ -253,14 +253,6 @@ def test_without_the_table_the_counts_decide(make_mix) -> None:
         check_contamination(open_corpus(make_mix(details=RECORD)), allow=False)
 
 
-def test_a_missing_mix_says_what_to_do(tmp_path) -> None:
-    with pytest.raises(FileError, match="there is no such folder"):
-        open_corpus(tmp_path / "nowhere")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(FileError, match="not a finished folder"):
-        open_corpus(tmp_path / "empty")
-
-
 def test_a_mix_without_a_column_says_which(tmp_path) -> None:
     name = "data/small/train-00000-of-00001.parquet"
     (tmp_path / "data/small").mkdir(parents=True)

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.corpora import token_rows
 
 from meadow.errors import UsageError
 from training.config import Batch
-from training.data import TokenRows
 from training.packing import fill, make_plan, order_examples, spread
-
-
-def rows_of(lengths: list[int], ids: list[str] | None = None) -> TokenRows:
-    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    count = len(lengths)
-    return TokenRows(
-        tokens=np.arange(int(starts[-1]), dtype=np.int32) % 100,
-        starts=starts,
-        learned=~np.isin(np.arange(starts[-1]), starts),
-        source=np.zeros(count, dtype=np.int32),
-        ids=ids or [f"row-{i}" for i in range(count)],
-        copies=[0] * count,
-        sources=["only"],
-    )
-
 
 lengths_strategy = st.lists(st.integers(2, 64), min_size=1, max_size=60)
 
@@ -46,7 +32,7 @@ def test_every_step_has_its_examples_and_every_row_fits(
     lengths, batch, devices, epochs, cap, tail, seed
 ) -> None:
     batch *= devices
-    rows = rows_of(lengths)
+    rows = token_rows(lengths)
     settings_ = Batch.model_validate({"examples": batch, "tail": tail})
     plan = make_plan(rows, settings_, epochs=epochs, seed=seed, row_tokens=cap, devices=devices)
     assert plan.micro_batches % devices == 0
@@ -67,7 +53,7 @@ def test_every_step_has_its_examples_and_every_row_fits(
 @given(lengths=lengths_strategy, batch=st.integers(1, 8), caps=st.tuples(
     st.integers(64, 128), st.integers(128, 400)), seed=st.integers(0, 3))  # fmt: skip
 def test_steps_are_the_same_examples_padded_and_under_any_cap(lengths, batch, caps, seed) -> None:
-    rows = rows_of(lengths)
+    rows = token_rows(lengths)
     found = []
     for cap in caps:
         plan = make_plan(rows, Batch(examples=batch), epochs=2, seed=seed, row_tokens=cap)
@@ -82,11 +68,11 @@ def test_steps_are_the_same_examples_padded_and_under_any_cap(lengths, batch, ca
 @settings(max_examples=40, deadline=None)
 @given(lengths=lengths_strategy, seed=st.integers(0, 3))
 def test_the_order_depends_on_ids_not_on_the_order_of_the_file(lengths, seed) -> None:
-    rows = rows_of(lengths)
-    turned = rows_of(lengths[::-1], rows.ids[::-1])
+    rows = token_rows(lengths)
+    turned = token_rows(lengths[::-1], rows.ids[::-1])
     arguments = {"batch": 4, "epochs": 2, "seed": seed, "carry": False, "grouped": False}
 
-    def names(found: TokenRows) -> list[list[str]]:
+    def names(found: Any) -> list[list[str]]:
         return [[found.ids[i] for i in examples] for _, examples in order_examples(
             found, **arguments)]  # fmt: skip
 
@@ -94,7 +80,7 @@ def test_the_order_depends_on_ids_not_on_the_order_of_the_file(lengths, seed) ->
 
 
 def test_epochs_differ_and_seeds_differ() -> None:
-    rows = rows_of([8] * 32)
+    rows = token_rows([8] * 32)
     ordered = order_examples(rows, 32, 2, 0, carry=False, grouped=False)
     assert ordered[0][1] != ordered[1][1]
     assert order_examples(rows, 32, 1, 1, carry=False, grouped=False)[0][1] != ordered[0][1]
@@ -108,7 +94,7 @@ def test_longest_first_into_the_emptiest() -> None:
 
 def test_length_grouping_saves_padding_and_keeps_every_example() -> None:
     draw = np.random.default_rng(0)
-    rows = rows_of([int(n) for n in draw.integers(2, 120, 512)])
+    rows = token_rows([int(n) for n in draw.integers(2, 120, 512)])
     batch = {"examples": 16, "micro_batch": 4}
     padded = make_plan(rows, Batch.model_validate(batch | {"layout": "padded"}), epochs=1, seed=0,
                        row_tokens=128)  # fmt: skip
@@ -120,7 +106,7 @@ def test_length_grouping_saves_padding_and_keeps_every_example() -> None:
 
 def test_fill_of_realistic_lengths_beats_padding() -> None:
     draw = np.random.default_rng(1)
-    rows = rows_of([int(n) for n in np.clip(draw.lognormal(4.5, 0.8, 4096), 8, 1024)])
+    rows = token_rows([int(n) for n in np.clip(draw.lognormal(4.5, 0.8, 4096), 8, 1024)])
     packed = make_plan(rows, Batch(examples=256), epochs=1, seed=0, row_tokens=2048)
     padded = make_plan(rows, Batch(examples=256, layout="padded", micro_batch=8), epochs=1, seed=0,
                        row_tokens=2048)  # fmt: skip
@@ -130,11 +116,11 @@ def test_fill_of_realistic_lengths_beats_padding() -> None:
 
 
 def test_the_plan_hash_names_records() -> None:
-    rows = rows_of([8] * 16)
+    rows = token_rows([8] * 16)
     plan = make_plan(rows, Batch(examples=4), epochs=1, seed=0, row_tokens=64)
     other = make_plan(rows, Batch(examples=4), epochs=1, seed=1, row_tokens=64)
     assert plan.hash(rows) == plan.hash(rows) != other.hash(rows)
-    renamed = rows_of([8] * 16, [f"other-{i}" for i in range(16)])
+    renamed = token_rows([8] * 16, [f"other-{i}" for i in range(16)])
     assert plan.hash(renamed) != plan.hash(rows)
 
 
@@ -146,7 +132,7 @@ def test_the_plan_hash_names_records() -> None:
     ],
 )
 def test_a_batch_is_never_rounded(settings_, devices, message) -> None:
-    rows = rows_of([8] * 16)
+    rows = token_rows([8] * 16)
     with pytest.raises(UsageError, match=message):
         make_plan(rows, Batch.model_validate(settings_), epochs=1, seed=0, row_tokens=64,
                   devices=devices)  # fmt: skip
@@ -154,9 +140,9 @@ def test_a_batch_is_never_rounded(settings_, devices, message) -> None:
 
 def test_an_example_longer_than_a_row_is_an_error() -> None:
     with pytest.raises(UsageError, match="does not fit a row of 32"):
-        make_plan(rows_of([40]), Batch(examples=1), epochs=1, seed=0, row_tokens=32)
+        make_plan(token_rows([40]), Batch(examples=1), epochs=1, seed=0, row_tokens=32)
 
 
 def test_nothing_to_train_on_is_an_error() -> None:
     with pytest.raises(UsageError, match="no row with a token to learn"):
-        make_plan(rows_of([]), Batch(examples=1), epochs=1, seed=0, row_tokens=32)
+        make_plan(token_rows([]), Batch(examples=1), epochs=1, seed=0, row_tokens=32)

@@ -11,7 +11,6 @@ import pytest
 
 from meadow.api import open_corpus
 from meadow.atomic import hash_json
-from meadow.errors import UsageError
 from training.config import load_recipe, recipe_names
 from training.data import read_rows, texts_of
 
@@ -86,9 +85,3 @@ def test_a_recipe_of_each_method_trains(train, mix, tmp_path, method) -> None:
     assert [line["step"] for line in result.metrics] == [1, 2]
     assert result.manifest["recipe"]["data"]["template"] == whole.data.template
     assert result.manifest["trainable_parameters"] > 0
-
-
-def test_a_row_for_evaluation_only_is_not_trained(train, mix, tmp_path) -> None:
-    with pytest.raises(UsageError, match="evaluation only") as caught:
-        train(load_recipe("llama-7b"), mix, tmp_path / "out")
-    assert caught.value.exit_code == 2

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.corpora import token_rows
 
 from meadow.api import open_corpus
 from meadow.errors import CheckError
@@ -42,27 +43,20 @@ def test_guarded_passes_and_unguarded_fails_for_every_method(
     found = check_packing(model, rows)
     assert found["leak"] == 0.0
     guarded = batches.model_inputs
-    monkeypatch.setattr(
-        batches, "model_inputs",
-        lambda batch: guarded(batch) | {"attention_mask": torch.ones_like(batch["input_ids"])},
-    )  # fmt: skip
-    with pytest.raises(CheckError, match="see each other"):
-        check_packing(model, rows)
+    holes = {"attention_mask": torch.ones_like, "use_cache": lambda ids: True}
+    for name, hole in holes.items():
+        monkeypatch.setattr(
+            batches, "model_inputs",
+            lambda batch, name=name, hole=hole: guarded(batch) | {name: hole(batch["input_ids"])},
+        )  # fmt: skip
+        with pytest.raises(CheckError, match="see each other"):
+            check_packing(model, rows)
 
 
 def invented_rows(seed: int) -> TokenRows:
     draw = np.random.default_rng(seed)
-    lengths = draw.integers(12, 90, 2)
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    return TokenRows(
-        tokens=draw.integers(3, 500, int(starts[-1])).astype(np.int32),
-        starts=starts,
-        learned=~np.isin(np.arange(starts[-1]), starts),
-        source=np.zeros(2, dtype=np.int32),
-        ids=["a", "b"],
-        copies=[0, 0],
-        sources=["only"],
-    )
+    lengths = draw.integers(12, 90, 2).tolist()
+    return token_rows(lengths, tokens=draw.integers(3, 500, sum(lengths)).tolist())
 
 
 @pytest.fixture
@@ -114,44 +108,6 @@ def test_positions_that_go_on_are_found_in_bfloat16(deep, monkeypatch) -> None:
     monkeypatch.setattr(batches, "model_inputs", going_on)
     with pytest.raises(CheckError, match="do not stand where they stand alone"):
         check_packing(deep, invented_rows(0))
-
-
-def test_gradients_packed_equal_padded(rows, stories, tiny) -> None:
-    import torch
-
-    from training.batches import pack_row, pad_rows, token_losses, weighted_loss
-    from training.methods import load_trainable
-    from training.selfcheck import pick_two
-
-    model = load_trainable(tiny(), stories)
-    examples = (*pick_two(rows), 9, 14)
-    weight = torch.tensor(1.0 / int(rows.targets[list(examples)].sum()), dtype=torch.float64)
-    gradients = []
-    for batch in (pack_row(rows, examples, 0), pad_rows(rows, examples, 0, left=False),
-                  pad_rows(rows, examples, 0, left=True)):  # fmt: skip
-        batch["weight"] = weight
-        model.zero_grad()
-        step: Any = weighted_loss(token_losses(model, batch), batch)
-        step.backward()
-        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
-    for other in gradients[1:]:
-        assert float((gradients[0] - other).norm() / other.norm()) < 1e-5
-
-
-def test_losses_are_those_of_the_model_s_own_loss(rows, stories, tiny) -> None:
-    import torch
-
-    from training.batches import pack_row, token_losses
-    from training.methods import load_trainable
-
-    model = load_trainable(tiny(), stories).eval()
-    for index in range(6):
-        batch = pack_row(rows, (index,), 0)
-        with torch.no_grad():
-            own = model(input_ids=batch["input_ids"], labels=batch["labels"]).loss
-            ours = token_losses(model, batch)
-        assert float(ours.losses.mean()) == pytest.approx(float(own), abs=1e-5)
-        assert len(ours.losses) == int(rows.targets[index])
 
 
 def test_a_row_without_examples_adds_nothing(rows, stories, tiny) -> None:
