@@ -361,20 +361,12 @@ def _rubric_run(
     path = options["cache"] or Path("~/.cache/medical-meadow/judge.sqlite").expanduser()
     model: dict[str, Any] = {"name": name or options["responses"].stem}
     with closing(Cache(path)) as cache, telling_counts("preparing the answers") as progress:
-        answer: Any
+        own = backend = given = template = None
         if options["responses"]:
             given = rubric.read_answers(options["responses"], whole)[: len(cases)]
             model["responses_sha256"] = sha256_file(options["responses"])
-
-            def answer(key: str) -> Any:
-                return given
-
         elif options["base_url"]:
             own = make_endpoint(options["base_url"], name, **shared)
-
-            def answer(key: str) -> Any:
-                return rubric.served_answers(cases, own, cache, Meter(), tokens, progress)
-
         else:
             from evaluation.local import load
 
@@ -384,9 +376,13 @@ def _rubric_run(
             template = options["template"] or trained or "chat"
             model = {**backend.describe(), "template": template}
 
-            def answer(key: str) -> Any:
+        def answer(key: str) -> Any:
+            if own:
+                return rubric.served_answers(cases, own, cache, Meter(), tokens, progress)
+            if backend and template:
                 journal = Journal(out, key[:16])
                 return rubric.local_answers(cases, backend, journal, template, tokens, progress)
+            return given
 
         about = {"exam": exam, "model": model, "max_new_tokens": tokens}
         judge = rubric.Judge(endpoint, prompt, cache, meter)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import chain
 from typing import Any, Literal
 
@@ -231,46 +230,3 @@ class Sheet:
         """(item id, mode, variant, prompt) of every question, in order; mode "" is scored."""
         asked = [*chain(*self.questions.values()), *chain(*self.drawn.values())]
         return [(q.item.item_id, q.mode, q.variant, q.context) for q in asked]
-
-
-def make_sheet(
-    items: Sequence[ExamItem],
-    framing: Framing,
-    *,
-    kinds: Sequence[str],  # which continuations are scored
-    pmi: bool,  # whether the options' texts are scored after the bare cue too
-    reserves: Mapping[str, int],  # by generating mode, the tokens of a response
-    limit: int | None,  # longest input of the model; None where it is not known
-    count: Count,  # tokens of a text, special tokens included
-    tokenizer: Any = None,
-) -> Sheet:
-    """The sheet of a run, in the order of the exam."""
-    questions: dict[str, list[Question]] = {}
-    drawn: dict[str, list[Question]] = {mode: [] for mode in reserves}
-    for item in items:
-        counted = lru_cache(maxsize=None)(count)  # variants and modes share most of their texts
-
-        def fitted(question: Question, reserve: int, counted: Count = counted) -> Question:
-            if not limit:
-                return question
-            return fit(question, framing, limit - reserve, counted, tokenizer)
-
-        if kinds:
-            asked = ask(item, framing, tokenizer)
-            questions[item.item_id] = [fitted(question, 0) for question in asked]
-        for mode, reserve in reserves.items():
-            drawn[mode].append(fitted(ask(item, framing, tokenizer, mode)[0], reserve))
-    scored, cues = [], []
-    for key, variants in questions.items():
-        parts = tuple(
-            Part(kind, q.variant, q.context, tuple(continuations(q.options, kind)))
-            for q in variants
-            if q.scorable
-            for kind in kinds
-        )
-        if parts:
-            scored.append(Unit(key, parts))
-        if pmi and parts:
-            texts = tuple(continuations(list(variants[0].item.options), "text"))
-            cues.append(Unit(f"cue:{key}", (Part("text_given_cue", "", EXAM_CUE, texts),)))
-    return Sheet(questions, scored, cues, drawn)

@@ -201,9 +201,16 @@ def predictions_table(rows: Sequence[Mapping[str, Any]]) -> Any:
     return pa.Table.from_pylist([dict(row) for row in rows], schema=PREDICTION_COLUMNS)
 
 
-def items_table(items: Sequence[ExamItem], levels: Mapping[str, str] | None) -> Any:
-    """Every item of the exam, left-out ones with their reason."""
-    rows = [
+def write_run(
+    folder: Path,
+    items: Sequence[ExamItem],
+    levels: Mapping[str, str] | None,
+    rows: Sequence[Mapping[str, Any]],
+    summary: Mapping[str, Any],
+    run: Mapping[str, Any],
+) -> None:
+    """Write the four files of a run, left-out items with their reason; run.json last."""
+    told = [
         {
             **{name: getattr(item, name, None) for name in ITEM_COLUMNS.names},
             "labels": list(item.labels),
@@ -213,19 +220,7 @@ def items_table(items: Sequence[ExamItem], levels: Mapping[str, str] | None) -> 
         }
         for item in items
     ]
-    return pa.Table.from_pylist(rows, schema=ITEM_COLUMNS)
-
-
-def write_run(
-    folder: Path,
-    items: Sequence[ExamItem],
-    levels: Mapping[str, str] | None,
-    rows: Sequence[Mapping[str, Any]],
-    summary: Mapping[str, Any],
-    run: Mapping[str, Any],
-) -> None:
-    """Write the four files of a run, run.json last."""
-    write_parquet(items_table(items, levels), folder / ITEMS)
+    write_parquet(pa.Table.from_pylist(told, schema=ITEM_COLUMNS), folder / ITEMS)
     write_parquet(predictions_table(rows), folder / PREDICTIONS)
     write_json(folder / SUMMARY, summary)
     write_json(folder / RUN, run)

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,17 @@ from evaluation import generate
 from evaluation.backend import Backend, Batches
 from evaluation.journal import Journal
 from evaluation.modes import GENERATED, kinds_of, scored_rows
-from evaluation.questions import Framing, Sheet, make_sheet
+from evaluation.questions import (
+    Count,
+    Framing,
+    Part,
+    Question,
+    Sheet,
+    Unit,
+    ask,
+    continuations,
+    fit,
+)
 from evaluation.results import FORMAT, write_run
 from evaluation.summary import read_contamination, summarise
 from evaluation.trie import Score
@@ -30,7 +40,7 @@ from meadow.exams.items import ExamItem, eligible
 from meadow.models.frames import tokenize
 from meadow.models.machine import ProcessGroup, hardware, versions
 from meadow.net.redaction import hide_secrets
-from meadow.prompt import stop_texts
+from meadow.prompt import EXAM_CUE, stop_texts
 
 LIBRARIES = ("medical-meadow", "torch", "transformers", "tokenizers", "peft", "numpy", "pyarrow")
 """On which a number can depend."""
@@ -72,17 +82,9 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in run.json and in the run's key."""
-        framing = asdict(self.framing)
-        framing["shots"] = [shot.item_id for shot in self.framing.shots]
-        return {
-            "exam": self.exam,
-            "modes": list(self.modes),
-            "framing": framing,
-            "seed": self.seed,
-            "samples": self.samples,
-            "max_new_tokens": self.max_new_tokens,
-            "thinking_budget": self.thinking_budget,
-        }
+        document = asdict(self)
+        document["framing"]["shots"] = [shot.item_id for shot in self.framing.shots]
+        return document
 
 
 def letter_accuracy(
@@ -229,20 +231,39 @@ def preview(
 
 
 def _sheet(items: Sequence[ExamItem], settings: Settings, backend: Any) -> Sheet:
-    return make_sheet(
-        items,
-        settings.framing,
-        kinds=kinds_of(settings.modes),
-        pmi="text_pmi" in settings.modes,
-        reserves={
-            mode: settings.new_tokens(mode, backend.limit)
-            for mode in settings.modes
-            if mode in GENERATED
-        },
-        limit=backend.limit,
-        count=backend.count,
-        tokenizer=backend.tokenizer,
-    )
+    """The sheet of a run, in the order of the exam."""
+    framing, limit, tokenizer = settings.framing, backend.limit, backend.tokenizer
+    kinds, drawing = kinds_of(settings.modes), [m for m in settings.modes if m in GENERATED]
+    questions: dict[str, list[Question]] = {}
+    drawn: dict[str, list[Question]] = {mode: [] for mode in drawing}
+    for item in items:
+        counted = lru_cache(maxsize=None)(backend.count)  # variants and modes share most texts
+
+        def fitted(question: Question, reserve: int, counted: Count = counted) -> Question:
+            if not limit:
+                return question
+            return fit(question, framing, limit - reserve, counted, tokenizer)
+
+        if kinds:
+            asked = ask(item, framing, tokenizer)
+            questions[item.item_id] = [fitted(question, 0) for question in asked]
+        for mode in drawing:
+            (question,) = ask(item, framing, tokenizer, mode)
+            drawn[mode].append(fitted(question, settings.new_tokens(mode, limit)))
+    scored, cues = [], []
+    for key, variants in questions.items():
+        parts = tuple(
+            Part(kind, q.variant, q.context, tuple(continuations(q.options, kind)))
+            for q in variants
+            if q.scorable
+            for kind in kinds
+        )
+        if parts:
+            scored.append(Unit(key, parts))
+        if "text_pmi" in settings.modes and parts:
+            texts = tuple(continuations(list(variants[0].item.options), "text"))
+            cues.append(Unit(f"cue:{key}", (Part("text_given_cue", "", EXAM_CUE, texts),)))
+    return Sheet(questions, scored, cues, drawn)
 
 
 def _compute(

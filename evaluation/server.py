@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -25,7 +24,7 @@ from evaluation.backend import Batches, Response, Sampling
 from evaluation.modes import GENERATED, kinds_of
 from evaluation.questions import Part, Unit
 from evaluation.trie import Score
-from meadow.chat.client import KEY_VARIABLES
+from meadow.chat.client import check_remote, environment_key
 from meadow.errors import NetworkError, RefusedError, UsageError
 from meadow.net.http import is_loopback, plain_address
 from meadow.net.redaction import redact, without_values
@@ -273,23 +272,17 @@ def _client(urls: Sequence[str]) -> httpx.Client:
     """A client with the key of the environment, which goes to the named servers alone.
 
     Raises:
-        RefusedError: The key would travel in clear text.
+        RefusedError: An address elsewhere is not https: texts and key would go in clear text.
     """
-    key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), "")
-    local = [is_loopback(urlsplit(url).hostname) for url in urls]
-    for url, here in zip(urls, local, strict=True):
-        if key and not here and not url.startswith("https://"):
-            raise RefusedError(
-                "the key of the environment would leave this machine in clear text",
-                where=url,
-                fix=f"use https, or unset {' and '.join(KEY_VARIABLES)}",
-            )
+    for url in urls:
+        check_remote(url, allow_remote=True)  # whether they may go at all, the caller has asked
+    key = environment_key()
     return httpx.Client(
         timeout=TIMEOUT,
         headers={"Authorization": f"Bearer {key}"} if key else {},
         follow_redirects=False,
         # no proxy for what is on this machine
-        trust_env=not all(local),
+        trust_env=not all(is_loopback(urlsplit(url).hostname) for url in urls),
     )
 
 

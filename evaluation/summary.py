@@ -104,8 +104,7 @@ def summarise(
             document["modes"][mode]["errata"] = with_errata(own, corrected or {})
             names = sorted(str((corrected or {})[key][0]) for key in faulty)
             document["errata"] = dict(Counter(names))
-    variants = _variants(rows, modes)
-    if variants:
+    if variants := _variants(rows, modes):
         document["variants"] = variants
     document["agreement"] = _agreement(plain, modes)
     return document
@@ -147,12 +146,6 @@ def by(rows: Sequence[Row], key: Callable[[Row], str | None]) -> dict[str, dict[
     return {name: cell(groups[name]) for name in sorted(groups)}
 
 
-def _step_and_discipline(row: Row) -> str | None:
-    """Step and discipline, as in "step1 | anatomy", where the item has both."""
-    both = [row["step"], row["discipline"]]
-    return " | ".join(both) if all(both) else None
-
-
 def contamination(rows: Sequence[Row], levels: Mapping[str, str]) -> dict[str, Any]:
     """Accuracy per level, and the difference of each to the clean items with its interval."""
     cells = by(rows, lambda row: levels.get(row["item_id"], "none"))
@@ -171,7 +164,10 @@ def _mode(mode: str, rows: Sequence[Row], levels: Mapping[str, str] | None) -> d
     value["beats_chance_p"] = beats_chance(value["correct"], options)
     value["steps"] = by(rows, lambda row: row["step"])
     value["disciplines"] = by(rows, lambda row: row["discipline"])
-    value["step_discipline"] = by(rows, _step_and_discipline)
+    both = ("step", "discipline")
+    value["step_discipline"] = by(
+        rows, lambda row: " | ".join(row[n] for n in both) if all(row[n] for n in both) else None
+    )
     value["length"] = by(
         rows,
         lambda row: "unscorable" if not row["scorable"] else "cut" if row["truncated"] else "whole",
@@ -213,24 +209,18 @@ def conventions(rows: Sequence[Row]) -> dict[str, Any]:
 
 def _strict_reading(rows: Sequence[Row]) -> dict[str, Any]:
     """What the strict parser makes of the responses that the 2023 code scored."""
+    pairs = [(bool(row["correct"]), row["strict_pred"] == row["gold"]) for row in rows]
     return {
-        "correct": sum(row["strict_pred"] == row["gold"] for row in rows),
-        "legacy_only": sum(
-            bool(row["correct"]) and row["strict_pred"] != row["gold"] for row in rows
-        ),
-        "strict_only": sum(
-            not row["correct"] and row["strict_pred"] == row["gold"] for row in rows
-        ),
+        "correct": sum(strict for _, strict in pairs),
+        "legacy_only": sum(legacy and not strict for legacy, strict in pairs),
+        "strict_only": sum(strict and not legacy for legacy, strict in pairs),
         "n": len(rows),
     }
 
 
 def _calibration(rows: Sequence[Row]) -> dict[str, Any] | None:
-    whole = [
-        row
-        for row in rows
-        if row["logliks"] is not None and all(value == value for value in row["logliks"])
-    ]
+    # without those of which a server censored an option: NaN is not itself
+    whole = [r for r in rows if r["logliks"] and all(value == value for value in r["logliks"])]
     return calibration(
         [softmax(row["logliks"]) for row in whole],
         [list(row["labels"]).index(row["gold"]) for row in whole],
@@ -239,10 +229,10 @@ def _calibration(rows: Sequence[Row]) -> dict[str, Any] | None:
 
 def _variants(rows: Sequence[Row], modes: Sequence[str]) -> dict[str, Any]:
     """Option orders (each item a cluster) and the stem-blind control, per mode."""
-    found: dict[str, Any] = {}
+    found: dict[str, dict[str, Any]] = {}
     for mode in modes:
         own = [row for row in rows if row["mode"] == mode]
-        value: dict[str, Any] = {}
+        value = found[mode] = {}
         ordered = [row for row in own if row["variant"] != "stem_blind"]
         if any(row["variant"] for row in ordered):
             clusters: dict[str, list[Row]] = defaultdict(list)
@@ -262,13 +252,10 @@ def _variants(rows: Sequence[Row], modes: Sequence[str]) -> dict[str, Any]:
             }
         blind = [row for row in own if row["variant"] == "stem_blind"]
         if blind:
-            value["stem_blind"] = cell(blind)
-            value["stem_blind"]["beats_chance_p"] = beats_chance(
-                value["stem_blind"]["correct"], [row["n_options"] for row in blind]
-            )
-        if value:
-            found[mode] = value
-    return found
+            own_cell, options = cell(blind), [row["n_options"] for row in blind]
+            p = beats_chance(own_cell["correct"], options)
+            value["stem_blind"] = own_cell | {"beats_chance_p": p}
+    return {mode: value for mode, value in found.items() if value}
 
 
 def _picked(row: Row) -> str | None:
@@ -281,19 +268,14 @@ def _picked(row: Row) -> str | None:
 
 def _agreement(rows: Sequence[Row], modes: Sequence[str]) -> dict[str, dict[str, float | None]]:
     """Share of items on which two modes predict the same label, of those with both predictions."""
-    picks = {
-        mode: {
-            row["item_id"]: row["pred"]
-            for row in rows
-            if row["mode"] == mode and row["pred"] is not None
-        }
-        for mode in modes
-    }
-    found: dict[str, dict[str, float | None]] = {}
-    for a in modes:
-        found[a] = {}
-        for b in modes:
-            both = [key for key in picks[a] if key in picks[b]]
-            same = sum(picks[a][key] == picks[b][key] for key in both)
-            found[a][b] = same / len(both) if both else None
-    return found
+    picks: dict[str, dict[str, str]] = {mode: {} for mode in modes}
+    for row in rows:
+        if row["pred"] is not None:
+            picks[row["mode"]][row["item_id"]] = row["pred"]
+
+    def share(a: str, b: str) -> float | None:
+        both = picks[a].keys() & picks[b].keys()
+        same = sum(picks[a][item] == picks[b][item] for item in both)
+        return same / len(both) if both else None
+
+    return {a: {b: share(a, b) for b in modes} for a in modes}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,7 +23,7 @@ from meadow.cli.weights import convert_option, safe_weights
 from meadow.errors import UsageError
 
 if TYPE_CHECKING:
-    from training.config import Dtype, Recipe
+    from training.config import Recipe
 
 _SET = click.option(
     "--set",
@@ -35,10 +35,6 @@ _SET = click.option(
 _BASE = click.option(
     "--base", metavar="PATH|REPO", help="Another base: a local folder or REPO[@REVISION]."
 )
-
-
-def _quiet(line: str) -> None:
-    pass
 
 
 def _load(recipe: str, overrides: tuple[str, ...], mix: str | None) -> Recipe:
@@ -85,18 +81,7 @@ def _load(recipe: str, overrides: tuple[str, ...], mix: str | None) -> Recipe:
 @dry_run_option
 @json_option
 def train(
-    recipe: str,
-    mix: str,
-    out: Path | None,
-    base: str | None,
-    overrides: tuple[str, ...],
-    preview: int | None,
-    exams: tuple[str, ...],
-    allow_contaminated: bool,
-    ignore_memory: bool,
-    convert_weights: bool,
-    dry_run: bool,
-    as_json: bool,
+    recipe: str, mix: str, out: Path | None, base: str | None, as_json: bool, **options: Any
 ) -> None:
     """Fine-tune a model on a mix.
 
@@ -104,15 +89,15 @@ def train(
     TOML file. For several processes start `torchrun ... -m training` with the same arguments.
     """
     finish = Finish(as_json=as_json)
-    found = _load(recipe, overrides, mix)
-    if dry_run:
+    found = _load(recipe, options["overrides"], mix)
+    if options["dry_run"]:
         from training.plan import plan_run
 
         with telling(lambda: f"planning {found.name}, counting tokens"):
             document = plan_run(found, mix=mix, base=base)
         _finish_plan(finish, document)
         return
-    if preview:
+    if preview := options["preview"]:
         from training.plan import preview_run
 
         shown = preview_run(found, mix, base, preview)
@@ -124,25 +109,28 @@ def train(
         raise UsageError("no folder for the run", fix="--out DIR, or --preview N to see examples")
     if base or found.base.repository != "random":
         named = base or "@".join(filter(None, (found.base.repository, found.base.revision)))
-        safe = safe_weights(named, convert=convert_weights)
+        safe = safe_weights(named, convert=options["convert_weights"])
         base = base if safe == named else safe
     from training.loop import StepLines
     from training.loop import train as run
 
     first = os.environ.get("RANK", "0") == "0"
     # the other processes of a run say nothing
-    told = telling_steps(f"training {found.name}") if first else contextlib.nullcontext(_quiet)
+    told = (
+        telling_steps(f"training {found.name}")
+        if first
+        else contextlib.nullcontext(lambda line: None)
+    )
     with told as progress:
         result = run(
             found,
             mix,
             out,
             base=base,
-            exam=exam_scorer(exams, found.data.template) if exams else None,
+            exam=exam_scorer(options["exams"], found.data.template) if options["exams"] else None,
             callbacks=[StepLines(progress)],
-            allow_contaminated=allow_contaminated,
-            ignore_memory=ignore_memory,
             progress=progress,
+            **{name: options[name] for name in ("allow_contaminated", "ignore_memory")},
         )
     if not first:
         return
@@ -183,14 +171,7 @@ def example_line(example: dict[str, Any]) -> str:
 @click.option("--gpu-tflops", type=click.FloatRange(min=0), help="Peak rate of each, for hours.")
 @json_option
 def plan(
-    recipe: str,
-    mix: str | None,
-    base: str | None,
-    overrides: tuple[str, ...],
-    gpus: int | None,
-    gpu_gb: float | None,
-    gpu_tflops: float | None,
-    as_json: bool,
+    recipe: str, mix: str | None, overrides: tuple[str, ...], as_json: bool, **options: Any
 ) -> None:
     """Say what a training run needs before it starts.
 
@@ -202,14 +183,7 @@ def plan(
     from training.plan import plan_run
 
     with telling(lambda: f"planning {found.name}, counting tokens"):
-        document = plan_run(
-            found,
-            mix=mix,
-            base=base,
-            gpus=gpus,
-            gpu_gb=gpu_gb,
-            gpu_tflops=gpu_tflops,
-        )
+        document = plan_run(found, mix=mix, **options)
     _finish_plan(finish, document)
 
 
@@ -274,16 +248,7 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
 @dry_run_option
 @json_option
 def export(
-    run: Path,
-    out: Path,
-    base: str | None,
-    dtype: str | None,
-    gguf: bool,
-    converter: Path | None,
-    repository: str | None,
-    public: bool,
-    dry_run: bool,
-    as_json: bool,
+    run: Path, out: Path, repository: str | None, public: bool, as_json: bool, **options: Any
 ) -> None:
     """Merge adapters and export a checkpoint.
 
@@ -298,17 +263,15 @@ def export(
     # what can be refused is refused before torch is imported
     source = find_model(run)
     checkpoints.refuse_taken(out)
-    if gguf:
-        find_converter(converter)
-    if dry_run:
+    if options["gguf"]:
+        find_converter(options["converter"])
+    if options.pop("dry_run"):
         finish({"source": str(source), "out": str(out), "push": repository})
         return
     from meadow.hub.models import push_model
     from training.export import export as write
 
-    document = write(
-        run, out, base=base, dtype=cast("Dtype | None", dtype), gguf=gguf, converter=converter
-    )
+    document = write(run, out, **options)
     for name, value in document["figures"].items():
         log(f"{name.replace('_', ' ')}: {value:.3g}")
     if repository:

@@ -17,17 +17,8 @@ from meadow.models import checkpoints
 from meadow.models.loading import RUN_MANIFEST
 from meadow.models.machine import ProcessGroup, hardware, versions
 
-LIBRARIES = (
-    "medical-meadow",
-    "torch",
-    "transformers",
-    "peft",
-    "bitsandbytes",
-    "accelerate",
-    "tokenizers",
-    "safetensors",
-    "numpy",
-)
+LIBRARIES = ("medical-meadow", "torch", "transformers", "peft", "bitsandbytes", "accelerate",
+             "tokenizers", "safetensors", "numpy")  # fmt: skip
 IDENTITY = ("recipe_hash", "plan_hash", "micro_batches_per_step", "base")
 """What must be equal for a run to be continued in the same folder."""
 
@@ -39,10 +30,7 @@ def now() -> str:
 
 def surroundings(group: ProcessGroup) -> dict[str, Any]:
     """What the weights depend on beside recipe and rows: libraries and machine."""
-    return {
-        "versions": versions(LIBRARIES),
-        "hardware": {"processes": group.size, **hardware()},
-    }
+    return {"versions": versions(LIBRARIES), "hardware": {"processes": group.size, **hardware()}}
 
 
 def read(folder: Path) -> dict[str, Any] | None:

@@ -32,7 +32,7 @@ import httpx
 
 from meadow.atomic import disk_full, is_disk_full
 from meadow.errors import FileError, NetworkError, RefusedError, UpstreamChangedError, UsageError
-from meadow.net.http import clean_address, is_loopback
+from meadow.net.http import clean_address, is_loopback, plain_address
 from meadow.net.retry import RETRY_STATUS, RetryPolicy, TryAgain, parse_retry_after
 
 VERSION = 1
@@ -227,18 +227,13 @@ def make_endpoint(base_url: str, model: str, *, allow_remote: bool, **more: Any)
         UsageError: The address is none, or holds a password.
         RefusedError: The address is elsewhere and that was not allowed.
     """
-    parts = urlsplit(base_url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise UsageError(f"not an http(s) address: {clean_address(base_url)}", fix="--base-url")
-    if parts.username or parts.password or parts.query:
-        raise UsageError(
-            "the address holds a user, a password or a query",
-            where=clean_address(base_url),
-            fix=f"set {KEY_VARIABLES[0]} instead",
-        )
-    key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), "")
-    check_remote(base_url, allow_remote=allow_remote)
-    return Endpoint(base_url, model, key, **more)
+    check_remote(plain_address(base_url, "--base-url"), allow_remote=allow_remote)
+    return Endpoint(base_url, model, environment_key(), **more)
+
+
+def environment_key() -> str:
+    """The key for a server, where the environment has one."""
+    return next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), "")
 
 
 def check_remote(base_url: str, *, allow_remote: bool) -> None:

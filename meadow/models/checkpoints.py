@@ -108,20 +108,13 @@ def refuse_taken(out: Path) -> None:
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
     """(step, checkpoint) of every checkpoint, whole or not, oldest first."""
-    found = []
-    for path in folder.glob("checkpoint-*"):
-        match = _NAME.fullmatch(path.name)
-        if match and path.is_dir():
-            found.append((int(match[1]), path))
-    return sorted(found)
+    found = ((_NAME.fullmatch(path.name), path) for path in folder.glob("checkpoint-*"))
+    return sorted((int(name[1]), path) for name, path in found if name and path.is_dir())
 
 
 def last_complete(folder: Path) -> tuple[int, Path] | None:
     """The newest whole checkpoint, or None."""
-    for step, path in reversed(checkpoints(folder)):
-        if is_complete(path):
-            return step, path
-    return None
+    return next((one for one in reversed(checkpoints(folder)) if is_complete(one[1])), None)
 
 
 def rotate(folder: Path, keep: int, best: int | None = None) -> None:

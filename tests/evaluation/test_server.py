@@ -169,6 +169,8 @@ def test_a_server_that_stays_down_is_an_error_with_a_way_on(serve) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
+    with pytest.raises(RefusedError, match="over https only"):
+        HttpBackend(["http://192.0.2.1/v1"], "random")
     with pytest.raises(NetworkError, match="ConnectError"):
         HttpBackend([f"http://127.0.0.1:{free}"], "random", policy=SOON).probe(["letter"])
 

@@ -39,6 +39,18 @@ def small(tiny) -> Callable[..., Recipe]:
     return lambda *overrides: tiny(*SMALL, *overrides)
 
 
+@pytest.fixture
+def go(small, make_mix, tmp_path, train) -> Callable[..., Any]:
+    """Trains on 24 rows, with 4 held out: go(base, *overrides, out=NAME) -> what a run leaves."""
+
+    def run(base: Path, *overrides: str, out: str = "run", **more: Any) -> Any:
+        mix = tmp_path / "mix"
+        mix = mix if mix.exists() else make_mix(rows=24, held_out=4)
+        return train(small(*overrides), mix, tmp_path / out, base=base, **more)
+
+    return run
+
+
 def without_dropout(base: Path, folder: Path) -> Path:
     """GPT-2 and OPT drop by default: two layouts draw differently."""
     shutil.copytree(base, folder)
@@ -50,9 +62,7 @@ def without_dropout(base: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_padded_training_is_a_plain_loop_in_every_family(
-    name, bases, small, make_mix, tmp_path, train
-) -> None:
+def test_padded_training_is_a_plain_loop_in_every_family(name, bases, small, tmp_path, go) -> None:
     """Left padding, a micro-batch of four, against one example at a time in torch alone."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -63,8 +73,8 @@ def test_padded_training_is_a_plain_loop_in_every_family(
     from training.packing import plan_recipe
 
     base = without_dropout(bases(name), tmp_path / "base")
-    recipe = small("method=full", "batch.layout=padded", "data.padding_side=left")
-    result = train(recipe, make_mix(rows=24, held_out=0), tmp_path / "run", base=base)
+    overrides = ("method=full", "batch.layout=padded", "data.padding_side=left")
+    recipe, result = small(*overrides), go(base, *overrides)
 
     tokenizer = load_tokenizer(Checkpoint(str(base)))
     frame_tokenizer(tokenizer, recipe)
@@ -88,16 +98,12 @@ def test_padded_training_is_a_plain_loop_in_every_family(
 
 @pytest.mark.parametrize("name", PACKED)
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_packed_training_is_padded_training(
-    name, method, bases, small, make_mix, tmp_path, train
-) -> None:
+def test_packed_training_is_padded_training(name, method, bases, tmp_path, go) -> None:
     base = without_dropout(bases(name), tmp_path / "base")
-    mix = make_mix(rows=24, held_out=4)
     lines = [
-        train(small(f"method={method}", f"batch.layout={layout}"), mix, tmp_path / layout,
-              base=base).metrics
+        go(base, f"method={method}", f"batch.layout={layout}", out=layout).metrics
         for layout in ("packed", "padded")
-    ]  # fmt: skip
+    ]
     for packed, padded in zip(*lines, strict=True):
         assert packed["loss"] == pytest.approx(padded["loss"], abs=2e-5)
         assert packed["grad_norm"] == pytest.approx(padded["grad_norm"], rel=1e-3)
@@ -107,28 +113,22 @@ def test_packed_training_is_padded_training(
 
 
 @pytest.mark.parametrize("name", sorted(set(FAMILIES) - set(PACKED)))
-def test_whose_masks_do_not_know_the_borders_is_not_packed(
-    name, bases, small, make_mix, tmp_path, train
-) -> None:
+def test_whose_masks_do_not_know_the_borders_is_not_packed(name, bases, go) -> None:
     with pytest.raises((CheckError, UsageError), match="see each other") as refused:
-        train(small("method=full"), make_mix(rows=24), tmp_path / "run", base=bases(name))
+        go(bases(name), "method=full")
     assert "padded" in refused.value.fix
 
 
 @pytest.mark.parametrize("name", ["gemma3", "neox", "gpt2", "moe", "gpt_oss"])
 @pytest.mark.parametrize("method", ["lora", "lora_int8", "qlora_nf4"])
-def test_adapters_are_trained_merged_and_read_back(
-    name, method, bases, small, make_mix, tmp_path, train
-) -> None:
+def test_adapters_are_trained_merged_and_read_back(name, method, bases, tmp_path, go) -> None:
     from safetensors.torch import load_file
 
     from training.export import export
 
-    recipe = small(f"method={method}", "batch.layout=padded")
     told: list[str] = []
-    result = train(
-        recipe, make_mix(rows=24), tmp_path / "run", base=bases(name), progress=told.append
-    )
+    padded = (f"method={method}", "batch.layout=padded")
+    result = go(bases(name), *padded, progress=told.append)
     adapters = load_file(result.model / "adapter_model.safetensors")
     assert not [key for key in adapters if "vision" in key or "projector" in key]
     assert any("experts stay in float32" in line for line in told) == (
@@ -138,12 +138,13 @@ def test_adapters_are_trained_merged_and_read_back(
     assert figures["merged_against_dequantised"] < 2e-4 * figures["largest_logit"]
 
 
-def test_adapters_on_fused_experts_have_no_dropout(bases, small, mix, tmp_path, train) -> None:
+def test_adapters_on_fused_experts_have_no_dropout(bases, go) -> None:
+    dropped = ("method=lora", "lora.dropout=0.1")
     with pytest.raises(UsageError, match="dropout") as refused:
-        train(small("method=lora", "lora.dropout=0.1"), mix, tmp_path / "run", base=bases("moe"))
+        go(bases("moe"), *dropped)
     assert "lora.dropout = 0" in refused.value.fix
-    attention = small("method=lora", "lora.dropout=0.1", 'lora.targets=["q_proj", "v_proj"]')
-    assert train(attention, mix, tmp_path / "attention", base=bases("moe")).metrics
+    targets = 'lora.targets=["q_proj", "v_proj"]'
+    assert go(bases("moe"), *dropped, targets, out="attention").metrics
 
 
 @pytest.mark.parametrize(
@@ -157,16 +158,15 @@ def test_adapters_on_fused_experts_have_no_dropout(bases, small, mix, tmp_path, 
     ],
 )
 def test_what_cannot_work_is_refused_before_the_weights_are_read(
-    name, overrides, said, bases, small, mix, tmp_path, train
+    name, overrides, said, bases, tmp_path, go
 ) -> None:
     base = shutil.copytree(bases(name), tmp_path / "base")
     (base / "model.safetensors").write_bytes(b"not read")
-    recipe = small("base.dimensions.max_position_embeddings=1024", *overrides)
     with pytest.raises(UsageError, match=said):
-        train(recipe, mix, tmp_path / "run", base=base)
+        go(base, "base.dimensions.max_position_embeddings=1024", *overrides)
 
 
-def test_a_token_beyond_the_embedding_is_named(bases, small, mix, tmp_path, train) -> None:
+def test_a_token_beyond_the_embedding_is_named(bases, tmp_path, go) -> None:
     """In training before loading, in evaluation instead of an IndexError."""
     from transformers import AutoTokenizer
 
@@ -179,7 +179,7 @@ def test_a_token_beyond_the_embedding_is_named(bases, small, mix, tmp_path, trai
     tokenizer.add_tokens(["Sort the"])
     tokenizer.save_pretrained(base)
     with pytest.raises(UsageError, match="token 'Sort the' has the id 577"):
-        train(small(), mix, tmp_path / "run", base=base)
+        go(base)
     with pytest.raises(UsageError, match="token 'Sort the' has the id 577"):
         load(str(base)).generate(["Sort the words"], [Sampling()])
 
@@ -190,7 +190,7 @@ def test_float16_is_no_dtype_for_full_training() -> None:
 
 
 def test_a_base_that_is_quantised_on_disk_is_refused_and_mxfp4_unpacked(
-    bases, small, mix, tmp_path, train
+    bases, tmp_path, go
 ) -> None:
     import torch
     from safetensors.torch import load_file, save_file
@@ -206,7 +206,7 @@ def test_a_base_that_is_quantised_on_disk_is_refused_and_mxfp4_unpacked(
         (base / "config.json").write_text(json.dumps(config))
         if method == "gptq":
             with pytest.raises(UsageError, match="quantised already"):
-                train(small("method=lora"), mix, tmp_path / "run", base=base)
+                go(base, "method=lora")
     held = load_file(base / "model.safetensors")
     for name in [name for name in held if name.endswith(("experts.gate_up_proj", "down_proj"))]:
         experts, inner, outer = held.pop(name).shape
@@ -214,8 +214,7 @@ def test_a_base_that_is_quantised_on_disk_is_refused_and_mxfp4_unpacked(
         held[f"{name}_blocks"] = torch.randint(0, 255, (*shape, 16), dtype=torch.uint8)
         held[f"{name}_scales"] = torch.full(shape, 124, dtype=torch.uint8)
     save_file(held, base / "model.safetensors", metadata={"format": "pt"})
-    recipe = small("method=lora", "batch.layout=padded")
-    assert train(recipe, mix, tmp_path / "run", base=base).metrics
+    assert go(base, "method=lora", "batch.layout=padded").metrics
 
 
 @pytest.mark.parametrize("name", ["llama3", "gemma3", "gpt2", "neox", "moe"])
@@ -270,7 +269,7 @@ def test_an_unknown_type_of_model_in_a_recipe_is_a_usage_error() -> None:
 @pytest.mark.parametrize("name", ["llama3", "gemma2", "gpt2", "moe"])
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_losses_in_pieces_are_those_of_whole_logits(
-    name, method, bases, small, make_mix, tmp_path, train, monkeypatch
+    name, method, bases, tmp_path, go, monkeypatch
 ) -> None:
     """Seven tokens at once; a family that caps its logits keeps them whole."""
     import torch
@@ -278,10 +277,8 @@ def test_losses_in_pieces_are_those_of_whole_logits(
     from training import batches
 
     base = without_dropout(bases(name), tmp_path / "base")
-    mix, recipe = make_mix(rows=24, held_out=4), small(f"method={method}")
     layout = "batch.layout=padded" if name == "gemma2" else "batch.layout=packed"
-    recipe = small(f"method={method}", layout)
-    whole = train(recipe, mix, tmp_path / "whole", base=base).metrics
+    whole = go(base, f"method={method}", layout, out="whole").metrics
     rows: list[int] = []
     cross_entropy = torch.nn.functional.cross_entropy
 
@@ -291,7 +288,7 @@ def test_losses_in_pieces_are_those_of_whole_logits(
 
     monkeypatch.setattr(batches, "logits_at_once", lambda vocabulary: 7)
     monkeypatch.setattr(batches.functional, "cross_entropy", counted)
-    pieces = train(recipe, mix, tmp_path / "pieces", base=base).metrics
+    pieces = go(base, f"method={method}", layout, out="pieces").metrics
     assert (max(rows) == 7) == (name != "gemma2")
     for one, other in zip(whole, pieces, strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-6)
