@@ -12,6 +12,7 @@ import importlib
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,14 @@ def run_all(names: list[str], options: list[str]) -> dict[str, Any]:
     failed = []
     for name in names:
         print(f"== {name}", flush=True)
+        started = time.monotonic()
         command = [sys.executable, "-m", "benchmarks", name, *options]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             assert child.stdout
             line = ""
             for line in child.stdout:
                 print(line, end="", flush=True)
+        print(f"== {name} took {time.monotonic() - started:.0f} s", flush=True)
         try:
             result = json.loads(line)  # there also where a target was missed
         except ValueError:

@@ -2,7 +2,59 @@
 
 from __future__ import annotations
 
-NOTES: dict[str, str] = {}
+_POSTS = (
+    "Where the time goes, of 6.5 CPU s for 120 MB: HTML to Markdown 22 %, the scan 18 % (nearly "
+    "all of it lxml), language 13 % (half of it the model's start), pairs read again 9 %, records, "
+    "authors and meta 10 %, Arrow and keys 8 %; the plain script does none of language, personal "
+    "data, authors, hashes and rejects."
+)
+_METADATA = (
+    "Where the time goes, of 6.2 CPU s for 120 MB: language 17 % (10 % the model's start), the csv "
+    "module and its rows 17 %, the cleaner's screen 8 %, keys 7 %, shards 7 %, imports 6 %; pandas "
+    "parses in C and does none of language, personal data, hashes, authors and rejects."
+)
+_TRIED = (
+    "Tried, beside what is in (one search for all rules of personal data, English told from the "
+    "first 400 characters, columns by one zip, sources imported when used):"
+)
+_START = (
+    "A worker takes 0.75 CPU s to start, half of it the language model, and the hash of the raw "
+    "file goes before all pieces; with twenty times the input two workers are within the target "
+    "(`spread`). Tried: hashing in a worker and counts of cards by polars (both in), the model "
+    "unpacked once into a cache of the user's (0.3 s less a process, for a file that nobody asked "
+    "for). docs/adr/206."
+)
+NOTES: dict[str, str] = {
+    "posts: one process, CPU": f"{_POSTS} {_TRIED} rows checked without a parser (15 % less scan, "
+    "and a second parser), 256 lines in one document (10 % less, and whether each line is "
+    "well-formed would have to be proved), zstd at level 1 (0.1 s, 4 % larger). docs/adr/127, 206.",
+    "posts: one process over the limit, CPU": "The limit takes text and hash of the pairs and "
+    f"nothing else: no language, personal data, authors, cleaning or rejects. {_POSTS}",
+    "posts: two processes": f"Wall time is that of one process by what two give. {_START}",
+    "posts: two processes over one": f"Measured on a machine of two cores. {_START}",
+    "posts: two processes: the parent's share of CPU": "The parent imports, plans, joins ids and "
+    "scores, sorts keys and writes the card; of its 0.45 s 0.13 grow with the input (`spread`, "
+    "docs/adr/206).",
+    "posts: the usual libraries, CPU": "At a third of the dump the start of ours (0.75 s, and the "
+    f"language model) counts three times as much. {_POSTS}",
+    "cord19: memory, one process": "Imports and the language model take 220 MB before the first "
+    "row; the peer's table grows with the file, ours only by its keys (`scale`).",
+    "cord19: two processes": f"{_METADATA} {_START}",
+    "cord19: two processes over one": f"Measured on a machine of two cores. {_START}",
+    "cord19": f"{_METADATA} {_TRIED} sorted rows gathered in polars (no cheaper), shards from "
+    "chunked columns (other bytes), the language model cached (0.3 s). docs/adr/127.",
+    "scale": "Rows of shards are taken from mapped parts, and each slice touches all parts of the "
+    "source, of which there are ten times as many. Tried: larger slices (400 MB more memory at 400 "
+    "MB of input). docs/adr/205, 206.",
+    "spread: metadata: 16 workers, 20 times the input": "The hash of the raw file is one task that "
+    "all others wait for, since it is the key of the parts; hashing beside the first pieces would "
+    "take it away, and what a killed run left could be trusted only later. docs/adr/206.",
+    "spread": _START,
+    "decontaminate": "Where the time goes: n-grams of all rows as 64-bit hashes, then the "
+    "alignment of the rows that hold any; the set knows neither item, share nor answer.",
+    "noop": "Where the time goes, of 1.4 CPU s: imports 0.5 s; the documents of the folder, "
+    "rendered from its rows each time, 0.6 s, of which 0.4 s are the language model.",
+}
 """By "<benchmark>: <what>", or by the benchmark alone for all that has no note of its own."""
 
 
