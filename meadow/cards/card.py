@@ -42,10 +42,7 @@ CARD = "README.md"
 def render_card(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
     """README.md for a corpus or mix: YAML front matter and Markdown.
 
-    Args:
-        manifest: What the folder holds.
-        locate: Where a file of the manifest lies (it may still be staged).
-        counted: Its rows by source, as `rows_by_source` counts them.
+    `counted` are its rows by source, as `rows_by_source` counts them.
     """
     import yaml
 
@@ -138,12 +135,7 @@ def _summary(manifest: Manifest, rows: int, sources: int) -> str:
 
 
 def render_prose(name: str, entry: SourceEntry | None, source: Source) -> str:
-    """The hand-written prose of a source with the manifest's numbers in it.
-
-    Args:
-        name: The source's name.
-        entry: What the build counted; None renders with zeros.
-        source: The source.
+    """The hand-written prose of a source with what the build counted in it; without, with zeros.
 
     Raises:
         FileError: There is no card for the source.
@@ -644,12 +636,7 @@ _BLOCK = re.compile(r"<!-- generated:([\w-]+) -->\n(.*?)\n<!-- /generated -->", 
 
 
 def lint_card(text: str, expected: str) -> list[str]:
-    """What is wrong with a card, given the card that the manifest would give.
-
-    Args:
-        text: The card as it stands.
-        expected: What `render_card` gives for the folder.
-    """
+    """What is wrong with a card, given the card that the manifest would give."""
     import yaml
 
     findings = []

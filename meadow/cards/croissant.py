@@ -54,13 +54,7 @@ _AUTHOR = {"name": "Name.", "url": "Profile.", "role": "Role, such as question o
 
 
 def render_croissant(manifest: Manifest, locate: Locate, sources: list[SourceRows]) -> str:
-    """croissant.json for a corpus or mix.
-
-    Args:
-        manifest: What the folder holds.
-        locate: Where a file of the manifest lies (it may still be staged).
-        sources: Its rows by source, as `rows_by_source` counts them.
-    """
+    """croissant.json for a corpus or mix, of whose rows `rows_by_source` gives the sources."""
     document: dict[str, Any] = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",

@@ -16,11 +16,6 @@ def render_documents(
 ) -> dict[str, bytes]:
     """Path -> bytes of the card, the licence page and croissant.json.
 
-    Args:
-        manifest: What the folder holds, without its documents.
-        locate: Where a file of the manifest lies.
-        apply: Who looks at the shards.
-
     Raises:
         FileError: A shard cannot be read.
         CheckError: Its rows are not those of a corpus.

@@ -117,13 +117,7 @@ def training_shards(manifest: Manifest) -> Iterator[Shard]:
 def rows_by_source(
     manifest: Manifest, locate: Locate, apply: Apply = apply_here
 ) -> list[SourceRows]:
-    """Every source that has rows in the folder, by name.
-
-    Args:
-        manifest: What the folder holds.
-        locate: Where a file of the manifest lies.
-        apply: Who looks at the shards.
-    """
+    """Every source that has rows in the folder, by name; `apply` looks at the shards."""
     from meadow.sources import with_own
 
     sources = with_own(manifest.own_sources)

@@ -65,14 +65,7 @@ class Trained:
 def render_summary(
     manifest: Manifest, locate: Locate, provider: Provider, trained: Trained | None = None
 ) -> str:
-    """The summary as Markdown.
-
-    Args:
-        manifest: Of a mix, or a build.
-        locate: Where a file of the manifest lies.
-        provider: What only the provider can say.
-        trained: The run, where it is of a checkpoint.
-    """
+    """The summary of a mix or build as Markdown, or of the checkpoint of a run on it."""
     counted = rows_by_source(manifest, locate)
     what = "mix" if manifest.stage == "mix" else "corpus"
     subject = f"the {what} that the model was trained on" if trained else f"a {what}"

@@ -75,15 +75,10 @@ def crawl(
     policy: RetryPolicy | None = None,
     progress: Callable[[int, str], None] = lambda stored, title: None,
 ) -> Crawled:
-    """Fetch what `folder`'s store lacks, or continue to.
+    """Fetch what `folder`'s store lacks, or continue to; one crawl at a time holds it.
 
-    Args:
-        wanted: Which pages.
-        folder: Where the store lies; held by one crawl at a time.
-        contact: For the User-Agent.
-        pause: Seconds between two requests.
-        policy: The limits of one request.
-        progress: Told the number of pages in the store and the title, page by page.
+    Between two requests `pause` seconds pass; `progress` is told the number of pages in the store
+    and the title, page by page.
 
     Raises:
         UsageError: No contact; or the store is for another crawl.

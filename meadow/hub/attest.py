@@ -36,15 +36,7 @@ _INSTALL = "pip install 'medical-meadow[attest]'"
 def statement(
     published: Manifest, address: str, commit: str, inputs: Mapping[str, str], key_id: str
 ) -> dict[str, Any]:
-    """What is signed: that the shards of a commit were made again from these inputs.
-
-    Args:
-        published: The manifest of the commit.
-        address: OWNER/NAME.
-        commit: The commit's id.
-        inputs: Name -> SHA-256 of what went in.
-        key_id: Of the key that will sign.
-    """
+    """What is signed: that the shards of a commit were made again from inputs (name -> SHA-256)."""
     return {
         "_type": STATEMENT,
         "subject": [

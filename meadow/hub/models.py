@@ -15,12 +15,7 @@ NEVER_SHARED = re.compile(
 
 
 def push_model(folder: Path, repository: str, *, private: bool = True) -> dict[str, str]:
-    """Upload an exported folder to the Hub, in one commit.
-
-    Args:
-        folder: Written by `meadow export`.
-        repository: `OWNER/NAME`.
-        private: Whether a new repository is private.
+    """Upload a folder that `meadow export` wrote to the Hub, in one commit.
 
     Returns:
         {"repository", "commit", "url"}.

@@ -42,11 +42,7 @@ Report = Callable[[str], None]
 class LocalFile:
     """A file that is to be part of the commit, as it was when it was hashed.
 
-    Args:
-        path: Its path in the repository.
-        content: Where it lies, or its bytes.
-        size: In bytes.
-        sha256: Its hash.
+    Its content is where it lies, or its bytes; its path is the repository's.
     """
 
     path: str
@@ -80,15 +76,9 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one commit has to do.
+    """What one commit has to do: the paths that change or go, of all files of the publication.
 
-    Args:
-        repository: `OWNER/NAME`.
-        head: The commit that was looked at; None: there is no such repository yet.
-        files: Every file of the publication.
-        changed: The paths that are new or differ.
-        deleted: The paths of the previous publication that are not in this one.
-        kind: What sort of repository it is.
+    `head` is the commit that was looked at; None: there is no such repository yet.
     """
 
     repository: str
@@ -213,10 +203,7 @@ def compare_with(
 class Made:
     """A commit that was made, or was there.
 
-    Args:
-        commit: Its id.
-        revision: What it is read at: itself, or the reference of a pull request.
-        pull_request: The page of the pull request; None where there is none.
+    It is read at its id, or at the reference of a pull request, whose page is `pull_request`.
     """
 
     commit: str

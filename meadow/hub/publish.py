@@ -46,29 +46,17 @@ from meadow.sources import with_own
 LICENSE_FOLDER = "LICENSES/"
 MAX_NAMED = 5
 _BRANCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]*")
+_OF_A_RELEASE = ("repository", "tag", "commit", "published", "files")
+"""What a receipt keeps of the releases before its own."""
 
 Gate = Literal["auto", "manual"]
 Card = Literal["keep", "replace"]
 """What becomes of a card that was edited on the Hub: its words stay, or are replaced."""
 
 
-_OF_A_RELEASE = ("repository", "tag", "commit", "published", "files")
-"""What a receipt keeps of the releases before its own."""
-
-
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A corpus that may be published, as it was read and hashed.
-
-    Args:
-        folder: Where it lies.
-        manifest: What it holds.
-        repository: The data set, `OWNER/NAME`.
-        tag: The version that it is to have; None for none.
-        branch: The branch that it goes to.
-        total: Rows of all shards.
-        space: The Space that is to show it; None for none.
-    """
+    """A corpus that may be published, as it was read and hashed: `total` rows in all shards."""
 
     folder: Path
     manifest: Manifest
@@ -81,12 +69,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What became of one plan.
-
-    Args:
-        plan: What there was to do.
-        commit: The commit that has it.
-    """
+    """What there was to do, and the commit that has it."""
 
     plan: Plan
     commit: str
@@ -140,11 +123,8 @@ class Publisher:
     def plan(self, folder: Path, name: str) -> tuple[Plan, Plan | None]:
         """Check a corpus and say what its publication would change, and what in its Space.
 
-        Nothing is sent.
-
-        Args:
-            folder: The corpus.
-            name: `OWNER/NAME`, `OWNER/NAME@vX.Y.Z` for a tag, `OWNER/NAME@BRANCH` for a branch.
+        The name is `OWNER/NAME`, with `@vX.Y.Z` for a tag or `@BRANCH` for a branch. Nothing is
+        sent.
 
         Raises:
             RefusedError: A licence does not allow it, the tag is on another commit, or the card
@@ -158,11 +138,7 @@ class Publisher:
         return plan, self._plan_space(release)
 
     def publish(self, folder: Path, name: str) -> Publication:
-        """Publish a corpus, then push the page of its Space.
-
-        Args:
-            folder: The corpus.
-            name: As `plan` takes it.
+        """Publish a corpus under a name as `plan` takes it, then push the page of its Space.
 
         Raises:
             RefusedError, CheckError, UsageError: As `plan`, before anything is sent.

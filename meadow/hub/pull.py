@@ -21,15 +21,7 @@ CACHE = Path("~/.cache/medical-meadow/hub")
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What was pulled.
-
-    Args:
-        folder: Where it lies.
-        commit: The commit that it is.
-        manifest: What it holds.
-        fetched: Files that had to be downloaded.
-        fetched_bytes: Their bytes.
-    """
+    """What was pulled; `fetched` counts the files that had to be downloaded."""
 
     folder: Path
     commit: str
@@ -97,12 +89,7 @@ def pull(
 
 
 def pull_to_cache(location: str, *, client: HubClient | None = None) -> Path:
-    """The folder of a published corpus in the user's cache, pulled where it is not there yet.
-
-    Args:
-        location: `OWNER/NAME@REVISION`, also with `hf://` before it.
-        client: The Hub.
-    """
+    """The folder of a published corpus in the user's cache, pulled where it is not there yet."""
     reference = parse_reference(location)
     client = client or HubClient()
     commit = reference.revision

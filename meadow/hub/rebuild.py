@@ -59,16 +59,8 @@ def rebuild(
 ) -> Rebuilt:
     """Make a published folder again below `folder` and compare.
 
-    Args:
-        published: Its manifest.
-        folder: Where to build; empty.
-        config: The settings of this machine: raw files, and the ids that were taken down.
-        raw: The folder of raw files.
-        files: Raw files that are named, as for a build.
-        corpora: The corpora of a mix, in its order.
-        exams: The exams of a mix.
-        workers: Processes, as for a build.
-        progress: Told one line at a time.
+    Raw files, files and workers are those of a build, corpora (in their order) and exams those of a
+    mix; `config` knows this machine's raw files, and the ids that were taken down.
 
     Raises:
         UsageError: It was made with something that is not at hand.

@@ -22,14 +22,7 @@ SDK = "static"
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """A Space, and the release that it shows.
-
-    Args:
-        repository: The Space, `OWNER/SPACE`.
-        corpus: The data set, `OWNER/NAME`.
-        tag: The release.
-        title: What stands at the top of the page.
-    """
+    """A Space, and the release that it shows: a tag of the data set `corpus`."""
 
     repository: str
     corpus: str

@@ -69,10 +69,8 @@ def verify(
 ) -> Verification:
     """Compare a published corpus with its own manifest.
 
-    Args:
-        reference: The data set and the revision.
-        client: The Hub.
-        content: Download every shard and hash it, instead of trusting the Hub's stated hashes.
+    With `content` every shard is downloaded and hashed, instead of trusting the Hub's stated
+    hashes.
 
     Raises:
         NetworkError: No such data set or revision, or the Hub does not answer as it should.

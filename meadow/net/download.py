@@ -95,14 +95,9 @@ def bring(
     *,
     continues: bool = True,
 ) -> Fetched:
-    """Fill `part`, check it, and give it its name; wrong bytes get one more transfer.
+    """Fill `part`, check it, commit it, and give it its name; wrong bytes get one more transfer.
 
-    Args:
-        part: Where the bytes arrive.
-        expected: What they have to be.
-        transfer: Brings all of them.
-        commit: Called when they are right, before they get their name.
-        continues: Whether a later run can continue a part that a network left unfinished.
+    `continues` says whether a later run can continue a part that a network left unfinished.
     """
     part.target.parent.mkdir(parents=True, exist_ok=True)
     for last in (False, True):

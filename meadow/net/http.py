@@ -315,9 +315,7 @@ def is_loopback(host: str | None) -> bool:
 def check_address(url: str, *, before: str | None) -> None:
     """Refuse anything but https; http is for this machine, and never reached from elsewhere.
 
-    Args:
-        url: The address to be asked.
-        before: The address that redirects to it; None for the first one.
+    `before` is the address that redirects to it; None for the first one.
     """
     parts = urlsplit(url)
     if parts.scheme == "https" and parts.hostname:
@@ -349,9 +347,7 @@ def clean_address(url: str) -> str:
 def plain_address(url: str, option: str) -> str:
     """An address that may be printed and kept as it is, since it holds no secret.
 
-    Args:
-        url: As a user gave it.
-        option: Where, for the message.
+    `option` is where a user gave it.
 
     Raises:
         UsageError: It has a user, a password or a query, or is none.

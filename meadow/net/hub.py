@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from meadow.errors import CheckError, MeadowError, NetworkError, RefusedError, UsageError
 from meadow.net.http import clean_address
 from meadow.net.redaction import redact
-from meadow.net.retry import RETRY_STATUS, RetryPolicy, TryAgain, parse_retry_after
+from meadow.net.retry import RETRY_STATUS, RetryPolicy, TryAgain, causes, parse_retry_after
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -144,15 +144,11 @@ def network_cause(error: BaseException) -> Exception | None:
     A file that is not there (404) is no failure: such libraries look for many files that need not
     exist.
     """
-    link: BaseException | None = error
-    seen: set[int] = set()
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
+    for link in causes(error):
         if isinstance(link, Exception) and (
             _may_pass(link) is not None or _status(link) not in {None, 404}
         ):
             return link
-        link = link.__cause__ or link.__context__
     return None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -49,16 +49,19 @@ def broken(error: Exception) -> TryAgain:
     return again
 
 
-def is_unresolved(error: BaseException) -> bool:
-    """Whether an error, or one behind it, says that a host's name has no address."""
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and those behind it, each once: a chain of causes can be a circle."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
-        if isinstance(link, socket.gaierror):
-            return True
+        yield link
         seen.add(id(link))
         link = link.__cause__ or link.__context__
-    return False
+
+
+def is_unresolved(error: BaseException) -> bool:
+    """Whether an error, or one behind it, says that a host's name has no address."""
+    return any(isinstance(link, socket.gaierror) for link in causes(error))
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,13 +54,10 @@ def site_files() -> list[str]:
 def index_html(
     *, base: str = "corpus/", search: str = "", title: str = "Medical Meadow", connect: str = ""
 ) -> str:
-    """The page's document, told where its shards are.
+    """The page's document, told where its shards are: `base`, an address that ends with a slash.
 
-    Args:
-        base: The address of the corpus folder, ending with a slash; relative or absolute.
-        search: The address of the search service; "" for none: the page then scans.
-        title: What stands at the top.
-        connect: Further origins that the page may fetch from, separated by spaces.
+    Without a search service the page scans; `connect` has further origins that it may fetch from,
+    separated by spaces.
     """
     page = (SITE / "index.html").read_text(encoding="utf-8")
     for known, replacement in (
@@ -80,14 +77,8 @@ def write_site(
 ) -> list[Path]:
     """Write the page as static files that any web server or a static Space can hold.
 
-    Args:
-        folder: Where to.
-        shard_origin: The address of the corpus folder: relative ("corpus/"), or absolute, such as
-            `https://huggingface.co/datasets/OWNER/NAME/resolve/TAG/`.
-        title: What stands at the top.
-
-    Returns:
-        The files written.
+    `shard_origin` is the address of the corpus folder: relative ("corpus/"), or absolute, such as
+    `https://huggingface.co/datasets/OWNER/NAME/resolve/TAG/`. Returns the files written.
 
     Raises:
         UsageError: The address is neither relative nor http(s), or holds more than an address.
@@ -222,14 +213,9 @@ def serve(
     title: str = "Medical Meadow",
     ready: Callable[[str], None],
 ) -> None:
-    """Serve a corpus on loopback until interrupted.
+    """Serve `application` on loopback until interrupted; `ready` is told the page's address.
 
-    Args:
-        corpus: What to show.
-        origins: The builds that a mix was drawn from, for the rows that it dropped.
-        port: 0 takes a free one.
-        title: What stands at the top of the page.
-        ready: Called with the page's address once the port is bound.
+    Port 0 takes a free one.
 
     Raises:
         UsageError: The port is taken.

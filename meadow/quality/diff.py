@@ -60,12 +60,7 @@ class Difference:
 
 
 def diff_corpora(old: Corpus, new: Corpus, *, examples: int = EXAMPLES) -> Difference:
-    """Compare two corpora or mixes.
-
-    Args:
-        old: The one before.
-        new: The one after.
-        examples: Rows that are shown per kind.
+    """Compare two corpora or mixes, and show some rows per kind.
 
     Raises:
         UpstreamChangedError: A column of the record is missing or has another type.

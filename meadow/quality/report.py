@@ -57,14 +57,9 @@ def subject(manifest: Manifest) -> str:
 
 
 def build_report(corpus: Corpus, origin: Corpus | None = None) -> dict[str, Any]:
-    """Measure a corpus.
+    """Measure a build or a mix: a JSON document whose `subject` says which manifest it speaks of.
 
-    Args:
-        corpus: A build or a mix.
-        origin: The build that a mix was drawn from: it knows the sources of dropped duplicates.
-
-    Returns:
-        A JSON document; `subject` says which manifest it speaks of.
+    `origin` is the build that a mix was drawn from: it knows the sources of dropped duplicates.
     """
     manifest = corpus.manifest
     parts = [
@@ -115,16 +110,10 @@ def build_report(corpus: Corpus, origin: Corpus | None = None) -> dict[str, Any]
 def write_report(
     corpus: Corpus, folder: Path | None = None, *, origin: Corpus | None = None, page: str = ""
 ) -> dict[str, Any]:
-    """Write report.json, report.html and report.md.
+    """Write `build_report` as report.json, report.html and report.md.
 
-    Args:
-        corpus: What to measure.
-        folder: Where to; None: `report/` in the corpus, and the manifest then names the files.
-        origin: As in `build_report`.
-        page: The address of a browse page, for links to example rows.
-
-    Returns:
-        The report.
+    Without a folder they go to `report/` in the corpus, and the manifest names them; `page` is the
+    address of a browse page, for links to example rows.
     """
     report = build_report(corpus, origin)
     texts = {

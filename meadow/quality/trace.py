@@ -208,10 +208,7 @@ def _models(
 ) -> tuple[list[Holding], list[Path]]:
     """What each run, checkpoint and export saw of the records; those of which nothing is known.
 
-    Args:
-        models: Every folder with a run manifest.
-        ids: Record ids.
-        inside: SHA-256 of a shard -> those that it holds.
+    `inside` is SHA-256 of a shard -> the records that it holds.
     """
     plans = {model.run: plan for model in models if model.run and (plan := model.plan())}
     held, unknown = [], []

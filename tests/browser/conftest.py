@@ -100,3 +100,15 @@ def serve_app() -> Iterator[Callable[[Any], str]]:
     """Serves any application."""
     with contextlib.ExitStack() as stack:
         yield lambda app: stack.enter_context(running(app))
+
+
+@pytest.fixture
+def visit(watch: Callable[..., Watched], serve: Callable[[Path], str]) -> Callable[..., Watched]:
+    """Opens the page of a corpus folder at a fragment of its address."""
+
+    def go(folder: Path, fragment: str = "", **options: Any) -> Watched:
+        watched = watch(**options)
+        watched.page.goto(serve(folder) + fragment)
+        return watched
+
+    return go

@@ -66,11 +66,8 @@ def site(large: Path, tmp_path_factory: pytest.TempPathFactory, serve_app: Any) 
     return address
 
 
-def test_first_fifty_rows_cost_less_than_a_fifth_of_the_shard(
-    large: Path, serve: Any, watch: Any
-) -> None:
-    watched = watch()
-    watched.page.goto(serve(large) + "#source=wikidoc")
+def test_first_fifty_rows_cost_less_than_a_fifth_of_the_shard(large: Path, visit: Any) -> None:
+    watched = visit(large, "#source=wikidoc")
     assert "case 0?" in watched.row()
     watched.page.wait_for_load_state("networkidle")
     assert watched.page.locator(".rows li").count() == 50
@@ -79,9 +76,8 @@ def test_first_fifty_rows_cost_less_than_a_fifth_of_the_shard(
     assert watched.shard_bytes < 0.2 * size
 
 
-def test_jump_to_a_row_in_the_middle(large: Path, serve: Any, watch: Any) -> None:
-    watched = watch()
-    watched.page.goto(serve(large) + "#source=wikidoc")
+def test_jump_to_a_row_in_the_middle(large: Path, visit: Any) -> None:
+    watched = visit(large, "#source=wikidoc")
     watched.row()
     watched.page.fill("#goto", "31234")
     watched.page.keyboard.press("Enter")
@@ -93,39 +89,34 @@ def test_jump_to_a_row_in_the_middle(large: Path, serve: Any, watch: Any) -> Non
     assert watched.shard_bytes < 0.5 * size
 
 
-def test_deep_links_by_row_and_by_id(large: Path, serve: Any, watch: Any) -> None:
+def test_deep_links_by_row_and_by_id(large: Path, visit: Any) -> None:
     record = plain_records(900, "medqa", 2)[700]
-    watched = watch()
-    watched.page.goto(serve(large) + "#source=medqa&row=700")
+    watched = visit(large, "#source=medqa&row=700")
     assert record.id in watched.row()
-    other = watch()
-    other.page.goto(serve(large) + f"#source=medqa&id={record.id}")
+    other = visit(large, f"#source=medqa&id={record.id}")
     assert "case 700?" in other.row()
     assert "row=700" in other.page.url
-    missing = watch()
-    missing.page.goto(serve(large) + "#source=medqa&row=900")
+    missing = visit(large, "#source=medqa&row=900")
     missing.page.wait_for_selector(".detail .problem")
     assert "the last one is 899" in missing.page.inner_text(".detail")
 
 
-def test_rows_are_read_across_shards(large: Path, serve: Any, watch: Any) -> None:
-    watched = watch()
-    watched.page.goto(serve(large) + "#source=medqa&row=299")
+def test_rows_are_read_across_shards(large: Path, visit: Any) -> None:
+    watched = visit(large, "#source=medqa&row=299")
     assert "case 299?" in watched.row()
     watched.page.keyboard.press("j")
     watched.until("document.querySelector('.record h2')?.innerText.includes('300')")
     assert "case 300?" in watched.row()
 
 
-def test_a_conversation_is_read_from_its_beginning(tmp_path: Path, serve: Any, watch: Any) -> None:
+def test_a_conversation_is_read_from_its_beginning(tmp_path: Path, visit: Any) -> None:
     turns = ["Who sang \U0001f3b5?", "Assistant: a bird."]
     talk = plain_records(1)[0]._replace(
         instruction="And then?", input=join_turns(turns), output="It flew.", rephrased_by="teacher",
         meta=dump_meta({"turns": [len(turn) for turn in turns]}),
     )  # fmt: skip
     place = write_corpus(tmp_path / "corpus", [talk]).folder
-    watched = watch()
-    watched.page.goto(serve(place) + f"#source={talk.source}&row=0&template=fields")
+    watched = visit(place, f"#source={talk.source}&row=0&template=fields")
     watched.row()
     shown = watched.page.eval_on_selector_all(
         ".field", "all => all.map(one => [one.querySelector('h3').firstChild.data, "
@@ -138,19 +129,16 @@ def test_a_conversation_is_read_from_its_beginning(tmp_path: Path, serve: Any, w
 
 
 @pytest.mark.parametrize("template", ["medalpaca", "alpaca"])
-def test_the_prompt_is_the_one_that_training_uses(
-    large: Path, serve: Any, watch: Any, template: str
-) -> None:
+def test_the_prompt_is_the_one_that_training_uses(large: Path, visit: Any, template: str) -> None:
     frame = {"medalpaca": medalpaca, "alpaca": alpaca}[template]
     record = plain_records(900, "medqa", 2)[7]
-    watched = watch()
-    watched.page.goto(serve(large) + f"#source=medqa&row=7&template={template}")
+    watched = visit(large, f"#source=medqa&row=7&template={template}")
     watched.row()
     shown = watched.page.eval_on_selector(".prompt", "node => node.textContent")
     assert shown == frame(record.instruction, record.input) + record.output
 
 
-def test_hostile_text_is_text(large: Path, serve: Any, watch: Any) -> None:
+def test_hostile_text_is_text(large: Path, serve: Any, watch: Any, visit: Any) -> None:
     watched = watch()
     for row, text in enumerate(HOSTILE):
         watched.page.goto(serve(large) + f"#source=forum&row={row}")
@@ -161,8 +149,7 @@ def test_hostile_text_is_text(large: Path, serve: Any, watch: Any) -> None:
         assert watched.page.locator("main script, main img, main iframe").count() == 0
         hrefs = watched.page.eval_on_selector_all("a", "nodes => nodes.map(a => a.protocol)")
         assert set(hrefs) <= {"http:", "https:"}
-    overview = watch()
-    overview.page.goto(serve(large))
+    overview = visit(large)
     overview.page.wait_for_selector(".overview .card")
     assert HOSTILE[0] in overview.page.inner_text("main")
     assert overview.page.evaluate("window.hacked") is None
@@ -219,10 +206,9 @@ def test_server_and_static_page_find_the_same_rows(
             assert watched.page.locator(".rows mark, .prompt mark").count() == 0
 
 
-def test_search_by_hand_and_walk_the_results(large: Path, serve: Any, watch: Any) -> None:
-    watched = watch()
+def test_search_by_hand_and_walk_the_results(large: Path, visit: Any) -> None:
+    watched = visit(large, "#source=wikidoc")
     page = watched.page
-    page.goto(serve(large) + "#source=wikidoc")
     watched.row()
     page.keyboard.press("/")
     page.keyboard.type('"case 59999?"')
@@ -315,9 +301,8 @@ def mix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-def test_contamination_splits_and_rewritten_rows(mix: Path, serve: Any, watch: Any) -> None:
-    watched = watch()
-    watched.page.goto(serve(mix) + "#source=clean&contamination=any")
+def test_contamination_splits_and_rewritten_rows(mix: Path, serve: Any, visit: Any) -> None:
+    watched = visit(mix, "#source=clean&contamination=any")
     assert numbers_of(watched) == ("3 of 181 rows", [3, 50, 51])
     watched.page.goto(serve(mix) + "#source=clean&contamination=stem%2Banswer&row=50")
     assert numbers_of(watched)[1] == [50, 51]
@@ -334,10 +319,9 @@ def test_contamination_splits_and_rewritten_rows(mix: Path, serve: Any, watch: A
     assert "raw_pairs" not in watched.page.inner_text("#pick-source")
 
 
-def test_overview_leads_to_rows(large: Path, serve: Any, watch: Any) -> None:
-    watched = watch()
+def test_overview_leads_to_rows(large: Path, visit: Any) -> None:
+    watched = visit(large)
     page = watched.page
-    page.goto(serve(large))
     page.wait_for_selector(".overview .card")
     assert "60,907" in page.inner_text(".figures")
     page.click(".flag summary")
@@ -354,10 +338,11 @@ def test_overview_leads_to_rows(large: Path, serve: Any, watch: Any) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_phone_and_themes(large: Path, serve: Any, watch: Any, scheme: str) -> None:
-    watched = watch(color_scheme=scheme, viewport={"width": 390, "height": 800})
+def test_phone_and_themes(large: Path, serve: Any, visit: Any, scheme: str) -> None:
+    watched = visit(
+        large, "#source=wikidoc", color_scheme=scheme, viewport={"width": 390, "height": 800}
+    )
     page = watched.page
-    page.goto(serve(large) + "#source=wikidoc")
     page.wait_for_selector(".rows a")
     assert not page.is_visible(".detail")
     page.click(".rows a >> nth=2")
@@ -385,11 +370,10 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "corpus", folder / "mix"
 
 
-def test_the_rejects_can_be_looked_at(lost: tuple[Path, Path], serve: Any, watch: Any) -> None:
+def test_the_rejects_can_be_looked_at(lost: tuple[Path, Path], visit: Any) -> None:
     corpus = meadow.open_corpus(lost[0])
-    watched = watch()
+    watched = visit(lost[0], "#losses")
     page = watched.page
-    page.goto(serve(lost[0]) + "#losses")
     page.wait_for_selector(".losses li .chip")
     assert page.title().startswith("Losses")
     assert page.locator(".losses li").count() == corpus.rejects().height
@@ -428,10 +412,9 @@ def test_a_dropped_row_stands_beside_the_kept_one(
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_rows_that_touch_an_exam_lead_to_their_row(mix: Path, serve: Any, watch: Any) -> None:
-    watched = watch()
+def test_rows_that_touch_an_exam_lead_to_their_row(mix: Path, visit: Any) -> None:
+    watched = visit(mix, "#losses=exams")
     page = watched.page
-    page.goto(serve(mix) + "#losses=exams")
     page.wait_for_selector(".losses a")
     page.locator(".losses summary .text").first.click()
     page.wait_for_selector(".losses details[open] blockquote")
@@ -446,10 +429,9 @@ def test_rows_that_touch_an_exam_lead_to_their_row(mix: Path, serve: Any, watch:
     assert "Overlap with exams" in watched.row()
 
 
-def test_everything_is_searched_at_once_by_relevance(large: Path, serve: Any, watch: Any) -> None:
-    watched = watch()
+def test_everything_is_searched_at_once_by_relevance(large: Path, visit: Any) -> None:
+    watched = visit(large, "#source=*&q=" + quote('"case 7?"') + "&order=relevance")
     page = watched.page
-    page.goto(serve(large) + "#source=*&q=" + quote('"case 7?"') + "&order=relevance")
     watched.row()
     assert page.inner_text(".status") == "2 of 60,907 rows"
     counts = dict(text.rsplit(" ", 1) for text in page.locator(".where .chip").all_inner_texts())
@@ -462,10 +444,9 @@ def test_everything_is_searched_at_once_by_relevance(large: Path, serve: Any, wa
     assert "case 7?" in watched.row()
 
 
-def test_a_random_row_and_the_listed_rows_as_lines(large: Path, serve: Any, watch: Any) -> None:
-    watched = watch()
+def test_a_random_row_and_the_listed_rows_as_lines(large: Path, visit: Any) -> None:
+    watched = visit(large, "#source=medqa&task=summarization&order=longest")
     page = watched.page
-    page.goto(serve(large) + "#source=medqa&task=summarization&order=longest")
     watched.row()
     page.wait_for_selector(".tools button:has-text('Save 300 rows')")
     with page.expect_download() as saved:

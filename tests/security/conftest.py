@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.canary import OtherHost, other_host
 
 TEXTS = ["The patient takes 12 mg a day.", "A: heart", "B: lung", "Which organ pumps the blood?"]
 
@@ -68,3 +69,10 @@ def bomb(tmp_path: Path) -> Callable[[Path], None]:
         torch.save({"weight": Bomb(mark)}, path)
 
     return write
+
+
+@pytest.fixture(scope="module")
+def other() -> Iterator[OtherHost]:
+    """A host that must not learn a secret."""
+    with other_host() as host:
+        yield host

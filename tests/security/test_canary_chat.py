@@ -5,13 +5,12 @@ and in headers, and they redirect the texts to another host.
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.budget import note
-from support.canary import KEY, PASSWORD, OtherHost, Watch, other_host
+from support.canary import KEY, PASSWORD, OtherHost, Watch
 from support.corpora import build
 
 from meadow.chat.scripted import MODEL, Reply, Script, scripted_chat
@@ -51,12 +50,6 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Watch:
     made = Watch(tmp_path_factory.mktemp("canary") / "home", {"HF_HUB_OFFLINE": "1"})
     build(made.folder / "corpus", ["anki"])
     return made
-
-
-@pytest.fixture(scope="module")
-def other() -> Iterator[OtherHost]:
-    with other_host() as host:
-        yield host
 
 
 def rephrase(watch: Watch, url: str, out: Path) -> list[str | Path]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.canary import PASSWORD, OtherHost, Watch, is_leak, other_host
+from support.canary import PASSWORD, OtherHost, Watch, is_leak
 from support.faulty_server import FaultyServer, Reply, Request, faulty_server, part_of
 
 DATA = b"question,answer\n" * 900
@@ -56,12 +56,6 @@ def watch(tmp_path: Path) -> Watch:
 def server() -> Iterator[FaultyServer]:
     with faulty_server() as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def other() -> Iterator[OtherHost]:
-    with other_host() as host:
-        yield host
 
 
 def secret_address(server: FaultyServer, answer: Answer) -> str:

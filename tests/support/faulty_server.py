@@ -84,6 +84,15 @@ class FaultyServer:
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
+    def serve(self, answer: Handler | Reply) -> str:
+        """Answer a path of its own with a handler, or always with one reply; the address."""
+        handler = (lambda request, count: answer) if isinstance(answer, Reply) else answer
+        return self.route(f"/{len(self.handlers)}", handler)
+
+    def asked(self, url: str) -> list[Request]:
+        """What was asked of an address."""
+        return [request for request in self.requests if url.endswith(f"{self.port}{request.path}")]
+
     def route(self, path: str, handler: Handler) -> str:
         """Answer `path` with `handler`; returns the address."""
         with self._lock:

@@ -7,6 +7,7 @@ import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -24,7 +25,6 @@ from meadow.atomic import locked
 from meadow.cli.fetch import fetch
 from meadow.errors import (
     ExitCode,
-    FileError,
     LockedError,
     MeadowError,
     UpstreamChangedError,
@@ -212,22 +212,25 @@ def test_a_member_survives_cuts_and_a_server_that_starts_over(
     assert names(done.target.parent) == [".meadow.lock", "metadata.csv"]
 
 
-def test_a_member_from_a_server_that_never_continues_wears_out(
-    server: FaultyServer, fetcher: Fetcher
+@pytest.mark.parametrize(
+    ("archive", "options", "message"),
+    [
+        (None, {"member": "other.csv"}, "no member"),
+        (None, {"member": MEMBER, "max_size": 1000}, "more than the cap"),
+        (Reply(ARCHIVE, cut=400), {"member": MEMBER}, "given up after 6 tries"),
+    ],
+)
+def test_a_member_that_cannot_be_had_leaves_nothing(
+    server: FaultyServer,
+    fetcher: Fetcher,
+    archive: Reply | None,
+    options: dict[str, Any],
+    message: str,
 ) -> None:
-    url = server.route("/worn.tar.gz", lambda request, count: Reply(ARCHIVE, cut=400))
-    with pytest.raises(MeadowError, match="given up after 6 tries"):
-        run(fetcher, make_source(File("metadata.csv", url, member=MEMBER)))
-    assert not (fetcher.raw / "toy").exists()
-
-
-def test_a_missing_or_large_member_is_an_error(server: FaultyServer, fetcher: Fetcher) -> None:
-    small = cord19(1000)
-    url = server.route("/small.tar.gz", lambda request, count: part_of(small, request))
-    with pytest.raises(FileError, match="no member"):
-        run(fetcher, make_source(File("metadata.csv", url, member="other.csv")))
-    with pytest.raises(FileError, match="more than the cap"):
-        run(fetcher, make_source(File("metadata.csv", url, member=MEMBER, max_size=1000)))
+    reply = archive or Reply(cord19(1000))
+    url = server.route("/worn.tar.gz", lambda request, count: reply)
+    with pytest.raises(MeadowError, match=message):
+        run(fetcher, make_source(File("metadata.csv", url, **options)))
     assert not (fetcher.raw / "toy").exists()
 
 

@@ -51,32 +51,18 @@ def with_license(value: str | None) -> Callable[[pa.Table], pa.Table]:
     return change
 
 
-def forbidden_row(folder: Path) -> None:
-    rewrite_shard(folder, with_license("cord19-tdm"))
-
-
-def unknown_license(folder: Path) -> None:
-    rewrite_shard(folder, with_license("somebody said so"))
-
-
-def missing_license(folder: Path) -> None:
-    rewrite_shard(folder, with_license(None))
+def shard_of(folder: Path) -> Path:
+    return next((folder / "data").rglob("*.parquet"))
 
 
 def changed_shard(folder: Path) -> None:
-    path = next((folder / "data").rglob("*.parquet"))
-    data = bytearray(path.read_bytes())
+    data = bytearray(shard_of(folder).read_bytes())
     data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def missing_shard(folder: Path) -> None:
-    next((folder / "data").rglob("*.parquet")).unlink()
+    shard_of(folder).write_bytes(data)
 
 
 def unnamed_shard(folder: Path) -> None:
-    path = next((folder / "data").rglob("*.parquet"))
-    shutil.copy(path, path.with_name("train-00009-of-00010.parquet"))
+    shutil.copy(shard_of(folder), shard_of(folder).with_name("train-00009-of-00010.parquet"))
 
 
 def wrong_count(folder: Path) -> None:
@@ -89,39 +75,37 @@ def missing_config(folder: Path) -> None:
     rewrite_card(folder, "path: data/medqa/train-*.parquet", "path: data/other/train-*.parquet")
 
 
-def no_card(folder: Path) -> None:
-    (folder / "README.md").unlink()
+CASES: dict[str, tuple[Callable[[Path], object], int, str]] = {
+    "a forbidden row": (
+        lambda folder: rewrite_shard(folder, with_license("cord19-tdm")),
+        ExitCode.REFUSED, "1 rows may not be published",
+    ),
+    "an unknown licence": (
+        lambda folder: rewrite_shard(folder, with_license("somebody said so")),
+        ExitCode.REFUSED, "under somebody said so",
+    ),
+    "no licence": (
+        lambda folder: rewrite_shard(folder, with_license(None)),
+        ExitCode.REFUSED, "under none stated",
+    ),
+    "a changed shard": (changed_shard, ExitCode.FAILED, ""),
+    "a missing shard": (lambda folder: shard_of(folder).unlink(), ExitCode.FAILED, "missing_file"),
+    "an unnamed shard": (unnamed_shard, ExitCode.FAILED, "unnamed_file"),
+    "a wrong count": (wrong_count, ExitCode.FAILED, "card"),
+    "a missing config": (missing_config, ExitCode.FAILED, "card"),
+    "no card": (lambda folder: (folder / "README.md").unlink(), ExitCode.FAILED, "README.md"),
+    "unfinished": (lambda folder: (folder / NAME).unlink(), ExitCode.FAILED, "MANIFEST.json"),
+}  # fmt: skip
 
 
-def unfinished(folder: Path) -> None:
-    (folder / NAME).unlink()
-
-
-CASES = {
-    forbidden_row: (ExitCode.REFUSED, "1 rows may not be published"),
-    unknown_license: (ExitCode.REFUSED, "under somebody said so"),
-    missing_license: (ExitCode.REFUSED, "under none stated"),
-    changed_shard: (ExitCode.FAILED, ""),
-    missing_shard: (ExitCode.FAILED, "missing_file"),
-    unnamed_shard: (ExitCode.FAILED, "unnamed_file"),
-    wrong_count: (ExitCode.FAILED, "card"),
-    missing_config: (ExitCode.FAILED, "card"),
-    no_card: (ExitCode.FAILED, "README.md"),
-    unfinished: (ExitCode.FAILED, "MANIFEST.json"),
-}
-
-
-@pytest.mark.parametrize("spoil", CASES, ids=lambda spoil: spoil.__name__)
+@pytest.mark.parametrize("case", CASES)
 def test_refused_before_anything_is_sent(
-    samples: Path,
-    loop: tuple[LoopbackHub, Loop],
-    tmp_path: Path,
-    spoil: Callable[[Path], None],
+    samples: Path, loop: tuple[LoopbackHub, Loop], tmp_path: Path, case: str
 ) -> None:
     hub, publisher = loop
     corpus = shutil.copytree(samples, tmp_path / "corpus")
+    spoil, code, message = CASES[case]
     spoil(corpus)
-    code, message = CASES[spoil]
     before = hub.number
     outcome = publisher.publish(corpus, "meadow/refused")
     assert outcome["code"] == code

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.budget import note, sample
@@ -69,18 +70,16 @@ def test_a_cut_at_each_of_50_offsets_is_taken_up_again(
     assert len(OFFSETS) == 50
     assert {0, len(DATA) - 1} <= set(OFFSETS)
     for offset in OFFSETS[:: sample()]:
-        url = server.route(
-            f"/cut-{offset}",
+        url = server.serve(
             lambda request, count, offset=offset: part_of(
                 DATA, request, cut=offset if count == 0 else None, reset=reset
-            ),
+            )
         )
-        before = len(server.requests)
         target = tmp_path / str(offset) / "file"
         assert get(url, target, expected).sha256 == SHA256
         assert right(target)
         note("download_cuts")
-        following = server.requests[before + 1]
+        following = server.asked(url)[1]
         if offset > 512 and not reset:
             assert following.start == offset, "what had arrived was asked for again"
             assert following.headers["if-range"] == '"v1"'
@@ -91,13 +90,9 @@ def test_one_file_through_50_cuts(server: FaultyServer, tmp_path: Path, chunked:
     """Cuts that are far enough apart never wear a transfer out."""
     large = DATA * 12
     step = len(large) // 50 + 1
-    url = server.route(
-        f"/fifty-{chunked}",
-        lambda request, count: part_of(large, request, cut=step, chunked=chunked),
-    )
+    url = server.serve(lambda request, count: part_of(large, request, cut=step, chunked=chunked))
     fake = FakeClock()
-    expected = Expected(None, None, 10**8)
-    fetched = get(url, tmp_path / "file", expected, fake=fake)
+    fetched = get(url, tmp_path / "file", Expected(None, None, 10**8), fake=fake)
     assert fetched.sha256 == hashlib.sha256(large).hexdigest()
     assert len(fake.waits) >= 49
 
@@ -146,34 +141,39 @@ def test_every_wrong_answer_to_a_resume_ends_in_the_same_bytes(
             return part_of(DATA, request, cut=100_000)
         return RESUMES[case](request) if count == 1 else part_of(DATA, request)
 
-    get(server.route(f"/resume-{case.replace(' ', '-')}", handle), tmp_path / "file", expected)
+    get(server.serve(handle), tmp_path / "file", expected)
     assert right(tmp_path / "file")
 
 
-def test_a_file_that_changes_between_two_tries_is_never_joined(
-    server: FaultyServer, tmp_path: Path
+FLIPPED = bytes([*DATA[:12345], DATA[12345] ^ 1, *DATA[12346:]])
+RECOVERS: dict[str, tuple[Callable[[Request], Reply], int, Expected, list[float]]] = {
+    "another version": (
+        lambda request: part_of(OTHER, request, etag='"old"', cut=150_000), 1, UNKNOWN, [1],
+    ),
+    "another version, and no validator": (
+        lambda request: part_of(OTHER, request, etag="", cut=150_000), 1, UNKNOWN, [1],
+    ),
+    "a flipped byte": (lambda request: part_of(FLIPPED, request), 1, KNOWN, []),
+    "429": (lambda request: Reply(b"no", 429), 4, KNOWN, [1, 2, 4, 8]),
+    "503": (lambda request: Reply(b"no", 503), 4, KNOWN, [1, 2, 4, 8]),
+    "a stated wait": (lambda request: Reply(b"", 429, {"Retry-After": "42"}), 1, KNOWN, [42]),
+    "silence": (lambda request: time.sleep(0.5) or part_of(DATA, request), 1, KNOWN, [1]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", RECOVERS)
+def test_a_server_that_comes_to_its_senses_gives_the_right_file(
+    server: FaultyServer, tmp_path: Path, case: str
 ) -> None:
-    def handle(request: Request, count: int) -> Reply:
-        if count == 0:
-            return part_of(OTHER, request, etag='"old"', cut=150_000)
-        return part_of(DATA, request, etag='"new"')
-
-    fetched = get(server.route("/changed", handle), tmp_path / "file", UNKNOWN)
-    assert fetched.sha256 == SHA256
+    """Waits as long as it has to, and never joins the bytes of two versions."""
+    first, times, expected, waits = RECOVERS[case]
+    fake = FakeClock()
+    url = server.serve(
+        lambda request, count: first(request) if count < times else part_of(DATA, request)
+    )
+    get(url, tmp_path / "file", expected, policy=RetryPolicy(silence=0.2), fake=fake)
     assert right(tmp_path / "file")
-
-
-def test_without_a_validator_an_unknown_file_is_not_continued(
-    server: FaultyServer, tmp_path: Path
-) -> None:
-    def handle(request: Request, count: int) -> Reply:
-        data = OTHER if count == 0 else DATA
-        return part_of(data, request, etag="", cut=150_000 if count == 0 else None)
-
-    get(server.route("/no-etag", handle), tmp_path / "file", UNKNOWN)
-    assert right(tmp_path / "file")
-    assert all("range" not in r.headers for r in server.requests if r.path == "/no-etag"
-               and r.start != len(DATA))  # fmt: skip
+    assert fake.waits == waits
 
 
 def test_a_weak_etag_is_no_validator_and_a_date_is(server: FaultyServer, tmp_path: Path) -> None:
@@ -184,9 +184,9 @@ def test_a_weak_etag_is_no_validator_and_a_date_is(server: FaultyServer, tmp_pat
         reply.headers |= {"ETag": 'W/"x"', "Last-Modified": date}
         return reply
 
-    get(server.route("/weak", handle), tmp_path / "file", UNKNOWN)
-    conditions = [r.headers.get("if-range") for r in server.requests if r.path == "/weak"]
-    assert conditions[1] == date
+    url = server.serve(handle)
+    get(url, tmp_path / "file", UNKNOWN)
+    assert server.asked(url)[1].headers.get("if-range") == date
     assert right(tmp_path / "file")
 
 
@@ -202,15 +202,13 @@ def test_a_stated_length_before_the_end_is_seen_without_either(
         return Reply(DATA, 200, {"ETag": '"v1"'}, length=1000)
 
     with pytest.raises(UpstreamChangedError, match="has more"):
-        get(server.route("/short2", handle), tmp_path / "file", UNKNOWN)
+        get(server.serve(handle), tmp_path / "file", UNKNOWN)
     assert not (tmp_path / "file").exists()
 
 
 def test_an_endless_body_stops_at_the_cap(server: FaultyServer, tmp_path: Path) -> None:
     block = bytes(65536)
-    url = server.route(
-        "/endless", lambda request, count: Reply(itertools.repeat(block), chunked=True)
-    )
+    url = server.serve(Reply(itertools.repeat(block), chunked=True))
     before = server.sent
     with pytest.raises(FileError, match="cap of 1,000,000"):
         get(url, tmp_path / "file", UNKNOWN)
@@ -219,89 +217,44 @@ def test_an_endless_body_stops_at_the_cap(server: FaultyServer, tmp_path: Path) 
     assert server.sent - before < 16 * 2**20
 
 
-def test_a_stated_length_above_the_cap_is_not_even_begun(
-    server: FaultyServer, tmp_path: Path
+REFUSED: dict[str, tuple[Reply, type[MeadowError], str]] = {
+    "a length above the cap": (Reply(b"x", length=10**12), FileError, "larger than the cap"),
+    "no length": (Reply(DATA, length=-1), NetworkError, "does not say how long"),
+    "packed": (Reply(DATA, 200, {"Content-Encoding": "gzip"}), NetworkError, "Content-Encoding"),
+    "a long wait": (Reply(b"", 503, {"Retry-After": "86400"}), NetworkError, "86400 seconds"),
+    "404": (Reply(b"no", 404), NetworkError, "404"),
+    "418": (Reply(b"no", 418), NetworkError, "418"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_is_asked_for_once_and_leaves_nothing(
+    server: FaultyServer, tmp_path: Path, case: str
 ) -> None:
-    url = server.route("/huge", lambda request, count: Reply(b"x", length=10**12))
-    with pytest.raises(FileError, match="larger than the cap"):
+    reply, kind, message = REFUSED[case]
+    url = server.serve(reply)
+    with pytest.raises(kind, match=message) as error:
         get(url, tmp_path / "file", UNKNOWN)
+    assert error.value.fix
+    assert len(server.asked(url)) == 1
     assert names(tmp_path) == []
 
 
-def test_a_body_whose_end_cannot_be_known_is_refused_unless_the_file_is_known(
+def test_a_known_file_needs_no_length_and_a_packed_one_may_be_called_so(
     server: FaultyServer, tmp_path: Path
 ) -> None:
-    url = server.route("/no-length", lambda request, count: Reply(DATA, length=-1))
-    with pytest.raises(NetworkError, match="does not say how long"):
-        get(url, tmp_path / "file", UNKNOWN)
-    assert names(tmp_path) == []
-    get(url, tmp_path / "file")
+    get(server.serve(REFUSED["no length"][0]), tmp_path / "file")
     assert right(tmp_path / "file")
-
-
-def test_an_encoded_body_is_refused_and_never_inflated(
-    server: FaultyServer, tmp_path: Path
-) -> None:
-    url = server.route(
-        "/bomb", lambda request, count: Reply(DATA, 200, {"Content-Encoding": "gzip"})
-    )
-    with pytest.raises(NetworkError, match="Content-Encoding"):
-        get(url, tmp_path / "file")
-    get(url, tmp_path / "file.gz")
+    get(server.serve(REFUSED["packed"][0]), tmp_path / "file.gz")
     assert (tmp_path / "file.gz").read_bytes() == DATA
 
 
-# -- refusals, waits, deadlines -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("status", [429, 503])
-def test_a_passing_refusal_is_waited_for(server: FaultyServer, tmp_path: Path, status: int) -> None:
-    fake = FakeClock()
-    url = server.route(
-        f"/status-{status}",
-        lambda request, count: Reply(b"no", status) if count < 4 else part_of(DATA, request),
-    )
-    get(url, tmp_path / "file", fake=fake)
-    assert right(tmp_path / "file")
-    assert fake.waits == [1, 2, 4, 8]
-
-
-def test_retry_after_is_honoured_up_to_a_cap(server: FaultyServer, tmp_path: Path) -> None:
-    fake = FakeClock()
-    url = server.route(
-        "/retry-after",
-        lambda request, count: (
-            Reply(b"", 429, {"Retry-After": "42"}) if count == 0 else part_of(DATA, request)
-        ),
-    )
-    get(url, tmp_path / "file", fake=fake)
-    assert fake.waits == [42]
-    url = server.route(
-        "/retry-long", lambda request, count: Reply(b"", 503, {"Retry-After": "86400"})
-    )
-    with pytest.raises(NetworkError, match="86400 seconds"):
-        get(url, tmp_path / "other", fake=fake)
-    assert fake.waits == [42]
-
-
-@pytest.mark.parametrize("status", [404, 418])
-def test_a_refusal_for_good_is_not_repeated(
-    server: FaultyServer, tmp_path: Path, status: int
-) -> None:
-    url = server.route(f"/refused-{status}", lambda request, count: Reply(b"no", status))
-    before = len(server.requests)
-    with pytest.raises(NetworkError, match=str(status)) as error:
-        get(url, tmp_path / "file")
-    assert len(server.requests) == before + 1
-    assert error.value.fix
-    assert names(tmp_path) == []
+# -- deadlines -------------------------------------------------------------------------------------
 
 
 def test_a_slow_drip_ends_at_the_total_deadline(server: FaultyServer, tmp_path: Path) -> None:
     drip = (bytes([value]) for value in itertools.cycle(range(256)))
-    url = server.route(
-        "/drip", lambda request, count: Reply(drip, 200, {"ETag": '"d"'}, length=10**6, pause=0.001)
-    )
+    url = server.serve(Reply(drip, 200, {"ETag": '"d"'}, length=10**6, pause=0.001))
     with pytest.raises(NetworkError, match="not finished within 40 seconds"):
         get(
             url, tmp_path / "file", UNKNOWN, policy=RetryPolicy(deadline=40), fake=FakeClock(tick=1)
@@ -319,35 +272,25 @@ def test_a_connection_that_is_too_slow_is_given_up_and_continued(
         return part_of(DATA, request)
 
     policy = RetryPolicy(slow_window=700, slow_rate=5)
-    get(server.route("/slow", handle), tmp_path / "file", policy=policy, fake=FakeClock(tick=1))
+    url = server.serve(handle)
+    get(url, tmp_path / "file", policy=policy, fake=FakeClock(tick=1))
     assert right(tmp_path / "file")
-    asked = [request for request in server.requests if request.path == "/slow"]
-    assert len(asked) == 2
-    assert 0 < asked[1].start < 1000
+    _, again = server.asked(url)
+    assert 0 < again.start < 1000
 
 
-def test_silence_is_a_failed_try(server: FaultyServer, tmp_path: Path) -> None:
-    def handle(request: Request, count: int) -> Reply:
-        if count == 0:
-            time.sleep(0.5)
-        return part_of(DATA, request)
-
-    get(server.route("/silent", handle), tmp_path / "file", policy=RetryPolicy(silence=0.1))
-    assert right(tmp_path / "file")
-
-
-def test_nobody_listens(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("url", "message", "waits"),
+    [
+        ("http://127.0.0.1:1/file", "ConnectError", 5),
+        ("https://nowhere.invalid/file", "name cannot be resolved", 1),
+    ],
+)
+def test_nobody_is_there(tmp_path: Path, url: str, message: str, waits: int) -> None:
     fake = FakeClock()
-    with pytest.raises(NetworkError, match="ConnectError"):
-        get("http://127.0.0.1:1/file", tmp_path / "file", fake=fake)
-    assert len(fake.waits) == 5
-
-
-def test_a_host_without_an_address_is_not_asked_again_and_again(tmp_path: Path) -> None:
-    fake = FakeClock()
-    with pytest.raises(NetworkError, match="name cannot be resolved"):
-        get("https://nowhere.invalid/file", tmp_path / "file", fake=fake)
-    assert len(fake.waits) == 1
+    with pytest.raises(NetworkError, match=message):
+        get(url, tmp_path / "file", fake=fake)
+    assert len(fake.waits) == waits
 
 
 # -- where from ------------------------------------------------------------------------------------
@@ -359,7 +302,7 @@ def test_a_host_without_an_address_is_not_asked_again_and_again(tmp_path: Path) 
 def test_a_redirect_to_anything_but_https_is_refused(
     server: FaultyServer, tmp_path: Path, location: str
 ) -> None:
-    url = server.route("/down", lambda request, count: Reply(b"", 302, {"Location": location}))
+    url = server.serve(Reply(b"", 302, {"Location": location}))
     with pytest.raises(NetworkError, match=r"not https|cannot be read"):
         get(url, tmp_path / "file")
     assert names(tmp_path) == []
@@ -400,11 +343,10 @@ def test_a_web_page_where_data_was_due_is_refused(
     server: FaultyServer, tmp_path: Path, body: bytes, content_type: str
 ) -> None:
     headers = {"Content-Type": content_type} if content_type else {}
-    url = server.route("/login", lambda request, count: Reply(body, 200, headers))
-    before = len(server.requests)
+    url = server.serve(Reply(body, 200, headers))
     with pytest.raises(NetworkError, match="got an HTML page"):
         get(url, tmp_path / "data.csv", UNKNOWN)
-    assert len(server.requests) == before + 1
+    assert len(server.asked(url)) == 1
     assert names(tmp_path) == []
     get(url, tmp_path / "page.html", UNKNOWN)
     assert (tmp_path / "page.html").read_bytes() == body
@@ -424,39 +366,22 @@ def test_a_proxy_of_the_environment_is_used(
 # -- hashes ----------------------------------------------------------------------------------------
 
 
-def test_one_flipped_byte_gets_a_fresh_transfer(server: FaultyServer, tmp_path: Path) -> None:
-    flipped = bytearray(DATA)
-    flipped[12345] ^= 1
-    url = server.route(
-        "/flip-once", lambda request, count: part_of(bytes(flipped) if not count else DATA, request)
-    )
-    get(url, tmp_path / "file")
-    assert right(tmp_path / "file")
-
-
 def test_wrong_twice_is_kept_as_bad(server: FaultyServer, tmp_path: Path) -> None:
-    url = server.route("/flip", lambda request, count: part_of(OTHER, request))
-    before = len(server.requests)
+    url = server.serve(lambda request, count: part_of(OTHER, request))
     with pytest.raises(UpstreamChangedError) as error:
         get(url, tmp_path / "file")
     assert error.value.exit_code is ExitCode.UPSTREAM_CHANGED
-    assert SHA256 in str(error.value)
-    assert hashlib.sha256(OTHER).hexdigest() in str(error.value)
-    assert url in str(error.value)
-    assert len(server.requests) == before + 2
+    for part in (SHA256, hashlib.sha256(OTHER).hexdigest(), url):
+        assert part in str(error.value)
+    assert len(server.asked(url)) == 2
     assert names(tmp_path) == ["file.bad"]
 
 
 def test_a_disk_without_room_is_said_at_once(
     server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
-    class Usage:
-        free = 1000
-
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage)
-    url = server.route("/room", lambda request, count: part_of(DATA, request))
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
+    url = server.serve(lambda request, count: part_of(DATA, request))
     with pytest.raises(FileError, match="are needed and"):
         get(url, tmp_path / "file")
     assert names(tmp_path) == []
@@ -500,7 +425,7 @@ def test_any_sequence_of_faults_gives_the_right_file_or_none(
 
     target = tmp_path / "file"
     try:
-        get(server.route(f"/any-{seed}", handle), target)
+        get(server.serve(handle), target)
     except MeadowError:
         assert not target.exists()
     else:

@@ -174,25 +174,15 @@ def mix(folder: Path) -> tuple[Path, Path]:
         "medqa": source_entry(corpus, "medqa", medqa),
     }
     write_build(corpus, entries)
+    names = ("kept_id", "dropped_id", "jaccard", "kind", "question_jaccard")
     dropped = [
-        {
-            "kept_id": wikidoc[0].id,
-            "dropped_id": medqa[index].id,
-            "jaccard": 0.9,
-            "kind": "near",
-            "question_jaccard": 0.5 + index / 2,
-        }
-        for index in range(2)
+        dict(zip(names, values, strict=True))
+        for values in (
+            (wikidoc[0].id, medqa[0].id, 0.9, "near", 0.5),
+            (wikidoc[0].id, medqa[1].id, 0.9, "near", 1.0),
+            (wikidoc[1].id, wikidoc[2].id, 1.0, "exact", 1.0),
+        )
     ]
-    dropped.append(
-        {
-            "kept_id": wikidoc[1].id,
-            "dropped_id": wikidoc[2].id,
-            "jaccard": 1.0,
-            "kind": "exact",
-            "question_jaccard": 1.0,
-        }
-    )
     gone = {item["dropped_id"] for item in dropped}
     left = [r for r in wikidoc + medqa if r.id not in gone]
     exam = {"items": 7, "rows": {"stem": 2, "stem+answer": 1}}
