@@ -241,13 +241,13 @@ class _Words(HTMLParser):
             self.marks.append((tag, len(self.parts)))
         elif tag in ("ol", "ul"):
             start = given.get("start") or ""
-            first = int(start) if start.lstrip("-").isdigit() else 1
+            first = int(start) if start.lstrip("-").isdecimal() else 1
             self.lists.append([tag == "ol", first, given.get("type") or "1", "reversed" in given])
         self.parts.append("\n" if tag in _BLOCKS else " " if tag in _APART else "")
         if tag == "li" and self.lists and self.lists[-1][0]:
             _, number, kind, _ = self.lists[-1]
             value = given.get("value") or ""
-            number = int(value) if value.isdigit() else number
+            number = int(value) if value.isdecimal() else number
             self.lists[-1][1] = number + 1
             letter = chr((97 if kind == "a" else 65) + (number - 1) % 26)
             self.parts.append(f"{letter if kind in ('a', 'A') else number}. ")

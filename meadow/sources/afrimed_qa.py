@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from string import ascii_uppercase
 from typing import Any
 
 from meadow.prompt import EXAM_INSTRUCTION, exam_input
@@ -87,11 +88,11 @@ def _options(raw: Raw, question: str) -> tuple[dict[str, str], str]:
     except (ValueError, AttributeError, RecursionError) as error:
         raise Refused(Reason.BAD_JSON, f"answer_options: {error}", raw["answer_options"]) from None
     texts = {name: text for name, text in texts.items() if text.casefold() not in FILLED}
-    letters = dict(zip(texts, "ABCDEFGHIJ", strict=False))
+    letters = dict(zip(texts, ascii_uppercase, strict=False))
     right = [name.strip() for name in raw["correct_answer"].split(",")]
     if len(right) > 1 and {*right} <= {*texts}:
         raise Refused(Reason.NOT_A_TARGET, "several right answers", question)
-    if len(texts) < 2 or right[0] not in letters:
+    if not 2 <= len(texts) <= len(ascii_uppercase) or right[0] not in letters:
         detail = f"answer {raw['correct_answer']!r} is not among {', '.join(texts)}"
         raise Refused(Reason.ANSWER_NOT_IN_OPTIONS, detail, question)
     return {letters[name]: text for name, text in texts.items()}, letters[right[0]]

@@ -90,7 +90,7 @@ def make(raw: Raw, options: Options) -> Record:
         output=(OUTPUTS_2023 if old else OUTPUTS)[label],
         task=Task.CLASSIFICATION,
         license="unknown",
-        url=f"https://pubmed.ncbi.nlm.nih.gov/{pmid}/" if pmid.isdigit() else None,
+        url=f"https://pubmed.ncbi.nlm.nih.gov/{pmid}/" if pmid.isdecimal() else None,
         meta=meta,
         repairs=repairs,
     )

@@ -121,7 +121,8 @@ def convert(raw: Raw, options: Options) -> Record:
     if not question or not all(choices.values()) or not raw.get("id"):
         raise Refused(Reason.MISSING_FIELD, "needs id, question and four options", str(raw))
     cop = str(raw.get("cop")).strip()
-    place = int(cop) - raw["_first"] if cop.isdigit() else -1
+    # decimal: "²" is a digit to Python, and no number
+    place = int(cop) - raw["_first"] if cop.isdecimal() else -1
     if not 0 <= place < len(choices):
         detail = f"cop {cop} is none of {raw['_first']} to {raw['_first'] + 3}"
         raise Refused(Reason.ANSWER_NOT_IN_OPTIONS, detail, question)

@@ -79,8 +79,8 @@ def _flattened(raw: Raw) -> Iterator[Raw | Reject]:
             yield Reject(where, Reason.TOO_DEEP, f"more than {MAX_DEPTH} turns")
         else:
             message = {name: node.get(name) for name in (*REQUIRED, *OPTIONAL)}
-            number = message["message_id"]
-            yield {**message, "parent_id": parent, "_where": f"{where}#{number}"}
+            message["parent_id"], number = parent, message["message_id"]
+            yield {**message, "_where": f"{where}#{number}"}
             if not _fault(message):
                 waiting.extend(
                     (each, number, depth + 1) for each in reversed(node.get("replies", []))
@@ -132,12 +132,13 @@ def _history(message: Raw, messages: Mapping[str, Raw]) -> tuple[Raw, ...] | Non
 
 def _fault(message: Mapping[str, Any]) -> str:
     wrong = (n for n in ("message_id", "text", "role") if not isinstance(message.get(n), str))
-    return next((f"{name} is no text" for name in wrong), "")
+    fault = next((f"{name} is no text" for name in wrong), "")
+    return fault or ("" if isinstance(message["parent_id"], str | None) else "parent_id is no text")
 
 
 NAME = "openassistant"
 HOMEPAGE = "https://huggingface.co/datasets/OpenAssistant/oasst1"
-LANGUAGES = frozenset({"en"})
+LANGUAGE = "en"
 _UNRANKED = 1_000_000
 
 
@@ -146,7 +147,7 @@ def convert(raw: Raw, options: Options) -> Record:
     """One prompter message -> one record with its best reply."""
     message = raw["message"]
     text = message["text"]
-    if message.get("lang") not in LANGUAGES:
+    if message.get("lang") != LANGUAGE:
         raise Refused(Reason.LANGUAGE, f"language {message.get('lang')}", text)
     if _is_withdrawn(message):
         raise Refused(Reason.DELETED, "the message was deleted or failed review", text)
@@ -161,7 +162,7 @@ def convert(raw: Raw, options: Options) -> Record:
     reply = min(standing, key=_rank)
     if not isinstance(reply.get("text"), str) or not reply["text"].strip():
         raise Refused(Reason.EMPTY_OUTPUT, "the best reply is empty", text)
-    if reply.get("lang") not in LANGUAGES:
+    if reply.get("lang") != LANGUAGE:
         raise Refused(Reason.LANGUAGE, f"the reply's language {reply.get('lang')}", text)
     old = options.style is Style.PUBLISHED_2023
     turns = [turn["text"].strip() for turn in raw["history"]]

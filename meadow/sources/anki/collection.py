@@ -17,7 +17,7 @@ from pathlib import Path
 
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.schema import Raw, Reason, Reject
-from meadow.sources.anki.crowdanki import model_of
+from meadow.sources.anki.crowdanki import BROKEN, model_of
 from meadow.sources.anki.templates import NoteType
 
 OLDEST_SCHEMA = 11
@@ -178,7 +178,7 @@ def _note_types(connection: sqlite3.Connection, label: str) -> dict[int, NoteTyp
             )
             for number, name, config in connection.execute("SELECT id, name, config FROM notetypes")
         }
-    except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except BROKEN as error:
         raise FileError(
             f"the note types cannot be read: {type(error).__name__} {error}",
             where=label,
@@ -218,7 +218,7 @@ def _decks(connection: sqlite3.Connection) -> dict[int, str]:
     if "decks" in _tables(connection):
         rows = connection.execute("SELECT id, name FROM decks")
         return {number: _text(name).replace("\x1f", "::") for number, name in rows}
-    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    with contextlib.suppress(*BROKEN):
         decks = json.loads(connection.execute("SELECT decks FROM col").fetchone()[0])
         return {int(number): str(deck["name"]) for number, deck in decks.items()}
     return {}

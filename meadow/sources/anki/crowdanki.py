@@ -15,7 +15,8 @@ from meadow.source import Input
 from meadow.sources.anki.templates import NoteType
 
 MAX_BYTES = 512 * 1024**2
-_BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+BROKEN = (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError)
+"""What JSON of another shape raises; an overflow where a number has no end (1e999)."""
 
 
 def is_json(path: Path) -> bool:
@@ -49,7 +50,7 @@ def read_crowdanki(item: Input) -> Iterator[Raw | Reject]:
             for model in deck.get("note_models", ())
         }
         notes = [(name, note) for name, deck in decks for note in deck.get("notes", ())]
-    except _BROKEN as error:
+    except BROKEN as error:
         raise FileError(
             f"the CrowdAnki deck cannot be read: {type(error).__name__} {error}",
             where=item.label,
@@ -62,7 +63,7 @@ def read_crowdanki(item: Input) -> Iterator[Raw | Reject]:
             note_type = note_types.get(str(note["note_model_uuid"]))
             if not fields or not all(isinstance(text, str) for text in fields):
                 raise ValueError("the fields are no texts")
-        except _BROKEN as error:
+        except BROKEN as error:
             detail = f"{type(error).__name__} {error}"
             yield Reject(where, Reason.BAD_VALUE, detail, printable(str(note)))
             continue

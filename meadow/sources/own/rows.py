@@ -28,6 +28,7 @@ from meadow.sources.own.template import (
     Field,
     MissingField,
     Template,
+    as_json,
     as_text,
     look_up,
     parse,
@@ -110,7 +111,7 @@ def converter(own: OwnSource) -> Callable[[Raw, Options], Record]:
         _check_texts(instruction, given, answer, chosen)
         for name, template in meta.items():
             if (value := template.value(values)) is not None:
-                facts[name] = value if isinstance(value, _JSON) else as_text(value)
+                facts[name] = as_json(value)
         known = LICENSES[own.license]
         if license is not None:
             stated = license.render(values).strip()
@@ -145,9 +146,6 @@ def converter(own: OwnSource) -> Callable[[Raw, Options], Record]:
         )
 
     return convert
-
-
-_JSON = (str, int, float, bool, list, dict)
 
 
 def _excerpt(raw: Raw) -> str:
@@ -357,8 +355,9 @@ def _right(
         raise MissingField(repr(told.answer))
     text = as_text(value).strip()
     if told.answer_is in ("index", "number"):
-        try:
-            place = int(float(text)) - (told.answer_is == "number")
+        try:  # "2.0" is a number of options, and "2.7" and "1e999" are none
+            number = float(text)
+            place = int(number) - (told.answer_is == "number") if number.is_integer() else -1
         except ValueError:
             place = -1
         if not 0 <= place < len(entries):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 _PARTS = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
@@ -120,7 +121,7 @@ def look_up(row: Mapping[str, Any], way: str) -> Any:
         for part in way.split("."):
             if isinstance(found, Mapping):
                 found = found.get(part)
-            elif isinstance(found, list) and part.isdigit() and int(part) < len(found):
+            elif isinstance(found, list) and part.isdecimal() and int(part) < len(found):
                 found = found[int(part)]
             else:
                 return None
@@ -141,6 +142,16 @@ def as_text(value: Any) -> str:
     if isinstance(value, list):
         return "\n".join(map(as_text, value))
     return str(value)
+
+
+def as_json(value: Any) -> Any:
+    """A value as JSON has it: a date, or a number that is none, as text; Parquet has both."""
+    if isinstance(value, Mapping):
+        return {name: as_json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return list(map(as_json, value))
+    plain = isinstance(value, float) and isfinite(value)
+    return value if plain or isinstance(value, str | int | None) else as_text(value)
 
 
 def heads(way: str) -> Iterator[str]:

@@ -119,7 +119,7 @@ def _pairs(site: str, row: dict[str, Any], where: str, options: Options) -> Iter
 
 def _add_author(post: dict[str, str], name: str | None, profile: str | None) -> None:
     number = (profile or "").rstrip("/").rpartition("/users/")[2].split("/")[0]
-    if number.isdigit():
+    if number.isdecimal():
         post["OwnerUserId"] = number
     elif name:
         post["OwnerDisplayName"] = name

@@ -127,7 +127,7 @@ def _meta(
         ("question_score", question, "Score"),
     ):
         value = post.get(name, "")
-        if value.removeprefix("-").isdigit():
+        if value.removeprefix("-").isdecimal():
             meta[key] = int(value)
     for key, post in (("answer_created", answer), ("question_created", question)):
         if created := post.get("CreationDate"):
@@ -180,7 +180,7 @@ def author_of(
     """
     number = post.get("OwnerUserId", "")
     shown = normalise(name or post.get("OwnerDisplayName", ""))
-    profile = f"{host}/users/{number}" if number.isdigit() else ""
+    profile = f"{host}/users/{number}" if number.isdecimal() else ""
     kind = "questions" if role == "question_author" else "a"
     place = f"{host}/{kind}/{post['Id']}"
     if shown:

@@ -6,12 +6,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.converted import converted
+from support.converted import converted, one
 
 from meadow.errors import FileError
 from meadow.exams.errata import read_errata, row_fault, row_faults
 from meadow.samples import FOLDER
-from meadow.schema import Record
+from meadow.schema import Reason, Record
 from meadow.sources.medmcqa import LOST, SOURCE, explained, restored
 
 SAMPLE = FOLDER / "medmcqa/train.json"
@@ -77,6 +77,11 @@ def test_what_an_explanation_is(text: str, answer: str, shown: str, letters: lis
 )
 def test_lost_letters_come_back_where_nothing_else_is_written_so(text: str, whole: str) -> None:
     assert restored(text) == whole
+
+
+def test_a_key_that_is_no_number_is_a_reject() -> None:
+    row = one(SOURCE.upstream, **ROWS[0] | {"cop": "²"}, _first=1)
+    assert row.reason is Reason.ANSWER_NOT_IN_OPTIONS
 
 
 def test_no_two_words_have_one_rest() -> None:

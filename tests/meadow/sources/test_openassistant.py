@@ -62,6 +62,7 @@ def test_the_best_reply_that_stands(replies: list, best: str) -> None:
     [
         ([message("a")], {"lang": "es"}, Reason.LANGUAGE),
         ([message("a", lang="de")], {}, Reason.LANGUAGE),
+        ([message("a")], {"lang": ["en"]}, Reason.LANGUAGE),
         ([message("a")], {"deleted": True}, Reason.DELETED),
         ([message("a")], {"review_result": False}, Reason.DELETED),
         ([message("a", deleted=True)], {}, Reason.DELETED),
@@ -166,6 +167,7 @@ def test_a_message_without_its_parent_is_an_orphan(tmp_path: Path) -> None:
         ({"prompt": {**message("p", "prompter"), "replies": [7]}}, Reason.BAD_VALUE),
         ({"message_id": "x", "text": None, "role": "prompter"}, Reason.MISSING_FIELD),
         ({"something": "else"}, Reason.MISSING_FIELD),
+        ({**flatten(tree())[0], "parent_id": ["x"]}, Reason.MISSING_FIELD),
     ],
 )
 def test_broken_messages_are_rejects(line: dict, reason: Reason, tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ _ENDLESS = (
         (["UPDATE col SET models = '{'"], "note types cannot be read"),
         (['UPDATE col SET models = \'{"1001": {"name": "x"}}\''], "note types cannot be read"),
         (["UPDATE col SET models = '[1]'"], "note types cannot be read"),
+        (["UPDATE col SET models = replace(models, ': 0', ': 1e999')"], "types cannot be read"),
         (["UPDATE col SET models = NULL"], "note types cannot be read"),
         (["DELETE FROM col"], "has no version"),
         (["UPDATE col SET ver = 'eleven'"], "has no version"),

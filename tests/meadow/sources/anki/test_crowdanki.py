@@ -64,6 +64,7 @@ def test_a_bad_note_is_one_reject(tmp_path: Path) -> None:
         ([{"input": "x"}], "no deck that CrowdAnki wrote"),
         ('{"__type__": "Deck", ', "cannot be read"),
         ({"__type__": "Deck", "note_models": [{}]}, "cannot be read"),
+        (json.dumps(deck()).replace('"ord": 1', '"ord": 1e999'), "cannot be read"),
         ('{"a":' * 20_000, "cannot be read"),
     ],
 )

@@ -3,6 +3,8 @@
 import json
 import tomllib
 import zipfile
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,20 @@ def test_options_in_any_form(columns: str, more: str, row: dict[str, Any], outpu
 )
 def test_options_that_cannot_be_used(row: dict[str, Any], reason: Reason) -> None:
     assert choice('"o"', **row).reason is reason
+
+
+@pytest.mark.parametrize("told", ["1e999", "nan", "1.7", "²", float("inf"), -1])
+def test_an_index_is_a_whole_number(told: object) -> None:
+    index = 'answer_is = "index"'
+    assert choice('"o"', index, o=["x", "y"], r=told).reason is Reason.ANSWER_NOT_IN_OPTIONS
+    assert choice('"o"', index, o=["x", "y"], r="1.0").output == "B: y"
+
+
+def test_facts_of_parquet_are_json() -> None:
+    text = FACTS + JSONL + QA + 'meta = { c = "{c}", n = "{n.²|}" }\n'
+    given = {"day": date(2031, 1, 2), "price": [Decimal("1.5"), float("inf"), 2.5, None]}
+    meta = convert(text, q="x", a="y", c=given, n=["z"]).meta
+    assert json.loads(meta) == {"c": {"day": "2031-01-02", "price": ["1.5", "inf", 2.5, None]}}
 
 
 def test_the_right_text_has_to_agree() -> None:
