@@ -137,15 +137,15 @@ class Store:
             yield
         except MeadowError:
             raise
-        except FileNotFoundError as error:
-            if not is_unresolved(error):
-                raise self.nothing(name) from error
-            raise NetworkError(
-                "the host's name cannot be resolved",
-                where=self.where(name),
-                fix="look at the network and at the address, then run the same command again",
-            ) from error
         except Exception as error:
+            if is_unresolved(error):
+                raise NetworkError(
+                    "the host's name cannot be resolved",
+                    where=self.where(name),
+                    fix="look at the network and at the address, then run the same command again",
+                ) from error
+            if isinstance(error, FileNotFoundError):
+                raise self.nothing(name) from error
             # every store's library has exceptions of its own
             text = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
             raise NetworkError(

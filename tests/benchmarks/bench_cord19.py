@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench_posts import PARENT, same_bytes
+from benchmarks.bench_posts import OVER_ONE, PARENT, same_bytes
 from benchmarks.raw_files import write_metadata
 from support.measured import medians, run_program, table
 
@@ -24,6 +24,7 @@ ROUNDS = 3
 PEER_NAME = "pandas + datasets"
 LIMITS = {PARENT: 0.05}
 TARGETS = {"one process, CPU": 1.0, "two processes": 1.8, "memory, one process": 2}
+TARGETS |= {OVER_ONE: 1.85}
 """Peer over ours, wall time where it does not say otherwise."""
 
 PEER = """
@@ -129,7 +130,7 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
         "one process, CPU": peer_took["cpu_s"] / ours_took["cpu_s"],
         "memory, one process": peer_took["peak_mb"] / ours_took["peak_mb"],
         "two processes": peer_took["wall_s"] / two_took["wall_s"],
-        "two processes over one": ours_took["wall_s"] / two_took["wall_s"],
+        OVER_ONE: ours_took["wall_s"] / two_took["wall_s"],
         PARENT: two_took["parent_s"] / two_took["cpu_s"],
         "one process over wc -l": ours_took["wall_s"] / middle["wc -l"]["wall_s"],
     }

@@ -25,6 +25,8 @@ FIRST_MB = 100
 LIMITS = {
     "posts: CPU per row, 1 GB over 100 MB": 1.1,
     "metadata: CPU per row, 1 GB over 100 MB": 1.1,
+    "posts: peak MB, 1 GB": 700,
+    "metadata: peak MB, 1 GB": 700,
 }
 
 
@@ -77,6 +79,7 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
                 ratios[f"{kind}: CPU per row, {label}"] = round(cost, 3)
                 growth = took["peak_mb"] / first["peak_mb"]
                 ratios[f"{kind}: peak memory, {label}"] = round(growth, 3)
+                ratios[f"{kind}: peak MB, {size / 1000:g} GB"] = round(took["peak_mb"])
     columns = ["wall_s", "cpu_s", "peak_mb", "mb_per_s", "rows_per_s", "cpu_us_per_row"]
     table(measured, columns)
     return {
