@@ -86,11 +86,11 @@ def _body(manifest: Manifest, locate: Locate, counted: list[SourceRows]) -> str:
             example=_example(manifest, locate),
             command=_command(manifest),
             losses=losses_part(manifest),
-            extras=[
-                _rewritten(manifest, counted),
-                _reasoned(manifest, counted),
-                _worth(manifest),
-            ],
+            rewritten=_rewritten(manifest, counted),
+            reasoned=_reasoned(manifest, counted),
+            study=manifest.details.get("worth"),
+            worth=_worth,
+            plain=plain_cell,
             sources=[_source_section(name, manifest) for name in sources],
             contamination=_contamination(manifest),
             privacy=privacy_part(counted),
@@ -505,21 +505,8 @@ def _work(
 def _rewritten(manifest: Manifest, counted: list[SourceRows]) -> str:
     """Which model rewrote rows, by which prompt, how many, how good; "" where none was."""
     rows = [[*first, *last] for _, first, last in _work(manifest, counted, "rephrase")]
-    if not rows:
-        return ""
     head = ["source", "model", "prompt", "offered", "rewritten", "kept", "error rate by review"]
-    originals = (
-        "The untouched originals are in the config `raw_pairs`, under the same ids. "
-        if manifest.stage == "build"
-        else "The counts are of the corpus that this was mixed from, which has the originals. "
-    )
-    return (
-        "## Rewritten by a language model\n\n"
-        "Every rewritten row names the model in `rephrased_by`, and the prompt, its hash and the "
-        f"hash of the request in `meta`. {originals}A rewrite that lost a number, unit, drug-like "
-        "word or negation, or failed another check, was not used: the row kept its text (a section "
-        "stayed out).\n\n" + markdown_table(head, rows)
-    )
+    return markdown_table(head, rows) if rows else ""
 
 
 def _reasoned(manifest: Manifest, counted: list[SourceRows]) -> str:
@@ -532,64 +519,27 @@ def _reasoned(manifest: Manifest, counted: list[SourceRows]) -> str:
         ]
         rows.append([*first, ", ".join(accepted), f"{job['guessing']:.1%}", *last])
         held = ", ".join(plain_cell(name) for name in job["exams"]) or "no exam"
-        left = _reasons(job["left_out"])
-        remarks.append(
-            f"{plain_cell(first[0])}: held against {held} before anything was asked; "
-            f"not asked about: {plain_cell(left)}. {number_of(job['tried'], 'answer')} in all"
-            + (
-                f"; {number_of(job['repeated'], 'question')} given up where the teacher gave the "
-                "same answer again, word for word."
-                if job["repeated"]
-                else "."
-            )
+        repeated = (
+            f"; {number_of(job['repeated'], 'question')} given up where the teacher gave the same "
+            "answer again, word for word"
         )
-    if not rows:
-        return ""
-    tries = (
-        "Every answer, kept or refused, stands in `reasoning_tries.parquet` with what was read in "
-        "it and why it was refused"
-        if manifest.stage == "build"
-        else "The counts are of the corpus that this was mixed from; there, every answer, kept or "
-        "refused, stands in `reasoning_tries.parquet`"
-    )
+        remarks.append(
+            f"- {plain_cell(first[0])}: held against {held} before anything was asked; not asked "
+            f"about: {plain_cell(_reasons(job['left_out']))}. {number_of(job['tried'], 'answer')} "
+            f"in all{repeated if job['repeated'] else ''}."
+        )
     head = ["source", "teacher", "prompt", "asked about", "with reasoning", "by number of tries",
             "a guesser", "without", "error rate by review"]  # fmt: skip
-    return (
-        "## Reasoning by a language model\n\n"
-        "A teacher saw a question with its options and not the key. Its reasoning stands in "
-        "`output` between `<think>` and `</think>` before the source's own answer, and only where "
-        "the answer that it came to is the key; the row names it in `rephrased_by`, and the "
-        "prompt, the request and the number of tries in `meta`. So this is a selection: a right "
-        "answer "
-        "does not prove the reasoning, and *a guesser* is the share of rows that somebody who "
-        f"guesses would have come by in as many tries. {tries}.\n\n"
-        + markdown_table(head, rows)
-        + "\n\n"
-        + "\n".join(f"- {remark}" for remark in remarks)
-    )
+    return "\n".join([markdown_table(head, rows), "", *remarks]) if rows else ""
 
 
-def _worth(manifest: Manifest) -> str:
-    """What each source added to a model's scores, by a study of this very mix; "" without one."""
-    told: dict[str, Any] = manifest.details.get("worth", {})
-    if not told:
-        return ""
-    lines = []
-    for entry in told["results"]:
-        low, high = (100 * bound for bound in entry["ci95"])
-        lines.append(
-            f"- {plain_cell(entry['about'])}: {100 * entry['difference']:+.1f} points "
-            f"[{low:+.1f}, {high:+.1f}] on {plain_cell(entry['exam'])} "
-            f"({entry['n']:,} items, p {entry['p_holm']:.3f} after Holm)"
-        )
-    differ = told["elsewhere"]
-    rest = f"with {differ:,} other rows different too" if differ else "all else equal"
+def _worth(entry: Mapping[str, Any]) -> str:
+    """What a source added to a model's scores in a study, as a line."""
+    low, high = (100 * bound for bound in entry["ci95"])
     return (
-        "## What each source is worth\n\n"
-        f"A model of {told['parameters']:,} weights was trained on this mix and again without each "
-        f"source, {rest} (study: {plain_cell(told['study'])}; method "
-        f"{plain_cell(told['method'])}). Accuracy with the source less accuracy without it, with "
-        "95 % intervals; an interval that holds 0 shows nothing.\n\n" + "\n".join(lines)
+        f"- {plain_cell(entry['about'])}: {100 * entry['difference']:+.1f} points "
+        f"[{low:+.1f}, {high:+.1f}] on {plain_cell(entry['exam'])} "
+        f"({entry['n']:,} items, p {entry['p_holm']:.3f} after Holm)"
     )
 
 

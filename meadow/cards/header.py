@@ -73,20 +73,17 @@ def front_matter(manifest: Manifest, locate: Locate, counted: list[SourceRows]) 
     front |= {"language": spoken} if spoken else {}
     per_row = {"license_name": "per-row", "license_link": "LICENSES/README.md"}
     front |= {"license": single} if single in _HUB_LICENSES else {"license": "other", **per_row}
-    with_all = ALL not in splits and len(splits) > 1
-    configs = []
-    if with_all:
-        names = dict.fromkeys(split for item in splits.values() for split in item)
-        configs.append(_config(ALL, names, "*") | {"default": True})
-    for config, item in splits.items():
-        default = {} if with_all or config != next(iter(splits)) else {"default": True}
-        configs.append(_config(config, item, config) | default)
-    for name, item in manifest.details.get("sidecars", {}).items():
-        # beside the configs: nobody should train on a row and on its original
-        configs.append(_config(name, item, name))
+    configs = [_config(config, item, config) for config, item in splits.items()]
     infos = [_dataset_info(config, item, locate) for config, item in splits.items()]
-    if with_all:
+    if ALL not in splits and len(splits) > 1:
+        names = dict.fromkeys(split for item in splits.values() for split in item)
+        configs.insert(0, _config(ALL, names, "*"))
         infos.insert(0, _combined_info(infos))
+    for config in configs[:1]:
+        config["default"] = True
+    # beside the configs: nobody should train on a row and on its original
+    sidecars = manifest.details.get("sidecars", {})
+    configs += [_config(name, item, name) for name, item in sidecars.items()]
     return {
         **front,
         "size_categories": [next((name for top, name in _SIZES if rows < top), "n>10M")],

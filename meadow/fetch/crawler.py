@@ -121,46 +121,38 @@ class _Wiki:
         if self.asked:
             self.policy.sleep(self.pause)
         self.asked += 1
+        body = bytearray()
         try:
             with self.client.stream("GET", self.api, params=query) as response:
-                body = self._body(response)
+                for part in response.iter_bytes():
+                    body += part
+                    if len(body) > MAX_ANSWER:
+                        raise self.fault(f"the wiki's answer is over {MAX_ANSWER:,} bytes")
         except httpx.TransportError as error:
             raise broken(error) from error
+        status = response.status_code
         wait = parse_retry_after(response.headers.get("retry-after"))
-        if response.status_code in RETRY_STATUS:
-            raise TryAgain(f"the wiki answers {response.status_code}", retry_after=wait)
-        answer = self._parse(response.status_code, body)
+        if status in RETRY_STATUS:
+            raise TryAgain(f"the wiki answers {status}", retry_after=wait)
+        if status != 200:
+            fix = "open the address in a browser to see what it says"
+            raise self.fault(f"the wiki answers {status}", fix)
+        try:
+            answer = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise self.fault(
+                "the answer is no JSON: this is not the API of a MediaWiki",
+                "the API's address ends in api.php; Special:Version of the wiki names it",
+            ) from error
+        if not isinstance(answer, dict):
+            raise self.fault("the answer is not an object")
         code = answer.get("error", {}).get("code", "")
         if code in _BUSY:
             raise TryAgain(f"the wiki is busy ({code})", retry_after=wait)
         return answer
 
-    def _body(self, response: httpx.Response) -> bytes:
-        body = bytearray()
-        for part in response.iter_bytes():
-            body += part
-            if len(body) > MAX_ANSWER:
-                raise NetworkError(
-                    f"the wiki's answer is over {MAX_ANSWER:,} bytes", where=clean_address(self.api)
-                )
-        return bytes(body)
-
-    def _parse(self, status: int, body: bytes) -> dict[str, Any]:
-        where = clean_address(self.api)
-        if status != 200:
-            fix = "open the address in a browser to see what it says"
-            raise NetworkError(f"the wiki answers {status}", where=where, fix=fix)
-        try:
-            answer = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise NetworkError(
-                "the answer is no JSON: this is not the API of a MediaWiki",
-                where=where,
-                fix="the API's address ends in api.php; Special:Version of the wiki names it",
-            ) from error
-        if not isinstance(answer, dict):
-            raise NetworkError("the answer is not an object", where=where)
-        return answer
+    def fault(self, what: str, fix: str = "") -> NetworkError:
+        return NetworkError(what, where=clean_address(self.api), fix=fix)
 
 
 @dataclass(slots=True)
@@ -289,6 +281,7 @@ class _Crawl:
         return page | {"revision": revision, "html": text}
 
     def _append(self, store: Any, page: dict[str, Any]) -> None:
+        # on the disk before the next page is asked for: none is fetched twice
         try:
             store.write(json.dumps(page, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
             store.flush()
@@ -300,10 +293,9 @@ class _Crawl:
 
     def _unexpected(self, answer: dict[str, Any]) -> NetworkError:
         info = json.dumps(answer.get("error", answer), ensure_ascii=False)[:200]
-        return NetworkError(
+        return self.wiki.fault(
             f"the wiki's answer is not what its API documents: {info}",
-            where=clean_address(self.wanted.api),
-            fix="check the address, the category or the prefix",
+            "check the address, the category or the prefix",
         )
 
 

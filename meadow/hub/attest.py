@@ -136,15 +136,9 @@ def attested(envelopes: Iterable[bytes], published: Manifest) -> tuple[set[str],
 
     Without the library `cryptography` none can be told to be valid.
     """
-    keys: set[str] = set()
-    others = 0
     wanted = {shard.path: shard.sha256 for shard in published.shards()}
-    for envelope in envelopes:
-        if key_id := _signer(envelope, wanted):
-            keys.add(key_id)
-        else:
-            others += 1
-    return keys, others
+    signers = [_signer(envelope, wanted) for envelope in envelopes]
+    return set(filter(None, signers)), signers.count("")
 
 
 def _signer(envelope: bytes, wanted: Mapping[str, str]) -> str:

@@ -422,10 +422,12 @@ def check_whole(folder: Path, manifest: Manifest) -> None:
         CheckError: `meadow check` has a finding, or the licence texts or the card are missing.
     """
     findings = [f"{found.kind}: {found.where}: {found.detail}" for found in check_corpus(folder)]
-    if not any(name.startswith(LICENSE_FOLDER) for name in manifest.named()):
-        findings.append(f"missing_file: {LICENSE_FOLDER}: no licence texts")
-    if CARD not in manifest.named():
-        findings.append(f"missing_file: {CARD}: the manifest names no card")
+    for needed, what in (
+        (LICENSE_FOLDER, "no licence texts"),
+        (CARD, "the manifest names no card"),
+    ):
+        if not any(name.startswith(needed) for name in manifest.named()):
+            findings.append(f"missing_file: {needed}: {what}")
     if findings:
         shown = "; ".join(findings[:MAX_NAMED])
         raise CheckError(

@@ -81,9 +81,11 @@ def verify(
     manifest = read_remote_manifest(client, commit)
     files = published_files(manifest)
     findings = list(_hashes(client, commit, files, content=content))
-    for name in sorted(commit.files):
-        if name.startswith((DATA, QUARANTINE)) and name not in files:
-            findings.append(Finding("unnamed_file", name, "the manifest does not name it"))
+    findings += [
+        Finding("unnamed_file", name, "the manifest does not name it")
+        for name in sorted(commit.files.keys() - files.keys())
+        if name.startswith((DATA, QUARANTINE))
+    ]
     findings += _card(client, commit, manifest)
     known = with_own(manifest.own_sources)
     for shard in manifest.shards():
@@ -98,12 +100,11 @@ def verify(
 
 def _envelopes(client: HubClient, commit: Commit) -> Iterator[bytes]:
     """The statements of a data set: of the commit, and those that came after it."""
-    seen: set[str] = set()
-    for at in (find_commit(client, commit.repository), commit):
-        for name in sorted(at.files if at is not None else ()):
-            if at is not None and name.startswith(ATTESTATIONS) and name not in seen:
-                seen.add(name)
-                yield read_remote_text(client, at, name).encode()
+    commits = [commit, find_commit(client, commit.repository)]
+    found = {name: at for at in commits if at is not None for name in at.files}
+    for name, at in sorted(found.items(), key=lambda item: item[0]):
+        if name.startswith(ATTESTATIONS):
+            yield read_remote_text(client, at, name).encode()
 
 
 def _hashes(
@@ -231,11 +232,9 @@ def _matches(path: str, entry: Mapping[str, Any]) -> bool:
     """Whether a glob of the card names the shard; `*` stays within one folder."""
     globs = entry.get("path", ())
     parts = path.split("/")
-    for glob in [globs] if isinstance(globs, str) else globs:
-        patterns = str(glob).split("/")
-        if len(patterns) == len(parts) and all(map(fnmatchcase, parts, patterns)):
-            return True
-    return False
+    listed = [globs] if isinstance(globs, str) else globs
+    patterns = [str(glob).split("/") for glob in listed]
+    return any(len(p) == len(parts) and all(map(fnmatchcase, parts, p)) for p in patterns)
 
 
 def load_counts(client: HubClient, repository: str, commit: str, configs: list[str]) -> Rows:

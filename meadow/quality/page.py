@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -27,6 +27,8 @@ from meadow.text.markdown import Markdown, escape_cell, number_of
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN = 1200
 """Characters of a field that an example shows; the row itself is in the shard."""
+Columns = dict[str, Callable[[Any], str]]
+"""Name of a column, as `Table` has it -> its cell for an item."""
 _TERMS = {"yes": "may be republished", "no": "not to be republished"}
 
 
@@ -106,52 +108,45 @@ def reasons(rejected: Mapping[str, int]) -> str:
 
 def tables(report: Mapping[str, Any]) -> dict[str, Table]:
     """The report's tables, by section."""
-    rows, duplicates = report["rows"], report["duplicates"]
+    duplicates = report["duplicates"]
     kinds = report["personal_data"]["kinds"]
     names = [words(name) for name in duplicates["sources"]]
     sizes = [(part, value) for part in ("prompt", "output") for value in ("median", "p95", "max")]
     exams = report["contamination"]["exams"]  # a level that was not looked for has no column
     levels = [x for x in FOUND if x != Level.SEMANTIC or any(x in exam["rows"] for exam in exams)]
-    # what a mix loses, it loses step by step: see the flow
-    build = report["stage"] == "build"
+
+    def share(item: Mapping[str, Any]) -> str:
+        return share_of(item["rows"], report["rows"])
+
+    sources: Columns = {
+        "Source": lambda s: link(s["title"], s["homepage"]),
+        "Rows#": _count_of("rows"),
+        "Share#": share,
+    }
+    if report["stage"] == "build":  # what a mix loses, it loses step by step: see the flow
+        sources["Raw rows#"] = _count_of("rows_in")
+        sources["Set aside~"] = lambda s: reasons(s["rejected"])
     return {
-        "flow": Table(
-            ("Stage", "Rows#", "Lost#", "Why~"),
-            [
-                (s["name"], count(s["rows"]), count(s["lost"]), reasons(dict(s["losses"])))
-                for s in report["flow"]
-            ],
-        ),
-        "sources": Table(
-            ("Source", "Rows#", "Share#", *(("Raw rows#", "Set aside~") if build else ())),
-            [
-                (
-                    link(s["title"], s["homepage"]), count(s["rows"]), share_of(s["rows"], rows),
-                    *((count(s["rows_in"]), reasons(s["rejected"])) if build else ()),
-                )
-                for s in report["sources"]
-            ],
-        ),
-        "parts": Table(
-            ("Part", "Expected#", "Found#", "", "Note~"),
-            [
-                (
-                    part["part"], count(part["expected"]), count(part["found"]),
-                    {True: "met", False: "missed"}.get(part["met"], ""), part["note"] or "",
-                )
-                for part in report["parts"]
-            ],
-        ).told(),
-        "licenses": Table(
-            ("Licence", "Rows#", "Share#", "Terms~"),
-            [
-                (
-                    link(item["name"], item["url"]), count(item["rows"]),
-                    share_of(item["rows"], rows), _terms(item),
-                )
-                for item in report["licenses"]
-            ],
-        ),
+        "flow": _table(report["flow"], {
+            "Stage": lambda s: s["name"],
+            "Rows#": _count_of("rows"),
+            "Lost#": _count_of("lost"),
+            "Why~": lambda s: reasons(dict(s["losses"])),
+        }),
+        "sources": _table(report["sources"], sources),
+        "parts": _table(report["parts"], {
+            "Part": lambda part: part["part"],
+            "Expected#": _count_of("expected"),
+            "Found#": _count_of("found"),
+            "": lambda part: {True: "met", False: "missed"}.get(part["met"], ""),
+            "Note~": lambda part: part["note"] or "",
+        }).told(),
+        "licenses": _table(report["licenses"], {
+            "Licence": lambda item: link(item["name"], item["url"]),
+            "Rows#": _count_of("rows"),
+            "Share#": share,
+            "Terms~": _terms,
+        }),
         "lengths": Table(
             (
                 "Source", "Prompt, median#", "95 %#", "longest#",
@@ -169,21 +164,16 @@ def tables(report: Mapping[str, Any]) -> dict[str, Table]:
                 for name, row in zip(names, duplicates["matrix"], strict=True)
             ],
         ),
-        "contamination": Table(
-            (
-                "Exam", "Items#", "Found#", *(f"Rows: {level}#" for level in levels),
-                "Still here#", "Verdict~",
+        "contamination": _table(exams, {
+            "Exam": lambda exam: exam["exam"],
+            "Items#": _count_of("items"),
+            "Found#": lambda exam: count(sum(exam["items_found"].values())),
+            **{f"Rows: {level}#": _level(level) for level in levels},
+            "Still here#": lambda exam: count(sum(exam["remaining"].values())),
+            "Verdict~": lambda exam: (
+                exam["verdict"] or f"{_overlaps(exam['rows']):,} rows overlap"
             ),
-            [
-                (
-                    exam["exam"], count(exam["items"]), count(sum(exam["items_found"].values())),
-                    *(count(exam["rows"].get(level, 0)) for level in levels),
-                    count(sum(exam["remaining"].values())),
-                    exam["verdict"] or f"{_overlaps(exam['rows']):,} rows overlap",
-                )
-                for exam in exams
-            ],
-        ),
+        }),
         "personal_data": Table(
             ("Source", *(f"{words(kind)}#" for kind in kinds)),
             [
@@ -191,31 +181,39 @@ def tables(report: Mapping[str, Any]) -> dict[str, Table]:
                 for source, found in report["personal_data"]["sources"].items()
             ],
         ),
-        "flags": Table(
-            ("Flag", "Rows#", "Share#", "Sources~"),
-            [
-                (
-                    link(flag["title"], f"#flag-{flag['name']}"), count(flag["rows"]),
-                    share_of(flag["rows"], rows),
-                    ", ".join(f"{words(s)} {n:,}" for s, n in flag["by_source"].items()),
-                )
-                for flag in report["flags"]
-                if flag["rows"]
-            ],
-        ),
-        "release": Table(
-            ("Source", "Published 2023#", "2023 mix#", "Paper#", "Here#", "Difference#", "Why~"),
-            [
-                (
-                    words(row["source"]),
-                    *(count(row[name]) for name in ("published", "mix", "paper", "found")),
-                    "–" if row["difference"] is None else f"{row['difference']:+,}", row["why"],
-                )
-                for row in report["release_2023"]["rows"]
-                if _in_2023(row)
-            ],
-        ).told(),
+        "flags": _table([flag for flag in report["flags"] if flag["rows"]], {
+            "Flag": lambda flag: link(flag["title"], f"#flag-{flag['name']}"),
+            "Rows#": _count_of("rows"),
+            "Share#": share,
+            "Sources~": lambda flag: (
+                ", ".join(f"{words(s)} {n:,}" for s, n in flag["by_source"].items())
+            ),
+        }),
+        "release": _table(filter(_in_2023, report["release_2023"]["rows"]), {
+            "Source": lambda row: words(row["source"]),
+            "Published 2023#": _count_of("published"),
+            "2023 mix#": _count_of("mix"),
+            "Paper#": _count_of("paper"),
+            "Here#": _count_of("found"),
+            "Difference#": lambda row: (
+                "–" if row["difference"] is None else f"{row['difference']:+,}"
+            ),
+            "Why~": lambda row: row["why"],
+        }).told(),
     }  # fmt: skip
+
+
+def _table(items: Iterable[Any], columns: Columns) -> Table:
+    """A row for each item, with a column for each name."""
+    return Table(tuple(columns), [[cell(item) for cell in columns.values()] for item in items])
+
+
+def _count_of(name: str) -> Callable[[Any], str]:
+    return lambda item: count(item[name])
+
+
+def _level(level: str) -> Callable[[Any], str]:
+    return lambda exam: count(exam["rows"].get(level, 0))
 
 
 def _terms(license: Mapping[str, Any]) -> str:

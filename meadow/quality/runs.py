@@ -63,10 +63,8 @@ class Trained:
             ) from error
         except (OSError, ValueError) as error:
             raise FileError(f"{RUN_MANIFEST} cannot be read: {error}", where=str(folder)) from error
-        if document.get("export"):
-            kind = "export"
-        else:
-            kind = "run" if not (folder / MARK).is_file() else "checkpoint"
+        there = "checkpoint" if (folder / MARK).is_file() else "run"
+        kind = "export" if document.get("export") else there
         known = trained_as(str(folder)) or {}
         until = None if kind == "run" else _last_step(folder, document)
         return cls(folder, kind, document, known.get("run", ""), known.get("manifest", ""), until)

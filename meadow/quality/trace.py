@@ -187,7 +187,7 @@ def _releases(corpus: Corpus, shards: Mapping[str, str]) -> list[str]:
     found = [published.address] if published and shards else []
     path = corpus.folder / PUBLISHED
     try:
-        told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"earlier": []}
+        told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         for release in (told, *told.get("earlier", [])):
             files = release.get("files", {})
             if any(files.get(name, {}).get("sha256") == shards[name] for name in shards):

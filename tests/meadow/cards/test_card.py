@@ -11,8 +11,8 @@ import yaml
 from support.command import run_meadow
 
 from meadow.api import open_corpus
-from meadow.cards.card import _worth
-from meadow.corpus.manifest import Manifest
+from meadow.cards.card import CARD
+from meadow.cards.documents import render_documents
 from meadow.samples import FOLDER
 from meadow.sources import SOURCES
 
@@ -235,18 +235,24 @@ def test_personal_data_is_replaced_in_either_style_and_counted(tmp_path: Path) -
         assert "email in 1 rows" in told["rai:personalSensitiveInformation"]
 
 
-def test_a_study_of_a_mix_tells_its_card_what_each_source_is_worth() -> None:
+def test_a_study_of_a_mix_tells_its_card_what_each_source_is_worth(tmp_path: Path) -> None:
     told = {"study": "On two cores", "method": "full", "parameters": 260_000, "elsewhere": 0,
             "results": [
         {"source": "medquad", "about": "MedQuAD", "exam": "choice", "difference": 0.018,
          "ci95": [0.004, 0.031], "n": 120, "p_holm": 0.0213},
     ]}  # fmt: skip
-    manifest = Manifest(stage="mix", config_hash="", settings={})
-    assert _worth(manifest) == ""
-    said = _worth(replace(manifest, details={"worth": told}))
+    built(tmp_path, "--raw", str(FOLDER), "--only", "pubmed_causal", "--limit", "5")
+    corpus = open_corpus(tmp_path / "c")
+
+    def rendered(**worth: Any) -> str:
+        manifest = replace(corpus.manifest, details={**corpus.manifest.details, "worth": worth})
+        return render_documents(manifest, lambda name: corpus.folder / name)[CARD].decode()
+
+    assert "is worth" not in rendered()
+    said = rendered(**told)
     assert "- MedQuAD: +1.8 points [+0.4, +3.1] on choice (120 items, p 0.021 after Holm)" in said
     assert "260,000 weights" in said
     assert "all else equal" in said
-    others = _worth(replace(manifest, details={"worth": told | {"elsewhere": 8}}))
+    others = rendered(**told | {"elsewhere": 8})
     assert "with 8 other rows different too" in others
-    assert "equal" not in others
+    assert "all else equal" not in others
