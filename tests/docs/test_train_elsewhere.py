@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.bases import make_base
 from support.command import run_meadow
 
 import meadow
@@ -121,7 +122,7 @@ def test_trl_trains_on_the_page_as_it_stands(
 ) -> None:
     pytest.importorskip("trl", reason="trl is not installed")
     monkeypatch.chdir(made)
-    model = _tiny(made / "model", (row["output"] for row in lines(made / "litgpt/train.jsonl")))
+    model = make_base("llama3", made / "model")
     (code,) = blocks(page, "python")
     code = code.replace('"MODEL"', repr(str(model)))
     code = code.replace("max_steps=1000", "max_steps=2, report_to='none', use_cpu=True, bf16=False")
@@ -133,31 +134,3 @@ def test_trl_trains_on_the_page_as_it_stands(
     learned = [token for token in row["labels"] if token != -100]
     answer = scope["trainer"].processing_class.decode(learned)
     assert answer.startswith(lines(made / "litgpt/train.jsonl")[0]["output"][:20])
-
-
-def _tiny(folder: Path, texts: Any) -> Path:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>"
-    )
-    fast.chat_template = (  # a prompt ends with a token of its own, as chat templates do
-        "{% for m in messages %}{{ m['role'] }}<s>{{ m['content'] }}</s>{% endfor %}"
-        "{% if add_generation_prompt %}assistant<s>{% endif %}"
-    )
-    config = LlamaConfig(
-        vocab_size=len(fast), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
-        num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=2048,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    fast.save_pretrained(folder)
-    return folder

@@ -49,26 +49,11 @@ def test_only_the_command_line_imports_by_name(root: Path) -> None:
     assert found <= {"meadow/cli/app.py"}
 
 
-def test_an_unknown_command_names_the_nearest() -> None:
-    ran = run_meadow("biuld")
-    assert ran.code == 2
-    assert "build" in ran.err
-
-
-def test_an_unknown_option_is_a_usage_error() -> None:
-    assert run_meadow("build", "--nope").code == 2
-
-
 def test_version_and_help() -> None:
-    assert run_meadow("--help").out.count("\n") > len(COMMANDS)
-    assert "0.1.0" in run_meadow("--version").out
-
-
-def test_the_help_groups_every_command_once() -> None:
-    placed = [name for names in GROUPS.values() for name in names]
-    assert sorted(placed) == sorted(COMMANDS)
     told = run_meadow("--help").out
+    assert told.count("\n") > len(COMMANDS) == sum(map(len, GROUPS.values()))
     assert all(f"\n{title}:" in told for title in GROUPS)
+    assert "0.1.0" in run_meadow("--version").out
 
 
 def test_the_help_of_a_wheel_lists_only_what_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +147,8 @@ def test_what_is_no_corpus_stays_as_it_was(words: str, kind: str, tmp_path: Path
         ("mix clean --corpus corpsu --out x", 1, "no such folder"),
         ("sources pubmed_casual", 2, "unknown source"),
         ("show corpsu -n 0", 2, "not in the range"),
-        ("biuld", 2, "No such command"),
+        ("biuld", 2, "Did you mean 'build'?"),
+        ("build --nope", 2, "No such option"),
     ],
 )
 def test_an_error_is_the_one_document_too(
@@ -288,7 +274,8 @@ def test_a_terminal_is_told_how_far_a_build_is(tmp_path: Path) -> None:
     words = ("build", "--file", f"pubmed_causal={tmp_path}/few.csv", "--out")
     code, said = in_a_terminal(*words, tmp_path / "c")
     assert code == 0
-    assert f"building {tmp_path}/c"[:50] in said  # however short it was
+    # however short it was; the line is cut to the terminal, and a path may be long
+    assert f"building {tmp_path}/c"[:30] in said
     assert "in 1 · out 1" in said
     assert "\x1b[" not in run_meadow(*words, tmp_path / "d").err
     # what the line says of a longer one is read from its staging folder

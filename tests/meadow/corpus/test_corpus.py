@@ -1,10 +1,7 @@
 """Shards, manifest, corpus, check and card on one small corpus, whole and then damaged."""
 
 import json
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,7 +18,6 @@ from meadow.errors import CheckError, FileError, UpstreamChangedError, UsageErro
 from meadow.quality.check import check_corpus
 from meadow.samples import FOLDER
 from meadow.schema import arrow_schema, join_turns
-from meadow.text.markdown import escape_cell
 
 
 @pytest.fixture(scope="module")
@@ -281,25 +277,12 @@ def test_a_folder_without_manifest_holds_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "error"),
+    ("change", "said"),
     [
-        (lambda d: d.update(schema_version=99), UpstreamChangedError),
-        (lambda d: d.pop("sources"), FileError),
-        (lambda d: d["files"].append({"path": "../x", "bytes": 1, "sha256": ""}), FileError),
-        (lambda d: d["files"].append({"path": "/etc/passwd", "bytes": 1, "sha256": ""}), FileError),
-    ],
-)
-def test_a_hostile_or_newer_manifest_is_refused(corpus: Path, change, error) -> None:
-    document = json.loads((corpus / "MANIFEST.json").read_text())
-    change(document)
-    (corpus / "MANIFEST.json").write_text(json.dumps(document))
-    with pytest.raises(error):
-        read_manifest(corpus)
-
-
-@pytest.mark.parametrize(
-    ("change", "place"),
-    [
+        (lambda d: d.update(schema_version=99), "upgrade medical-meadow"),
+        (lambda d: d.pop("sources"), "sources"),
+        (lambda d: d["files"].append({"path": "../x", "bytes": 1, "sha256": ""}), "'../x'"),
+        (lambda d: d["files"].append({"path": "/x", "bytes": 1, "sha256": ""}), "'/x'"),
         (lambda d: d["sources"]["mmmlu"].update(rows_in=-1), "sources.mmmlu.rows_in"),
         (lambda d: d["sources"]["mmmlu"].update(rows_out="3"), "sources.mmmlu.rows_out"),
         (lambda d: d["sources"]["mmmlu"]["shards"][0].update(more=1), "shards.0.more"),
@@ -309,12 +292,14 @@ def test_a_hostile_or_newer_manifest_is_refused(corpus: Path, change, error) -> 
         (lambda d: d.update(versions={"pyarrow": None}), "versions.pyarrow"),
     ],
 )
-def test_a_manifest_that_is_none_says_where(corpus: Path, change, place: str) -> None:
+def test_a_hostile_or_newer_manifest_is_refused_and_says_where(corpus: Path, change, said) -> None:
     document = json.loads((corpus / "MANIFEST.json").read_text())
     change(document)
     (corpus / "MANIFEST.json").write_text(json.dumps(document))
-    with pytest.raises(FileError, match=re.escape(place)):
+    kind = UpstreamChangedError if "upgrade" in said else FileError
+    with pytest.raises(kind) as caught:
         read_manifest(corpus)
+    assert said in str(caught.value)
 
 
 def test_a_manifest_is_written_as_it_was_read(whole: Path) -> None:
@@ -357,22 +342,3 @@ def test_show_tells_a_conversation_from_its_beginning(tmp_path: Path) -> None:
     shown = run_meadow("show", tmp_path / "corpus").out
     places = [shown.index(text) for text in (*turns, "And then?", "It flew.")]
     assert places == sorted(places)
-
-
-def test_cells_hold_no_markup() -> None:
-    assert escape_cell("a|b\n<script>[x](y)") == "a\\|b \\<script\\>\\[x\\](y)"
-
-
-def test_light_import() -> None:
-    code = (
-        "import sys, meadow, meadow.cli.app\n"
-        "heavy = {'torch','transformers','datasets','pandas','polars','pyarrow','pydantic'}\n"
-        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-    code = code.replace(
-        "import sys, meadow, meadow.cli.app\n",
-        "import sys\nfrom meadow.cli.app import cli\n"
-        "try: cli.main(['--help'])\nexcept SystemExit: pass\n",
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

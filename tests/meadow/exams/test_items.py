@@ -152,15 +152,9 @@ def test_what_cannot_be_scored_stays_with_its_reason(tmp_path: Path) -> None:
     ]
     items = load_exam("mine", [documented(tmp_path, rows)])
     assert [item.exclusion_reason for item in items] == [
-        None,
-        "same question and options again",
-        "no answer",
-        "fewer than two options",
-        "answer not among the options",
-        None,
-        "image",
-        "no question",
-    ]
+        None, "same question and options again", "no answer", "fewer than two options",
+        "answer not among the options", None, "image", "no question",
+    ]  # fmt: skip
     assert items[5].answer == "B"
     assert len({item.item_id for item in items}) == len(items)
 

@@ -15,13 +15,14 @@ LETTER = (
     "it changes as more forms come in, and a sign that is missing may still belong to the illness."
 )
 FENWICK = LETTER.format(name="Fenwick palsy", signs="Cold thumbs 90, a limp 40, hiccups 7")
+COLUMNS = ["id", "instruction", "input", "output", "license", "source"]
 ASKED = "What are the signs of Fenwick palsy?"
 
 
 def dropped(*rows: tuple[str, str]) -> int:
     frame = pl.DataFrame(
         [(f"{n:03d}", "Answer.", *row, "mit", "invented") for n, row in enumerate(rows)],
-        schema=["id", "instruction", "input", "output", "license", "source"],
+        schema=COLUMNS,
         orient="row",
     )
     return find_duplicates(frame).dropped.height
@@ -60,15 +61,10 @@ def test_another_fact_in_the_same_frame_is_kept(question: str, answer: str) -> N
 
 def test_the_ledger_shows_both_sides() -> None:
     frame = pl.DataFrame(
-        {
-            "id": ["a", "b"],
-            "instruction": ["Answer."] * 2,
-            "input": ["What stops hiccups?", "what stops hiccups"],
-            "output": [FENWICK, f"{FENWICK} Write to the Guild."],
-            "license": ["mit"] * 2,
-            "source": ["one", "two"],
-        }
-    )
+        [("a", "Answer.", "What stops hiccups?", FENWICK, "mit", "one"),
+         ("b", "Answer.", "what stops hiccups", f"{FENWICK} Write to the Guild.", "mit", "two")],
+        schema=COLUMNS, orient="row",
+    )  # fmt: skip
     (row,) = find_duplicates(frame).dropped.to_dicts()
     assert (row["kept_source"], row["dropped_source"]) == ("two", "one")
     assert row["dropped_question"] == "What stops hiccups?"
@@ -106,17 +102,16 @@ def test_planted_copies_are_found_and_nothing_else() -> None:
 
 
 def test_what_is_held_already_is_dropped_and_never_the_other_way_round() -> None:
-    columns = ["id", "instruction", "input", "output", "license", "source"]
     longer = f"{FENWICK} Write to the Guild about it."
     new = pl.DataFrame(
         [("a", "Answer.", ASKED, longer, "cc0-1.0", "one"),
          ("b", "Answer.", "What stops hiccups?", "A key down the back of the neck.", "mit", "one")],
-        schema=columns, orient="row",
+        schema=COLUMNS, orient="row",
     )  # fmt: skip
     held = pl.DataFrame(
         [("a", "Answer.", ASKED, FENWICK, "user-supplied", "two"),
          ("c", "Answer.", ASKED, FENWICK.upper(), "user-supplied", "two")],
-        schema=columns, orient="row",
+        schema=COLUMNS, orient="row",
     )  # fmt: skip
     (row,) = find_duplicates(new, held=held).dropped.to_dicts()
     assert row["dropped_id"] == "a"

@@ -348,12 +348,11 @@ def test_chat_messages(tmp_path: Path) -> None:
     rows = [record("medqa", 1, "The answer."), record("medqa", 2, "Another.", input="")]
     corpus = write_corpus(tmp_path / "corpus", rows)
     _, made = run(recipe(format="messages", validation=0.0), corpus, tmp_path / "mix")
-    messages = made.to_polars().sort("source_id")["messages"].to_list()
-    assert messages[0] == [
-        {"role": "user", "content": "Answer the question.\n\nquestion 1 of medqa"},
-        {"role": "assistant", "content": "The answer."},
-    ]
-    assert messages[1][0]["content"] == "Answer the question."
+    first, second = made.to_polars().sort("source_id")["messages"].to_list()
+    assert [tuple(turn.values()) for turn in first] == [
+        ("user", "Answer the question.\n\nquestion 1 of medqa"), ("assistant", "The answer."),
+    ]  # fmt: skip
+    assert second[0]["content"] == "Answer the question."
     assert check_corpus(tmp_path / "mix") == []
 
 
