@@ -181,7 +181,7 @@ def plan_build(
         note_types=dict(outline.note_types) if outline else {},
     )
     faults: Iterable[str] = ()
-    if errata:
+    if errata and list(errata) != ["off"]:  # which needs no room of exams
         from meadow.exams.errata import read_errata, row_faults
 
         faults = row_faults(read_errata(errata))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,9 +43,10 @@ def interpreter() -> str:
     Raises:
         NotToBeHad: It does not have them, or could not be made.
     """
-    python = os.environ.get("MEADOW_PEERS_PYTHON", "")
+    given = os.environ.get("MEADOW_PEERS_PYTHON", "")
+    python = given
     try:
-        if not python:
+        if not given:
             python = str(FOLDER / "bin" / "python")
             if not FOLDER.is_dir():
                 pins = [f"{name}=={version}" for name, version in PINS.items()]
@@ -52,6 +54,8 @@ def interpreter() -> str:
                 _run([python, "-m", "pip", "install", "--quiet", "--no-compile", *pins])
         versions(python)
     except (OSError, subprocess.SubprocessError) as error:
+        if not given:  # half an environment is made again
+            shutil.rmtree(FOLDER, ignore_errors=True)
         told = getattr(error, "stderr", "") or str(error)
         raise NotToBeHad(f"no environment of peers: {told.strip().splitlines()[-1]}") from error
     return python
