@@ -39,35 +39,23 @@ def check_target(address: str, config_hash: str, sources: Iterable[str]) -> None
     """
     store = open_store(address)
     manifest = _manifest_at(store)
-    if manifest is not None:
-        if manifest.config_hash != config_hash:
-            raise UsageError(
-                "the address holds a corpus of other options",
-                where=store.where(),
-                fix="choose another --out, or remove what is there",
-            )
+    what, fix = "", "choose another --out, or remove what is there"
+    if manifest is None:
+        with store.faults():
+            there = store.describe(store.path) is not None and bool(store.system.find(store.path))
+        if there and _journal(store) is None:
+            what = "the address is not empty and holds no corpus"
+    elif manifest.config_hash != config_hash:
+        what = "the address holds a corpus of other options"
+    else:
         here = working_folder(address)
         held = read_manifest(here).sources if (here / NAME).is_file() else {}
-        lost = [
-            name
-            for name, entry in manifest.sources.items()
-            if name not in sources and held.get(name) != entry
-        ]
-        if lost:
-            raise UsageError(
-                f"the address has sources that this machine has not: {', '.join(lost)}",
-                where=store.where(),
-                fix="build them too, or build into a folder of this machine",
-            )
-        return
-    with store.faults():
-        there = store.describe(store.path) is not None and bool(store.system.find(store.path))
-    if there and _journal(store) is None:
-        raise UsageError(
-            "the address is not empty and holds no corpus",
-            where=store.where(),
-            fix="choose another --out, or remove what is there",
-        )
+        there_only = manifest.sources.keys() - set(sources)
+        if lost := sorted(n for n in there_only if held.get(n) != manifest.sources[n]):
+            what = f"the address has sources that this machine has not: {', '.join(lost)}"
+            fix = "build them too, or build into a folder of this machine"
+    if what:
+        raise UsageError(what, where=store.where(), fix=fix)
 
 
 def copy_corpus(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from meadow.exams.overlap import FRAME, LONG_NGRAM_WORDS, NGRAM_WORDS, RUN_WORDS, STORY, Stem
@@ -15,6 +16,7 @@ from meadow.text.ngrams import (
     Integers,
     Ragged,
     distinct,
+    gather,
     ngram_hashes,
     offsets_of,
     sorted_distinct,
@@ -47,7 +49,7 @@ class GramIndex:
 
     size: int
     keys: Hashes
-    filter: np.ndarray[Any, np.dtype[np.bool_]]
+    filter: npt.NDArray[np.bool_]
     postings: Ragged
 
     @classmethod
@@ -127,8 +129,10 @@ class ItemTable:
         words = split(stems.to_list())
         hashes = word_hashes(stems)
         framed = np.array([FRAME.issuperset(own) for own in words], bool)
-        telling = _telling(hashes, words)
-        runs = Ragged(telling.grams.values[telling.rare], offsets_of(telling.rare_counts))
+        grams, rare = _telling(hashes, words)
+        upto = offsets_of(rare.astype(np.int64))[grams.offsets]
+        runs = Ragged(grams.values[rare], upto)
+        flags = rare.tolist()
         wholes = []
         for size in range(SHORTEST_CONTAINED, LONG_NGRAM_WORDS + 1):
             due = (hashes.lengths == size) & ((size < NGRAM_WORDS) | framed)
@@ -148,12 +152,12 @@ class ItemTable:
         if heads:
             texts = word_hashes(pl.Series([text for _, text in heads]))
             owners = np.array([index for index, _ in heads])
-            grams = _distinct(texts, RUN_WORDS + 1)
-            choices.append(GramIndex.of(RUN_WORDS + 1, grams, owners))
+            runs_of = _distinct(texts, RUN_WORDS + 1)
+            choices.append(GramIndex.of(RUN_WORDS + 1, runs_of, owners))
         return cls(
             items,
             words,
-            telling.flags(),
+            [flags[a:b] for a, b in itertools.pairwise(grams.offsets.tolist())],
             split([item.answer_text for item in items]),
             offered,
             np.maximum(1, (LEAST_SHARE * hashes.lengths).astype(np.int64)),
@@ -163,27 +167,11 @@ class ItemTable:
         )
 
 
-class _Telling(NamedTuple):
-    """The runs of the stems, in order, and which of them can tell an item."""
+def _telling(hashes: Ragged, words: list[list[str]]) -> tuple[Ragged, npt.NDArray[np.bool_]]:
+    """The runs of the stems, in order, and whether each can tell an item.
 
-    grams: Ragged
-    rare: np.ndarray[Any, np.dtype[np.bool_]]
-
-    @property
-    def rare_counts(self) -> Integers:
-        """Telling runs of each stem."""
-        upto = offsets_of(self.rare.astype(np.int64))
-        return upto[self.grams.offsets[1:]] - upto[self.grams.offsets[:-1]]
-
-    def flags(self) -> list[list[bool]]:
-        """Per stem and run, whether it can tell."""
-        offsets = self.grams.offsets.tolist()
-        flags = self.rare.tolist()
-        return [flags[a:b] for a, b in itertools.pairwise(offsets)]
-
-
-def _telling(hashes: Ragged, words: list[list[str]]) -> _Telling:
-    """A run tells if it has a word that is no part of a question's frame, and few stems have it."""
+    It can if it has a word that is no part of a question's frame, and few stems have it.
+    """
     grams = ngram_hashes(hashes, RUN_WORDS)
     grams = Ragged(grams.values >> np.uint64(14), grams.offsets)
     plain = np.array([word in STORY or word.isdigit() for own in words for word in own], bool)
@@ -198,17 +186,12 @@ def _telling(hashes: Ragged, words: list[list[str]]) -> _Telling:
     kinds, counts = np.unique(_distinct(hashes.take(unique), RUN_WORDS).values, return_counts=True)
     stock = counts[np.searchsorted(kinds, grams.values)] > COMMON_ITEMS if len(kinds) else plain[:0]
     long = np.repeat(hashes.lengths >= NGRAM_WORDS, grams.lengths)
-    return _Telling(grams, has_content & ~stock & long)
+    return grams, has_content & ~stock & long
 
 
 def _distinct(words: Ragged, size: int) -> Ragged:
     """`distinct` n-grams for any number of rows."""
     step = 10_000
     rows = np.arange(len(words.offsets) - 1)
-    parts = [
-        distinct(ngram_hashes(words.take(rows[start : start + step]), size))
-        for start in range(0, len(rows), step)
-    ]
-    values = np.concatenate([np.empty(0, np.uint64), *(part.values for part in parts)])
-    lengths = np.concatenate([np.empty(0, np.int64), *(part.lengths for part in parts)])
-    return Ragged(values, offsets_of(lengths))
+    parts = (words.take(rows[start : start + step]) for start in range(0, len(rows), step))
+    return gather([distinct(ngram_hashes(part, size)) for part in parts])

@@ -26,9 +26,9 @@ import polars as pl
 
 from meadow.licenses import LICENSES, License
 from meadow.mix.facts import question_key, same_fact
-from meadow.mix.similarity import Grams, Pairs, gather, possible_rows, similar_pairs
+from meadow.mix.similarity import Grams, Pairs, possible_rows, similar_pairs
 from meadow.schema import THINKING
-from meadow.text.ngrams import Hashes, Integers, Ragged, mixed, word_lists
+from meadow.text.ngrams import Hashes, Integers, Ragged, gather, mixed, word_lists
 
 THRESHOLD = 0.7
 SHINGLE_WORDS = 3

@@ -34,6 +34,7 @@ from meadow.text.ngrams import (
     Ragged,
     chunks,
     distinct,
+    gather,
     ngram_hashes,
     offsets_of,
     sorted_distinct,
@@ -135,14 +136,6 @@ class Grams:
     def of(self, rows: Integers) -> Ragged:
         """The distinct n-grams of those rows, ascending."""
         return gather([self.sets(some, words) for some, _, words in self.words_of(rows)])
-
-
-def gather(parts: list[Ragged]) -> Ragged:
-    """Rows of several tables, one after the other."""
-    if not parts:
-        return Ragged(np.empty(0, np.uint64), np.zeros(1, np.int64))
-    lengths = np.concatenate([part.lengths for part in parts])
-    return Ragged(np.concatenate([part.values for part in parts]), offsets_of(lengths))
 
 
 class Pairs(NamedTuple):

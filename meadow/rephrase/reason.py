@@ -310,6 +310,10 @@ def difficulty(items: Sequence[Item], asked: Sequence[Asked[Any]], tries: int) -
     }
 
 
+_NUMBERS = ("try", "prompt_tokens", "completion_tokens")
+_OF_THE_ANSWER = ("model", "finish_reason", "text", *_NUMBERS[1:])
+
+
 def try_rows(item: Item, asked: Asked[Any]) -> Iterator[dict[str, Any]]:
     """The rows of `reasoning_tries.parquet` for one question."""
     options, key = _asked(item.record)
@@ -319,26 +323,14 @@ def try_rows(item: Item, asked: Asked[Any]) -> Iterator[dict[str, Any]]:
         if said is not None:
             read = parse(said.text, options, at_limit=said.finish_reason == "length")
         yield {
-            "row_id": item.record.id,
-            "source": item.record.source,
-            "try": number,
-            "request_sha256": one.key,
-            "model": said and said.model,
-            "finish_reason": said and said.finish_reason,
-            "key": key,
-            "answer_read": read.letter,
-            "rule": read.rule,
-            "status": read.status.value,
-            "fault": one.fault,
-            "text": said and said.text,
-            "prompt_tokens": said and said.prompt_tokens,
-            "completion_tokens": said and said.completion_tokens,
-        }
+            "row_id": item.record.id, "source": item.record.source, "try": number,
+            "request_sha256": one.key, "key": key, "answer_read": read.letter, "rule": read.rule,
+            "status": read.status.value, "fault": one.fault,
+            **{name: getattr(said, name, None) for name in _OF_THE_ANSWER},
+        }  # fmt: skip
 
 
-def _schema() -> Any:
-
-    numbers = ("try", "prompt_tokens", "completion_tokens")
+def _schema() -> pa.Schema:
     names = ("row_id", "source", "try", "request_sha256", "model", "finish_reason", "key",
-             "answer_read", "rule", "status", "fault", "text", *numbers[1:])  # fmt: skip
-    return pa.schema([(n, pa.int64() if n in numbers else pa.string()) for n in names])
+             "answer_read", "rule", "status", "fault", "text", *_NUMBERS[1:])  # fmt: skip
+    return pa.schema([(n, pa.int64() if n in _NUMBERS else pa.string()) for n in names])

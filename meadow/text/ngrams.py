@@ -67,6 +67,14 @@ class Ragged(NamedTuple):
         return Ragged(self.values[positions], offsets)
 
 
+def gather(parts: list[Ragged]) -> Ragged:
+    """Rows of several tables, one after the other."""
+    if not parts:
+        return Ragged(np.empty(0, np.uint64), np.zeros(1, np.int64))
+    lengths = np.concatenate([part.lengths for part in parts])
+    return Ragged(np.concatenate([part.values for part in parts]), offsets_of(lengths))
+
+
 def offsets_of(lengths: Integers) -> Integers:
     """Where rows of these lengths begin, and where the last one ends."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
