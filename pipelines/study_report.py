@@ -350,19 +350,10 @@ def _charts(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_study_report(document: dict[str, Any], out: Path, name: str) -> None:
     """NAME.json, NAME.md and NAME.html."""
-    import jinja2
+    from evaluation.report import template
 
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        # Markdown is no HTML: nothing is escaped there, and numbers and texts are our own
-        autoescape=jinja2.select_autoescape(["html.j2"]),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     write_json(out / f"{name}.json", document)
     charts = _charts(document)
     for suffix in (".md", ".html"):
-        template = templates.get_template(f"study{suffix}.j2")
-        write_text(out / f"{name}{suffix}", template.render(**document, charts=charts))
+        text = template(f"study{suffix}.j2", TEMPLATES).render(**document, charts=charts)
+        write_text(out / f"{name}{suffix}", text.rstrip() + "\n")

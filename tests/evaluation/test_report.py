@@ -84,21 +84,16 @@ def report(two_runs, tmp_path_factory) -> Path:
     shutil.copytree(two_runs[0], a)
     shutil.copytree(two_runs[1], b)
     for folder in (a, b):  # hostile exam text and hostile responses
-        items = read_parquet(folder / "items.parquet").to_pylist()
-        items[0]["question"] = HOSTILE
-        items[0]["options"] = [HOSTILE, *items[0]["options"][1:]]
-        items[1]["discipline"] = HOSTILE
-        items[2]["exclusion_reason"] = HOSTILE
-        table = read_parquet(folder / "items.parquet")
-        write_parquet(pa.Table.from_pylist(items, schema=table.schema), folder / "items.parquet")
-        rows = read_parquet(folder / "predictions.parquet").to_pylist()
-        for row in rows:
-            if row["text"] is not None:
-                row["text"] = HOSTILE
-        table = read_parquet(folder / "predictions.parquet")
-        write_parquet(
-            pa.Table.from_pylist(rows, schema=table.schema), folder / "predictions.parquet"
-        )
+        tables = {n: read_parquet(folder / f"{n}.parquet") for n in ("items", "predictions")}
+        rows = {name: table.to_pylist() for name, table in tables.items()}
+        first, second, third, *_ = rows["items"]
+        first |= {"question": HOSTILE, "options": [HOSTILE, *first["options"][1:]]}
+        second["discipline"] = third["exclusion_reason"] = HOSTILE
+        for row in rows["predictions"]:
+            row["text"] = row["text"] and HOSTILE
+        for name, table in tables.items():
+            hostile = pa.Table.from_pylist(rows[name], schema=table.schema)
+            write_parquet(hostile, folder / f"{name}.parquet")
     write_report([a, b], out)
     return out
 

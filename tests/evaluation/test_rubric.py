@@ -322,6 +322,13 @@ def test_a_checkpoint_answers_in_its_template_and_goes_on_after_a_kill(
     assert answers() == first
 
 
+def marked(path: str, rows: list[dict[str, str]]) -> None:
+    with Path(path).open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def test_agreement_with_a_person(tmp_path) -> None:
     with scripted_chat(scripted_verdict) as server:
         arguments = command(server, tmp_path, "--exam", "sample", "--responses", ANSWERS)
@@ -336,10 +343,7 @@ def test_agreement_with_a_person(tmp_path) -> None:
     assert set(rows[0]) == {"id", "conversation", "answer", "criterion", "mark", "note"}
     for number, row in enumerate(rows):  # a person who says "met" more often
         row["mark"] = "met" if verdicts[row["id"]] or number < 15 else "not met"
-    with Path(sheet["review"]).open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    marked(sheet["review"], rows)
     found = done(command(server, tmp_path, "--marked", sheet["review"]))
     differing = sum(not verdicts[row["id"]] for row in rows[:15])
     assert differing > 0
@@ -354,10 +358,7 @@ def test_agreement_with_a_person(tmp_path) -> None:
     page = (tmp_path / "run/report.html").read_text()
     assert f"A person agrees with the judge on {40 - differing} of 40 criteria" in page
     rows[0]["mark"] = "perhaps"
-    with Path(sheet["review"]).open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    marked(sheet["review"], rows)
     wrong = invoke(command(server, tmp_path, "--marked", sheet["review"]))
     assert "not a mark: 'perhaps'" in str(wrong.exception)
 
