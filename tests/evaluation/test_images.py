@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from typing import Any
 
-import pytest
 from click.testing import CliRunner
+from support.usmle import COUNTS, write_usmle
 
 from evaluation.cli import evaluate
 from evaluation.images import audit, lines
 
-COUNTS = {"step1": 119, "step2": 120, "step3": 135}
 
-
-@pytest.fixture
-def write_usmle(root) -> Any:
-    """The writer of synthetic step files that the exams' own tests use."""
-    path = root / "tests" / "meadow" / "exams" / "test_items.py"
-    spec = importlib.util.spec_from_file_location("exam_writer", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.write_usmle
-
-
-def test_the_lists_give_92_110_122(tmp_path, write_usmle) -> None:
+def test_the_lists_give_92_110_122(tmp_path) -> None:
     document = audit([write_usmle(tmp_path, COUNTS, {})])
     for counts in document["counts"].values():
         assert list(counts.values()) == [92, 110, 122]
@@ -36,9 +20,7 @@ def test_the_lists_give_92_110_122(tmp_path, write_usmle) -> None:
     assert document["readme_2023"] == {"step1": 92, "step2": 110, "step3": 122}
 
 
-def test_two_missing_numbers_give_124_or_122_and_the_items_that_differ(
-    tmp_path, write_usmle
-) -> None:
+def test_two_missing_numbers_give_124_or_122_and_the_items_that_differ(tmp_path) -> None:
     folder = write_usmle(tmp_path, COUNTS, {"step3": {102, 118}})
     result = CliRunner().invoke(evaluate, ["audit-images", "--file", str(folder), "--json"])
     assert result.exit_code == 0, result.output

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from training.config import Recipe
 from training.data import read_rows, tokenize
 from training.packing import make_plan
 
-LoadRecipe = Callable[..., Recipe]
 SETTINGS = ("batch.examples=16", "schedule.max_steps=5", "data.length=128", "batch.row_tokens=192")
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,6 @@ from meadow.errors import (
     UsageError,
 )
 from meadow.models import checkpoints
-from training.config import Recipe
-
-LoadRecipe = Callable[..., Recipe]
-Train = Callable[..., Any]
 
 
 def curve(folder: Path) -> list[float]:

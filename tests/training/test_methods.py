@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from meadow.errors import FileError, MeadowError, RefusedError, UsageError
-from training.config import Recipe
 
-LoadRecipe = Callable[..., Recipe]
-Train = Callable[..., Any]
 SMALL = (
     "data.length=96", "batch.row_tokens=192", "batch.examples=8", "schedule.epochs=1",
     "schedule.warmup=0", "optimizer.learning_rate=5e-3",
