@@ -15,7 +15,7 @@ from evaluation.backend import Batches, Response, Sampling
 from evaluation.questions import Unit
 from evaluation.scorer import Scorer, choose, window_of
 from evaluation.trie import Group, Score, cut_left, encode
-from meadow.atomic import hash_json, sha256_file
+from meadow.atomic import hash_json
 from meadow.errors import FileError
 from meadow.exams.answers import THOUGHT_TOKENS
 from meadow.models.architecture import check_tokens, longest_input
@@ -25,6 +25,7 @@ from meadow.models.loading import (
     Checkpoint,
     choose_precision,
     default_device,
+    hashed_weights,
     load_adapter,
     load_config,
     load_model,
@@ -246,10 +247,10 @@ def tokenizer_hash(tokenizer: Any) -> str:
 
 def weights_hash(folder: Path) -> str:
     """A hash of a checkpoint's weight files, names and contents."""
-    files = sorted(folder.glob("*.safetensors"))
+    files = hashed_weights(folder)
     if not files:
         raise FileError("no weights in the folder", where=str(folder), fix="check --model")
-    return hash_json({path.name: sha256_file(path) for path in files})
+    return hash_json(files)
 
 
 def prompter(model: str, *, revision: str | None = None, max_length: int | None = None) -> Prompter:

@@ -29,6 +29,7 @@ from meadow.config import parse_settings
 from meadow.corpus.manifest import read_manifest
 from meadow.errors import FileError, UsageError
 from meadow.exams.formats import exam_files
+from meadow.models.loading import hashed_weights
 from pipelines.held_out import HeldOut, asked_items, cut_items
 from pipelines.study_config import (
     QUESTIONS,
@@ -394,7 +395,7 @@ def _identity(base: str) -> Any:
     folder = Path(base)
     if not base or not folder.is_dir():
         return base
-    return {path.name: sha256_file(path) for path in sorted(folder.glob("*.safetensors"))}
+    return hashed_weights(folder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from meadow.models.loading import (
     load_tokenizer,
     precision_trained_on,
     quiet,
+    read_run_manifest,
     torch_dtype,
 )
 from training import run_manifest
@@ -107,7 +108,7 @@ def export(
     """
     quiet()
     source = find_model(run)
-    document = run_manifest.read(source) or {}
+    document = read_run_manifest(source) or {}
     recipe = parse_settings(document["recipe"], Recipe, where=str(source / RUN_MANIFEST))
     dtype = dtype or recipe.base.dtype
     checkpoints.refuse_taken(out)

@@ -42,6 +42,7 @@ from meadow.models.loading import (
     PLAN,
     capabilities,
     count_parameters,
+    hashed_weights,
     load_config,
     load_tokenizer,
     quiet,
@@ -185,8 +186,8 @@ def prepare(
 
 def _weights_hash(folder: Path) -> str:
     """Identifies a local base by its configuration and weights."""
-    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
-    return "sha256:" + hash_json({path.name: sha256_file(path) for path in files})
+    config = {"config.json": sha256_file(folder / "config.json")}
+    return "sha256:" + hash_json(config | hashed_weights(folder))
 
 
 def _batches(rows: TokenRows, plan: Plan, recipe: Recipe, pad: int, empty: Any) -> PlannedBatches:

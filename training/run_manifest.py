@@ -5,7 +5,6 @@ With plan.parquet beside it, a checkpoint can be traced to the rows it saw.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 from meadow.atomic import write_json
 from meadow.errors import FileError, UsageError
 from meadow.models import checkpoints
-from meadow.models.loading import RUN_MANIFEST
+from meadow.models.loading import RUN_MANIFEST, read_run_manifest
 from meadow.models.machine import ProcessGroup, hardware, versions
 
 LIBRARIES = ("medical-meadow", "torch", "transformers", "peft", "bitsandbytes", "accelerate",
@@ -31,24 +30,6 @@ def now() -> str:
 def surroundings(group: ProcessGroup) -> dict[str, Any]:
     """What the weights depend on beside recipe and rows: libraries and machine."""
     return {"versions": versions(LIBRARIES), "hardware": {"processes": group.size, **hardware()}}
-
-
-def read(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a run folder or checkpoint; None where there is none.
-
-    Raises:
-        FileError: It is there and cannot be read.
-    """
-    path = folder / RUN_MANIFEST
-    if not path.is_file():
-        return None
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(f"{RUN_MANIFEST} cannot be read: {error}", where=str(path)) from error
-    if not isinstance(document, dict):
-        raise FileError(f"{RUN_MANIFEST} is not a run manifest", where=str(path))
-    return document
 
 
 def write(folder: Path, document: Mapping[str, Any]) -> None:
@@ -69,7 +50,7 @@ def check_same_run(
     Raises:
         UsageError: The folder holds another run.
     """
-    found = read(folder)
+    found = read_run_manifest(folder)
     if found is None:
         return None
     differs = [key for key in IDENTITY if found.get(key) != wanted[key]]
@@ -95,7 +76,7 @@ def find_model(folder: Path) -> Path:
         FileError: There is no finished model in it.
     """
     for candidate in (folder / "model", folder):
-        if read(candidate) and (
+        if read_run_manifest(candidate) and (
             (candidate / "adapter_config.json").is_file() or (candidate / "config.json").is_file()
         ):
             checkpoints.refuse_torn(candidate, marked=True)

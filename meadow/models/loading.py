@@ -123,6 +123,11 @@ def torch_dtype(name: str) -> Any:
     return getattr(torch, name)
 
 
+def hashed_weights(folder: Path) -> dict[str, str]:
+    """Name -> SHA-256 of a folder's weights."""
+    return {path.name: sha256_file(path) for path in sorted(folder.glob("*.safetensors"))}
+
+
 def load_config(checkpoint: Checkpoint) -> Any:
     """The model's configuration.
 
@@ -251,6 +256,24 @@ def unreadable(what: str, where: str, error: Exception) -> FileError:
     )
 
 
+def read_run_manifest(folder: Path) -> dict[str, Any] | None:
+    """The run manifest of a run's folder, checkpoint, model or export; None where there is none.
+
+    Raises:
+        FileError: It is there and cannot be read.
+    """
+    path = folder / RUN_MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict):
+            raise ValueError("not a run manifest")
+    except (OSError, ValueError) as error:
+        raise FileError(f"{RUN_MANIFEST} cannot be read: {error}", where=str(path)) from error
+    return document
+
+
 def precision_trained_on(adapter: str) -> Precision | None:
     """How the base was held on which an adapter of this project learned; None where nobody says.
 
@@ -259,18 +282,16 @@ def precision_trained_on(adapter: str) -> Precision | None:
     Raises:
         FileError: The run manifest beside the adapter says something that cannot be.
     """
-    path = Path(adapter) / RUN_MANIFEST
-    if not path.is_file():
+    path, document = Path(adapter) / RUN_MANIFEST, read_run_manifest(Path(adapter))
+    if document is None or "precision" not in document:
         return None
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))["precision"]
+        said = document["precision"]
         found = Precision(said["dtype"], said["quantisation"])
         ours = {name for kind in QUANTISED for name in Precision.of(kind, "").quantisation}
         ours.add("bnb_4bit_quant_storage")  # of a sharded base
         known = found.dtype in DTYPES and set(found.quantisation) <= ours
-    except KeyError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise FileError(f"the run manifest cannot be read: {error}", where=str(path)) from error
     if not known:
         raise FileError(
@@ -284,9 +305,9 @@ def precision_trained_on(adapter: str) -> Precision | None:
 def template_trained_in(model: str) -> str | None:
     """The prompt template that a model of this project learned; None where nobody says."""
     try:
-        document = json.loads((Path(model) / RUN_MANIFEST).read_text(encoding="utf-8"))
+        document: Any = read_run_manifest(Path(model))
         return str(document["recipe"]["data"]["template"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileError, KeyError, TypeError):
         return None
 
 

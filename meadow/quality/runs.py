@@ -16,7 +16,7 @@ from typing import Any
 from meadow.corpus.shards import read_parquet
 from meadow.errors import FileError
 from meadow.models.checkpoints import MARK
-from meadow.models.loading import PLAN, RUN_MANIFEST, trained_as
+from meadow.models.loading import PLAN, RUN_MANIFEST, read_run_manifest, trained_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +50,13 @@ class Trained:
         Raises:
             FileError: There is none, or it cannot be read.
         """
-        path = folder / RUN_MANIFEST
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(document, dict):
-                raise ValueError("not a run manifest")
-        except FileNotFoundError as error:
+        document = read_run_manifest(folder)
+        if document is None:
             raise FileError(
                 "no training run here, nor a model of one",
                 where=str(folder),
                 fix=f"name the --out folder of `meadow train`: it has {RUN_MANIFEST} and {PLAN}",
-            ) from error
-        except (OSError, ValueError) as error:
-            raise FileError(f"{RUN_MANIFEST} cannot be read: {error}", where=str(folder)) from error
+            )
         there = "checkpoint" if (folder / MARK).is_file() else "run"
         kind = "export" if document.get("export") else there
         known = trained_as(str(folder)) or {}
