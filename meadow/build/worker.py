@@ -182,13 +182,16 @@ def _measure(item: Input) -> NamedFile | str:
         return error.strerror or str(error)
 
 
-def rows_so_far(staging: Path) -> dict[str, int]:
-    """Source -> candidates read, of the sources that are being built into `staging`."""
-    found: Counter[str] = Counter()
-    for path in staging.glob(f"*/{PARTS}*/*/{PROGRESS}"):
+def built_so_far(staging: Path) -> dict[str, tuple[int, int]]:
+    """Source -> candidates read and bytes written, of those that are being built into `staging`."""
+    found: dict[str, tuple[int, int]] = {}
+    for path in staging.glob(f"*/{PARTS}*/*/*"):
         with contextlib.suppress(OSError, ValueError):  # gone, or just being written
-            found[path.parents[2].name] += int(path.read_text(encoding="ascii"))
-    return dict(found)
+            rows, size = found.get(path.parents[2].name, (0, 0))
+            if path.name == PROGRESS:
+                rows += int(path.read_text(encoding="ascii"))
+            found[path.parents[2].name] = rows, size + path.stat().st_size
+    return found
 
 
 def build_source(task: SourceTask, apply: Apply = apply_here) -> SourceEntry:

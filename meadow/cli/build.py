@@ -86,7 +86,7 @@ def build(ctx: click.Context, /, as_json: bool, dry_run: bool, **given: Any) -> 
     """
     from meadow import api
     from meadow.build.build import over_threshold
-    from meadow.build.worker import rows_so_far
+    from meadow.build.worker import built_so_far
     from meadow.corpus.commit import STAGING
 
     finish = Finish(as_json=as_json)
@@ -100,8 +100,10 @@ def build(ctx: click.Context, /, as_json: bool, dry_run: bool, **given: Any) -> 
     staging = Path(where["out"]) / STAGING
 
     def so_far() -> str:
-        found = rows_so_far(staging)
-        told = ", ".join(f"{name}: {rows:,} rows" for name, rows in found.items())
+        found = built_so_far(staging).items()
+        told = ", ".join(
+            f"{name}: {rows:,} rows, {size / 1e6:,.0f} MB" for name, (rows, size) in found
+        )
         return f"building {told or where['out']}"
 
     with telling(so_far):

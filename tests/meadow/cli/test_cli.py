@@ -16,7 +16,7 @@ from support.command import in_a_terminal, run_meadow
 
 from meadow.api import open_corpus
 from meadow.build.sort import PROGRESS
-from meadow.build.worker import PARTS, rows_so_far
+from meadow.build.worker import PARTS, built_so_far
 from meadow.cli.app import APPLICATIONS, COMMANDS, GROUPS, cli
 from meadow.samples import FOLDER
 
@@ -282,5 +282,6 @@ def test_a_terminal_is_told_how_far_a_build_is(tmp_path: Path) -> None:
     for part, rows in {"00000": 4000, "00001.part": 96}.items():
         (folder := tmp_path / "staging" / "medqa" / f"{PARTS}0a" / part).mkdir(parents=True)
         (folder / PROGRESS).write_text(str(rows))
-    assert rows_so_far(tmp_path / "staging") == {"medqa": 4096}
+        (folder / "rows").write_bytes(b"x" * 94)
+    assert built_so_far(tmp_path / "staging") == {"medqa": (4096, 2 * 94 + 6)}
     assert not list((tmp_path / "c").rglob(PROGRESS))
