@@ -87,7 +87,7 @@ def test_the_first_fetch_records_and_later_ones_are_held_to_it(
 
 
 def test_a_changed_size_is_seen_before_the_bytes(server: FaultyServer, fetcher: Fetcher) -> None:
-    url = server.route("/size.csv", lambda request, count: part_of(CSV, request))
+    url = server.serve(lambda request, count: part_of(CSV, request))
     with pytest.raises(UpstreamChangedError, match="14,400 bytes; 99 were expected"):
         run(fetcher, make_source(File("size.csv", url, size=99)))
     assert not list(fetcher.raw.rglob("size.csv"))
@@ -96,8 +96,8 @@ def test_a_changed_size_is_seen_before_the_bytes(server: FaultyServer, fetcher: 
 def test_an_entry_for_another_address_does_not_count(
     server: FaultyServer, fetcher: Fetcher
 ) -> None:
-    old = server.route("/v1.csv", lambda request, count: part_of(CSV, request))
-    new = server.route("/v2.csv", lambda request, count: part_of(CSV * 2, request))
+    old = server.serve(lambda request, count: part_of(CSV, request))
+    new = server.serve(lambda request, count: part_of(CSV * 2, request))
     (done,) = run(fetcher, make_source(File("toy.csv", old)))
     done.target.unlink()
     run(fetcher, make_source(File("toy.csv", new)))
@@ -107,7 +107,7 @@ def test_an_entry_for_another_address_does_not_count(
 def test_a_wrong_file_at_hand_is_said_and_not_overwritten(
     server: FaultyServer, fetcher: Fetcher
 ) -> None:
-    url = server.route("/hand.csv", lambda request, count: part_of(CSV, request))
+    url = server.serve(lambda request, count: part_of(CSV, request))
     target = fetcher.raw / "toy" / "hand.csv"
     target.parent.mkdir(parents=True)
     target.write_bytes(b"mine")
@@ -128,7 +128,7 @@ def test_by_hand_optional_and_patterns(fetcher: Fetcher) -> None:
 
 
 def test_the_folder_is_held_while_a_file_arrives(server: FaultyServer, fetcher: Fetcher) -> None:
-    url = server.route("/held.csv", lambda request, count: part_of(CSV, request))
+    url = server.serve(lambda request, count: part_of(CSV, request))
     with locked(fetcher.raw / "toy"), pytest.raises(LockedError):
         run(fetcher, make_source(File("held.csv", url)))
     run(fetcher, make_source(File("held.csv", url)))
@@ -261,7 +261,7 @@ def invoke(*arguments: str) -> tuple[int, str, str]:
 def test_dry_run_sends_and_writes_nothing(
     server: FaultyServer, sources: dict[str, Source], tmp_path: Path
 ) -> None:
-    url = server.route("/dry.csv", lambda request, count: part_of(CSV, request))
+    url = server.serve(lambda request, count: part_of(CSV, request))
     sources["toy"] = make_source(
         File("toy.csv", url, size=1234),
         File("other.csv", url, max_size=5000),
@@ -285,8 +285,8 @@ def test_dry_run_sends_and_writes_nothing(
 def test_exit_codes_and_the_other_files_are_still_fetched(
     server: FaultyServer, sources: dict[str, Source], tmp_path: Path
 ) -> None:
-    good = server.route("/good.csv", lambda request, count: part_of(CSV, request))
-    changed = server.route("/bad.csv", lambda request, count: part_of(CSV, request))
+    good = server.serve(lambda request, count: part_of(CSV, request))
+    changed = server.serve(lambda request, count: part_of(CSV, request))
     sources["good"] = make_source(File("good.csv", good), name="good")
     sources["bad"] = make_source(
         File("bad.csv", changed, sha256="1" * 64), File("after.csv", good), name="bad"

@@ -55,17 +55,9 @@ def test_ranges_and_head(client: TestClient, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [
-        "/corpus/secret.txt",
-        "/corpus/../secret.txt",
-        "/corpus/%2e%2e/secret.txt",
-        "/corpus//etc/passwd",
-        "/../meadow/cli/app.py",
-        "/vendor/package.json",
-        "/nothing.js",
-        "/corpus/",
-    ],
-)
+    ["/corpus/secret.txt", "/corpus/../secret.txt", "/corpus/%2e%2e/secret.txt", "/nothing.js",
+     "/corpus//etc/passwd", "/../meadow/cli/app.py", "/vendor/package.json", "/corpus/"],
+)  # fmt: skip
 def test_only_named_files_are_served(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
@@ -153,15 +145,10 @@ def test_static_site_for_a_published_corpus(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "origin",
-    [
-        "javascript:alert(1)",
-        "file:///etc/",
-        "https://user:token@example.org/",
-        "https://example.org/; script-src *",
-        'https://example.org/"><script>',
-        "https://example.org/?a=1",
-    ],
-)
+    ["javascript:alert(1)", "file:///etc/", "https://user:token@example.org/",
+     "https://example.org/; script-src *", 'https://example.org/"><script>',
+     "https://example.org/?a=1"],
+)  # fmt: skip
 def test_no_other_shard_origin(tmp_path: Path, origin: str) -> None:
     with pytest.raises(UsageError):
         write_site(tmp_path, shard_origin=origin)

@@ -134,15 +134,9 @@ def test_the_beginning_of_several_ids_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        f"doi:{PAPER}",
-        PAPER.upper(),
-        f"https://doi.org/{PAPER}",
-        "cord19:smp00000",
-        "smp00000",
-        "the record's id",
-    ],
-)
+    [f"doi:{PAPER}", PAPER.upper(), f"https://doi.org/{PAPER}", "cord19:smp00000", "smp00000",
+     "the record's id"],
+)  # fmt: skip
 def test_corpora_mixes_and_steps_are_named_and_the_next_build_lacks_the_row(
     name: str, place: Path
 ) -> None:
