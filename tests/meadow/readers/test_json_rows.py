@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 from backports import zstd
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from meadow.errors import FileError
 from meadow.readers import json_rows
@@ -120,40 +118,10 @@ def test_bad_rows_of_an_array_are_rejects(tmp_path: Path) -> None:
         b'[{"n": 0}, 7, {"a": "\xff"}, {"a": "\\ud800"}, {"a": NaN}, {"a":1,"a":2}, {"n": 6}]'
     )
     found = array_of(path)
-    reasons = [item.reason for item in found if isinstance(item, Reject)]
-    assert reasons == [
-        Reason.NOT_AN_OBJECT,
-        Reason.BAD_ENCODING,
-        Reason.LONE_SURROGATE,
-        Reason.BAD_VALUE,
-        Reason.BAD_VALUE,
-    ]
+    reasons = [item.reason.value for item in found if isinstance(item, Reject)]
+    assert reasons == ["not_an_object", "bad_encoding", "lone_surrogate", "bad_value", "bad_value"]
     assert found[0]["n"] == 0
     assert found[6] == {"n": 6, "_where": "x#6"}
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    rows=st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=40), max_size=4)),
-    indent=st.sampled_from([None, 2]),
-    ascii_only=st.booleans(),
-    chunk=st.integers(1, 200),
-)
-def test_an_array_streams_as_the_parser_reads_it(rows, indent, ascii_only, chunk) -> None:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "rows.json"
-        text = json.dumps(rows, indent=indent, ensure_ascii=ascii_only)
-        path.write_text(text, encoding="utf-8")
-        before, json_rows.CHUNK = json_rows.CHUNK, chunk
-        try:
-            found = array_of(path)
-        finally:
-            json_rows.CHUNK = before
-    assert [{k: v for k, v in row.items() if k != "_where"} for row in found] == [
-        {k: v for k, v in row.items() if k != "_where"} for row in rows
-    ]
 
 
 def test_parquet_is_named(tmp_path: Path) -> None:

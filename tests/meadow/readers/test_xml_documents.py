@@ -10,19 +10,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support.stopwatch import Stopwatch
 
 from meadow.errors import FileError
 from meadow.readers import xml_documents
-from meadow.readers.xml_documents import (
-    XmlError,
-    documents,
-    elements,
-    rows_of_document,
-    text_of,
-)
+from meadow.readers.xml_documents import XmlError, documents, elements, rows_of_document, text_of
 from meadow.schema import Reason, Reject
 from meadow.source import Input
 
@@ -37,13 +29,6 @@ def fault(data: bytes) -> XmlError:
     with pytest.raises(XmlError) as caught:
         texts(data)
     return caught.value
-
-
-def outcome(data: bytes) -> list[str] | XmlError:
-    try:
-        return texts(data)
-    except XmlError as error:
-        return error
 
 
 def bomb(prolog: bytes = PROLOG) -> bytes:
@@ -70,14 +55,8 @@ def test_predefined_entities_and_character_references_are_text() -> None:
 HOSTILE = {
     "truncated": (PROLOG + b"<a><row>1</row><row", Reason.BAD_XML),
     "entity bomb": (bomb(), Reason.BAD_XML),
-    "entity bomb behind a long comment": (
-        bomb(PROLOG + b"<!--" + b"x" * 2_000_000 + b"-->"),
-        Reason.BAD_XML,
-    ),
-    "entity bomb in UTF-16": (
-        bomb(b"").decode().encode("utf-16"),
-        Reason.BAD_XML,
-    ),
+    "bomb behind a comment": (bomb(PROLOG + b"<!--" + b"x" * 2_000_000 + b"-->"), Reason.BAD_XML),
+    "entity bomb in UTF-16": (bomb(b"").decode().encode("utf-16"), Reason.BAD_XML),
     "external entity": (
         b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a><row>&x;</row></a>',
         Reason.BAD_XML,
@@ -146,7 +125,7 @@ def test_no_document_reaches_the_network() -> None:
             b'<!DOCTYPE a SYSTEM "' + address + b'"><a/>',
             b'<!DOCTYPE a [<!ENTITY % p SYSTEM "' + address + b'"> %p;]><a/>',
             b"<!--" + b"x" * 400_000 + b'--><!DOCTYPE a SYSTEM "' + address + b'"><a/>',
-            b'<a xmlns:xi="http://www.w3.org/2001/XInclude"><xi:include href="'
+            b'<a xmlns:x="http://www.w3.org/2001/XInclude"><x:include href="'
             + address
             + b'"/></a>',
         ):
@@ -176,24 +155,6 @@ def test_a_document_over_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xml_documents, "MAX_DOCUMENT", 1000)
     monkeypatch.setattr(xml_documents, "BLOCK", 100)
     assert fault(b"<a>" + b"<row>text</row>" * 1000).reason is Reason.TOO_LARGE
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.binary(max_size=40), st.integers(0, 200), st.integers(0, 8))
-def test_mutants_end_in_elements_or_a_fault(noise: bytes, place: int, cut: int) -> None:
-    good = PROLOG + b'<a id="1"><row x="2">text &amp; <b>more</b></row><row/><!-- c --></a>'
-    mutant = good[: place % len(good)] + noise + good[place % len(good) + cut :]
-    found = outcome(mutant)
-    assert isinstance(found, XmlError) or len(found) <= 2 + noise.count(b"<")
-
-
-@pytest.mark.slow
-@settings(max_examples=10_000, deadline=None)
-@given(st.binary(max_size=60), st.integers(0, 200), st.integers(0, 8))
-def test_many_mutants_end_in_elements_or_a_fault(noise: bytes, place: int, cut: int) -> None:
-    good = PROLOG + b'<a id="1"><row x="2">text &amp; <b>more</b></row><row/><!-- c --></a>'
-    mutant = good[: place % len(good)] + noise + good[place % len(good) + cut :]
-    assert outcome(mutant) is not None
 
 
 def test_documents_of_an_archive_have_the_keys_of_plain_files(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.stopwatch import Stopwatch
 
 from meadow.text.greetings import strip_greetings
@@ -81,14 +79,6 @@ def test_what_went_is_told_by_form_without_the_name_of_who_signed() -> None:
 )
 def test_everything_else_stays(text: str) -> None:
     assert strip_greetings(text) == (text, ())
-
-
-@given(st.text(max_size=200))
-def test_twice_is_once(text: str) -> None:
-    once, _ = strip_greetings(text)
-    twice, _ = strip_greetings(once)
-    assert len(once) <= len(text)
-    assert len(twice) <= len(once)
 
 
 def test_the_cost_is_linear() -> None:

@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import json
 from typing import Any
-from urllib.parse import parse_qs
 
 import yaml
 from starlette.requests import Request
@@ -24,7 +23,6 @@ from support.hub.storage import (
 
 SLASH = "\x1f"
 """Stands for a slash inside one segment of a path (a revision such as refs/convert/parquet)."""
-PAGE = 1000
 _POWERS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
 SDKS = {"static", "gradio", "docker"}
 MAX_SHORT_DESCRIPTION = 60
@@ -105,41 +103,20 @@ class Rest:
         repository = "/api/{kind}/{owner}/{name}"
         post = ["POST"]
         return [
-            Route("/api/whoami-v2", self.whoami),
             Route("/api/agent-harnesses", self.agent_harnesses),
             Route("/api/repos/create", self.create, methods=post),
-            Route("/api/repos/delete", self.delete, methods=["DELETE"]),
             Route("/api/validate-yaml", self.validate_yaml, methods=post),
             Route(repository, self.info),
             Route(repository + "/revision/{revision}", self.info),
             Route(repository + "/settings", self.settings, methods=["PUT"]),
             Route(repository + "/tree/{revision}", self.tree),
             Route(repository + "/tree/{revision}/{path:path}", self.tree),
-            Route(repository + "/paths-info/{revision}", self.paths_info, methods=post),
-            Route(repository + "/refs", self.refs),
             Route(repository + "/commits/{revision}", self.commits),
             Route(repository + "/preupload/{revision}", self.preupload, methods=post),
             Route(repository + "/commit/{revision}", self.commit, methods=post),
-            Route(repository + "/tag/{revision}", self.tag, methods=["POST", "DELETE"]),
-            Route(repository + "/branch/{revision}", self.branch, methods=["POST", "DELETE"]),
+            Route(repository + "/tag/{revision}", self.tag, methods=post),
+            Route(repository + "/branch/{revision}", self.branch, methods=post),
         ]
-
-    async def whoami(self, request: Request) -> Response:
-        user = self.access.needs_user(request)
-        token = {"displayName": "loopback", "role": user["role"]}
-        return JSONResponse(
-            {
-                "type": "user",
-                "id": "1",
-                "name": user["name"],
-                "fullname": user["name"],
-                "isPro": False,
-                "orgs": [
-                    {"type": "org", "name": o, "roleInOrg": user["role"]} for o in user["orgs"]
-                ],
-                "auth": {"type": "access_token", "accessToken": token},
-            }
-        )
 
     async def agent_harnesses(self, request: Request) -> Response:
         """What `hf` asks for once a day; it knows none here."""
@@ -161,15 +138,6 @@ class Rest:
             raise Refused(400, "", f"a {kind} with the sdk {sdk}")
         self.storage.create(kind, name, private=private, author=user["name"], sdk=sdk)
         return JSONResponse({"url": url, "name": name, "id": "1"})
-
-    async def delete(self, request: Request) -> Response:
-        body = await request.json()
-        user = self.access.needs_user(request)
-        name = f"{body.get('organization') or user['name']}/{body['name']}"
-        self.access.needs_write(request, name)
-        if self.storage.repositories.pop((body.get("type") or "model", name), None) is None:
-            raise Refused(404, "RepoNotFound", "Repository not found")
-        return Response("OK")
 
     async def settings(self, request: Request) -> Response:
         repository = self.access.repository(request, write=True)
@@ -237,49 +205,7 @@ class Rest:
                 found[path] = entry.to_api(path)
         if base and not found:
             raise Refused(404, "EntryNotFound", f"{base} does not exist")
-        items = list(found.values())
-        if request.query_params.get("expand", "").lower() == "true":
-            for item in items:
-                item["lastCommit"] = {"id": commit.id, "title": commit.title, "date": commit.date}
-        start = int(request.query_params.get("cursor", 0))
-        headers = {}
-        if start + PAGE < len(items):
-            following = request.url.include_query_params(cursor=start + PAGE)
-            headers["Link"] = f'<{following}>; rel="next"'
-        return JSONResponse(items[start : start + PAGE], headers=headers)
-
-    async def paths_info(self, request: Request) -> Response:
-        repository = self.access.repository(request)
-        commit = self.access.commit(request, repository)
-        if "json" in request.headers.get("content-type", ""):
-            paths = (await request.json())["paths"]
-        else:
-            paths = parse_qs((await request.body()).decode()).get("paths", [])
-        found = []
-        for path in (path.strip("/") for path in paths):
-            if path in commit.tree:
-                found.append(commit.tree[path].to_api(path))
-            elif any(known.startswith(path + "/") for known in commit.tree):
-                found.append(_folder(path))
-        return JSONResponse(found)
-
-    async def refs(self, request: Request) -> Response:
-        repository = self.access.repository(request)
-
-        def listed(names: dict[str, str], kind: str) -> list[dict[str, str]]:
-            return [
-                {"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": commit}
-                for name, commit in names.items()
-            ]
-
-        return JSONResponse(
-            {
-                "branches": listed(repository.branches, "heads"),
-                "tags": listed(repository.tags, "tags"),
-                "converts": [],
-                "pullRequests": [],
-            }
-        )
+        return JSONResponse(list(found.values()))
 
     async def commits(self, request: Request) -> Response:
         repository = self.access.repository(request)
@@ -298,8 +224,6 @@ class Rest:
 
     async def tag(self, request: Request) -> Response:
         repository = self.access.repository(request, write=True)
-        if request.method == "DELETE":
-            return _dropped(repository.tags, request.path_params["revision"])
         name = (await request.json())["tag"]
         target = self.access.commit(request, repository)
         if name in repository.tags:
@@ -310,8 +234,6 @@ class Rest:
     async def branch(self, request: Request) -> Response:
         repository = self.access.repository(request, write=True)
         name = request.path_params["revision"].replace(SLASH, "/")
-        if request.method == "DELETE":
-            return _dropped(repository.branches, name)
         body = await request.json() if await request.body() else {}
         start = repository.resolve(body.get("startingPoint", "main"))
         if start is None:
@@ -412,10 +334,6 @@ class Rest:
             case "deletedFile":
                 if tree.pop(value["path"], None) is None:
                     raise Refused(404, "EntryNotFound", f"{value['path']} does not exist")
-            case "deletedFolder":
-                folder = value["path"].rstrip("/") + "/"
-                for path in [path for path in tree if path.startswith(folder)]:
-                    del tree[path]
             case "header":
                 pass
             case _:
@@ -425,9 +343,3 @@ class Rest:
 def _folder(path: str) -> dict[str, Any]:
     oid = hashlib.sha256(path.encode()).hexdigest()[:40]
     return {"type": "directory", "oid": oid, "size": 0, "path": path}
-
-
-def _dropped(names: dict[str, str], name: str) -> Response:
-    if names.pop(name.replace(SLASH, "/"), None) is None:
-        raise Refused(404, "RevisionNotFound", "Reference does not exist")
-    return Response(status_code=204)
