@@ -1,20 +1,18 @@
 """The main job: raw files in, a verified folder out; and every way in which input can be bad."""
 
 import gzip
-import hashlib
 import json
-import multiprocessing
 import os
 import re
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.command import run_meadow
+from support.command import Ran, run_meadow
+from support.fault_shim import snapshot
 
 import meadow
 from meadow.api import open_corpus
@@ -43,15 +41,6 @@ EXPECTED = {
 
 BUILT = (0, 3)
 """The samples hold broken rows, more than 1 % of some sources."""
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    """Every file of a corpus but the lock, by its hash."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".meadow.lock"
-    }
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +74,7 @@ def test_two_workers_and_another_folder_give_the_same_bytes(
 ) -> None:
     ran = run_meadow("build", *file_options(upstream), "--workers", 2, "--out", tmp_path / "b")
     assert ran.code == 0, ran.err
-    assert hashes(tmp_path / "b") == hashes(real)
+    assert snapshot(tmp_path / "b") == snapshot(real)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +99,7 @@ def test_pieces_of_a_source_give_its_bytes(
     for count in range(1, workers + 1):
         ran = run_meadow(*options, "--workers", count, "--out", tmp_path / str(count))
         assert ran.code == code, ran.err
-        assert hashes(tmp_path / str(count)) == hashes(tmp_path / "whole")
+        assert snapshot(tmp_path / str(count)) == snapshot(tmp_path / "whole")
         assert not list(tmp_path.rglob("parts-*"))
     assert min(made) > 2
     assert run_meadow(*options, "--limit", 4, "--out", tmp_path / "limit").code in (0, code)
@@ -120,9 +109,7 @@ def test_pieces_of_a_source_give_its_bytes(
 def test_a_resumed_source_makes_the_missing_pieces_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raw = tmp_path / "rows.jsonl"
-    raw.write_text("".join(medqa_row(n) + "\n" for n in range(40)))
-    words = ("--file", f"medqa={raw}")
+    words = medqa(tmp_path, *map(medqa_row, range(40)))
     assert run_meadow("build", *words, "--out", tmp_path / "whole").code == 0
     monkeypatch.setattr(worker, "LARGE", 1)
     monkeypatch.setattr(worker, "PIECE", 1000)
@@ -140,7 +127,7 @@ def test_a_resumed_source_makes_the_missing_pieces_only(
     most = 100
     assert build(tmp_path, *words).code == 0
     assert sum(read) - read[3] == 40
-    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+    assert snapshot(tmp_path / "out") == snapshot(tmp_path / "whole")
 
 
 def test_a_quotation_mark_that_opens_nothing_costs_the_pieces_only(
@@ -156,7 +143,7 @@ def test_a_quotation_mark_that_opens_nothing_costs_the_pieces_only(
     monkeypatch.setattr(worker, "PIECE", 300)
     ran = build(tmp_path, *words)
     assert ran.code == 0, ran.err
-    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+    assert snapshot(tmp_path / "out") == snapshot(tmp_path / "whole")
 
 
 @pytest.mark.realdata
@@ -180,11 +167,11 @@ def test_every_config_loads_with_datasets_polars_and_pandas(
 @pytest.mark.realdata
 def test_a_rerun_builds_nothing_and_changes_nothing(real: Path, upstream: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in real.rglob("*.parquet")}
-    listing = hashes(real)
+    listing = snapshot(real)
     ran = run_meadow("build", *file_options(upstream), "--out", real)
     assert ran.code == 0
     assert ran.err.count("unchanged") == len(SIX)
-    assert hashes(real) == listing
+    assert snapshot(real) == listing
     assert {path: path.stat().st_mtime_ns for path in real.rglob("*.parquet")} == before
 
 
@@ -202,8 +189,15 @@ def test_style_2023_leaves_published_text_as_it_is(upstream: Path, tmp_path: Pat
 # bad input ---------------------------------------------------------------------------------------
 
 
-def build(tmp_path: Path, *options: object):
+def build(tmp_path: Path, *options: object) -> Ran:
     return run_meadow("build", *options, "--out", tmp_path / "out")
+
+
+def medqa(tmp_path: Path, *rows: str) -> tuple[str, str]:
+    """The option that names a file of these lines."""
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(f"{row}\n" for row in rows))
+    return ("--file", f"medqa={path}")
 
 
 def medqa_row(n: int, **changes: object) -> str:
@@ -215,12 +209,6 @@ def medqa_row(n: int, **changes: object) -> str:
         "meta_info": "step1",
     }
     return json.dumps({**row, **changes})
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    ran = build(tmp_path, "--file", f"medqa={tmp_path / 'none.jsonl'}")
-    assert ran.code == 1
-    assert "none.jsonl" in ran.err
 
 
 def test_a_missing_raw_file_prints_the_expected_names(tmp_path: Path) -> None:
@@ -243,22 +231,27 @@ def test_a_wrong_checksum_is_an_upstream_change(tmp_path: Path) -> None:
     assert "checksum" in ran.err
 
 
-def test_a_truncated_gzip_is_a_clear_error(tmp_path: Path) -> None:
-    data = gzip.compress("\n".join(map(medqa_row, range(200))).encode())
-    path = tmp_path / "train.jsonl.gz"
-    path.write_bytes(data[: len(data) // 2])
-    ran = build(tmp_path, "--file", f"medqa={path}")
-    assert ran.code == 1
-    assert "truncated" in ran.err
+PACKED = gzip.compress("\n".join(map(medqa_row, range(200))).encode())
+
+
+@pytest.mark.parametrize(
+    ("source", "data", "code", "said"),
+    [
+        ("medqa", None, 1, "raw"),
+        ("medqa", PACKED[: len(PACKED) // 2], 1, "truncated"),
+        ("pubmed_causal", b'sentence,label\nfine,0\n"open,1\nnext,2\n', 1, "raw:3"),
+        ("chatdocter", b"", 2, "chatdoctor"),
+    ],
+)
+def test_a_file_that_cannot_be_read(
+    source: str, data: bytes | None, code: int, said: str, tmp_path: Path
+) -> None:
+    if data is not None:
+        (tmp_path / "raw").write_bytes(data)
+    ran = build(tmp_path, "--file", f"{source}={tmp_path / 'raw'}")
+    assert ran.code == code
+    assert said in ran.err
     assert not (tmp_path / "out" / "MANIFEST.json").exists()
-
-
-def test_an_open_quote_names_its_line(tmp_path: Path) -> None:
-    path = tmp_path / "x.csv"
-    path.write_text('sentence,label\nfine,0\n"open,1\nnext,2\n')
-    ran = build(tmp_path, "--file", f"pubmed_causal={path}")
-    assert ran.code == 1
-    assert "x.csv:3" in ran.err
 
 
 def test_bad_lines_are_rejects_and_end_with_exit_code_3(tmp_path: Path) -> None:
@@ -286,11 +279,8 @@ def test_bad_lines_are_rejects_and_end_with_exit_code_3(tmp_path: Path) -> None:
 
 
 def test_duplicates_and_conflicts_do_not_count_as_malformed(tmp_path: Path) -> None:
-    path = tmp_path / "train.jsonl"
     rows = [medqa_row(1), medqa_row(1), medqa_row(2), medqa_row(2, answer="no", answer_idx="B")]
-    path.write_text("\n".join(rows) + "\n")
-    ran = build(tmp_path, "--file", f"medqa={path}")
-    assert ran.code == 0
+    assert build(tmp_path, *medqa(tmp_path, *rows)).code == 0
     entry = read_manifest(tmp_path / "out").sources["medqa"]
     assert entry.rejected == {"duplicate": 1, "conflict": 2}
 
@@ -313,12 +303,6 @@ def test_one_upstream_id_with_two_contents_is_an_error(tmp_path: Path) -> None:
     assert "two contents" in ran.err
 
 
-def test_an_unknown_source_names_the_nearest(tmp_path: Path) -> None:
-    ran = build(tmp_path, "--only", "chatdocter")
-    assert ran.code == 2
-    assert "chatdoctor" in ran.err
-
-
 def test_an_unknown_recipe_key_names_file_key_and_nearest(tmp_path: Path) -> None:
     recipe = tmp_path / "my.toml"
     recipe.write_text('[build]\nsources = ["medqa"]\nstlye = "meadow"\n')
@@ -330,14 +314,13 @@ def test_an_unknown_recipe_key_names_file_key_and_nearest(tmp_path: Path) -> Non
 
 
 def test_a_folder_of_other_options_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "train.jsonl"
-    path.write_text(medqa_row(1) + "\n")
-    assert build(tmp_path, "--file", f"medqa={path}").code == 0
-    before = hashes(tmp_path / "out")
-    ran = build(tmp_path, "--file", f"medqa={path}", "--style", "2023")
+    words = medqa(tmp_path, medqa_row(1))
+    assert build(tmp_path, *words).code == 0
+    before = snapshot(tmp_path / "out")
+    ran = build(tmp_path, *words, "--style", "2023")
     assert ran.code == 2
     assert "other options" in ran.err
-    assert hashes(tmp_path / "out") == before
+    assert snapshot(tmp_path / "out") == before
 
 
 def test_a_folder_grows_to_what_one_build_of_all_would_give(tmp_path: Path) -> None:
@@ -350,7 +333,7 @@ def test_a_folder_grows_to_what_one_build_of_all_would_give(tmp_path: Path) -> N
         shutil.copytree(FOLDER / "pubmed_causal", samples / "pubmed_causal")
     whole = ("build", "--raw", FOLDER, "--only", "medqa,pubmed_causal", "--out", tmp_path / "one")
     assert run_meadow(*whole).code in BUILT
-    assert hashes(tmp_path / "out") == hashes(tmp_path / "one")
+    assert snapshot(tmp_path / "out") == snapshot(tmp_path / "one")
     assert run_meadow("check", tmp_path / "out").code == 0
     ran = build(tmp_path, "--raw", samples, "--only", "pubmed_causal", "--dry-run", "--json")
     assert json.loads(ran.out)["stay"] == ["medqa"]
@@ -374,7 +357,7 @@ def test_the_card_of_a_folder_of_two_origins_has_a_command_for_each(
     for command in commands:
         words = command.replace("RAW", str(FOLDER)).replace("DIR", "again").split()
         assert run_meadow(*words[1:]).code in BUILT
-    assert hashes(tmp_path / "again") == hashes(tmp_path / "out")
+    assert snapshot(tmp_path / "again") == snapshot(tmp_path / "out")
 
 
 @pytest.mark.parametrize("changed", ["an id", "a version"])
@@ -429,32 +412,26 @@ def test_what_is_missing_is_listed_and_left_out_where_that_was_asked_for(tmp_pat
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
-    path = tmp_path / "train.jsonl"
-    path.write_text(medqa_row(1) + "\n")
-    assert build(tmp_path, "--file", f"medqa={path}").code == 2
+    assert build(tmp_path, *medqa(tmp_path, medqa_row(1))).code == 2
     assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
 
 
 def test_a_second_run_on_the_same_folder_ends_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "train.jsonl"
-    path.write_text(medqa_row(1) + "\n")
+    words = ("build", *medqa(tmp_path, medqa_row(1)), "--out", tmp_path / "out")
     with locked(tmp_path / "out"):
-        command = [sys.executable, "-m", "meadow", "build", "--file", f"medqa={path}"]
         ran = subprocess.run(
-            [*command, "--out", tmp_path / "out"], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "meadow", *words], capture_output=True, text=True, check=False
         )
     assert ran.returncode == 4
     assert f"pid {os.getpid()}" in ran.stderr
 
 
 def test_changed_input_rebuilds_only_its_source(tmp_path: Path) -> None:
-    one, two = tmp_path / "train.jsonl", tmp_path / "x.csv"
-    one.write_text(medqa_row(1) + "\n")
-    two.write_text("sentence,label\nA b c.,0\n")
-    options = ("--file", f"medqa={one}", "--file", f"pubmed_causal={two}")
-    assert build(tmp_path, *options).code == 0
-    one.write_text(medqa_row(1) + "\n" + medqa_row(2) + "\n")
-    ran = build(tmp_path, *options)
+    other = tmp_path / "x.csv"
+    other.write_text("sentence,label\nA b c.,0\n")
+    options = ("--file", f"pubmed_causal={other}")
+    assert build(tmp_path, *options, *medqa(tmp_path, medqa_row(1))).code == 0
+    ran = build(tmp_path, *options, *medqa(tmp_path, medqa_row(1), medqa_row(2)))
     assert ran.code == 0
     assert "pubmed_causal: unchanged" in ran.err
     assert "medqa: in 2, out 2" in ran.err
@@ -462,46 +439,21 @@ def test_changed_input_rebuilds_only_its_source(tmp_path: Path) -> None:
 
 
 def test_limit_counts_candidates(tmp_path: Path) -> None:
-    path = tmp_path / "train.jsonl"
-    path.write_text("\n".join(map(medqa_row, range(10))))
-    assert build(tmp_path, "--file", f"medqa={path}", "--limit", 3).code == 0
+    assert build(tmp_path, *medqa(tmp_path, *map(medqa_row, range(10))), "--limit", 3).code == 0
     assert read_manifest(tmp_path / "out").sources["medqa"].rows_in == 3
 
 
 def test_excluded_ids_are_taken_down(tmp_path: Path) -> None:
-    path = tmp_path / "train.jsonl"
-    path.write_text("\n".join(map(medqa_row, range(3))))
-    assert build(tmp_path, "--file", f"medqa={path}").code == 0
+    words = medqa(tmp_path, *map(medqa_row, range(3)))
+    assert build(tmp_path, *words).code == 0
     taken = open_corpus(tmp_path / "out").to_polars()["id"][1]
     (tmp_path / "exclude_ids.txt").write_text(f"# by request\n{taken}  # the second row\n")
     (tmp_path / "meadow.toml").write_text("")
-    ran = run_meadow(
-        "build", "--file", f"medqa={path}", "--config", tmp_path / "meadow.toml",
-        "--out", tmp_path / "again",
-    )  # fmt: skip
+    options = ("--config", tmp_path / "meadow.toml", "--out", tmp_path / "again")
+    ran = run_meadow("build", *words, *options)
     assert ran.code == 0, ran.err
     assert read_manifest(tmp_path / "again").sources["medqa"].rejected == {"excluded": 1}
     assert taken not in open_corpus(tmp_path / "again").to_polars()["id"]
-
-
-def _build_samples(folder: str) -> None:
-    run_meadow("build", "--raw", FOLDER, "--only", "chatdoctor,health_advice", "--out", folder)
-
-
-def test_a_killed_build_continues_to_the_same_bytes(tmp_path: Path) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    _build_samples(str(whole))
-    context = multiprocessing.get_context("forkserver")
-    for delay in (0.0, 0.2, 0.5, 0.9):
-        process = context.Process(target=_build_samples, args=(str(cut),))
-        process.start()
-        time.sleep(delay)
-        process.kill()
-        process.join()
-        if (cut / "MANIFEST.json").exists():
-            assert run_meadow("check", cut).code == 0
-    _build_samples(str(cut))
-    assert hashes(cut) == hashes(whole)
 
 
 def test_dry_run_writes_nothing(tmp_path: Path) -> None:
@@ -516,11 +468,9 @@ def test_json_is_one_document_on_stdout(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_split_is_warned_of(tmp_path: Path) -> None:
-    row = {"question": "Which reed whistles?", "options": {"A": "thin", "B": "thick"},
-           "answer": "thin", "answer_idx": "A", "meta_info": "step1"}  # fmt: skip
     said: list[str] = []
     for name in ("questions_dev.jsonl", "train.jsonl"):
-        (tmp_path / name).write_text(json.dumps(row) + "\n")
+        (tmp_path / name).write_text(medqa_row(1) + "\n")
         out = tmp_path / name.removesuffix(".jsonl")
         meadow.build(["medqa"], files={"medqa": tmp_path / name}, out=out, progress=said.append)
     (warning,) = [line for line in said if line.startswith("warning")]

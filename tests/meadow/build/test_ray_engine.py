@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import json
 import os
@@ -20,6 +19,7 @@ from typing import Any
 import psutil
 import pytest
 from support.command import run_meadow
+from support.fault_shim import snapshot
 
 from meadow.build.engine import check_engine, open_engine
 from meadow.build.ray import Parcel, check_node
@@ -58,58 +58,35 @@ def finished(run: subprocess.Popen[str]) -> tuple[int, str, str]:
     return run.returncode, out, err
 
 
-def hashes(folder: Path) -> dict[str, str]:
-    """Every file of a corpus but the lock, by its hash."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".meadow.lock"
-    }
-
-
 def questions(path: Path, count: int) -> Path:
     """A MedQA file of many questions, so that a build of it can be met in the middle."""
+    words = "He reports dyspnoea, a dry cough and night sweats. " * 6
     with path.open("w", encoding="utf-8") as file:
         for number in range(count):
             options = {letter: f"drug {number} {letter}" for letter in "ABCDE"}
-            row = {
-                "question": f"A {number % 90}-year-old patient, number {number}, has a fever. "
-                + "He reports dyspnoea, a dry cough and night sweats. " * 6
-                + "What is the most appropriate treatment?",
-                "answer": options["C"],
-                "options": options,
-                "meta_info": "step1",
-                "answer_idx": "C",
-            }
+            row = {"question": f"A patient, number {number}, has a fever. {words}What now?",
+                   "options": options, "answer": options["C"], "answer_idx": "C",
+                   "meta_info": "step1"}  # fmt: skip
             file.write(json.dumps(row) + "\n")
     return path
 
 
-def ray_workers(run: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The processes of this run's cluster that do a task now."""
-    found = []
-    for child in psutil.Process(run.pid).children(recursive=True):
-        try:
-            if child.cmdline()[:1] and child.cmdline()[0].startswith("ray::work"):
-                found.append(child)
-        except psutil.Error:
-            continue
-    return found
-
-
-def wait_for_rows(run: subprocess.Popen[str], out: Path, source: str) -> psutil.Process:
+def worker_at(run: subprocess.Popen[str], out: Path, source: str) -> psutil.Process:
     """The worker that has begun to write the rows of `source`."""
     until = time.monotonic() + 120
     while run.poll() is None and time.monotonic() < until:
-        for worker in ray_workers(run):
-            try:
-                held = [Path(file.path) for file in worker.open_files()]
-            except psutil.Error:
-                continue
-            if any(out / ".staging" / source in path.parents for path in held):
-                return worker
+        for child in psutil.Process(run.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "ray::work" in "".join(child.cmdline()[:1]) and held_by(child, out, source):
+                    return child
         time.sleep(0.05)
     raise AssertionError(f"nobody was seen at work: {run.poll()}")
+
+
+def held_by(process: psutil.Process, out: Path, source: str) -> set[str]:
+    """The folders of parts of `source` below `out` that a process has open files in."""
+    held = [Path(file.path) for file in process.open_files()]
+    return {path.parent.name for path in held if out / ".staging" / source in path.parents}
 
 
 @needs_ray
@@ -127,7 +104,7 @@ def test_every_sample_gives_the_same_bytes_on_two_ray_workers(tmp_path: Path) ->
     assert "ray: 1 node, 2 workers" in err
     assert json.loads(out) == json.loads(local[1])
     assert len(json.loads(out)["sources"]) >= 15
-    assert hashes(tmp_path / "ray") == hashes(tmp_path / "local")
+    assert snapshot(tmp_path / "ray") == snapshot(tmp_path / "local")
 
 
 @needs_ray
@@ -139,7 +116,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(tmp_path: Path) -> None:
     ]
     out = tmp_path / "ray"
     run = start(*words, "--engine", "ray", "--workers", 2, "--out", out, "--json")
-    killed = wait_for_rows(run, out, "medqa")
+    killed = worker_at(run, out, "medqa")
     killed.kill()
     code, printed, err = finished(run)
     assert code == 0, err
@@ -147,7 +124,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(tmp_path: Path) -> None:
     local = finished(start(*words, "--out", tmp_path / "local"))
     assert local[0] == 0
     assert "medqa: in 30,000, out 30,000" in err
-    assert hashes(out) == hashes(tmp_path / "local")
+    assert snapshot(out) == snapshot(tmp_path / "local")
     assert not killed.is_running()
 
 
@@ -202,7 +179,7 @@ def test_an_interrupted_build_takes_its_cluster_along(
     words = ["build", "--file", f"medqa={questions(tmp_path / 'many.jsonl', 60_000)}"]
     out = tmp_path / "ray"
     run = start(*words, "--engine", "ray", "--workers", 1, "--out", out)
-    wait_for_rows(run, out, "medqa")
+    worker_at(run, out, "medqa")
     cluster = psutil.Process(run.pid).children(recursive=True)
     if number == signal.SIGINT:
         os.killpg(run.pid, number)  # as a terminal does
@@ -214,7 +191,7 @@ def test_an_interrupted_build_takes_its_cluster_along(
     assert not list(out.rglob("seen-by-all-*"))
     for folder in (out, tmp_path / "local"):
         assert finished(start(*words, "--out", folder))[0] == 0
-    assert hashes(out) == hashes(tmp_path / "local")
+    assert snapshot(out) == snapshot(tmp_path / "local")
 
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5a" * 32}
@@ -269,7 +246,7 @@ def test_two_nodes_give_the_same_bytes_inside_and_through_the_client(tmp_path: P
             run = wait_for_two(words, engine, out, {**TOKEN, **more})
             assert run[0] == local[0], run[2]
             assert json.loads(run[1]) == json.loads(local[1])
-            assert hashes(out) == hashes(tmp_path / "local")
+            assert snapshot(out) == snapshot(tmp_path / "local")
 
 
 @needs_ray
@@ -294,7 +271,7 @@ def test_a_node_that_is_lost_in_the_middle_of_a_source_costs_its_piece(tmp_path:
     assert code == 0, err
     assert held
     assert finished(start(*words, "--out", tmp_path / "local"))[0] == 0
-    assert hashes(out) == hashes(tmp_path / "local")
+    assert snapshot(out) == snapshot(tmp_path / "local")
 
 
 def parts_in_hand(node: subprocess.Popen[bytes], out: Path) -> set[str]:
@@ -302,11 +279,7 @@ def parts_in_hand(node: subprocess.Popen[bytes], out: Path) -> set[str]:
     found = set()
     for process in psutil.Process(node.pid).children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            found |= {
-                Path(file.path).parent.name
-                for file in process.open_files()
-                if out in Path(file.path).parents and ".part" in file.path
-            }
+            found |= held_by(process, out, "medqa")
     return found
 
 
