@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from support.served_model import transformers_serve
+from support.servers import transformers_serve
 
 from evaluation import rubric
 from evaluation.cli import compare, evaluate

@@ -11,14 +11,13 @@ import base64
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from support.budget import note
+from support.faulty_server import FaultyServer, faulty_server
 from support.hub.server import TOKEN
 
 CORE = "loopbackcanary"
@@ -40,17 +39,14 @@ asyncio.sleep = lambda delay, result=None: _pause(min(delay, 0.002), result)
 """A sitecustomize that cuts waits between tries short; nothing else of a command changes."""
 
 
-def _forms() -> list[bytes]:
-    """The canary as it is, and inside base64 at each of the three alignments."""
-    forms = [CORE.encode()]
-    for shift in range(3):
-        coded = base64.b64encode(b"\0" * shift + CORE.encode())
-        start = (shift * 8 + 5) // 6
-        forms.append(coded[start : start + 16])
-    return forms
-
-
-FORMS = _forms()
+FORMS = [
+    CORE.encode(),
+    # inside base64, at each of the three alignments
+    *(
+        base64.b64encode(bytes(shift) + CORE.encode())[start : start + 16]
+        for shift, start in ((0, 0), (1, 2), (2, 3))
+    ),
+]
 
 
 def is_leak(data: bytes) -> bool:
@@ -145,10 +141,19 @@ class Watch:
 
 @dataclass
 class OtherHost:
-    """A server that nobody should tell a secret: keeps the raw head and body of each request."""
+    """A server that nobody should tell a secret; it has nothing of what it is asked for."""
 
-    url: str
-    requests: list[bytes] = field(default_factory=list)
+    server: FaultyServer
+
+    @property
+    def url(self) -> str:
+        """Another origin than 127.0.0.1 at its port."""
+        return f"http://localhost:{self.server.port}"
+
+    @property
+    def requests(self) -> list[bytes]:
+        """Head and body of each request, as they came."""
+        return [request.raw for request in self.server.requests]
 
     def told(self) -> list[bytes]:
         """The requests that held the canary."""
@@ -156,35 +161,7 @@ class OtherHost:
 
 
 @contextmanager
-def other_host(status: int = 404, body: bytes = b"{}") -> Iterator[OtherHost]:
-    """Listens as `localhost` on a port of its own: another origin than 127.0.0.1 at its port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def answer(self) -> None:
-            length = int(self.headers.get("content-length") or 0)
-            head = f"{self.requestline}\n{self.headers}".encode()
-            host.requests.append(head + self.rfile.read(length))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_CONNECT = answer
-
-        def log_message(self, format: str, *args: object) -> None:
-            """No log."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    host = OtherHost(f"http://localhost:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield host
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+def other_host() -> Iterator[OtherHost]:
+    """Listens for the length of a block."""
+    with faulty_server() as server:
+        yield OtherHost(server)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from io import BufferedReader
 from pathlib import Path
 
 from meadow.net.retry import RetryPolicy
@@ -24,6 +25,8 @@ class Request:
     method: str
     path: str
     headers: dict[str, str]
+    raw: bytes
+    """Head and body as they came."""
 
     @property
     def start(self) -> int:
@@ -167,18 +170,18 @@ def _end(connection: socket.socket, *, reset: bool) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
 
-def _read_request(stream: Iterable[bytes]) -> Request | None:
-    lines = iter(stream)
-    first = next(lines, b"").decode("latin-1").split()
-    if len(first) != 3:
+def _read_request(stream: BufferedReader) -> Request | None:
+    raw = b""
+    while (line := stream.readline()).strip():
+        raw += line
+    first, *lines = raw.decode("latin-1").splitlines() or [""]
+    if len(first.split()) != 3:
         return None
-    headers = {}
-    for line in lines:
-        if not line.strip():
-            break
-        name, _, value = line.decode("latin-1").partition(":")
-        headers[name.strip().lower()] = value.strip()
-    return Request(first[0], first[1], headers)
+    pairs = (line.partition(":") for line in lines)
+    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    body = stream.read(int(headers.get("content-length", 0)))
+    method, path, _ = first.split()
+    return Request(method, path, headers, raw + body)
 
 
 @contextlib.contextmanager

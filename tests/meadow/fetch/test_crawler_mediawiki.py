@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.mediawiki import HINT, is_installed, mediawiki
+from support.servers import HINT, has_mediawiki, mediawiki
 
 from meadow.fetch.crawler import STORE, crawl
 from meadow.schema import Fact, Reject
@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.realdata,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(not is_installed(), reason=HINT),
+    pytest.mark.skipif(not has_mediawiki(), reason=HINT),
 ]
 PAGES = 40
 

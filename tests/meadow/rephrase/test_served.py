@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from support.chat_server import cards
-from support.served_model import transformers_serve
+from support.servers import transformers_serve
 from support.smollm2 import real_base
 
 import meadow
