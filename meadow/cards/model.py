@@ -15,12 +15,7 @@ METHODS = {
 
 
 def model_card(document: dict[str, Any], *, merged: bool = False) -> str:
-    """README.md for a model folder that this project trained.
-
-    Args:
-        document: The run manifest.
-        merged: Whether adapters were merged into the weights.
-    """
+    """README.md for a model folder that this project trained, of its run manifest."""
     from huggingface_hub import ModelCard, ModelCardData
 
     recipe = document["recipe"]

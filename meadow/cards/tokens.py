@@ -22,10 +22,7 @@ _BATCH = 1000
 def count_tokens(manifest: Manifest, locate: Locate, given: str) -> dict[str, Any]:
     """Tokens of instruction, input and output of every row, as `details.tokens` holds them.
 
-    Args:
-        manifest: What the folder holds.
-        locate: Where a file of the manifest lies.
-        given: `NAME=PATH` of a tokenizer.json, or of a folder that holds one.
+    `given` is `NAME=PATH` of a tokenizer.json, or of a folder that holds one.
 
     Returns:
         tokenizer, sha256, and sources: source -> licence -> tokens.

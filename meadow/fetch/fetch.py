@@ -59,16 +59,8 @@ class State(StrEnum):
 class Item:
     """One raw file of a source and what is known of it.
 
-    Args:
-        source: The source's name.
-        license: The licence of its rows.
-        file: The file as the source describes it.
-        target: Where it belongs.
-        key: Its name in the lock file.
-        state: What is to be done, or was done.
-        sha256: Its hash: stated, recorded or just measured.
-        size: Its size, likewise.
-        revision: The recorded commit of a Hub file.
+    Hash and size are stated, recorded or just measured; `key` is its name in the lock file, and
+    `revision` the recorded commit of a Hub file.
     """
 
     source: str
@@ -100,13 +92,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Fetcher:
-    """Where raw files go, what is known of them, and how long a transfer may take.
-
-    Args:
-        raw: The folder of raw files.
-        lock: The lock file.
-        policy: The limits of a transfer.
-    """
+    """Where raw files go, what is known of them (a lock file), how long a transfer may take."""
 
     raw: Path
     lock: Path

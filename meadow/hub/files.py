@@ -27,13 +27,7 @@ Kind = Literal["dataset", "space"]
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of a commit.
-
-    Args:
-        size: In bytes.
-        blob: The git id of a regular file.
-        sha256: The hash of a large file; None for a regular one.
-    """
+    """A file of a commit: of a regular one the Hub tells the git id, of a large one the SHA-256."""
 
     size: int
     blob: str | None

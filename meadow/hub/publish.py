@@ -167,6 +167,7 @@ class Publisher:
                 self.client, plan, message, self.report, release.branch, pull_request=self.create_pr
             )
             rows = self._load_back(release, made, expected)
+            # only what loads as it should is opened, and only what is open is tagged
             if not self.create_pr:
                 self._set(release.repository, public=self.public)
                 self._tag(release, made.commit)
@@ -223,12 +224,7 @@ class Publisher:
         if release.tag is not None and head is not None:
             tagged = find_commit(self.client, release.repository, release.tag)
             if tagged is not None and (not plan.is_empty or tagged.id != plan.head):
-                raise RefusedError(
-                    f"the tag {release.tag} is on commit {tagged.id[:12]} already, and tags never "
-                    "move",
-                    where=release.repository,
-                    fix="publish under the next version",
-                )
+                raise _taken(release, tagged.id)
         card = front_matter(documents[CARD].decode("utf-8"))
         return plan, head, config_rows(card, shard_rows(manifest))
 
@@ -342,23 +338,16 @@ class Publisher:
         def on_it() -> bool:
             there = find_commit(client, repository, tag)
             if there is not None and there.id != commit:
-                raise RefusedError(
-                    f"the tag {tag} is on another commit already, and tags never move",
-                    where=repository,
-                    fix="publish under the next version",
-                )
+                raise _taken(release, there.id)
             return there is not None
 
         if on_it():
             return
         try:
-            client.call_once(
-                repository,
-                lambda: client.api.create_tag(
-                    repository, tag=tag, revision=commit, repo_type="dataset"
-                ),
-                on_it,
+            made = partial(
+                client.api.create_tag, repository, tag=tag, revision=commit, repo_type="dataset"
             )
+            client.call_once(repository, made, on_it)
         except MeadowError:
             if not on_it():
                 raise
@@ -401,6 +390,14 @@ class Publisher:
         if (page := done.space) is not None:
             receipt["space"] = {"repository": page.plan.repository, "commit": page.commit}
         return receipt
+
+
+def _taken(release: Release, commit: str) -> RefusedError:
+    return RefusedError(
+        f"the tag {release.tag} is on commit {commit[:12]} already, and tags never move",
+        where=release.repository,
+        fix="publish under the next version",
+    )
 
 
 def _earlier_releases(folder: Path, done: Publication) -> dict[str, Any]:

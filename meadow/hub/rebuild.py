@@ -32,12 +32,9 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What came of it.
+    """The folder that was made again, of which inputs (name -> SHA-256).
 
-    Args:
-        manifest: Of the folder that was made again.
-        inputs: Raw files or shards that went in: name -> SHA-256.
-        findings: Shards that are other bytes, and why they may be; empty where all are the same.
+    Findings are shards that are other bytes, and why they may be; none where all are the same.
     """
 
     manifest: Manifest

@@ -45,14 +45,9 @@ Rows = dict[str, dict[str, int]]
 class Verification:
     """What was looked at, and what is wrong.
 
-    Args:
-        commit: The commit that was looked at.
-        files: Files whose hash was compared.
-        rows: Rows of all shards, from the manifest.
-        findings: What is wrong; empty where the corpus can be trusted.
-        manifest: What the commit holds.
-        keys: Keys of those who signed that they got these bytes.
-        unclear: Statements that are of other bytes, or whose signature is not valid.
+    Rows are those of the manifest, files those whose hash was compared. `keys` are of those who
+    signed that they got these bytes; `unclear` counts statements that are of other bytes, or whose
+    signature is not valid.
     """
 
     commit: str

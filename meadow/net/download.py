@@ -38,13 +38,7 @@ def no_progress(done: int, total: int | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What is known of a file before it is fetched.
-
-    Args:
-        sha256: The hash that it must have; None: none is known yet.
-        size: The size that it must have; None: not known.
-        cap: The largest size that is accepted.
-    """
+    """What a file must be, as far as it is known before it is fetched; never above the cap."""
 
     sha256: str | None
     size: int | None

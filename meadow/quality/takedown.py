@@ -68,15 +68,9 @@ def _retracted(path: Path) -> Iterator[str]:
 
 
 def exclude(path: Path, names: Iterable[str], why: str = "") -> list[str]:
-    """Add names to a list of ids that are taken down; those that it has are not added again.
+    """Add names (as `normal_name` spells them) to a list of ids taken down; which of them were new.
 
-    Args:
-        path: The list; it need not be there.
-        names: As `normal_name` spells them.
-        why: A comment that stands above them.
-
-    Returns:
-        The names that were added.
+    The list need not be there; `why` is a comment that stands above the names.
     """
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     known = {normal_name(name) for name in listed_ids(path)} if text else set()
