@@ -339,12 +339,14 @@ def rephrase(
     from meadow.config import read_config
     from meadow.rephrase.items import rewriting
     from meadow.rephrase.rewrite import rephrase_corpus
+    from meadow.sources import with_own
 
     inputs: Sequence[Input] = ()
-    if rewriting(source).kind == "heading":
+    opened = _opened(corpus)
+    if rewriting(source, with_own(opened.manifest.own_sources)).kind == "heading":
         folder = read_config().raw_folder(Path(raw) if raw is not None else None)
         inputs = raw_inputs(source, files or {}, folder.expanduser())
-    return rephrase_corpus(_opened(corpus), source, inputs, model=model, **options)
+    return rephrase_corpus(opened, source, inputs, model=model, **options)
 
 
 def reason(

@@ -102,14 +102,13 @@ def rephrase(source: str, files: tuple[str, ...], **given: Any) -> None:
     """Rewrite rows with a language model.
 
     anki: cards become questions and answers. wikidoc, wikidoc_patient_information: sections whose
-    heading has no rule get a question. Answers are cached, so that a run that was stopped goes on
+    heading has no rule get a question; a source of your own where its TOML file says `rewrite`.
+    Answers are cached, so that a run that was stopped goes on
     where it was. The key of a remote server comes from MEADOW_API_KEY or OPENAI_API_KEY. With
     --review or --marked, CORPUS is the rewritten folder.
     """
     from meadow import api
-    from meadow.rephrase.items import rewriting
 
-    rewriting(source)  # refuses a source whose rows are not rewritten
     _work("rephrase", source, partial(api.rephrase, files=grouped(files)), **given)
 
 

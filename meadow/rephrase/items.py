@@ -7,7 +7,7 @@ sections of a wiki whose heading has no rule, which become rows at all only so.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from meadow.atomic import sha256_file
@@ -16,22 +16,23 @@ from meadow.corpus.manifest import SourceEntry
 from meadow.errors import FileError, UsageError
 from meadow.rephrase.write import Item, entry_to_work_on
 from meadow.schema import Fact, Reason, Record, Reject, Style, from_row
-from meadow.source import Input, Options, Rewrite
-from meadow.sources import HOUSE, SOURCES
+from meadow.source import Input, Options, Rewrite, Source
+from meadow.sources import HOUSE, SOURCES, with_own
 from meadow.text.clean import clean_record
 
 
-def rewriting(source: str) -> Rewrite:
+def rewriting(source: str, known: Mapping[str, Source] = SOURCES) -> Rewrite:
     """How rows of a source are rewritten.
 
     Raises:
         UsageError: They are not.
     """
-    known = SOURCES.get(source)
-    if known is None or known.rewrite is None:
+    found = known.get(source)
+    if found is None or found.rewrite is None:
         names = ", ".join(name for name in sorted(HOUSE) if SOURCES[name].rewrite)
-        raise UsageError(f"nothing in {source!r} is rewritten", fix=f"one of {names}")
-    return known.rewrite
+        fix = f"one of {names}; or say `rewrite` in its TOML file, and build it again"
+        raise UsageError(f"nothing in {source!r} is rewritten", fix=fix)
+    return found.rewrite
 
 
 def collect_items(corpus: Corpus, source: str, inputs: Sequence[Input]) -> list[Item]:
@@ -48,7 +49,7 @@ def collect_items(corpus: Corpus, source: str, inputs: Sequence[Input]) -> list[
         FileError: A raw file is not the one that was built from.
     """
     entry = entry_to_work_on(corpus, source, "rephrase")
-    if rewriting(source).kind == "flashcard":
+    if rewriting(source, with_own(corpus.manifest.own_sources)).kind == "flashcard":
         return [flashcard_item(from_row(row)) for row in corpus.to_arrow(source).to_pylist()]
     return list(_heading_items(corpus, source, entry, inputs))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from meadow.rephrase.run import Asking, carry_out
 from meadow.rephrase.write import Item, Work, as_tables
 from meadow.schema import Record, Style
 from meadow.source import Input
+from meadow.source import Rewrite as How
+from meadow.sources import with_own
 
 RAW_PAIRS = "raw_pairs"
 ORIGINAL = "original"
@@ -44,14 +47,16 @@ def rephrase_corpus(
         UsageError: Nothing in the source is rewritten, or as `Asking.opened` and `collect_items`.
         RefusedError: Texts would leave this machine.
     """
-    kind, asked = rewriting(source).kind, Asking(**asking)
-    endpoint, meter, prompt = asked.opened(kind)
+    how, asked = rewriting(source, with_own(corpus.manifest.own_sources)), Asking(**asking)
+    endpoint, meter, prompt = asked.opened(how.kind)
     items = collect_items(corpus, source, inputs)[: asked.limit]
-    work = rewriting_work(source, asked.model, prompt, items)
+    work = rewriting_work(source, asked.model, prompt, items, how)
     return carry_out(work, corpus, asked, endpoint, meter)
 
 
-def rewriting_work(source: str, model: str, prompt: Prompt, items: Sequence[Item]) -> Work:
+def rewriting_work(
+    source: str, model: str, prompt: Prompt, items: Sequence[Item], how: How
+) -> Work:
     """What a model is asked to do that puts rows into other words."""
 
     def settle(asked: Sequence[Asked[Rewrite]]) -> list[Asked[Any]]:
@@ -74,14 +79,14 @@ def rewriting_work(source: str, model: str, prompt: Prompt, items: Sequence[Item
         return rewrite
 
     return Work(
-        "rephrase", source, model, prompt, items, read, rewritten, _originals,
+        "rephrase", source, model, prompt, items, read, partial(rewritten, how), _originals,
         beside=f"data/{RAW_PAIRS}/", settle=settle,
     )  # fmt: skip
 
 
-def rewritten(record: Record, rewrite: Rewrite) -> Record:
+def rewritten(how: How, record: Record, rewrite: Rewrite) -> Record:
     """The row with the rewritten texts; a section's text stays to the byte."""
-    asked_with = rewriting(record.source).instructions
+    asked_with = how.instructions
     return record._replace(
         # a cloze or a prompt is a question now; one that was one keeps the words of its style
         instruction=record.instruction

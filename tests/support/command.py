@@ -49,7 +49,8 @@ def in_a_terminal(*words: object, **settings: str) -> tuple[int, str]:
     parent, child = pty.openpty()
     termios.tcsetwinsize(child, (30, 100))
     command = [sys.executable, "-m", "meadow", *map(str, words)]
-    environment = {**os.environ, "TERM": "xterm", **settings}
+    # rich asks COLUMNS and stdin before the terminal that it writes to
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", **settings}
     with subprocess.Popen(command, stdout=child, stderr=child, env=environment) as shown:
         os.close(child)
         said = b""

@@ -375,9 +375,14 @@ class InstalledSource(OwnFacts):
 
 
 class OwnSource(OwnFacts):
-    """A source's TOML file; each of its tables is explained at its class."""
+    """A source's TOML file; each of its tables is explained at its class.
+
+    `rewrite` says that its rows are flashcards, which `meadow rephrase` makes questions and answers
+    of; it is the instruction that they are asked with then.
+    """
 
     expected_rows: int | None = None
+    rewrite: str = ""
     published_refused: str = ""
     files: tuple[RawFile, ...] = ()
     read: Read

@@ -16,8 +16,18 @@ from pydantic_core import from_json
 
 from meadow.config import parse_settings, read_toml
 from meadow.errors import UpstreamChangedError, UsageError
-from meadow.schema import Raw, Reason, Refused, Reject, one_record
-from meadow.source import Count2023, File, Input, Options, Origin, Provenance, RawTexts, Source
+from meadow.schema import Raw, Reason, Refused, Reject, Style, one_record
+from meadow.source import (
+    Count2023,
+    File,
+    Input,
+    Options,
+    Origin,
+    Provenance,
+    RawTexts,
+    Rewrite,
+    Source,
+)
 from meadow.sources.own.form import InstalledSource, OwnFacts, OwnSource
 from meadow.sources.own.reader import OF_THE_FILE, OwnReader, needed_fields
 from meadow.sources.own.rows import converter
@@ -135,6 +145,7 @@ def own_source(own: OwnSource) -> Source:
         if own.published is not None
         else None,
         published_refused=own.published_refused,
+        rewrite=Rewrite("flashcard", {Style.MEADOW: own.rewrite}) if own.rewrite else None,
         counts_2023=tuple(Count2023(**count.model_dump()) for count in own.counts_2023),
         version=sha256(told.encode()).hexdigest(),
     )

@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -101,6 +102,41 @@ def test_cards_and_sections_become_rows_with_provenance(corpus: Path, tmp_path: 
     card = (tmp_path / "two/README.md").read_text()
     assert "config_name: raw_pairs" in card
     assert f"| anki | {MODEL} | flashcard-1 " in card
+
+
+CARDS = """
+name = "knots"
+title = "Cards on knots"
+license = "cc0-1.0"
+free_text = false
+rewrite = "Answer this question truthfully."
+[read]
+format = "csv"
+[[files]]
+name = "cards.csv"
+[row]
+task = "open_qa"
+instruction = "Turn the card over."
+input = "{front}"
+output = "{back}"
+"""
+
+
+def test_the_cards_of_ones_own_source_are_rewritten_where_it_says_so(tmp_path: Path) -> None:
+    (tmp_path / "cards.csv").write_text("front,back\nReef knot,It joins two ropes of one size\n")
+    for name, text in (("yes", CARDS), ("no", re.sub("rewrite = .*", "", CARDS))):
+        toml = tmp_path / f"{name}.toml"
+        toml.write_text(text)
+        meadow.build(own=[toml], files={"knots": tmp_path / "cards.csv"}, out=tmp_path / name)
+    with scripted_chat() as server:
+        refused = rephrase("knots", tmp_path / "no", tmp_path / "out", server)
+        assert "say `rewrite` in its TOML file" in str(refused.exception)
+        assert rephrase("knots", tmp_path / "yes", tmp_path / "out", server).exit_code == 0
+    assert check_corpus(tmp_path / "out") == []
+    (row,) = open_corpus(tmp_path / "out")
+    assert row["rephrased_by"] == MODEL
+    assert row["instruction"] == "Answer this question truthfully."
+    assert row["input"].endswith("?")
 
 
 OWN = 'id = "x"\nkind = "heading"\nmax_tokens = 5\ntemperature = 0\nsystem = "s"\nuser = '

@@ -22,6 +22,7 @@ from meadow.chat.prompts import FOLDER as PROMPTS
 from meadow.chat.prompts import latest_prompt
 from meadow.corpus.folder import REASONING_TRIES
 from meadow.net.retry import RetryPolicy
+from meadow.rephrase.items import rewriting
 from meadow.rephrase.rewrite import rewriting_work
 from meadow.rephrase.run import ask
 from meadow.rephrase.write import Item
@@ -44,7 +45,8 @@ def run(base_url: str, model: str, items: list[Item], folder: Path):
     prompt = latest_prompt("flashcard").model_copy(update={"max_tokens": 16})
     cache, meter = Cache(folder / "cache.sqlite"), Meter()
     try:
-        return ask(rewriting_work("anki", model, prompt, items), endpoint, cache, meter), meter
+        work = rewriting_work("anki", model, prompt, items, rewriting("anki"))
+        return ask(work, endpoint, cache, meter), meter
     finally:
         cache.close()
 
