@@ -253,7 +253,7 @@ def build_corpus(
             workers = usable_cores() if large else 1
         cut = any(task.is_cut for task in todo)
         run = stack.enter_context(open_engine(workers, engine, progress, many=cut))
-        for task, entry in _built(todo, run):
+        for task, entry in _built(todo, run, beside=workers > 1 or engine != LOCAL):
             done[task.source] = entry
             rejected = sum(entry.rejected.values())
             progress(
@@ -294,13 +294,16 @@ def build_corpus(
         return BuildResult(_publish(result, out, apply), tuple(reused))
 
 
-def _built(tasks: Sequence[SourceTask], run: Engine) -> Iterator[tuple[SourceTask, SourceEntry]]:
+def _built(
+    tasks: Sequence[SourceTask], run: Engine, *, beside: bool
+) -> Iterator[tuple[SourceTask, SourceEntry]]:
     """Every source with its entry: small ones as one task each, large ones piece by piece."""
     small = [task for task in tasks if not task.is_cut]
     yield from zip(small, run(build_source, small, _touches), strict=False)
     for task in tasks:
         if task.is_cut:
-            yield task, build_source(task, partial(_shared, run, _touches(task)))
+            apply = partial(_shared, run, _touches(task))
+            yield task, build_source(task, apply, beside=beside)
 
 
 def _shared(

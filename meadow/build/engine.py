@@ -18,7 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from meadow.errors import ExitCode, MeadowError, UsageError
 
@@ -39,7 +39,9 @@ class Engine(Protocol):
         touches: Callable[[Task], Iterable[Path]] = lambda task: (),
         /,
     ) -> Iterator[Result]:
-        """Apply `function` to each task and yield the results in order.
+        """Apply `function` to each task; the results come in order.
+
+        Workers begin with the call, so that what is asked for first may be waited for last.
 
         Args:
             function: Module-level; pure but for the files that its task names.
@@ -129,21 +131,33 @@ class _Processes:
     ) -> Iterator[Result]:
         """As `Engine`; a single task for which no process waits is done here."""
         if self._pool is None and (not tasks or (len(tasks) == 1 and not self._many)):
-            yield from map(function, tasks)
-            return
+            return map(function, tasks)
         if self._pool is None:
             self._pool = self._stack.enter_context(
                 ProcessPoolExecutor(self._workers, get_context("forkserver"), _end_quietly)
             )
             self._stack.push(self._end)
+            if self._many:
+                for _ in range(self._workers):  # each of which starts one, before there is work
+                    self._pool.submit(os.getpid)
         futures: deque[Future[Result]] = deque()
-        try:
+        with self._expected(futures):
             for task in tasks:
                 futures.append(self._pool.submit(function, task))
                 self._ours |= set(active_children()) - self._others
+        return self._results(futures)
+
+    def _results(self, futures: deque[Future[Result]]) -> Iterator[Result]:
+        with self._expected(futures):
             while futures:
                 yield futures[0].result()
                 futures.popleft()
+
+    @contextlib.contextmanager
+    def _expected(self, futures: Iterable[Future[Any]]) -> Iterator[None]:
+        """Says what a lost worker is; after any fault no task is begun any more."""
+        try:
+            yield
         except BrokenProcessPool as error:
             if any(worker.exitcode == ExitCode.INTERRUPTED for worker in self._ours):
                 raise KeyboardInterrupt from error  # Ctrl-C, which a worker has seen first

@@ -90,7 +90,18 @@ def open_ray(workers: int, engine: str, progress: Callable[[str], None]) -> Iter
             touches: Callable[[Task], Iterable[Path]] = lambda task: (),
             /,
         ) -> Iterator[Result]:
+            # begun at once, as `Engine` has it: up to where all tasks are sent
+            results = send(function, tasks, touches)
+            next(results)
+            return results
+
+        def send(
+            function: Callable[[Task], Result],
+            tasks: Sequence[Task],
+            touches: Callable[[Task], Iterable[Path]],
+        ) -> Iterator[Any]:
             if not tasks:
+                yield
                 return
             if not joined:
                 ray = import_ray()
@@ -101,6 +112,7 @@ def open_ray(workers: int, engine: str, progress: Callable[[str], None]) -> Iter
             with _parcels(function, tasks, touches) as parcels:
                 running = [remote.remote(parcel) for parcel in parcels]
                 try:
+                    yield
                     yield from _collect(ray, running, progress)
                 except BaseException:
                     # A connection of ours takes its tasks along when it ends. One that was there

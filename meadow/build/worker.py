@@ -37,7 +37,7 @@ from meadow.build.transform import Rules, batches, transform_batch
 from meadow.corpus import manifest as manifests
 from meadow.corpus.manifest import NamedFile, Shard, SourceEntry
 from meadow.corpus.shards import write_shard
-from meadow.errors import FileError, UpstreamChangedError
+from meadow.errors import FileError, MeadowError, UpstreamChangedError
 from meadow.schema import SCHEMA_VERSION
 from meadow.source import (
     Apply,
@@ -65,8 +65,10 @@ PARTS = "parts-"
 """In the folder of a source: its parts, under the beginning of its key."""
 LARGE = 50_000_000
 """Bytes of raw files from which on a source is cut into pieces."""
-PIECE = 8_000_000
-"""Bytes of a piece: about a second of work, so that the last workers do not wait for each other."""
+PIECE = 4_000_000
+"""Bytes of a piece: a fraction of a second of work, so that the last workers do not wait long."""
+MOST_PIECES = 400
+"""Above that pieces are larger: each part is an open file for who writes a shard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,11 @@ class SourceTask:
         return self.limit is None and isinstance(self.reader, Divisible) and self.size >= LARGE
 
     @property
+    def piece(self) -> int:
+        """Bytes of a piece, where it is cut."""
+        return max(PIECE, self.size // MOST_PIECES)
+
+    @property
     def reader(self) -> Reader:
         """Who reads it."""
         return self.found().origin(self.origin).read
@@ -126,6 +133,10 @@ class SourceTask:
 
 def task_key(task: SourceTask, inputs: Sequence[NamedFile]) -> str:
     """A hash of everything that a source's bytes depend on."""
+    return _key(task, [item.to_json() for item in inputs])
+
+
+def _key(task: SourceTask, inputs: Sequence[Any]) -> str:
     return hash_json(
         {
             "schema": SCHEMA_VERSION,
@@ -133,7 +144,7 @@ def task_key(task: SourceTask, inputs: Sequence[NamedFile]) -> str:
             "cleaner": CLEANER_VERSION,
             "source": task.source,
             "origin": str(task.origin),
-            "inputs": [item.to_json() for item in inputs],
+            "inputs": inputs,
             "roles": [[item.label, item.subset, item.role, item.member] for item in task.inputs],
             "options": asdict(task.options),
             "limit": task.limit,
@@ -145,19 +156,34 @@ def task_key(task: SourceTask, inputs: Sequence[NamedFile]) -> str:
     )
 
 
-def measure_inputs(task: SourceTask, apply: Apply = apply_here) -> list[NamedFile]:
-    """The inputs with their hashes, held to the known ones.
+def _seen(task: SourceTask) -> list[list[str | int]]:
+    """What the system says of the raw files, which changes whenever one of them does.
 
-    Args:
-        task: The source.
-        apply: Who reads them.
+    A part is made before the hash of a large file is known, and the run after a killed one takes
+    it where this still holds. Times are those of the last change of bytes, and of the entry itself,
+    which no program can set back.
+    """
+    found: list[list[str | int]] = []
+    for item in task.inputs:
+        with contextlib.suppress(OSError):  # who reads it says so
+            is_ = item.path.stat()
+            found.append([item.label, is_.st_ino, is_.st_size, is_.st_mtime_ns, is_.st_ctime_ns])
+    return found
+
+
+def measure_inputs(task: SourceTask) -> list[NamedFile]:
+    """The inputs with their hashes, held to the known ones.
 
     Raises:
         FileError: One is missing.
         UpstreamChangedError: One has another hash than is known of it.
     """
-    measured = []
-    for item, found in zip(task.inputs, apply(_measure, task.inputs), strict=True):
+    return _measured(task, map(_measure, task.inputs))
+
+
+def _measured(task: SourceTask, measured: Iterator[NamedFile | str]) -> list[NamedFile]:
+    inputs = []
+    for item, found in zip(task.inputs, measured, strict=True):
         if isinstance(found, str):
             raise FileError(
                 f"{task.source}: a raw file cannot be read: {found}",
@@ -171,8 +197,8 @@ def measure_inputs(task: SourceTask, apply: Apply = apply_here) -> list[NamedFil
                 where=str(item.path),
                 fix="fetch the file again; if upstream has really changed, update the lock file",
             )
-        measured.append(found)
-    return measured
+        inputs.append(found)
+    return inputs
 
 
 def _measure(item: Input) -> NamedFile | str:
@@ -194,17 +220,27 @@ def built_so_far(staging: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def build_source(task: SourceTask, apply: Apply = apply_here) -> SourceEntry:
+def build_source(
+    task: SourceTask, apply: Apply = apply_here, *, beside: bool = False
+) -> SourceEntry:
     """Build one source into its staging folder and write its entry there, last.
 
     Args:
         task: The source.
         apply: Who makes parts and shards, where it is large; the bytes do not depend on it.
+        beside: Whether raw files are hashed beside all that, in place of before it.
+
+    Raises:
+        FileError: A raw file is missing.
+        UpstreamChangedError: A raw file is another one than is known, or changed meanwhile.
     """
     folder = task.folder
-    inputs = measure_inputs(task, apply)
-    key = task_key(task, inputs)
-    work = folder / f"{PARTS}{key[:16]}"
+    seen = _seen(task)
+    measured = apply(_measure, task.inputs)
+    if beside:
+        _import_what_is_used_later()
+    inputs = None if beside else _measured(task, measured)
+    work = folder / f"{PARTS}{_key(task, seen)[:16]}"
     for path in folder.glob("*"):
         if path == work and task.is_cut:
             continue
@@ -213,7 +249,20 @@ def build_source(task: SourceTask, apply: Apply = apply_here) -> SourceEntry:
         else:
             path.unlink(missing_ok=True)
     work.mkdir(parents=True, exist_ok=True)
-    parts = _parts(task, work, apply)
+    try:
+        parts = _parts(task, work, apply)
+    except MeadowError:
+        # what is wrong with the rows is that the file is another one
+        inputs = inputs or _measured(task, measured)
+        raise
+    inputs = inputs or _measured(task, measured)
+    if _seen(task) != seen:
+        raise UpstreamChangedError(
+            f"{task.source}: a raw file changed while it was read",
+            where=", ".join(str(item.path) for item in task.inputs),
+            fix="run the same command again when nothing writes to it any more",
+        )
+    key = task_key(task, inputs)
     tallies = [read_tally(part) for part in parts]
     excluded = {bytes.fromhex(name) for tally in tallies for name in tally.excluded}
     order = resolve(parts, excluded)
@@ -255,6 +304,16 @@ def build_source(task: SourceTask, apply: Apply = apply_here) -> SourceEntry:
     return entry
 
 
+def _import_what_is_used_later() -> None:
+    """While workers start, who waits for them imports what a build ends with: keys and the card."""
+    import jinja2  # noqa: F401
+    import polars  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+    import yaml  # noqa: F401
+
+    import meadow.cards.documents  # noqa: F401
+
+
 @dataclass(frozen=True, slots=True)
 class _PartTask:
     """A run of pieces of a source that becomes a part."""
@@ -271,7 +330,7 @@ def _parts(task: SourceTask, work: Path, apply: Apply) -> list[Path]:
     whole = _PartTask(task, work / "whole", pieces)
     if whole.folder.exists() or not isinstance(read, Divisible):
         return [_make_part(whole)]
-    cutting = Cutting(work / "shared", PIECE if task.is_cut else None, apply)
+    cutting = Cutting(work / "shared", task.piece if task.is_cut else None, apply)
     cutting.folder.mkdir(exist_ok=True)
     pieces = tuple(read.pieces(task.inputs, task.options, cutting))
     if cutting.size is None:

@@ -141,7 +141,7 @@ def _rows(
                 detail = f"{len(row)} fields where {len(names)} were due"
                 whole = printable(delimiter.join(row)[:500])
                 yield Reject(where, Reason.BAD_CSV, detail, whole)
-            elif not all(map(str.isascii, row)) and any(map(has_lone_surrogate, row)):
+            elif has_lone_surrogate("".join(row)):
                 whole = printable(delimiter.join(row)[:500])
                 yield Reject(where, Reason.BAD_ENCODING, f"not {encoding.upper()}", whole)
             else:

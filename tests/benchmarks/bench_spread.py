@@ -3,9 +3,10 @@
 One process builds a Posts.xml and a metadata.csv (`raw_files`) and notes the CPU time of each task,
 stage by stage; what is left of its CPU time is the parent's, which no worker takes off it. Tasks go
 to the first worker that is free, in their order; a stage begins when the one before it is through,
-and every worker first has to start. The same is reckoned for twenty times the input: there are
-twenty times the tasks, but the first, the hash of the one file, takes twenty times as long, and so
-does of the parent what grows from a quarter of the input on.
+and every worker first has to start. The hash of the raw file is begun first and waited for by the
+shards only. The same is reckoned for twenty times the input: there are twenty times the tasks, but
+the hash of the one file takes twenty times as long, and so does of the parent what grows from a
+quarter of the input on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.raw_files import Metadata, Posts, write_metadata, write_posts
 
@@ -48,7 +49,7 @@ stages = []
 
 def timed(function, tasks, touches=None, /):
     times = []
-    stages.append(times)
+    stages.append([getattr(function, "__name__", ""), times])
     for task in tasks:
         started = time.process_time()
         result = function(task)
@@ -61,23 +62,50 @@ def engine(*_, **__):
 
 build.open_engine = engine
 inputs = {source: [Input(Path(path), Path(path).name, "site0" if source != "cord19" else "")]}
-build.build_corpus(build.BuildSettings(sources=(source,)), inputs, Path(out))
+build.build_corpus(build.BuildSettings(sources=(source,)), inputs, Path(out), workers=2)
 print(json.dumps([stages, time.process_time()]))
 """
 
 
-def makespan(stages: Sequence[Sequence[float]], workers: int, start: float) -> float:
+class Stage(NamedTuple):
+    """Tasks, which begin when those of the stage before are through.
+
+    Args:
+        name: What they do.
+        times: What each of them takes.
+    """
+
+    name: str
+    times: Sequence[float]
+
+
+BESIDE, WAITS = "_measure", "_finish"
+"""What is begun first, and the first stage that waits for it."""
+
+
+def makespan(stages: Sequence[Stage], workers: int, start: float) -> float:
     """Seconds until the last task of the last stage is done, without the parent's own."""
     free = [start] * workers
-    for tasks in stages:
+
+    def deal(tasks: Sequence[float], begin: float) -> float:
+        ends = [begin]
         for took in tasks:
-            heapq.heappush(free, heapq.heappop(free) + took)
-        free = [max(free)] * workers  # a stage begins when the one before it is through
-    return free[0]
+            ends.append(max(heapq.heappop(free), begin) + took)
+            heapq.heappush(free, ends[-1])
+        return max(ends)
+
+    hashed = max((deal(stage.times, start) for stage in stages if stage.name == BESIDE), default=0)
+    through = start
+    for stage in stages:
+        if stage.name == WAITS:
+            through = max(through, hashed)
+        if stage.name != BESIDE:
+            through = deal(stage.times, through)
+    return max(through, hashed)
 
 
 def spread(
-    stages: Sequence[Sequence[float]], parent: float, grows: float, start: float, times: int = 1
+    stages: Sequence[Stage], parent: float, grows: float, start: float, times: int = 1
 ) -> Callable[[int], float]:
     """Workers -> how many times faster than one process.
 
@@ -88,13 +116,16 @@ def spread(
         start: What a worker takes to start.
         times: How much larger the input is.
     """
-    larger = [[each * times for each in stages[0]], *(list(tasks) * times for tasks in stages[1:])]
+    larger = [
+        Stage(name, [took * times for took in each] if name == BESIDE else list(each) * times)
+        for name, each in stages
+    ]
     beside = parent + grows * (times - 1)
-    alone = beside + sum(map(sum, larger))
+    alone = beside + sum(sum(stage.times) for stage in larger)
     return lambda workers: alone / (beside + makespan(larger, workers, start))
 
 
-def measure(kind: str, size_mb: float, folder: Path) -> tuple[list[list[float]], float]:
+def measure(kind: str, size_mb: float, folder: Path) -> tuple[list[Stage], float]:
     """The CPU time of every task of a build, stage by stage, and what is left for the parent."""
     write: Callable[[Path, float], Posts | Metadata] = (
         write_posts if kind == "posts" else write_metadata
@@ -105,8 +136,9 @@ def measure(kind: str, size_mb: float, folder: Path) -> tuple[list[list[float]],
     source = "stack_exchange" if kind == "posts" else "cord19"
     command = [sys.executable, "-c", TIMED, source, str(path), str(folder / kind)]
     ran = subprocess.run(command, check=True, capture_output=True, text=True)
-    stages, total = json.loads(ran.stdout.splitlines()[-1])
-    return stages, total - sum(map(sum, stages))
+    found, total = json.loads(ran.stdout.splitlines()[-1])
+    stages = [Stage(*each) for each in found]
+    return stages, total - sum(sum(stage.times) for stage in stages)
 
 
 def main(size_mb: int | None = None) -> dict[str, Any]:
@@ -122,7 +154,7 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="meadow-bench-") as name:
         for kind in ("posts", "metadata"):
             stages, parent = measure(kind, size_mb or SIZE_MB, Path(name))
-            tasks = sum(map(sum, stages))
+            tasks = sum(sum(stage.times) for stage in stages)
             _, little = measure(kind, (size_mb or SIZE_MB) / 4, Path(name) / "quarter")
             grows = max(parent - little, 0) / 0.75
             once = spread(stages, parent, grows, start)
@@ -131,7 +163,7 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
             for workers in WORKERS:
                 ratios[f"{kind}: {workers} workers over one"] = once(workers)
                 ratios[f"{kind}: {workers} workers, {LARGER} times the input"] = more(workers)
-            counts = ", ".join(f"{len(each)} of {sum(each):.2f} s" for each in stages)
+            counts = ", ".join(f"{len(each)} of {sum(each):.2f} s" for _, each in stages)
             notes.append(
                 f"{kind}: the parent {parent:.2f} CPU s, of which {grows:.2f} grow with the input; "
                 f"tasks by stage: {counts}."
