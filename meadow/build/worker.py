@@ -65,8 +65,8 @@ PARTS = "parts-"
 """In the folder of a source: its parts, under the beginning of its key."""
 LARGE = 50_000_000
 """Bytes of raw files from which on a source is cut into pieces."""
-PIECE = 4_000_000
-"""Bytes of a piece: a fraction of a second of work, so that the last workers do not wait long."""
+PIECE = 8_000_000
+"""Bytes of a piece: half a second of work, so that the last workers do not wait for each other."""
 MOST_PIECES = 400
 """Above that pieces are larger: each part is an open file for who writes a shard."""
 
