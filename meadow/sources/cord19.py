@@ -173,7 +173,7 @@ def reason_to_reject(title: str, abstract: str, *, old: bool = False) -> tuple[R
 
 def is_placeholder(abstract: str) -> bool:
     """Whether the abstract only says that there is none."""
-    if abstract[_LONGEST_PLACEHOLDER:][:1] not in ("", "."):
+    if abstract[_LONGEST_PLACEHOLDER : _LONGEST_PLACEHOLDER + 1] not in ("", "."):
         return False
     return abstract.rstrip(".").casefold() in _PLACEHOLDERS
 
