@@ -249,13 +249,14 @@ def _refuse(traits: Traits, texts: list[str]) -> tuple[Reason, str] | None:
         return Reason.TOO_LONG, f"{longest:,} characters; at most {MAX_CHARACTERS:,}"
     if not traits.free_text:
         return None
-    if _TRUNCATED.search(answer[-60:]):
+    end = answer[-60:]
+    if ("[" in end or "..." in end or "…" in end) and _TRUNCATED.search(end):
         return Reason.TRUNCATED, "the answer says that it goes on elsewhere"
     if Reason.TOO_SHORT in traits.refuse and answer and not _WORD.search(answer):
         return Reason.TOO_SHORT, "no letter and no digit in the answer"
     if Reason.LINK_ONLY in traits.refuse and _is_link_only(answer):
         return Reason.LINK_ONLY, "the answer is a link"
-    if not traits.markup and _MARKUP.search(answer):
+    if not traits.markup and "<" in answer and _MARKUP.search(answer):
         return Reason.HTML_RESIDUE, "markup is left after the repair"
     if traits.mixed_languages:
         parts = [question[:1000], answer[:1000]]
@@ -382,6 +383,7 @@ _POINTER = re.compile(
 _MOST_SPACES = 100
 """A text with more has words of its own, whatever it links to."""
 _ENOUGH_LETTERS = 60
+_WORDS_ENOUGH = re.compile(rf"(?:[\W_]*+[^\W_]){{{_ENOUGH_LETTERS}}}")
 _FOUND_ELSEWHERE = re.compile(r"(?i)\bcan be found (?:here|at)\b")
 _WORD = re.compile(r"[^\W_]")
 
@@ -390,11 +392,9 @@ def _is_link_only(answer: str) -> bool:
     """Whether the answer only points elsewhere."""
     if "](" not in answer and "://" not in answer:
         return False
-    if answer.count(" ") > _MOST_SPACES:
-        return False
-
-    first = _LINK.search(answer)
-    if first and len(_WORD.findall(answer, 0, first.start())) >= _ENOUGH_LETTERS:
+    found = [at for cue in ("[", "http") if (at := answer.find(cue)) >= 0]
+    start = min(found, default=len(answer))
+    if _WORDS_ENOUGH.match(answer, 0, start) or answer.count(" ") > _MOST_SPACES:
         return False
 
     def label(match: re.Match[str]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from meadow.schema import Author, Fact, Raw, Reason, Record, Reject, Style, Task, make_record
@@ -89,7 +89,7 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject | Fact]:
     ):
         author, how = author_of(post, name, host, role)
         authors.append(author)
-        yield Fact("authors_named_by", how)
+        yield _named_by(how)
     yield make_record(
         source=NAME,
         source_id=f"{site}/{answer['Id']}",
@@ -145,6 +145,11 @@ def _meta(
     return meta
 
 
+@cache
+def _named_by(how: str) -> Fact:
+    return Fact("authors_named_by", how)
+
+
 @lru_cache(maxsize=256)
 def _render(body: str, host: str) -> Rendered:
     """`render_html`, remembered: the answers of one question follow each other closely."""
@@ -163,12 +168,17 @@ def site_url(site: str) -> str:
 def license_of(post: Mapping[str, str]) -> str | None:
     """The licence that a post states, else that of its day; None for one that is not known."""
     if stated := post.get("ContentLicense"):
-        match = _STATED.fullmatch(stated.strip())
-        return f"cc-by-sa-{match.group(1)}" if match else None
+        return _license_stated(stated)
     created = post.get("CreationDate", "")
     if not created:
         return "cc-by-sa"
     return next((key for day, key in LICENSE_SINCE if created[:10] >= day), "cc-by-sa-2.5")
+
+
+@lru_cache(maxsize=64)
+def _license_stated(stated: str) -> str | None:
+    match = _STATED.fullmatch(stated.strip())
+    return f"cc-by-sa-{match.group(1)}" if match else None
 
 
 def author_of(
@@ -179,7 +189,7 @@ def author_of(
     A deleted user has no profile any more: then the link leads to the post, where the name stands.
     """
     number = post.get("OwnerUserId", "")
-    shown = normalise(name or post.get("OwnerDisplayName", ""))
+    shown = normalise(given) if (given := name or post.get("OwnerDisplayName")) else ""
     profile = f"{host}/users/{number}" if number.isdecimal() else ""
     kind = "questions" if role == "question_author" else "a"
     place = f"{host}/{kind}/{post['Id']}"
@@ -209,7 +219,7 @@ _DUPLICATE_NOTICE = re.compile(
 
 def drop_duplicate_notice(text: str) -> tuple[str] | None:
     """The text without the notice that older closed questions begin with; None without one."""
-    found = _DUPLICATE_NOTICE.match(text)
+    found = text.startswith("> **") and _DUPLICATE_NOTICE.match(text)
     return (text[found.end() :].strip(),) if found else None
 
 
