@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from support.corpora import build
-from support.hub import read_loop
 from support.hub.server import TOKEN, Fault, LoopbackHub, running
 from support.hub.session import Loop, Session
 
@@ -41,7 +40,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         second = build(folder / "second", ["medqa", "wikidoc"])
         for corpus, tag in ((first, "v1.0.0"), (second, "v2.0.0")):
             assert publisher.publish(corpus, REPOSITORY, tag, public=True)["made_commit"]
-        reader = Loop(Session(hub, folder / "reader", token=None), read_loop)
+        reader = Loop(Session(hub, folder / "reader", token=None))
         yield World(hub, reader, first, second)
         assert TOKEN not in publisher.close() + reader.close()
         assert hub.unknown == []

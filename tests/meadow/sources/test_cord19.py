@@ -4,13 +4,10 @@ import csv
 import io
 import json
 import tarfile
-import tempfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from meadow.api import open_corpus
 from meadow.build.build import BuildSettings, build_corpus
@@ -253,35 +250,6 @@ def test_no_other_row_of_a_paper_takes_the_place_of_one_that_was_taken_down(
     kept, rejects = build(tmp_path / "c", text_of(rows), exclude=taken)
     assert [record["source_id"] for record in kept] == ["zzzz0001"]
     assert [item["reason"] for item in rejects] == ["excluded", "excluded"]
-
-
-choices = st.tuples(
-    st.sampled_from(["u1", "u2", "a-long-identifier-1", "a-long-identifier-2"]),
-    st.sampled_from(["", "T"]),
-    st.sampled_from(["", "A", "AA"]),
-    st.sampled_from(["cc0", "no"]),
-)
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.lists(choices, max_size=12))
-def test_each_paper_keeps_its_best_and_first_row(rows: list) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        made = [
-            row(u, title=f"{t} of {u}" if t else "", abstract=a, license=c, source_x=str(n))
-            for n, (u, t, a, c) in enumerate(rows)
-        ]
-        # a build of which no row comes out is an error
-        made.append(row("stays", title="A title of its own", source_x="-1"))
-        kept, rejects = build(Path(folder) / "c", text_of(made))
-    assert len(kept) + len(rejects) == len(made)
-    best: dict[str, tuple] = {}
-    for number, (uid, title, abstract, license) in enumerate(rows):
-        if title and abstract:
-            key = (license != "cc0", -len(abstract), number)
-            best[uid] = min(best.get(uid, key), key)
-    places = {each["source_id"]: int(json.loads(each["meta"])["source_x"]) for each in kept}
-    assert places == {"stays": -1} | {uid: key[2] for uid, key in best.items()}
 
 
 def test_old_layouts(tmp_path: Path) -> None:

@@ -11,10 +11,9 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from support.hub import publish_loop
+from support.hub import loop
 from support.hub.server import TOKEN, LoopbackHub
 
 BIN = Path(sys.executable).parent
@@ -79,14 +78,14 @@ class Session:
 
 
 class Loop:
-    """A process that publishes (or reads) when it is told to."""
+    """A process that publishes or reads when it is told to."""
 
-    def __init__(self, session: Session, script: ModuleType = publish_loop) -> None:
+    def __init__(self, session: Session) -> None:
         self.home = session.home
         self.home.mkdir(parents=True, exist_ok=True)
         self.log = (self.home / "log.txt").open("w+")
         self.process = subprocess.Popen(
-            [sys.executable, str(script.__file__)],
+            [sys.executable, loop.__file__],
             env=session.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -97,7 +96,8 @@ class Loop:
     def publish(
         self, folder: Path, repository: str, tag: str | None = "v2.0.0", **more: Any
     ) -> dict[str, Any]:
-        return self.ask(folder=str(folder), repository=repository, tag=tag, **more)
+        task = {"folder": str(folder), "repository": repository, "tag": tag}
+        return self.ask(do="publish", **task, **more)
 
     def ask(self, **task: Any) -> dict[str, Any]:
         """Hand over a task and wait for the outcome."""
@@ -106,7 +106,7 @@ class Loop:
         self.process.stdin.write(json.dumps(task) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
-        assert line, "the publishing process died"
+        assert line, "the process died"
         assert TOKEN not in line
         outcome: dict[str, Any] = json.loads(line)
         return outcome

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections import Counter
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from xml.etree import ElementTree
@@ -211,13 +210,6 @@ def test_bad_files_are_one_error(tmp_path: Path, content: str, message: str) -> 
     assert watch.within(2)
 
 
-def test_utf_16_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "Posts.xml"
-    path.write_text(HEAD + "<posts>\n</posts>", encoding="utf-16")
-    with pytest.raises(FileError, match="UTF-8"):
-        read(path)
-
-
 HOSTILE = """
 import resource, sys
 from pathlib import Path
@@ -251,23 +243,17 @@ def measured(path: Path) -> tuple[bool, float, list[str]]:
 
 @pytest.mark.parametrize("shape", ["one attribute", "many quotes", "nested rows", "one line"])
 def test_hostile_rows_cost_little(tmp_path: Path, shape: str) -> None:
-    path = tmp_path / "Posts.xml"
-    if shape == "one attribute":
-        hostile = answer(3, 1, body="a" * 30_000_000)
-    elif shape == "many quotes":
-        hostile = '  <row Id="3" ' + 'a="" ' * 6_000_000 + "/>\n"
-    elif shape == "nested rows":
-        hostile = '<row Id="3">' * 200_000 + "\n"
-    else:
-        hostile = "x" * 30_000_000
-    dump(path, question(1), hostile, answer(9, 1))
+    hostile = {
+        "one attribute": answer(3, 1, body="a" * 30_000_000),
+        "many quotes": '  <row Id="3" ' + 'a="" ' * 6_000_000 + "/>\n",
+        "nested rows": '<row Id="3">' * 200_000 + "\n",
+        "one line": "x" * 30_000_000,  # the row after it stands on the same line
+    }[shape]
+    path = dump(tmp_path / "Posts.xml", question(1), hostile, answer(9, 1))
     quick, grown, kinds = measured(path)
     assert quick
     assert grown < 64
-    if shape == "one line":  # the row after it stands on the same line
-        assert kinds == [Reason.TOO_LARGE]
-    else:
-        assert kinds == [Reason.TOO_LARGE, "pair"]
+    assert kinds == [Reason.TOO_LARGE, "pair"][: 1 if shape == "one line" else 2]
 
 
 def test_memory_does_not_grow_with_the_dump(tmp_path: Path) -> None:
@@ -277,11 +263,11 @@ def test_memory_does_not_grow_with_the_dump(tmp_path: Path) -> None:
         filler = "y" * 4000
         with path.open("w", encoding="utf-8") as file:
             file.write(HEAD + "<posts>\n" + question(1))
-            for number in range(2, 2 + copies * 5000):
+            for number in range(2, 2 + copies * 2000):
                 file.write(answer(number, 1, 1, body=filler))
             file.write(answer(10**6, 1) + "</posts>")
         grown.append(measured(path)[1])
-    assert grown[1] < grown[0] + 16  # 20 MB against 120 MB of posts
+    assert grown[1] < grown[0] + 16  # 8 MB against 48 MB of posts
 
 
 def test_blocks_that_end_anywhere(tmp_path: Path) -> None:
@@ -380,25 +366,6 @@ def test_rows_of_dumps_need_no_parser(tmp_path: Path, upstream: Path) -> None:
     assert stack_dump._scan_range(task).rows[:, [0, -1]].tolist() == [[-1, 1]]
 
 
-def test_the_real_dumps_against_pandas(upstream: Path) -> None:
-    import pandas as pd
-
-    found: Counter[str] = Counter()
-    expected: Counter[str] = Counter()
-    for path in sorted((upstream / "stack_exchange").glob("*.xml")):
-        pairs, rejects, _ = read(path, site=path.name.split("_")[0])
-        assert not rejects
-        found[path.name] = len(pairs)
-        frame = pd.read_xml(path, xpath="/posts/row", parser="lxml")
-        answers = frame[(frame.PostTypeId == 2) & (frame.Score >= 5)]
-        questions = frame[frame.PostTypeId == 1]
-        merged = answers.merge(questions, left_on="ParentId", right_on="Id")
-        expected[path.name] = len(merged)
-        assert ids(pairs) == [str(n) for n in sorted(merged.Id_x)]
-    assert found == expected
-    assert sum(found.values()) == 2140
-
-
 def seven_zip(path: Path, **members: Path) -> Path:
     with py7zr.SevenZipFile(path, "w") as archive:
         for name, file in members.items():
@@ -429,18 +396,13 @@ def test_an_archive_gives_what_its_files_give(tmp_path: Path) -> None:
 def test_bad_archives_are_one_error(tmp_path: Path) -> None:
     posts = dump(tmp_path / "Posts.xml", question(1, "random " * 9000), answer(2, 1))
     good = seven_zip(tmp_path / "good.7z", Posts_xml=posts).read_bytes()
-    cases = {
-        "cut in half": good[: len(good) // 2],
-        "cut in the header": good[:20],
-        "wrong byte": good[:60] + bytes([good[60] ^ 255]) + good[61:],
-        "no archive": good[:6] + b"\0" * 100,
-    }
-    for name, data in cases.items():
+    wrong = good[:60] + bytes([good[60] ^ 255]) + good[61:]
+    for data in (good[: len(good) // 2], good[:20], wrong, good[:6] + b"\0" * 100):
         path = tmp_path / "bad.7z"
         path.write_bytes(data)
         with pytest.raises(FileError) as caught:
             read(path)
-        assert caught.value.where, name
+        assert caught.value.where
     empty = seven_zip(tmp_path / "empty.7z", Tags_xml=posts)
     with pytest.raises(FileError, match=r"no Posts\.xml"):
         read(empty)
@@ -533,39 +495,20 @@ def test_a_comment_over_many_lines_is_read_as_one(tmp_path: Path) -> None:
 
 
 def preferences(path: Path) -> Path:
+    site = "https://health.stackexchange.com"
     answers = [
-        {
-            "answer_id": number,
-            "author": author,
-            "author_id": number,
-            "author_profile": f"https://health.stackexchange.com/users/{number}",
-            "pm_score": pm_score,
-            "selected": selected,
-            "text": "<p>So.</p>",
-        }
+        {"answer_id": number, "author": author, "author_id": number, "pm_score": pm_score,
+         "author_profile": f"{site}/users/{number}", "selected": selected, "text": "<p>So.</p>"}
         for number, author, pm_score, selected in (
             (11, "ann", 3, False),
             (12, "ben", 3, True),  # four votes and accepted
             (13, "cem", 4, True),
             (14, "dan", -1, False),
         )
-    ]
-    table = pa.Table.from_pylist(
-        [
-            {
-                "qid": 1,
-                "question": "<p>Why?</p>",
-                "answers": answers,
-                "date": "2016/01/12",
-                "metadata": [
-                    "https://health.stackexchange.com/questions/1",
-                    "https://health.stackexchange.com",
-                    "https://health.stackexchange.com/users/16/",
-                ],
-            }
-        ]
-    )
-    pq.write_table(table, path)
+    ]  # fmt: skip
+    row = {"qid": 1, "question": "<p>Why?</p>", "answers": answers, "date": "2016/01/12",
+           "metadata": [f"{site}/questions/1", site, f"{site}/users/16/"]}  # fmt: skip
+    pq.write_table(pa.Table.from_pylist([row]), path)
     return path
 
 
@@ -635,17 +578,15 @@ def test_comments_of_several_lines(tmp_path: Path, before: str, inside: str) -> 
         ("https://fitness.stackexchange.com/", "fitness"),
         ("cooking.meta", "cooking.meta.stackexchange.com"),
         ("https://askubuntu.com", "askubuntu.com"),
+        *((wrong, None) for wrong in ("our site", "a_b", "a..com", "-a.com", "fitness (2)")),
     ],
 )
-def test_names_of_sites(given: str, name: str) -> None:
-    assert stack_dump.site_name(given) == name
-
-
-@pytest.mark.parametrize("given", ["our site", "a_b", "a..com", "-a.com", "fitness (2)"])
-def test_a_name_that_makes_no_address_is_refused(given: str, tmp_path: Path) -> None:
-    path = dump(tmp_path / "p.xml", question(1), answer(2, 1))
-    with pytest.raises(UsageError, match="is no site"):
-        read(path, site=given)
+def test_names_of_sites(given: str, name: str | None) -> None:
+    if name is None:
+        with pytest.raises(UsageError, match="is no site"):
+            stack_dump.site_name(given)
+    else:
+        assert stack_dump.site_name(given) == name
 
 
 @pytest.mark.parametrize(
@@ -670,23 +611,20 @@ def test_an_address_as_a_site_is_whole_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "form"),
+    ("name", "head", "message"),
     [
-        (b"\x1f\x8b\x08", "gzip"),
-        (b"BZh9", "bzip2"),
-        (b"PK\x03\x04", "zip"),
-        (b"\x28\xb5\x2f\xfd", "Zstandard"),
+        ("Posts.xml", (HEAD + "<posts>\n").encode("utf-16"), "UTF-8"),
+        ("Posts.xml.packed", b"\x1f\x8b\x08", "gzip"),
+        ("Posts.xml.packed", b"BZh9", "bzip2"),
+        ("Posts.xml.packed", b"PK\x03\x04", "zip"),
+        ("Posts.xml.packed", b"\x28\xb5\x2f\xfd", "Zstandard"),
+        ("fitness.7z.001", b"7z\xbc\xaf\x27\x1c", "one part of a split 7z"),
     ],
 )
-def test_a_packed_dump_is_named(tmp_path: Path, head: bytes, form: str) -> None:
-    path = tmp_path / "Posts.xml.packed"
+def test_what_is_no_plain_dump_is_named(
+    tmp_path: Path, name: str, head: bytes, message: str
+) -> None:
+    path = tmp_path / name
     path.write_bytes(head + b"x" * 40)
-    with pytest.raises(FileError, match=form):
-        read(path)
-
-
-def test_a_part_of_a_split_archive_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "fitness.7z.001"
-    path.write_bytes(b"7z\xbc\xaf\x27\x1c" + b"x" * 40)
-    with pytest.raises(FileError, match="one part of a split 7z"):
+    with pytest.raises(FileError, match=message):
         read(path)
