@@ -1,16 +1,21 @@
-"""Random HTML trees against a list of their words: none is lost, no number becomes another."""
+"""Random HTML trees against a list of their words: none is lost, shown unasked or made another."""
 
 import random
 import re
 
 import pytest
 
-from meadow.text.render import html_to_text
+from meadow.text.render import html_to_text, normalise, quote_literal_markup
 
 _DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉", "01234567890123456789")
 _UP, _DOWN = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎"
 _PLAIN = str.maketrans(_UP + _DOWN, "0123456789+-=()ni0123456789+-=()")
 _INLINE_TAGS = ("b", "strong", "em", "i", "s", "span", "u", "small")
+_ATTRIBUTES = (
+    *("", "", "", ' class="x"', " id=y onclick=alert(1)", ' style="display:none"', " title='a>b'"),
+    *(" a=1 a=2", ' start="x"'),
+)
+_HIDDEN = ("<script>999 dose</script>", "<style>999 mg</style>", "<!-- 999 x -->")
 _LOOSE_TAGS = ("p", "div", "h2", "blockquote", "center", "form", "fieldset", "section", "dl")
 
 
@@ -73,16 +78,22 @@ class Tree:
         if kind < 0.45:
             base = self.word()
             return f"<pre>{base}<sup>6</sup> a</pre>", f" {base}^(6) a "
-        if kind < 0.5:
+        if kind < 0.48:
             word = self.word()
             return f"<li>{word}</li>", f" {word} "
+        if kind < 0.5:
+            return self.random.choice(_HIDDEN), ""
         tag = self.random.choice(_LOOSE_TAGS)
         if depth > 0 and tag not in {"p", "h2"} and kind < 0.7:
             parts = [self.block(depth - 1) for _ in range(self.random.randint(1, 3))]
         else:
             parts = [self.inline(3) for _ in range(self.random.randint(1, 5))]
         html = "".join(html for html, _ in parts)
-        return f"<{tag}>{html}</{tag}>", f" {''.join(seen for _, seen in parts)} "
+        # now and then it is not closed, or closed twice; an open heading goes on over all the rest
+        times = self.random.choices((1, 0, 2), (18, 1, 1))[0]
+        end = f"</{tag}>" * (times or tag == "h2")
+        seen = f" {''.join(seen for _, seen in parts)} "
+        return f"<{tag}{self.random.choice(_ATTRIBUTES)}>{html}{end}", seen
 
     def listing(self, depth: int) -> tuple[str, str]:
         tag, count = self.random.choice(["ul", "ol", "ol"]), self.random.randint(1, 4)
@@ -147,6 +158,8 @@ def check(seed: int) -> None:
     text = html_to_text(tree.html)
     assert tokens(text) == tokens(tree.seen), (seed, tree.html, text)
     assert not _RAW.search(text), (seed, tree.html, text)
+    assert normalise(text) == text
+    assert quote_literal_markup(text) == text
 
 
 @pytest.mark.parametrize("hundred", range(4))

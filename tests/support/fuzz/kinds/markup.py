@@ -248,101 +248,18 @@ def make_html(chance: random.Random, index: int) -> bytes:
     return b"".join(chance.choices((*HTML_TOKENS, b"a "), k=chance.randint(1, 40)))
 
 
-def rendered(text: str) -> str | None:
-    """The text of HTML; None where it is over a cap."""
-    try:
-        return html_to_text(text, base_url="https://example.org/a/")
-    except HtmlLimitError:
-        return None
-
-
 def check_html(data: bytes, folder: Path) -> str:
     """Normal form, literal markup quoted once, the same text at the second time of asking."""
     source = data.decode("utf-8", "replace")
-    text = rendered(source)
-    if text is None:
+    try:
+        text = html_to_text(source, base_url="https://example.org/a/")
+    except HtmlLimitError:
         return "reject"
     assert normalise(text) == text, text
     assert quote_literal_markup(text) == text, (text, quote_literal_markup(text))
     text.encode("utf-8")
     assert render_html(source, base_url="https://example.org/a/").text == text
     return "text"
-
-
-BLOCKS = (
-    *("p", "div", "blockquote", "section", "article", "h1", "h2", "h6", "pre", "center", "main"),
-    *("aside", "ul", "ol", "dl", "table", "figure", "details", "form", "fieldset", "address"),
-    "nav",
-)
-INLINE = (
-    *("b", "strong", "i", "em", "u", "s", "del", "code", "kbd", "span", "font", "sup", "sub", "a"),
-    *("q", "small", "mark", "abbr", "cite", "var", "samp", "tt", "ins", "big", "unknown-tag"),
-    *("label", "bdo"),
-)
-ATTRIBUTES = (
-    *("", "", ' class="x"', " id=y onclick=alert(1)", ' href="http://x.org/a b(c"'),
-    *(" href=javascript:a", ' style="display:none"', " title='a>b'", ' href="//x"', " a=1 a=2"),
-    *(' href=""', ' start="x"'),
-)
-
-
-def _block(chance: random.Random, depth: int) -> str:
-    """Elements around words, vis#q where shown and hid#q where not; some are closed wrongly."""
-    out = []
-    for _ in range(chance.randint(1, 4)):
-        how = chance.random()
-        if how < 0.18:
-            hidden = ("<script>{}</script>", "<style>{}</style>", "<!-- {} -->")
-            out.append(chance.choice(hidden).format("hid#q"))
-        elif how < 0.55 or depth <= 0:
-            out.append(_inline(chance, depth))
-        else:
-            out.append(_element(chance, depth))
-    return chance.choice(("", " ", "\n")).join(out)
-
-
-def _element(chance: random.Random, depth: int) -> str:
-    name, attributes = chance.choice(BLOCKS), chance.choice(ATTRIBUTES)
-    inner = [_block(chance, depth - 1) for _ in range(chance.randint(1, 3))]
-    body, end = inner[0], f"</{name}>"
-    if name in {"ul", "ol"}:
-        body = "".join(f"<li>{item}" + chance.choice(("", "</li>")) for item in inner)
-    elif name == "dl":
-        body = "".join(f"<dt>t</dt><dd>{item}</dd>" for item in inner)
-    elif name == "table":
-        body = "".join(f"<td>{_inline(chance, 1)}</td>" for _ in inner)
-        body = f"<tr>{body}</tr>"
-    # what an open table is followed by goes before it, as the standard has it
-    if name != "table" and chance.random() < 0.05:
-        end = chance.choice(("", end * 2))
-    return f"<{name}{attributes}>{body}{end}"
-
-
-def _inline(chance: random.Random, depth: int) -> str:
-    text = chance.choice(
-        ("vis#q", " vis#q ", "vis#q &lt;b&gt; &amp; 5 < 6", "vis#q&nbsp;", "`vis#q")
-    )
-    for _ in range(chance.randint(0, min(3, depth + 1))):
-        name = chance.choice(INLINE)
-        text = f"<{name}{chance.choice(ATTRIBUTES)}>{text}</{name}>"
-    return text + chance.choice(("", "<br>", "<img src=x alt=hid0q>", "<hr>"))
-
-
-def make_page(chance: random.Random, index: int) -> bytes:
-    """HTML of numbered words in any nesting."""
-    first, *rest = _block(chance, chance.randint(0, 7)).split("#")
-    return "".join([first, *(f"{n}{part}" for n, part in enumerate(rest))]).encode()
-
-
-def check_page(data: bytes, folder: Path) -> str:
-    """The laws of any HTML, and no word lost, moved or shown that should not be."""
-    outcome = check_html(data, folder)
-    text = rendered(data.decode())
-    if text is not None:
-        wanted = re.findall(r"vis\d+q", data.decode())
-        assert re.findall(r"vis\d+q", text) == wanted, (wanted, text)
-        assert not re.search(r"hid\d+q", text), text
-    return outcome
 
 
 WIKI_PAGE_TOKENS = (
@@ -382,6 +299,5 @@ KINDS = (
         2_000,
         "wiki_pages",
     ),
-    Kind("html_pages", make_page, check_page, 8_000, "html"),
-    Kind("html_mutants", make_html, check_html, 12_000, "html"),
+    Kind("html_mutants", make_html, check_html, 20_000, "html"),
 )
