@@ -186,6 +186,8 @@ def check(ctx: click.Context, /, toml: Path, as_json: bool, **given: Any) -> Non
     finish = Finish(as_json=as_json)
     found = preview(toml, **given)
     entry = found.entry
+    if not as_json:  # the rows stand above what is counted of them
+        click.echo("\n".join(line for each in found.shown for line in _beside(each)))
     counts = [f"rejected: {reason} {n:,}" for reason, n in sorted(entry.rejected.items())]
     counts += [f"repaired: {name} {n:,}" for name, n in sorted(entry.repaired.items())]
     for line in (*counts, *(f"note: {note}" for note in found.notes), *found.faults):
@@ -203,7 +205,6 @@ def check(ctx: click.Context, /, toml: Path, as_json: bool, **given: Any) -> Non
         {"name": found.name, "examples": found.examples, "shown": shown}
         | {name: getattr(entry, name) for name in counted}
         | {"faults": found.faults, "notes": found.notes},
-        page="\n".join(line for each in found.shown for line in _beside(each)),
         rows_in=entry.rows_in,
         rows_out=entry.rows_out,
         rejected=sum(entry.rejected.values()),
