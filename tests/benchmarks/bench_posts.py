@@ -9,7 +9,7 @@ that its share of all CPU time bounds what any number of cores gives. The limit 
 alone: what libraries in C and Rust take to read the same lines, find the pairs, parse and render
 their bodies, hash and write them, with nothing of ours in between. A second peer is what a careful
 user would put together of the usual libraries (`assembled`); it is slow, so that it and ours read a
-third of the input once each.
+fifth of the input once each.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
         same_bytes(folder / "ours-0", folder / "two-0")
         libraries, notes, missing, known = {}, [], {}, {}
         try:
-            libraries, note = assembled(folder / "assembled", max(1, size // 3))
+            libraries, note = assembled(folder / "assembled", max(1, size // 5))
             notes, known = [note], versions(interpreter())
         except NotToBeHad as error:
             missing[ASSEMBLED] = str(error)

@@ -18,11 +18,12 @@ _TRIED = (
     "first 400 characters, columns by one zip, sources imported when used):"
 )
 _START = (
-    "A worker takes 0.75 CPU s to start, half of it the language model, and the hash of the raw "
-    "file goes before all pieces; with twenty times the input two workers are within the target "
-    "(`spread`). Tried: hashing in a worker and counts of cards by polars (both in), the model "
+    "A worker takes 0.75 CPU s to start, half of it the language model, beside some 6 s of work at "
+    "this size; with twenty times the input two come nearer (`spread`). Tried: hashing "
+    "in a worker, beside the first pieces, and counts of cards by polars (all in); fork "
+    "servers that import for all (threads of polars and pyarrow must not be forked), the model "
     "unpacked once into a cache of the user's (0.3 s less a process, for a file that nobody asked "
-    "for). docs/adr/206."
+    "for), pieces of 4 MB (1.5 % more CPU). docs/adr/206, 213."
 )
 NOTES: dict[str, str] = {
     "posts: one process, CPU": f"{_POSTS} {_TRIED} rows checked without a parser (15 % less scan, "
@@ -35,8 +36,8 @@ NOTES: dict[str, str] = {
     "posts: two processes: the parent's share of CPU": "The parent imports, plans, joins ids and "
     "scores, sorts keys and writes the card; of its 0.45 s 0.13 grow with the input (`spread`, "
     "docs/adr/206).",
-    "posts: the usual libraries, CPU": "At a third of the dump the start of ours (0.75 s, and the "
-    f"language model) counts three times as much. {_POSTS}",
+    "posts: the usual libraries, CPU": "At a fifth of the dump the start of ours (0.75 s, and the "
+    f"language model) counts five times as much. {_POSTS}",
     "cord19: memory, one process": "Imports and the language model take 220 MB before the first "
     "row; the peer's table grows with the file, ours only by its keys (`scale`).",
     "cord19: two processes": f"{_METADATA} {_START}",
@@ -46,9 +47,8 @@ NOTES: dict[str, str] = {
     "scale": "Rows of shards are taken from mapped parts, and each slice touches all parts of the "
     "source, of which there are ten times as many. Tried: larger slices (400 MB more memory at 400 "
     "MB of input). docs/adr/205, 206.",
-    "spread: metadata: 16 workers, 20 times the input": "The hash of the raw file is one task that "
-    "all others wait for, since it is the key of the parts; hashing beside the first pieces would "
-    "take it away, and what a killed run left could be trusted only later. docs/adr/206.",
+    "spread: metadata: 16 workers, 20 times the input": "What the parent does alone (the keys are "
+    "sorted, the card is written) and the last pieces, for which some workers wait. docs/adr/213.",
     "spread": _START,
     "decontaminate": "Where the time goes: n-grams of all rows as 64-bit hashes, then the "
     "alignment of the rows that hold any; the set knows neither item, share nor answer.",
