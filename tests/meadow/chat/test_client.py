@@ -33,6 +33,7 @@ from meadow.chat.scripted import (
 from meadow.errors import FileError, NetworkError, RefusedError, UsageError
 from meadow.net.retry import RetryPolicy
 from meadow.rephrase.checks import refuses
+from meadow.rephrase.items import rewriting
 from meadow.rephrase.reason import reasoning_work
 from meadow.rephrase.rewrite import rewriting_work
 from meadow.rephrase.run import ask
@@ -57,7 +58,7 @@ def run(
     endpoint = Endpoint(server.base_url, MODEL, policy=policy, **limits)
     cache = Cache(folder / "cache.sqlite")
     try:
-        work = rewriting_work("anki", MODEL, latest_prompt("flashcard"), items)
+        work = rewriting_work("anki", MODEL, latest_prompt("flashcard"), items, rewriting("anki"))
         if tries:
             prompt = latest_prompt("reasoning")
             work = reasoning_work("medqa", MODEL, prompt, items, tries, held={}, left_out={})
