@@ -51,12 +51,14 @@ class CsvReader:
                 continue
             path = plain_file(item, cutting)
             for span in spans(path, cutting, csv=True):
+                # the header stands in the first range alone
                 known = self.columns if span.start == 0 else names
                 yield partial(_read_span, item, path, span, replace(self, columns=known))
 
     def _names(self, item: Input) -> Sequence[str] | None:
         if self.columns is not None:
             return self.columns
+        # what is wrong with a header is said by whoever reads the whole file
         with contextlib.suppress(csv.Error), open_input(item) as file:
             text = _text(file, self.encoding)
             return next(csv.reader(text, delimiter=self.delimiter, strict=True), None)
@@ -121,6 +123,7 @@ def _rows(
     encoding: str = "utf-8",
     span: Span | None = None,
 ) -> Iterator[Raw | Reject]:
+    # the standard library's own limit of 128 KiB is below the longest answers
     csv.field_size_limit(MAX_FIELD)
     names = list(columns) if columns is not None else None
     first = line = span.line if span else 1

@@ -80,6 +80,7 @@ def read_rows(
     number = groups.rows_before if groups else 0
     wanted = list(range(groups.first, groups.last)) if groups else None
     try:
+        # without it a flipped bit in a page is read as another value
         with pq.ParquetFile(item.path, page_checksum_verification=True) as file:
             _check(file, item, required)
             names = [*required, *(name for name in optional if name in file.schema_arrow.names)]
@@ -89,6 +90,7 @@ def read_rows(
                     number += 1
                     where = f"{item.label}:{number}"
                     try:
+                        # value by value: bad bytes in one text cost one row, and not a whole batch
                         row = {name: batch.column(name)[position].as_py() for name in names}
                     except UnicodeDecodeError as error:
                         yield Reject(where, Reason.BAD_ENCODING, str(error)[:300])

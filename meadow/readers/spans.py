@@ -76,6 +76,7 @@ def spans(path: Path, cutting: Cutting, *, csv: bool = False) -> list[Span]:
     lines = quotes = 0
     looks = cutting.apply(partial(_look, path, csv=csv), ranges)
     for (start, _), look in zip(ranges, looks, strict=True):
+        # an odd number of marks before it: the range begins in a quoted field
         border = look.first[quotes % 2]
         if start and border is not None and start + border[0] < size:
             at = start + border[0]
@@ -87,11 +88,13 @@ def spans(path: Path, cutting: Cutting, *, csv: bool = False) -> list[Span]:
 def _look(path: Path, borders: tuple[int, int], *, csv: bool) -> _Look:
     start, end = borders
     with damage_is_an_error(path), path.open("rb") as file:
+        # one byte more, since a CR LF may stand across the border
         file.seek(max(start - 1, 0))
         before = file.read(1) if start else b""
         data = file.read(end - start)
     first: list[tuple[int, int] | None] = [None, None]
     quotes = at = 0
+    # whether it begins in a quoted field is known when all ranges were looked at: answer both
     while (end := data.find(b"\n", at) + 1) and None in first:
         quotes += data.count(b'"', at, end) if csv else 0
         at = end

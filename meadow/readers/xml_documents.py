@@ -84,6 +84,7 @@ def elements(stream: Readable, tag: str) -> Iterator[Any]:
         read += len(block)
         if read > MAX_DOCUMENT:
             raise XmlError(Reason.TOO_LARGE, f"more than {MAX_DOCUMENT:,} bytes")
+        # before the parser sees it: entities are expanded while it reads
         if first and _DOCTYPE.match(block[:65536]):
             raise XmlError(Reason.BAD_XML, "a document type is refused: it can define entities")
         try:
@@ -94,6 +95,7 @@ def elements(stream: Readable, tag: str) -> Iterator[Any]:
                 parser.close()
         except etree.XMLSyntaxError as error:
             fault = error
+        # what stands before a break comes out first
         for event, element in parser.read_events():
             if event == "start":
                 depth += 1
@@ -110,6 +112,7 @@ def elements(stream: Readable, tag: str) -> Iterator[Any]:
             inside -= 1
             if inside == 0:
                 yield element
+                # the cap is on what is held at once, not on what has passed
                 live -= sum(1 for _ in element.iter())
                 element.clear()
                 # an empty shell stays in its parent; a million of them would not be small
