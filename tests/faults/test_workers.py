@@ -149,4 +149,5 @@ def test_a_build_in_pieces_that_is_killed_anywhere_goes_on(tmp_path: Path) -> No
             shutil.rmtree(out)
     assert subprocess.run([*words, str(out), str(log)]).returncode == 0
     assert snapshot(out) == snapshot(whole)
+    print(f"killed {kills} times; {kept} pieces were there at the next start, none made again")
     assert kept > most, "too few pieces were finished by the time of the kills"
