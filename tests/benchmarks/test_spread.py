@@ -1,7 +1,7 @@
 """The reckoning of workers: what one knows beforehand comes out."""
 
 import pytest
-from benchmarks.bench_spread import BESIDE, WAITS, Stage, makespan, spread
+from benchmarks.bench_spread import BESIDE, WAITS, Stage, Timed, makespan, spread
 
 
 def stages(*times: list[float]) -> list[Stage]:
@@ -22,7 +22,13 @@ def test_shards_wait_for_the_hash_and_nothing_else_does() -> None:
 
 
 def test_what_does_not_spread_bounds_what_workers_give() -> None:
-    assert spread(stages([], [1.0] * 100), 0, 0, 0)(10) == pytest.approx(10)
-    assert spread(stages([], [1.0] * 95), 5, 5, 0)(95) == pytest.approx(100 / 6)
+    assert spread(Timed(stages([], [1.0] * 100), 0), 0, 0)(10) == pytest.approx(10)
+    assert spread(Timed(stages([], [1.0] * 95), 5), 5, 0)(95) == pytest.approx(100 / 6)
     hashed = [Stage(BESIDE, [1.0]), Stage("", [1.0])]
-    assert spread(hashed, 0, 0, 0, times=20)(21) == pytest.approx(40 / 20)
+    assert spread(Timed(hashed, 0), 0, 0, times=20)(21) == pytest.approx(40 / 20)
+
+
+def test_the_parent_imports_while_workers_start() -> None:
+    timed = Timed(stages([4.0, 4.0]), parent=2, model=1, meanwhile=1)
+    assert spread(timed, 0, start=2)(2) == pytest.approx(11 / (1 + 2 + 4))
+    assert spread(timed, 0, start=0.5)(2) == pytest.approx(11 / (1 + 1 + 4))
