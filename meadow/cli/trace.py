@@ -40,8 +40,8 @@ def trace(ctx: click.Context, /, name: str, folders: tuple[str, ...], as_json: b
     places = [open_corpus(each).folder if is_published(each) else Path(each) for each in folders]
     found = search([normal_name(name)], places, beginnings=True)
     holders = f"{len(found.held):,} of {found.looked:,} folders hold {name}"
-    log(holders if found.held else f"nothing holds {name}: {found.looked:,} folders were looked at")
     finish(_document(found), page="\n".join(_lines(found)))
+    log(holders if found.held else f"nothing holds {name}: {found.looked:,} folders were looked at")
     if not found.held:
         ctx.exit(ExitCode.FAILED)
 
