@@ -103,7 +103,7 @@ def test_pieces_of_a_source_give_its_bytes(
         assert not list(tmp_path.rglob("parts-*"))
     assert min(made) > 2
     assert run_meadow(*options, "--limit", 4, "--out", tmp_path / "limit").code in (0, code)
-    assert read_manifest(tmp_path / "limit").sources[source].rows_in == 4
+    assert read_manifest(tmp_path / "limit").sources.rows_in == 4
 
 
 def test_a_resumed_source_makes_the_missing_pieces_only(
@@ -231,7 +231,9 @@ def test_a_wrong_checksum_is_an_upstream_change(tmp_path: Path) -> None:
     assert "checksum" in ran.err
 
 
-PACKED = gzip.compress("\n".join(map(medqa_row, range(200))).encode())
+PACKED = gzip.compress(
+    "\n".join(map(medqa_row, range(200))).encode(), mtime=0
+)  # the time would stand in the test's name
 
 
 @pytest.mark.parametrize(
