@@ -408,10 +408,14 @@ def _concluded(text: str, options: Options) -> Parsed | None:
     """One label with its own option's text in the last line, which is no entry of a list."""
     *before, last = text.splitlines()
     entry = [mark for mark in _listed(last, options) if mark.start() == 0]
+    texts = dict(options)
     found = {
         mark[1]
         for mark in re.finditer(rf"(?<![\w'-])({_labels(options)})[).:]+\s*(?=\S)", last)
-        if _key(last[mark.end() :]).startswith(_key(dict(options)[mark[1]]) or "\0")
+        # no more of the line than the option can take: labels may stand in it by the thousand
+        if _key(last[mark.end() : mark.end() + 4 * len(texts[mark[1]]) + 80]).startswith(
+            _key(texts[mark[1]]) or "\0"
+        )
     }
     if len(found) != 1 or (entry and _listed("\n".join(before), options)):
         return None

@@ -14,6 +14,9 @@ from support.budget import note, sample
 from support.fuzz.patterns import all_patterns
 from support.fuzz.patterns import sample as sample_of
 from support.fuzz.slopes import texts
+from support.stopwatch import Stopwatch
+
+from meadow.exams.answers import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,6 +62,12 @@ def test_the_patterns_are_found_and_sampled() -> None:
 
 def test_a_sample_of_attacks_costs_little(tmp_path: Path) -> None:
     run(12, tmp_path / "told.jsonl", 120)
+
+
+def test_labels_by_the_thousand_in_one_answer_cost_little() -> None:
+    watch = Stopwatch()
+    parse("-.A.x" * 20_000, (("A", "Warfarin"), ("B", "Sodium")))
+    assert watch.within(2)
 
 
 @pytest.mark.slow
