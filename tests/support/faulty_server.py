@@ -25,7 +25,7 @@ class Request:
     method: str
     path: str
     headers: dict[str, str]
-    raw: bytes
+    raw: bytes = b""
     """Head and body as they came."""
 
     @property
