@@ -102,7 +102,7 @@ def _told(shard: Path) -> Told:
             told[source, "forms", form] += count
     for (source, vouch), count in _vouched(frame).items():
         told[source, "vouched", vouch] += count
-    for (source, language), count in _languages(shard).items():
+    for (source, language), count in _languages(shard, frame.height).items():
         told[source, "languages", language] += count
     return told
 
@@ -181,13 +181,12 @@ def refused_rows(
     return refused
 
 
-def _languages(shard: Path) -> Counter[tuple[str, str]]:
+def _languages(shard: Path, height: int) -> Counter[tuple[str, str]]:
     """(source, language) -> rows, of about `LOOKED_AT` rows that stand evenly in a shard."""
     counts: Counter[tuple[str, str]] = Counter()
     short: dict[str, list[str]] = {}
-    rows = read_rows(shard, ["source", "input", "output"])
-    step = max(1, rows.height // LOOKED_AT)
-    for source, given, answer in rows.gather_every(step).iter_rows():
+    rows = read_rows(shard, ["source", "input", "output"], every=max(1, height // LOOKED_AT))
+    for source, given, answer in rows.iter_rows():
         text = f"{answer[:1000]}\n{given[:1000]}"
         if language := language_of(text):
             counts[source, language] += 1

@@ -321,6 +321,13 @@ def test_shards_are_cut_by_size_and_named_by_count(tmp_path: Path) -> None:
     assert shards[0].path == "data/empty/train-00000-of-00001.parquet"
 
 
+@pytest.mark.parametrize(("every", "group"), [(1, 9_000), (7, 9_000), (3, 1_000), (9_001, 9_000)])
+def test_each_so_manieth_row_is_taken(tmp_path: Path, every: int, group: int) -> None:
+    path = tmp_path / "some.parquet"
+    pq.write_table(pa.table({"n": range(9_000)}), path, row_group_size=group)
+    assert read_parquet(path, every=every)["n"].to_pylist() == list(range(0, 9_000, every))
+
+
 def test_show_draws_the_same_rows_and_finds_by_id(whole: Path) -> None:
     one, two = run_meadow("show", whole, "-n", 3), run_meadow("show", whole, "-n", 3)
     assert one.out == two.out
