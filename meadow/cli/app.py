@@ -135,8 +135,10 @@ def _remedy(error: ModuleNotFoundError, where: str) -> str:
     if package == "meadow":
         raise error
     if package in APPLICATIONS:
-        return "it is in a checkout of the repository: clone it, and there pip install -e " \
-            "'.[train,eval]'"  # fmt: skip
+        return (
+            "it is in a checkout of the repository: clone it, and there pip install -e "
+            "'.[train,eval]'"
+        )
     extra = {"training": "train", "evaluation": "eval"}.get(where.partition(".")[0], "dev")
     return f"{package} is not installed: pip install 'medical-meadow[{extra}]'"
 
