@@ -11,6 +11,7 @@ sums, so the models below hold every part to its type when it is read. What is n
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import re
@@ -558,6 +559,8 @@ def library_versions() -> dict[str, str]:
 
     Python is one of them: its Unicode tables and its own parsers (csv, expat, json).
     """
-    return {"python": platform.python_version()} | {
-        name: metadata.version(name) for name in LIBRARIES
-    }
+    return {"python": platform.python_version()} | {name: _installed(name) for name in LIBRARIES}
+
+
+# what is installed does not change under a run, and each look parses a file of metadata
+_installed = functools.cache(metadata.version)
