@@ -288,19 +288,20 @@ def _stated(text: str, options: Options) -> Parsed | None:
     """Statements such as "the answer is X": the last explicit one wins, if it is not taken back."""
     own = _labels(options)
     sure = r"(?:(?:clearly|definitely|indeed|therefore|thus|most\s+likely|likely|probably)\s+)?"
+    # runs of words are bounded: each word begins a run of its own, and all of them would be read
     statement = (
-        r"(?i:\b(?:(?:final|correct|right|best|my)\s+)*(?:answer|option|choice|response)\b"
+        r"(?i:\b(?:(?:final|correct|right|best|my)\s+){0,4}(?:answer|option|choice|response)\b"
         r"(?:\s+to\s+(?:the|this)\s+question)?"
         r"[^\S\n]*(?:here\s+|,?\s*(?:therefore|then|thus),?\s+|(?:among|of)\s[^.,:;\n]{1,40}?\s)?"
         rf"(?:(?:is|(?:(?:would|should|must|will)\s+)?(?:have\s+to\s+)?be|has\s+to\s+be)\b\s*{sure}"
         r"|[:=–—-]+>?|(?=[(\[]))"
-        r"|(?m:^)(?:(?:final|correct|right|best|my)\s+)*(?:answer|option|choice|response)\s*:?\s*\n"
+        r"|(?m:^)(?:(?:final|correct|right|best|my)\s+){0,4}(?:answer|option|choice|response)\s*:?\s*\n"
         r"|(?m:^)(?:correct|right|best)\s*:|(?:^|(?<=[.:\n]\s))(?:choose|pick|select)\b"
         r"|\bnot\s[^.;\n]{1,80},\s*but(?:\s+rather)?\b"
         r"|\b(?:i|we|you)\s*(?:would|should|must|will|'d|'ll)?\s+"
         r"(?:choose|pick|select|go\s+with|opt\s+for|settle\s+on|say)\b(?:\s+that\b)?"
         r"|\b(?:leaves|leaving|left\s+with|(?<!not\s)only|points?\s+to(?:wards?)?)\s+"
-        r"(?:us\s+with\s+|only\s+|just\s+)*"
+        r"(?:us\s+with\s+|only\s+|just\s+){0,3}"
         r"|\b(?:it\s+is|it's|it\s+(?:must|should)\s+be|go(?:ing)?\s+with|is\s+therefore"
         r"|therefore|thus|hence|so)\b,?)"
         rf"\s*:?\s*(?i:(?:option|choice|letter)\s+)?[(\[\"']*({own})(?:[\"'](?!\w)|(?![\w'-]))"

@@ -130,7 +130,8 @@ def test_a_build_in_pieces_that_is_killed_anywhere_goes_on(tmp_path: Path) -> No
     made = log.read_text().split()
     assert len(made) == len(set(made)) > 20
     chance, kills, kept, most = random.Random(7), 0, 0, max(2, 100 // sample())
-    while kills < most:
+    # a few kills can all come too early to leave anything
+    while kills < most or (kept <= most and kills < 20 * most):
         log.write_text("")
         done = {path.name for path in out.glob(".staging/*/parts-*/*-*[0-9]")}
         run = subprocess.Popen([*words, str(out), str(log)], start_new_session=True)

@@ -64,9 +64,10 @@ def test_a_sample_of_attacks_costs_little(tmp_path: Path) -> None:
     run(12, tmp_path / "told.jsonl", 120)
 
 
-def test_labels_by_the_thousand_in_one_answer_cost_little() -> None:
+@pytest.mark.parametrize("unit", ["-.A.x", "correct\t\t", "only ", "the final "])
+def test_words_by_the_thousand_in_one_answer_cost_little(unit: str) -> None:
     watch = Stopwatch()
-    parse("-.A.x" * 20_000, (("A", "Warfarin"), ("B", "Sodium")))
+    parse("\n'" + unit * (100_000 // len(unit)), (("A", "Warfarin"), ("B", "Sodium")))
     assert watch.within(2)
 
 
