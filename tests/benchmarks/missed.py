@@ -18,12 +18,15 @@ _TRIED = (
     "first 400 characters, columns by one zip, sources imported when used):"
 )
 _START = (
-    "A worker takes 0.75 CPU s to start, half of it the language model, beside some 6 s of work at "
-    "this size; with twenty times the input two come nearer (`spread`). Tried: hashing "
-    "in a worker, beside the first pieces, and counts of cards by polars (all in); fork "
-    "servers that import for all (threads of polars and pyarrow must not be forked), the model "
-    "unpacked once into a cache of the user's (0.3 s less a process, for a file that nobody asked "
-    "for), pieces of 4 MB (1.5 % more CPU). docs/adr/206, 213."
+    "Of the 6.5 s that two take for 300 MB of posts (times noted at the tasks), 0.6 pass until the "
+    "workers have imported what they need, 0.4 in each of them for the language model, 0.65 for "
+    "the last two shards, of which one is twice the other, and 0.4 for the card; what lies between "
+    "is done twice as fast as by one, so that with twenty times the input two come nearer "
+    "(`spread`). Tried: hashing in a worker, beside the first pieces, counts of cards by polars, "
+    "without whole shards in memory (all in); fork servers that import for all (threads of polars "
+    "and pyarrow must not be forked), the model unpacked once into a cache of the user's (0.3 s "
+    "less a process, for a layout that is the library's own), pieces of 4 MB (1.5 % more CPU). "
+    "docs/adr/206, 213."
 )
 NOTES: dict[str, str] = {
     "posts: one process, CPU": f"{_POSTS} {_TRIED} native links and marks where all are ordinary "
@@ -34,8 +37,8 @@ NOTES: dict[str, str] = {
     "posts: two processes": f"Wall time is that of one process by what two give. {_START}",
     "posts: two processes over one": f"Measured on a machine of two cores. {_START}",
     "posts: two processes: the parent's share of CPU": "The parent imports, plans, joins ids and "
-    "scores, sorts keys and writes the card; of its 0.45 s 0.13 grow with the input (`spread`, "
-    "docs/adr/206).",
+    "scores, sorts keys and writes the card: 0.37 s are imports, 0.1 grow with the input "
+    "(`spread`, docs/adr/206). As pieces became cheaper, its share grew.",
     "posts: the usual libraries, CPU": "At a fifth of the dump the start of ours (0.75 s, and the "
     f"language model) counts five times as much. {_POSTS}",
     "cord19: memory, one process": "Imports and the language model take 220 MB before the first "
