@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,3 +125,43 @@ def test_a_row_without_examples_adds_nothing(rows, stories, tiny) -> None:
         step.backward()
         assert float(step) == 0.0
         assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
+
+
+def test_gradients_packed_equal_padded(rows: TokenRows, stories: Path, tiny: Any) -> None:
+    import torch
+
+    from training.batches import pack_row, pad_rows, token_losses, weighted_loss
+    from training.methods import load_trainable
+    from training.selfcheck import pick_two
+
+    model = load_trainable(tiny(), stories)
+    examples = (*pick_two(rows), 9, 14)
+    weight = torch.tensor(1.0 / int(rows.targets[list(examples)].sum()), dtype=torch.float64)
+    gradients = []
+    for batch in (pack_row(rows, examples, 0), pad_rows(rows, examples, 0, left=False),
+                  pad_rows(rows, examples, 0, left=True)):  # fmt: skip
+        batch["weight"] = weight
+        model.zero_grad()
+        step: Any = weighted_loss(token_losses(model, batch), batch)
+        step.backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    for other in gradients[1:]:
+        assert float((gradients[0] - other).norm() / other.norm()) < 1e-5
+
+
+def test_losses_are_those_of_the_model_s_own_loss(
+    rows: TokenRows, stories: Path, tiny: Any
+) -> None:
+    import torch
+
+    from training.batches import pack_row, token_losses
+    from training.methods import load_trainable
+
+    model = load_trainable(tiny(), stories).eval()
+    for index in range(6):
+        batch = pack_row(rows, (index,), 0)
+        with torch.no_grad():
+            own = model(input_ids=batch["input_ids"], labels=batch["labels"]).loss
+            ours = token_losses(model, batch)
+        assert float(ours.losses.mean()) == pytest.approx(float(own), abs=1e-5)
+        assert len(ours.losses) == int(rows.targets[index])

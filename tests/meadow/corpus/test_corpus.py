@@ -18,6 +18,7 @@ from meadow.errors import CheckError, FileError, UpstreamChangedError, UsageErro
 from meadow.quality.check import check_corpus
 from meadow.samples import FOLDER
 from meadow.schema import arrow_schema, join_turns
+from meadow.text.markdown import escape_cell
 
 
 @pytest.fixture(scope="module")
@@ -349,3 +350,7 @@ def test_show_tells_a_conversation_from_its_beginning(tmp_path: Path) -> None:
     shown = run_meadow("show", tmp_path / "corpus").out
     places = [shown.index(text) for text in (*turns, "And then?", "It flew.")]
     assert places == sorted(places)
+
+
+def test_cells_hold_no_markup() -> None:
+    assert escape_cell("a|b\n<script>[x](y)") == "a\\|b \\<script\\>\\[x\\](y)"

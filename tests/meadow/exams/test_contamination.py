@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import re
-from operator import eq
 from pathlib import Path
 
 import polars as pl
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 
 from meadow.exams.contamination import COLUMNS, find_contamination, rows_to_drop, summarise
 from meadow.exams.items import ExamItem, item_id, load_exam
-from meadow.exams.trial import KINDS
+from meadow.exams.overlap import occurrences
 
 LETTERS = "ABCDE"
 
@@ -226,25 +225,76 @@ def test_planted_medqa_items_are_found_at_the_right_level(upstream: Path) -> Non
     plain = [(row["instruction"], row["input"], row["output"]) for row in chatter]
     draw = random.Random(5)
     planted: list[tuple[str, str, str]] = []
-    expected: list[str] = []
+    expected: list[tuple[str, str]] = []
     for number, one in enumerate(items[:400]):
-        texts = [text for _, text in one.options]
-        listed = "\n".join(map("{}: {}".format, LETTERS, draw.sample(texts, len(texts))))
+        kind = number % 4
+        answer = one.answer_text
         wrong = next(text for label, text in one.options if label != one.answer)
-        fewer = KINDS["10 % of the words dropped"](one, draw)
-        row, level = [
-            (("Answer.", one.question, one.answer_text), "stem+answer"),
-            (("Choose.", f"Q:{one.question}\n{listed}", wrong), "stem"),
-            (("Answer.", fewer, one.answer_text), "stem+answer"),
-            (("Tell a case.", "", f"Once upon a time. {one.question} And so on."), "stem"),
-        ][number % 4]
+        if kind == 0:
+            row, level = ("Answer.", one.question, answer), "stem+answer"
+        elif kind == 1:
+            texts = [text for _, text in one.options]
+            draw.shuffle(texts)
+            listed = "\n".join(
+                f"{label}: {text}" for label, text in zip(LETTERS, texts, strict=False)
+            )
+            row, level = ("Choose.", f"Q:{one.question}\n{listed}", wrong), "stem"
+        elif kind == 2:
+            words = one.question.split()
+            gone = set(draw.sample(range(len(words)), len(words) // 10))
+            text = " ".join(word for place, word in enumerate(words) if place not in gone)
+            row, level = ("Answer.", text, answer), "stem+answer"
+        else:
+            row, level = (
+                ("Tell a case.", "", f"Once upon a time. {one.question} And so on."),
+                "stem",
+            )
         planted.append(row)
-        expected.append(level)
-    found = find_contamination(rows(*planted, *plain), items).filter(pl.col("level") != "none")
+        expected.append((one.item_id, level))
+    frame = rows(*planted, *plain)
+    found = find_contamination(frame, items).filter(pl.col("level") != "none")
     mine = {(row["item_id"], row["row_id"]): row["level"] for row in found.to_dicts()}
-    levels = [mine.get((one.item_id, f"row{n}")) for n, one in enumerate(items[:400])]
-    # a short question may lose the words that tell it
-    assert [n % 4 for n, level in enumerate(levels) if level is None] in ([], [2])
+    right = [mine.get((one, f"row{n}")) == level for n, (one, level) in enumerate(expected)]
+    missing = [n for n, (one, _) in enumerate(expected) if (one, f"row{n}") not in mine]
+    assert not missing
     # A wrong option may contain the right one ("Warfarin" in "Warfarin and heparin").
-    assert sum(map(eq, levels, expected)) >= 0.97 * len(levels)
-    assert all(int(row.removeprefix("row")) < 400 for _, row in mine), "an ordinary row was flagged"
+    assert sum(right) >= 0.97 * len(right)
+    for _, row_id in mine:
+        assert int(row_id.removeprefix("row")) < len(planted), "an ordinary row was flagged"
+
+
+@pytest.mark.realdata
+def test_a_case_in_a_column_of_its_own_drops_what_the_whole_question_drops(
+    upstream: Path, tmp_path: Path
+) -> None:
+    """mediQ's form (sentences in `context`, the question beside them) against MedQA's."""
+    lines = (upstream / "medqa" / "phrases_no_exclude_test.jsonl").read_text().splitlines()
+    given = [json.loads(line) for line in lines]
+    apart = []
+    for number, row in enumerate(given):
+        *context, question = re.split(r"(?<=[.?!])\s+", row["question"])
+        apart.append({"id": number, "context": context, "question": question,
+                      "options": row["options"], "answer": row["answer"],
+                      "answer_idx": row["answer_idx"]})  # fmt: skip
+    path = tmp_path / "apart.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in apart))
+    whole = load_exam("medqa", [upstream / "medqa" / "phrases_no_exclude_test.jsonl"])
+    split = load_exam("own", [path])
+    assert len(split) == len(whole)
+    chatter = json.loads((upstream / "chatdoctor" / "chatdoctor5k.json").read_text())
+    draw = random.Random(3)
+    texts = [("Answer.", row["question"], row["answer"]) for row in draw.sample(given, 60)]
+    texts += [(row["instruction"], row["input"], row["output"]) for row in chatter]
+    frame = rows(*texts)
+    dropped = [
+        set(rows_to_drop(find_contamination(frame, items), "stem").to_list())
+        for items in (whole, split)
+    ]
+    assert dropped[0] == dropped[1]
+    assert dropped[0] == {f"row{number}" for number in range(60)}
+
+
+def test_occurrences() -> None:
+    assert occurrences(["a", "b"], ["a", "b", "a", "b", "a"]) == 2
+    assert occurrences([], ["a"]) == 0
+    assert occurrences(["a"], []) == 0

@@ -1,13 +1,19 @@
 """CSV: strict, and without loss."""
 
+import csv
+import io
+import tempfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meadow.errors import FileError, UpstreamChangedError
 from meadow.readers.archives import is_archive, members, open_input
 from meadow.readers.delimited import CsvReader, with_header
+from meadow.schema import Reject
 from meadow.source import Input, Options
 
 
@@ -101,3 +107,23 @@ def test_an_encrypted_member_and_a_wrong_crc_are_refused(tmp_path: Path) -> None
 def read_member(path: Path) -> bytes:
     with open_input(Input(path, "x", member="rows.csv")) as file:
         return file.read()
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    rows=st.lists(
+        st.tuples(
+            *[st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=20)] * 2
+        )
+    )
+)
+def test_what_is_written_is_read(rows) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerows([("a", "b"), *rows])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.csv"
+        path.write_bytes(text.getvalue().encode())
+        found = read(path)
+    assert not any(isinstance(item, Reject) for item in found)
+    assert [(item["a"], item["b"]) for item in found] == rows

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from backports import zstd
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meadow.errors import FileError
 from meadow.readers import json_rows
@@ -129,3 +131,27 @@ def test_parquet_is_named(tmp_path: Path) -> None:
     for read in (lines_of, array_of):
         with pytest.raises(FileError, match="a Parquet file, where JSON is read"):
             read(path)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    rows=st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=40), max_size=4)),
+    indent=st.sampled_from([None, 2]),
+    ascii_only=st.booleans(),
+    chunk=st.integers(1, 200),
+)
+def test_an_array_streams_as_the_parser_reads_it(rows, indent, ascii_only, chunk) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.json"
+        text = json.dumps(rows, indent=indent, ensure_ascii=ascii_only)
+        path.write_text(text, encoding="utf-8")
+        before, json_rows.CHUNK = json_rows.CHUNK, chunk
+        try:
+            found = array_of(path)
+        finally:
+            json_rows.CHUNK = before
+    assert [{k: v for k, v in row.items() if k != "_where"} for row in found] == [
+        {k: v for k, v in row.items() if k != "_where"} for row in rows
+    ]

@@ -10,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.stopwatch import Stopwatch
 
 from meadow.errors import FileError
@@ -186,3 +188,28 @@ def test_a_fault_is_a_reject_among_many_and_an_error_alone() -> None:
     assert found[1] == Reject("set.zip!1.xml", Reason.BAD_XML, "line 3")
     with pytest.raises(FileError, match="line 3"):
         list(rows_of_document(rows(), "1.xml", alone=True))
+
+
+def outcome(data: bytes) -> list[str] | XmlError:
+    try:
+        return texts(data)
+    except XmlError as error:
+        return error
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=40), st.integers(0, 200), st.integers(0, 8))
+def test_mutants_end_in_elements_or_a_fault(noise: bytes, place: int, cut: int) -> None:
+    good = PROLOG + b'<a id="1"><row x="2">text &amp; <b>more</b></row><row/><!-- c --></a>'
+    mutant = good[: place % len(good)] + noise + good[place % len(good) + cut :]
+    found = outcome(mutant)
+    assert isinstance(found, XmlError) or len(found) <= 2 + noise.count(b"<")
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=None)
+@given(st.binary(max_size=60), st.integers(0, 200), st.integers(0, 8))
+def test_many_mutants_end_in_elements_or_a_fault(noise: bytes, place: int, cut: int) -> None:
+    good = PROLOG + b'<a id="1"><row x="2">text &amp; <b>more</b></row><row/><!-- c --></a>'
+    mutant = good[: place % len(good)] + noise + good[place % len(good) + cut :]
+    assert outcome(mutant) is not None

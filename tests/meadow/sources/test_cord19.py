@@ -4,10 +4,13 @@ import csv
 import io
 import json
 import tarfile
+import tempfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meadow.api import open_corpus
 from meadow.build.build import BuildSettings, build_corpus
@@ -334,3 +337,32 @@ def test_the_real_rows(upstream: Path) -> None:
         Reason.LANGUAGE: 1,
     }
     assert all(record.url and record.authors for record in records if record.license == "cc-by")
+
+
+choices = st.tuples(
+    st.sampled_from(["u1", "u2", "a-long-identifier-1", "a-long-identifier-2"]),
+    st.sampled_from(["", "T"]),
+    st.sampled_from(["", "A", "AA"]),
+    st.sampled_from(["cc0", "no"]),
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(choices, max_size=12))
+def test_each_paper_keeps_its_best_and_first_row(rows: list) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        made = [
+            row(u, title=f"{t} of {u}" if t else "", abstract=a, license=c, source_x=str(n))
+            for n, (u, t, a, c) in enumerate(rows)
+        ]
+        # a build of which no row comes out is an error
+        made.append(row("stays", title="A title of its own", source_x="-1"))
+        kept, rejects = build(Path(folder) / "c", text_of(made))
+    assert len(kept) + len(rejects) == len(made)
+    best: dict[str, tuple] = {}
+    for number, (uid, title, abstract, license) in enumerate(rows):
+        if title and abstract:
+            key = (license != "cc0", -len(abstract), number)
+            best[uid] = min(best.get(uid, key), key)
+    places = {each["source_id"]: int(json.loads(each["meta"])["source_x"]) for each in kept}
+    assert places == {"stays": -1} | {uid: key[2] for uid, key in best.items()}

@@ -260,7 +260,7 @@ ODD = (
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=100)
 @given(
     st.sampled_from(NAMES),
     st.sampled_from(Style),
@@ -290,3 +290,34 @@ def test_question_and_answer_are_judged_each_by_itself(german: str) -> None:
     result = clean_record(given, SOURCES["stack_exchange"], Style.MEADOW)
     assert isinstance(result, Reject)
     assert result.reason is Reason.LANGUAGE
+
+
+snippets = st.sampled_from(
+    [
+        "Hi, ",
+        "Hello. ",
+        "&amp;amp;",
+        "<br>",
+        "me@x.example",
+        " Regards, Dr. Ann Lee.",
+        "\nThanks,\nBo",
+    ]
+)
+
+
+@settings(deadline=None, max_examples=250)
+@given(st.sampled_from(NAMES), st.lists(texts | snippets, min_size=1, max_size=5))
+def test_cleaning_twice_changes_nothing(source: str, parts: list[str]) -> None:
+    once = clean_record(record("".join(parts), source), SOURCES[source], Style.MEADOW)
+    if isinstance(once, Reject):
+        assert once.reason in set(Reason)
+        return
+    assert not has_lone_surrogate(once.output)
+    again = clean_record(once, SOURCES[source], Style.MEADOW)
+    assert isinstance(again, Record)
+    assert (again.instruction, again.input, again.output) == (
+        once.instruction,
+        once.input,
+        once.output,
+    )
+    assert again.repairs == once.repairs

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.stopwatch import Stopwatch
 
 from meadow.text.greetings import strip_greetings
@@ -94,3 +96,11 @@ def test_the_cost_is_linear() -> None:
         watch = Stopwatch()
         strip_greetings(text)
         assert watch.within(1)
+
+
+@given(st.text(max_size=200))
+def test_twice_is_once(text: str) -> None:
+    once, _ = strip_greetings(text)
+    twice, _ = strip_greetings(once)
+    assert len(once) <= len(text)
+    assert len(twice) <= len(once)

@@ -1,6 +1,8 @@
 """Deletions: blanks, hints, nesting, and text that only looks like one."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meadow.sources.anki.cloze import parse_cloze
 
@@ -46,3 +48,12 @@ def test_an_unclosed_one_keeps_its_hint_and_its_closed_neighbours() -> None:
     parsed = parse_cloze("{{c1::a::h {{c2::b}}")
     assert parsed.numbers == (2,)
     assert parsed.question(9) == "{{c1::ab::h "
+
+
+@given(st.text("abc{}:c1 ", max_size=60))
+def test_shown_text_loses_only_the_marks_of_deletions(text: str) -> None:
+    parsed = parse_cloze(text)
+    shown = parsed.question(0)
+    if not parsed.numbers and "{{c0::" not in text:
+        assert sorted(shown) == sorted(text)
+    assert len(shown) <= len(text)

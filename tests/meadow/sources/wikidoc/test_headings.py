@@ -6,6 +6,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meadow.schema import Style
 from meadow.sources.wikidoc.headings import (
@@ -17,6 +19,7 @@ from meadow.sources.wikidoc.headings import (
     repair_published,
     repair_topic,
     split_published,
+    tidy_question,
     topic_of_title,
 )
 
@@ -182,3 +185,15 @@ def test_split_published_wants_a_template() -> None:
 )
 def test_link_only(answer: str, expected: bool) -> None:
     assert is_link_only(answer) is expected
+
+
+@given(st.sampled_from(sorted(STOCK_HEADINGS)), st.text(max_size=40))
+def test_both_styles_never_fail(heading: str, topic: str) -> None:
+    for style in Style:
+        assert patient_question(heading, topic, style).text
+
+
+@given(st.text(max_size=60))
+def test_tidy_question_is_idempotent_and_keeps_the_words(text: str) -> None:
+    tidy, _ = tidy_question(text + "?")
+    assert tidy_question(tidy) == (tidy, ())

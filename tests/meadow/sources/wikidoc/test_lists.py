@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meadow.sources.wikidoc.lists import split_glued_lists
 
@@ -50,3 +52,16 @@ def test_the_published_answers(upstream: Path) -> None:
     assert symptoms[-1] == "- Wheezing"
     split = sum(split_glued_lists(row["output"])[1] > 0 for row in rows)
     assert 1900 < split < 2300
+
+
+@given(st.text(alphabet="Aa b(c):.\n", max_size=200))
+def test_idempotent(text: str) -> None:
+    once, _ = split_glued_lists(text)
+    assert split_glued_lists(once)[0] == once
+
+
+@given(st.text(alphabet="Aa b(c):.\n1-", max_size=200))
+def test_no_character_but_a_space_is_lost(text: str) -> None:
+    found, _ = split_glued_lists(text)
+    kept = found.replace("\n- ", "\n").removeprefix("- ")
+    assert "".join(kept.split()) == "".join(text.replace("\n- ", "\n").removeprefix("- ").split())

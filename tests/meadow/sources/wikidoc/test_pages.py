@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.stopwatch import Stopwatch
 
 from meadow.errors import FileError
@@ -456,3 +458,38 @@ def test_the_names_of_very_many_templates_are_counted_together(tmp_path: Path) -
     dropped = {fact.value: fact.count for fact in facts if fact.group == "templates_dropped"}
     assert len(dropped) == 1_001
     assert dropped["(others)"] == 5
+
+
+def test_every_heading_of_the_real_pages_is_found(upstream: Path, pages) -> None:
+    """Against a count by regular expression: no section is lost, none is invented."""
+    for name in ("readability_wikipedia", "readability_wikipedia-2"):
+        html = (upstream / f"mediawiki/html/{name}.html").read_text("utf-8")
+        expected = re.findall(r'class="mw-headline" id="([^"]+)"', html)
+        rows = [row for row in pages[name] if isinstance(row, dict) and row["heading"]]
+        assert len(rows) == len(expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            ["<p>", "</p>", "<h2>", "</h2>", "<div>", "</div>", "<table>", "<tr>", "<td>", "text",
+             "<ul>", "<li>", "&lt;", "<sup class='reference'>", "</table>", "<!--", "-->", "<h3>"]
+        ),
+        max_size=40,
+    )
+)  # fmt: skip
+def test_any_html_gives_sections_without_tags(parts: list[str]) -> None:
+    page = read_page('<div class="mw-parser-output">' + "".join(parts) + "</div>", title="T")
+    assert page.sections
+    for section in page.sections:
+        assert "<p>" not in section.text
+        assert "reference" not in section.text
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(alphabet="[]{}|='*#:;<>!-\n ab/ref&", max_size=120))
+def test_any_wikitext_gives_sections(text: str) -> None:
+    sections = read_wikitext(text).sections
+    assert sections
+    assert sections[0].heading == ""
