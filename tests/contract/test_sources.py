@@ -144,3 +144,13 @@ def test_the_examples_of_a_toml_file(path: Path) -> None:
 def test_refused_origin_says_why() -> None:
     with pytest.raises(UsageError, match="shifted by one"):
         SOURCES["pubmed_causal"].origin(OriginName.PUBLISHED)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_answer_is_among_the_options(name: str, built) -> None:
+    for row in built[name][1]:
+        if row["task"] == Task.MULTIPLE_CHOICE:
+            meta = json.loads(row["meta"])
+            if "options" in meta:
+                assert row["output"].startswith(meta["answer"])
+                assert meta["options"][meta["answer"]] in row["output"]

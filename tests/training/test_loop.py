@@ -16,6 +16,7 @@ import pytest
 
 from meadow.atomic import locked
 from meadow.errors import (
+    CheckError,
     FileError,
     LockedError,
     MeadowError,
@@ -320,3 +321,24 @@ def test_weights_that_are_read_in_another_dtype_are_rounded_through_it(tiny, sto
     pairs = list(zip(plain.parameters(), rounded.parameters(), strict=True))
     assert all(b.dtype == torch.float32 and torch.equal(a.half().float(), b) for a, b in pairs)
     assert not all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("hole", ["attention_mask", "use_cache"])
+def test_the_self_check_sees_the_missing_guard(
+    tiny, mix, tmp_path: Path, stories, monkeypatch, hole: str, train
+) -> None:
+    import torch
+
+    from training import batches
+
+    guarded = batches.model_inputs
+
+    def unguarded(batch):
+        inputs = guarded(batch)
+        if hole == "attention_mask":
+            return inputs | {"attention_mask": torch.ones_like(batch["input_ids"])}
+        return inputs | {"use_cache": True}
+
+    monkeypatch.setattr(batches, "model_inputs", unguarded)
+    with pytest.raises(CheckError, match="packed examples see each other"):
+        train(tiny(), mix, tmp_path / "out", base=stories)

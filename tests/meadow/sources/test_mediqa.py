@@ -9,7 +9,7 @@ from support.converted import converted, one
 from meadow.build.build import BuildSettings, build_corpus
 from meadow.errors import FileError
 from meadow.schema import Reason, Reject, Style
-from meadow.source import Input, Options
+from meadow.source import Input, Options, OriginName
 from meadow.sources import mediqa
 
 OLD = Options(style=Style.PUBLISHED_2023)
@@ -113,3 +113,9 @@ def test_a_published_row() -> None:
     assert old.id == new.id
     gone = one(mediqa.SOURCE.published, **row | {"instruction": " "})
     assert gone.reason is Reason.EMPTY_INPUT
+
+
+def test_the_published_file_is_pinned_by_its_hash() -> None:
+    (file,) = mediqa.SOURCE.origin(OriginName.PUBLISHED).files
+    assert file.sha256 is not None
+    assert (file.size, mediqa.SOURCE.published_rows) == (15_782_980, 2_208)

@@ -279,3 +279,19 @@ def test_references_are_no_answer_and_a_leaflets_title_is_no_topic(tmp_path: Pat
         *(Reason.LINK_ONLY, Reason.NO_TOPIC, Reason.LINK_ONLY),
         *(Reason.EMPTY_OUTPUT, Reason.EMPTY_OUTPUT),
     ]
+
+
+@pytest.mark.timeout(20)
+def test_a_long_run_of_tabs_costs_what_its_length_does() -> None:
+    """Found by the suite of worst characters: a search for trailing space began at every tab."""
+    text, repairs = medquad.repair_answer("not    a" + "\t" * 100_000 + "\x01")
+    assert text == "not a \x01"
+    assert repairs == ("double_space",)
+
+
+def test_repairs_cost_linear_time() -> None:
+    for text in (" " * 100_000, "- " * 50_000, "a  - b" * 20_000, "\n " * 50_000, ": - " * 30_000):
+        watch = Stopwatch()
+        medquad.repair_answer(text)
+        medquad.repair_question(text + "?")
+        assert watch.within(1)

@@ -11,8 +11,9 @@ from support.converted import one
 
 from meadow.build.build import BuildSettings, build_corpus
 from meadow.build.plan import detect_origin
+from meadow.errors import UsageError
 from meadow.schema import Reason, Refused, Style
-from meadow.source import Input, OriginName
+from meadow.source import Input, Options, OriginName
 from meadow.sources import SOURCES, health_advice, mmmlu
 from meadow.sources.anki import source as anki
 from meadow.sources.published import multiple_choice, published_row, repair_spacing
@@ -171,3 +172,32 @@ def test_released_flashcards_are_built_and_counted(tmp_path: Path) -> None:
     assert (entry.rows_in, entry.rows_out) == (5, 2)
     assert entry.rejected == {"duplicate": 1, "empty_input": 1, "empty_output": 1}
     assert entry.repaired == {"double_space": 1, "space_before_mark": 1}
+
+
+OLD = Options(style=Style.PUBLISHED_2023)
+
+
+def test_the_mislabelled_release_is_refused() -> None:
+    with pytest.raises(UsageError, match="refused: its labels are shifted by one"):
+        SOURCES["pubmed_causal"].origin(OriginName.PUBLISHED)
+
+
+def test_the_released_sets() -> None:
+    assert set(RELEASED) >= {
+        "anki",
+        "cord19",
+        "health_advice",
+        "medqa",
+        "mediqa",
+        "mmmlu",
+        "wikidoc",
+        "wikidoc_patient_information",
+    }
+
+
+def test_style_2023_gives_the_released_text_back() -> None:
+    row = {"_where": "x.json#0"} | released(QUESTION, OPTIONS, "C")
+    (record,) = SOURCES["medqa"].published.convert(row, OLD)
+    assert (record.instruction, record.input, record.output) == tuple(
+        row[name] for name in ("instruction", "input", "output")
+    )

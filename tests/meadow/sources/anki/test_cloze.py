@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.stopwatch import Stopwatch
 
 from meadow.sources.anki.cloze import parse_cloze
 
@@ -57,3 +58,12 @@ def test_shown_text_loses_only_the_marks_of_deletions(text: str) -> None:
     if not parsed.numbers and "{{c0::" not in text:
         assert sorted(shown) == sorted(text)
     assert len(shown) <= len(text)
+
+
+def test_depth_and_length_cost_little() -> None:
+    watch = Stopwatch()
+    deep = parse_cloze("{{c1::" * 20_000 + "x" + "}}" * 20_000)
+    deep.question(1)
+    wide = parse_cloze("{{c1::a}}" * 20_000)
+    assert len(wide.answers(1)) == 1
+    assert watch.within(2)

@@ -8,7 +8,7 @@ import pytest
 from support.anki_deck import BASIC, Deck, Note, collection
 from support.stopwatch import Stopwatch
 
-from meadow.errors import FileError, UpstreamChangedError
+from meadow.errors import FileError, MeadowError, UpstreamChangedError
 from meadow.schema import Reason
 from meadow.sources.anki import collection as anki_collection
 from meadow.sources.anki.collection import read_database
@@ -130,3 +130,32 @@ def test_real_collections(upstream: Path) -> None:
         read(folder / "ankidroid/schema250.anki2")
     with pytest.raises(UpstreamChangedError, match="schema 1 is older"):
         read(folder / "ankitects_tests/anki2-alpha.anki2")
+
+
+def check_mutants(folder: Path, count: int) -> None:
+    """SQLite has no checksums: a flip is an error, or other text; never a crash or a hang."""
+    import hashlib
+
+    path = folder / "c"
+    good = collection(Deck(TWO * 20, 18))
+    errors = 0
+    for number in range(count):
+        digest = hashlib.sha256(str(number).encode()).digest()
+        mutant = bytearray(good)
+        for offset in range(0, 4 * (1 + number % 4), 4):
+            place = int.from_bytes(digest[offset : offset + 4], "big") % len(good)
+            mutant[place] ^= digest[16 + offset // 4] or 1
+        if number % 10 == 0:
+            del mutant[int.from_bytes(digest[20:24], "big") % len(good) :]
+        path.write_bytes(mutant)
+        watch = Stopwatch()
+        try:
+            list(read_database(path, "deck", 5.0))
+        except MeadowError:
+            errors += 1
+        assert watch.within(2), number
+    assert errors > count // 10
+
+
+def test_flipped_bytes_end_soon(tmp_path: Path) -> None:
+    check_mutants(tmp_path, 300)

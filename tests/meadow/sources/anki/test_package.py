@@ -17,11 +17,12 @@ from support.anki_deck import (
     modern_package,
     notice,
     package,
+    sample,
     sample_package,
 )
 from support.stopwatch import Stopwatch
 
-from meadow.errors import FileError, UpstreamChangedError
+from meadow.errors import FileError, MeadowError, UpstreamChangedError
 from meadow.source import Input
 from meadow.sources.anki import package as anki_package
 from meadow.sources.anki.package import is_package_or_collection, read_collection
@@ -222,3 +223,24 @@ def test_real_packages(upstream: Path) -> None:
         "media.apkg": 1,
         "update1.apkg": 1,
     }
+
+
+def check_mutants(folder: Path, every: int) -> None:
+    """A package protects its bytes by CRC: a flip in it never changes a note."""
+    good = modern_package(Deck(sample().notes[:6]))
+    expected = without_place(rows(good, folder))
+    errors = 0
+    for position in range(0, len(good), every):
+        mutant = bytearray(good)
+        mutant[position] ^= 1 << (position % 8)
+        try:
+            found = without_place(rows(bytes(mutant), folder))
+        except MeadowError:
+            errors += 1
+        else:
+            assert found == expected, position
+    assert errors > len(good) // every // 2
+
+
+def test_flipped_bytes_are_an_error_or_a_checked_deck(tmp_path: Path) -> None:
+    check_mutants(tmp_path, every=23)

@@ -648,3 +648,26 @@ def test_the_real_dumps_against_pandas(upstream: Path) -> None:
         assert ids(pairs) == [str(n) for n in sorted(merged.Id_x)]
     assert found == expected
     assert sum(found.values()) == 2140
+
+
+def test_utf_16_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "Posts.xml"
+    path.write_text(HEAD + "<posts>\n</posts>", encoding="utf-16")
+    with pytest.raises(FileError, match="UTF-8"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "form"),
+    [
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"BZh9", "bzip2"),
+        (b"PK\x03\x04", "zip"),
+        (b"\x28\xb5\x2f\xfd", "Zstandard"),
+    ],
+)
+def test_a_packed_dump_is_named(tmp_path: Path, head: bytes, form: str) -> None:
+    path = tmp_path / "Posts.xml.packed"
+    path.write_bytes(head + b"x" * 40)
+    with pytest.raises(FileError, match=form):
+        read(path)

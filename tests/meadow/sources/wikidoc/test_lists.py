@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.stopwatch import Stopwatch
 
 from meadow.sources.wikidoc.lists import split_glued_lists
 
@@ -65,3 +66,10 @@ def test_no_character_but_a_space_is_lost(text: str) -> None:
     found, _ = split_glued_lists(text)
     kept = found.replace("\n- ", "\n").removeprefix("- ")
     assert "".join(kept.split()) == "".join(text.replace("\n- ", "\n").removeprefix("- ").split())
+
+
+def test_linear() -> None:
+    watch = Stopwatch()
+    split_glued_lists("List:\n" + "aa Bb " * 20_000)
+    split_glued_lists("List:\n" + "(" * 50_000 + "a B" * 1000)
+    assert watch.within(1)

@@ -493,3 +493,12 @@ def test_any_wikitext_gives_sections(text: str) -> None:
     sections = read_wikitext(text).sections
     assert sections
     assert sections[0].heading == ""
+
+
+def test_wikitext_gives_the_same_sections() -> None:
+    found = [
+        (s.heading, s.level, s.parents, s.text)
+        for s in read_wikitext(WIKITEXT).sections
+        if s.heading
+    ]
+    assert found == EXPECTED

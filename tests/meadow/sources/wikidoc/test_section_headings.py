@@ -1,6 +1,7 @@
 """The living textbook's headings: each common one has its question, the rest has none."""
 
 import pytest
+from support.stopwatch import Stopwatch
 
 from meadow.sources.wikidoc.section_headings import (
     is_apparatus,
@@ -57,3 +58,19 @@ def test_a_chapter_page_is_asked_about_its_chapter() -> None:
         "What are the risk factors for Gout?"
     )
     assert page_question("Overview", "Gout") == "What is Gout?"
+
+
+def test_the_rules_do_not_backtrack() -> None:
+
+    watch = Stopwatch()
+    for heading in ("differentiating " + "a " * 50_000, "x" * 100_000, "1." * 50_000):
+        section_question(heading, "Gout")
+        is_apparatus(heading)
+    assert watch.within(2)
+
+
+@pytest.mark.parametrize(
+    "heading", ["Gout and music", "In popular culture", "1923", "Zebra", "Why?"]
+)
+def test_other_headings_have_no_question(heading: str) -> None:
+    assert section_question(heading, "Gout") is None
