@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.corpora import write_mix
 
-from training.config import Recipe
+from meadow.prompt import complete, render
+from training.config import Data, Recipe
 from training.data import tokenize
 from training.packing import make_plan
 
@@ -51,6 +53,30 @@ def split(rows: list[tuple[str, str, str, str]]) -> tuple[list[Any], list[Any]]:
     return level, held
 
 
+def accuracy(model: Any, tokenizer: Any, rows: list[Any], data: Data) -> dict[str, float]:
+    """Share of rows whose own label is the most likely of its task's labels."""
+    import torch
+
+    from training.batches import pack_row, token_losses
+
+    right: dict[str, list[bool]] = defaultdict(list)
+    model.eval()
+    for source, ask, text, label in rows:
+        labels = list((CAUSAL if source == "pubmed_causal" else ADVICE).values())
+        tokens = tokenize(
+            [{"id": name, "instruction": ask, "input": text, "output": name, "source": source}
+             for name in labels],
+            tokenizer, data,
+        )  # fmt: skip
+        with torch.no_grad():
+            scores = [
+                -float(token_losses(model, pack_row(tokens, (i,), 0)).losses.sum())
+                for i in range(len(labels))
+            ]
+        right[source].append(labels[scores.index(max(scores))] == label)
+    return {source: sum(values) / len(values) for source, values in right.items()}
+
+
 def untrained_loss(base: Path, tokenizer: Any, rows: list[dict[str, str]], recipe: Recipe) -> float:
     """Held-out loss before the first step, measured as the run measures it."""
     from training.batches import PlannedBatches
@@ -64,13 +90,19 @@ def untrained_loss(base: Path, tokenizer: Any, rows: list[dict[str, str]], recip
     return float(mean_losses(sums, batches.rows.sources)["validation_loss"])
 
 
+def test_the_template_ends_where_the_answer_begins() -> None:
+    text = complete(render("short", "Advice?", "Eat less salt."), "strong")
+    assert text == "Advice?\nEat less salt.\nAnswer: strong"
+
+
 @pytest.mark.slow
 @pytest.mark.realdata
 @pytest.mark.timeout(3000)
 def test_fine_tuning_beats_the_untrained_checkpoint_on_held_out_rows(
-    tiny, upstream, stories, tmp_path
+    tiny: Callable[..., Recipe], upstream: Path, stories: Path, tmp_path: Path
 ) -> None:
-    from transformers import AutoTokenizer
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from training.loop import train
 
@@ -84,11 +116,21 @@ def test_fine_tuning_beats_the_untrained_checkpoint_on_held_out_rows(
     )  # fmt: skip
     result = train(recipe, mix, tmp_path / "run", base=stories)
     tokenizer = AutoTokenizer.from_pretrained(stories)
+    before = accuracy(
+        AutoModelForCausalLM.from_pretrained(stories, dtype=torch.float32), tokenizer, held,
+        recipe.data,
+    )  # fmt: skip
+    after = accuracy(
+        AutoModelForCausalLM.from_pretrained(result.model), tokenizer, held, recipe.data
+    )
     rows = [
         {"id": str(i), "instruction": ask, "input": text, "output": label, "source": source}
         for i, (source, ask, text, label) in enumerate(held)
     ]
     losses = [untrained_loss(stories, tokenizer, rows, recipe)]
     losses += [n["validation_loss"] for n in result.metrics if "validation_loss" in n]
-    print(f"held-out loss {losses}; {result.manifest['result']}")
+    print(f"held-out accuracy {before} -> {after}; held-out loss {losses}; "
+          f"{result.manifest['result']}")  # fmt: skip
     assert losses[-1] < losses[0] / 2
+    for source in before:
+        assert after[source] > before[source] + 0.1
