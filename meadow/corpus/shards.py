@@ -95,9 +95,7 @@ def read_parquet(
                 # fresh memory for all rows costs several times what unpacking them does
                 parts, at = [], 0
                 for part in file.iter_batches(batch_size=2048, columns=columns):
-                    parts.append(
-                        part.take(pa.array(range(-at % every, len(part), every), pa.int64()))
-                    )
+                    parts.append(part.take(pa.arange(-at % every, len(part), every)))
                     at += len(part)
                 return pa.Table.from_batches(parts)
             if first is None:

@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import re
 import tempfile
+from contextlib import suppress
 from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from meadow.errors import FileError
+from meadow.atomic import locked, replacing
+from meadow.errors import FileError, MeadowError
 
+CACHE = Path("~/.cache/medical-meadow/languages")
 MIN_LETTERS = 100
 FIRST_LOOK = 400
 _ENOUGH_WORDS = 20
@@ -95,13 +100,58 @@ def _looks_english(words: list[str]) -> bool:
 
 @lru_cache(maxsize=1)
 def _identifier() -> Any:
+    """The model, mapped from where it lies unpacked: the library unpacks 68 MB at each start."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
+    name = f"py3langid-{version('py3langid')}.npy"
+    with suppress(OSError, ValueError, RuntimeError):
+        return _unpacked(CACHE.expanduser() / name)
     try:
-        return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+        model = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     except OSError as error:  # it unpacks its model into a temporary file
         raise FileError(
             f"the model of languages cannot be unpacked: {error.strerror or error}",
             where=tempfile.gettempdir(),
             fix="make room there, or name another folder with TMPDIR",
         ) from error
+    # another process that does the same, and a home that is not there or full, cost time alone
+    with suppress(OSError, RuntimeError, MeadowError), locked(CACHE.expanduser()):
+        _unpack(model, CACHE.expanduser() / name)
+    return model
+
+
+_ARRAYS = {
+    "tk_nextmove": "uint32",
+    "tk_output": "int32",
+    "nb_pc": "float32",
+    "nb_ptc": "float16",
+    "tk_row": "uint16",
+    "nb_classes": "str",
+}
+"""What a `LanguageIdentifier` is made of; the largest numbers first, so that all lie aligned."""
+
+
+def _unpack(model: Any, path: Path) -> None:
+    """Write a model as one record of arrays, which can be mapped."""
+    import numpy as np
+
+    arrays = {name: np.asarray(getattr(model, name), kind) for name, kind in _ARRAYS.items()}
+    record = np.zeros(1, [(name, value.dtype, value.shape) for name, value in arrays.items()])
+    for name, value in arrays.items():
+        record[name] = value
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, record)
+
+
+def _unpacked(path: Path) -> Any:
+    """The model that `_unpack` wrote, its large arrays in memory that processes share."""
+    import numpy as np
+    from py3langid.langid import LanguageIdentifier
+
+    record = np.asarray(np.load(path, mmap_mode="r"))[0]
+    return LanguageIdentifier(
+        *(record["nb_ptc"], record["nb_pc"], record["nb_classes"].tolist()),
+        *(memoryview(record["tk_nextmove"]), record["tk_output"].tolist()),
+        norm_probs=True,
+        tk_row=record["tk_row"].tolist(),
+    )

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -327,6 +329,19 @@ def test_each_so_manieth_row_is_taken(tmp_path: Path, every: int, group: int) ->
     path = tmp_path / "some.parquet"
     pq.write_table(pa.table({"n": range(9_000)}), path, row_group_size=group)
     assert read_parquet(path, every=every)["n"].to_pylist() == list(range(0, 9_000, every))
+
+
+def test_rows_are_read_without_pandas(tmp_path: Path) -> None:
+    path = tmp_path / "some.parquet"
+    pq.write_table(pa.table({"n": range(9)}), path)
+    code = (
+        "import sys; from pathlib import Path; from meadow.corpus.shards import read_parquet; "
+        "print(read_parquet(Path(sys.argv[1]), every=2)['n'].to_pylist(), 'pandas' in sys.modules)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, path], check=True, capture_output=True, text=True
+    )
+    assert ran.stdout == "[0, 2, 4, 6, 8] False\n"
 
 
 def test_show_draws_the_same_rows_and_finds_by_id(whole: Path) -> None:
