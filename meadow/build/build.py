@@ -342,20 +342,24 @@ def _place(out: Path, source: str, path: str, sha256: str) -> Path | None:
     return next((place for place in places if holds(place, sha256)), None)
 
 
+def _placed(task: tuple[Path, str, str, str]) -> Path | None:
+    return _place(*task)
+
+
 def _publish(result: Manifest, out: Path, apply: Apply) -> Manifest:
     """Move staged files into place, with the documents that are rendered from them."""
     from meadow.cards.documents import render_documents
 
+    files = [(name, item) for name, entry in result.sources.items() for item in entry.files()]
+    tasks = [(out, name, item.path, item.sha256) for name, item in files]
     places = {}
-    for name, entry in result.sources.items():
-        for item in entry.files():
-            place = _place(out, name, item.path, item.sha256)
-            if place is None:
-                raise FileError(
-                    f"a file of {name} is missing or not what was written",
-                    where=item.path,
-                    fix=f"build {name} again: name it among the sources",
-                )
-            places[item.path] = place
+    for (name, item), place in zip(files, apply(_placed, tasks), strict=True):
+        if place is None:
+            raise FileError(
+                f"a file of {name} is missing or not what was written",
+                where=item.path,
+                fix=f"build {name} again: name it among the sources",
+            )
+        places[item.path] = place
     documents = render_documents(result, places.__getitem__, apply)
     return commit_folder(out, result, places, documents)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
@@ -18,7 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from meadow.errors import ExitCode, MeadowError, UsageError
 
@@ -89,8 +90,8 @@ def open_engine(
     """Workers for the tasks of one run; none is started, and no cluster, before the first task.
 
     Args:
-        workers: Processes; with one the work is done here. A Ray cluster that runs already gives
-            as many as it has.
+        workers: Processes, this one among them. A Ray cluster that runs already gives as many as
+            it has.
         engine: "local", "ray" (a cluster of this run's own, or the one that RAY_ADDRESS names),
             "ray://auto" (the one that runs on this machine) or "ray://HOST:PORT" (Ray's client).
         progress: Told what becomes of tasks that run elsewhere.
@@ -112,10 +113,13 @@ def open_engine(
 
 
 class _Processes:
-    """Local worker processes, started with the first tasks that can be shared."""
+    """This process and others beside it, started with the first tasks that can be shared.
+
+    This one works too: it has imported already what another would first have to import.
+    """
 
     def __init__(self, workers: int, stack: contextlib.ExitStack, many: bool) -> None:
-        self._workers = workers
+        self._beside = workers - 1
         self._many = many
         self._stack = stack
         self._pool: ProcessPoolExecutor | None = None
@@ -134,27 +138,24 @@ class _Processes:
             return map(function, tasks)
         if self._pool is None:
             self._pool = self._stack.enter_context(
-                ProcessPoolExecutor(self._workers, get_context("forkserver"), _end_quietly)
+                ProcessPoolExecutor(self._beside, get_context("forkserver"), _end_quietly)
             )
             self._stack.push(self._end)
             if self._many:
-                for _ in range(self._workers):  # each of which starts one, before there is work
+                for _ in range(self._beside):  # each starts one, before there is work
                     self._pool.submit(os.getpid)
-        futures: deque[Future[Result]] = deque()
-        with self._expected(futures):
-            for task in tasks:
-                futures.append(self._pool.submit(function, task))
-                self._ours |= set(active_children()) - self._others
-        return self._results(futures)
+        shared = _Shared(self._pool, self._beside, function, tasks)
+        with self._expected(shared):
+            shared.begin()
+        self._ours |= set(active_children()) - self._others
+        return self._results(shared)
 
-    def _results(self, futures: deque[Future[Result]]) -> Iterator[Result]:
-        with self._expected(futures):
-            while futures:
-                yield futures[0].result()
-                futures.popleft()
+    def _results(self, shared: _Shared[Task, Result]) -> Iterator[Result]:
+        with self._expected(shared):
+            yield from shared.results()
 
     @contextlib.contextmanager
-    def _expected(self, futures: Iterable[Future[Any]]) -> Iterator[None]:
+    def _expected(self, shared: _Shared[Any, Any]) -> Iterator[None]:
         """Says what a lost worker is; after any fault no task is begun any more."""
         try:
             yield
@@ -166,9 +167,7 @@ class _Processes:
                 fix="run the same command again with fewer --workers: it continues",
             ) from error
         except Exception:
-            for future in futures:
-                future.cancel()
-            wait(futures)
+            shared.end()
             raise
 
     def _end(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -178,6 +177,73 @@ class _Processes:
                 worker.terminate()
             if self._pool is not None:
                 self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Shared(Generic[Task, Result]):
+    """Tasks in one row, from which this process and the others take the next.
+
+    The others get one task at a time, so that none waits behind a task that runs while another
+    process is free; where many are left one more, so that they need not wait for this process.
+    """
+
+    def __init__(
+        self,
+        pool: ProcessPoolExecutor,
+        others: int,
+        function: Callable[[Task], Result],
+        tasks: Sequence[Task],
+    ) -> None:
+        self._pool = pool
+        self._others = others
+        self._function = function
+        self._tasks = tasks
+        self._left = deque(range(len(tasks)))
+        self._begun: dict[int, Future[Result]] = {}
+        self._running = 0
+        self._lock = threading.RLock()
+
+    def begin(self) -> None:
+        """Give the others what they can do now."""
+        with self._lock:
+            many = len(self._left) > 4 * (self._others + 1)
+            while self._left and self._running < self._others * (1 + many):
+                future = self._pool.submit(self._function, self._tasks[self._left[0]])
+                self._begun[self._left.popleft()] = future
+                self._running += 1
+                future.add_done_callback(self._through)
+
+    def _through(self, future: Future[Result]) -> None:
+        """Another process is through with a task; told in a thread of the pool."""
+        with self._lock:
+            self._running -= 1
+            if future.cancelled() or future.exception():
+                self._left.clear()
+            with contextlib.suppress(RuntimeError):  # a broken pool: its tasks say so
+                self.begin()
+
+    def results(self) -> Iterator[Result]:
+        """The results in the order of the tasks; while one is waited for, others are done here."""
+        for number in range(len(self._tasks)):
+            while number not in self._begun or not self._begun[number].done():
+                with self._lock:
+                    if not self._left:
+                        break
+                    mine = self._left.popleft()
+                    here = self._begun[mine] = Future()
+                try:
+                    here.set_result(self._function(self._tasks[mine]))
+                except Exception as error:
+                    # an earlier task may fail yet, and is to be told of first
+                    here.set_exception(error)
+                    self._left.clear()
+            yield self._begun.pop(number).result()
+
+    def end(self) -> None:
+        """Begin nothing more, and wait for what runs."""
+        self._left.clear()
+        for future in self._begun.values():
+            future.cancel()
+        wait(self._begun.values())
 
 
 def _end_quietly() -> None:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from meadow.atomic import TEMPORARY, fsync_file, fsync_folder, naming
-from meadow.build.transform import Batch, keys_of, row_schema
 from meadow.corpus.shards import SHARD_BYTES
 from meadow.errors import UpstreamChangedError
 from meadow.schema import COLUMNS, Reason, Reject
@@ -30,10 +29,12 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from meadow.build.transform import Batch
+
     Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 SLICE_ROWS = 4096
-"""Rows between two places where a shard may end."""
+"""Rows that are taken at once."""
 _MOST_HELD = 128 * 1024**2
 """Bytes of a file that is held as one batch: rows are taken of it for less than half the price."""
 _ROWS, _KEYS, _REJECTS, _TALLY = "rows.arrow", "keys.arrow", "rejects.jsonl", "tally.json"
@@ -81,6 +82,8 @@ class PartWriter:
         """Open the files."""
         import pyarrow as pa
 
+        from meadow.build.transform import row_schema
+
         with self._writing():
             self._temporary.mkdir(parents=True)
             self._sink = pa.OSFile(str(self._temporary / _ROWS), "wb")
@@ -117,6 +120,8 @@ class PartWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Give the part its name, unless something went wrong."""
         import polars as pl
+
+        from meadow.build.transform import keys_of
 
         if kind is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
@@ -247,20 +252,19 @@ def resolve(parts: Sequence[Path], excluded: set[bytes]) -> Order:
 
 
 def _cut(kept: pl.DataFrame) -> list[Numbers]:
-    """The rows of each shard, which has at most about `SHARD_BYTES`; of none, one empty shard."""
+    """The rows of each shard: of at most about `SHARD_BYTES`, and all about as large.
+
+    Workers write one each, and none should wait for the other. Of no rows, one empty shard.
+    """
     import numpy as np
 
     rows = kept["row"].to_numpy().astype(np.int64)
     if not len(rows):
         return [rows]
-    sizes = np.add.reduceat(kept["size"].to_numpy(), range(0, len(rows), SLICE_ROWS))
-    cuts, held = [], 0
-    for index, size in enumerate(sizes.tolist()):
-        if held and held + size > SHARD_BYTES:
-            cuts.append(index * SLICE_ROWS)
-            held = 0
-        held += size
-    return np.split(rows, cuts)
+    ends = kept["size"].cum_sum().to_numpy()
+    shards = -(-int(ends[-1]) // SHARD_BYTES)
+    cuts = np.unique(np.searchsorted(ends, ends[-1] / shards * np.arange(1, shards)) + 1)
+    return np.split(rows, cuts[cuts < len(rows)])
 
 
 _TOLD = ("id", "source_id", "input", "output", "_where")

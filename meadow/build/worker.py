@@ -33,7 +33,6 @@ from meadow.build.sort import (
     resolve,
     slices,
 )
-from meadow.build.transform import Rules, batches, transform_batch
 from meadow.corpus import manifest as manifests
 from meadow.corpus.manifest import NamedFile, Shard, SourceEntry
 from meadow.corpus.shards import write_shard
@@ -53,7 +52,7 @@ from meadow.source import (
     apply_here,
 )
 from meadow.sources import with_own
-from meadow.text.clean import VERSION as CLEANER_VERSION
+from meadow.text import VERSION as CLEANER_VERSION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -300,8 +299,12 @@ def build_source(
     if entry.rows_in != entry.rows_out + sum(entry.rejected.values()):
         raise AssertionError(f"{task.source}: rows were lost: {entry}")
     write_json(folder / ENTRY, entry.to_json())
-    shutil.rmtree(work, ignore_errors=True)
+    list(apply(_remove, [*parts, work]))
     return entry
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _import_what_is_used_later() -> None:
@@ -348,6 +351,8 @@ def _parts(task: SourceTask, work: Path, apply: Apply) -> list[Path]:
 
 def _make_part(task: _PartTask) -> Path:
     """Read, convert and clean some rows, and leave them as a part, unless it is there already."""
+    from meadow.build.transform import Rules, batches, transform_batch
+
     if task.folder.exists():
         return task.folder
     of = task.task

@@ -84,8 +84,8 @@ Counts = Annotated[dict[Text, Count], _Sorted]
 
 # JSON knows no tuples and no strings that are numbers: strict takes arrays for tuples, and nothing
 # else for anything. The order of the fields below is the order in the file.
-_KNOWN_ONLY = ConfigDict(strict=True, extra="forbid")
-_MORE_LEFT_ALONE = ConfigDict(strict=True, extra="ignore")
+_KNOWN_ONLY = ConfigDict(strict=True, extra="forbid", defer_build=True)
+_MORE_LEFT_ALONE = ConfigDict(strict=True, extra="ignore", defer_build=True)
 
 
 class _Part:
@@ -356,7 +356,7 @@ class Manifest(_Part):
 
 
 class _Open(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="allow", defer_build=True)
 
 
 class _Review(_Open):

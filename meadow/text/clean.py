@@ -33,8 +33,6 @@ from meadow.text.privacy import scrub, suspects
 from meadow.text.render import normalise_characters, normalise_whitespace, tag_pattern
 from meadow.text.scripts import lowered, raised
 
-VERSION = 4
-"""Raised when a rule changes what it writes; every source is then built again."""
 MAX_CHARACTERS = 200_000
 
 

@@ -103,7 +103,7 @@ def test_pieces_of_a_source_give_its_bytes(
         assert not list(tmp_path.rglob("parts-*"))
     assert min(made) > 2
     assert run_meadow(*options, "--limit", 4, "--out", tmp_path / "limit").code in (0, code)
-    assert read_manifest(tmp_path / "limit").sources.rows_in == 4
+    assert read_manifest(tmp_path / "limit").sources[source].rows_in == 4
 
 
 def test_a_resumed_source_makes_the_missing_pieces_only(
@@ -113,7 +113,7 @@ def test_a_resumed_source_makes_the_missing_pieces_only(
     assert run_meadow("build", *words, "--out", tmp_path / "whole").code == 0
     monkeypatch.setattr(worker, "LARGE", 1)
     monkeypatch.setattr(worker, "PIECE", 1000)
-    transform_batch, read, most = worker.transform_batch, [], 3
+    transform_batch, read, most = transform.transform_batch, [], 3
 
     def failing(raws, rules, left):
         read.append(len(raws))
@@ -121,7 +121,7 @@ def test_a_resumed_source_makes_the_missing_pieces_only(
             raise KeyboardInterrupt
         return transform_batch(raws, rules, left)
 
-    monkeypatch.setattr(worker, "transform_batch", failing)
+    monkeypatch.setattr(transform, "transform_batch", failing)
     assert build(tmp_path, *words).code == 130
     assert len(list((tmp_path / "out").rglob("1000-*"))) == most == len(read) - 1
     most = 100

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from meadow.build import sort
 from meadow.build.sort import PartWriter, Tally, read_tally, rejects, resolve, slices
 from meadow.build.transform import Batch, batches, keys_of, to_arrow
-from meadow.corpus.shards import cut_shards
 from meadow.errors import UpstreamChangedError
 from meadow.schema import Reason, Record, Task, make_record, order_key, to_rows
 
@@ -68,19 +67,19 @@ def test_rows_come_back_in_natural_order_whatever_the_batches_and_parts(
     assert texts[500:] == ["without an id, first", "without an id, second"]
 
 
-def test_shards_are_cut_by_the_bytes_that_their_rows_have(
+def test_shards_are_about_as_large_as_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As `cut_shards` does it for rows in memory."""
-    monkeypatch.setattr(sort, "SLICE_ROWS", 8)
+    """As few as there can be of that size, by the bytes that their rows have in memory."""
     monkeypatch.setattr(sort, "SHARD_BYTES", 9_000)
     records = [row(f"{n}", f"é question {n} " * (n % 9), "x" * n) for n in range(200)]
     parts = waiting(tmp_path, records, 50, 3)
     shards = resolve(parts, set()).shards
-    whole = pa.concat_tables(slices(parts, np.arange(200)))
-    tables = (whole.slice(start, 8).combine_chunks() for start in range(0, 200, 8))
-    assert [len(rows) for rows in shards] == [len(each) for each in cut_shards(tables, 9_000)]
-    assert len(shards) > 4
+    assert [number for rows in shards for number in rows] == list(range(200))
+    sizes = [pa.concat_tables(slices(parts, rows)).combine_chunks().nbytes for rows in shards]
+    assert len(shards) == -(-sum(sizes) // 9_000) > 4
+    largest_row = 1_000
+    assert max(sizes) - min(sizes) < 2 * largest_row
 
 
 def test_repeats_conflicts_and_two_contents_of_one_id(tmp_path: Path) -> None:
