@@ -11,7 +11,6 @@ written last: a source without one is built again.
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import shutil
 from collections import Counter
@@ -35,7 +34,7 @@ from meadow.build.sort import (
 )
 from meadow.corpus import manifest as manifests
 from meadow.corpus.manifest import NamedFile, Shard, SourceEntry
-from meadow.corpus.shards import write_shard
+from meadow.corpus.shards import many_rows, write_shard
 from meadow.errors import FileError, MeadowError, UpstreamChangedError
 from meadow.schema import SCHEMA_VERSION
 from meadow.source import (
@@ -235,10 +234,9 @@ def build_source(
     """
     folder = task.folder
     seen = _seen(task)
-    measured = apply(_measure, task.inputs)
     if beside:
         _import_what_is_used_later()
-    inputs = None if beside else _measured(task, measured)
+    inputs = None if beside else measure_inputs(task)
     work = folder / f"{PARTS}{_key(task, seen)[:16]}"
     for path in folder.glob("*"):
         if path == work and task.is_cut:
@@ -249,10 +247,13 @@ def build_source(
             path.unlink(missing_ok=True)
     work.mkdir(parents=True, exist_ok=True)
     try:
-        parts = _parts(task, work, apply)
+        tasks = _cut(task, work, apply)
+        # begun before the parts are: who is free first hashes, and the others need not wait
+        measured = apply(_measure, () if inputs else task.inputs)
+        parts = _make_parts(tasks, work, apply)
     except MeadowError:
-        # what is wrong with the rows is that the file is another one
-        inputs = inputs or _measured(task, measured)
+        if not inputs:  # what is wrong with the rows may be that the file is another one
+            measure_inputs(task)
         raise
     inputs = inputs or _measured(task, measured)
     if _seen(task) != seen:
@@ -308,10 +309,8 @@ def _remove(folder: Path) -> None:
 
 
 def _import_what_is_used_later() -> None:
-    """While workers start, who waits for them imports what a build ends with: keys and the card."""
+    """While workers start, who shares the work out imports what a build ends with: the card."""
     import jinja2  # noqa: F401
-    import polars  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
     import yaml  # noqa: F401
 
     import meadow.cards.documents  # noqa: F401
@@ -326,27 +325,36 @@ class _PartTask:
     pieces: tuple[Piece, ...]
 
 
-def _parts(task: SourceTask, work: Path, apply: Apply) -> list[Path]:
-    """The parts of a source, in the order of their rows; those that are whole are taken."""
-    read = task.reader
-    pieces: tuple[Piece, ...] = (partial(read, task.inputs, task.options),)
-    whole = _PartTask(task, work / "whole", pieces)
+def _whole(task: SourceTask, work: Path) -> _PartTask:
+    """All of a source as one part."""
+    return _PartTask(task, work / "whole", (partial(task.reader, task.inputs, task.options),))
+
+
+def _cut(task: SourceTask, work: Path, apply: Apply) -> list[_PartTask]:
+    """The parts of a source, in the order of their rows."""
+    read, whole = task.reader, _whole(task, work)
     if whole.folder.exists() or not isinstance(read, Divisible):
-        return [_make_part(whole)]
+        return [whole]
     cutting = Cutting(work / "shared", task.piece if task.is_cut else None, apply)
     cutting.folder.mkdir(exist_ok=True)
     pieces = tuple(read.pieces(task.inputs, task.options, cutting))
     if cutting.size is None:
-        return [_make_part(replace(whole, pieces=pieces))]
-    tasks = [
+        return [replace(whole, pieces=pieces)]
+    return [
         _PartTask(task, work / f"{cutting.size}-{number:05d}", (piece,))
         for number, piece in enumerate(pieces)
     ]
+
+
+def _make_parts(tasks: Sequence[_PartTask], work: Path, apply: Apply) -> list[Path]:
+    """Make the parts that are not whole yet."""
+    if len(tasks) == 1:
+        return [_make_part(tasks[0])]
     try:
         return list(apply(_make_part, tasks))
     except CutError:
         # marks of quotation that open nothing: only reading on from the first row can tell
-        return list(apply(_make_part, [whole]))
+        return [_make_part(_whole(tasks[0].task, work))]
 
 
 def _make_part(task: _PartTask) -> Path:
@@ -358,7 +366,7 @@ def _make_part(task: _PartTask) -> Path:
     of = task.task
     rules = Rules(*(of.source, of.origin, of.options, of.exclude, of.errata, of.vouched, of.own))
     left = of.limit
-    with _many_rows(), PartWriter(task.folder, lasting=of.is_cut) as part:
+    with many_rows(), PartWriter(task.folder, lasting=of.is_cut) as part:
         for batch in batches(chain.from_iterable(piece() for piece in task.pieces)):
             if left == 0:
                 break
@@ -404,7 +412,7 @@ def _finish(task: _FileTask) -> _Made:
     source = task.task
     if isinstance(task, _ShardTask):
         facts: dict[str, Counter[str]] = {}
-        with _many_rows():
+        with many_rows():
             tables = (_count(table, facts) for table in slices(task.parts, task.rows))
             shard = write_shard(tables, source.folder, source.source, task.index, task.count)
         return _Made(shard, facts)
@@ -416,26 +424,6 @@ def _finish(task: _FileTask) -> _Made:
         for item in rejects(task.parts, task.gone):
             file.write(item.to_json().encode() + b"\n")
     return _Made(NamedFile.of(source.folder / name, name), {})
-
-
-@contextlib.contextmanager
-def _many_rows() -> Iterator[None]:
-    """Memory as many short-lived rows want it."""
-    import pyarrow as pa
-
-    usual, pool = gc.get_threshold(), pa.default_memory_pool()
-    # the collector seldom looks: rows are many objects and hardly ever a circle of them
-    gc.freeze()
-    gc.set_threshold(500_000, 20, 50)
-    # Arrow's own pool gives pages back to the system between two batches, and gets them again
-    # one fault at a time
-    pa.set_memory_pool(pa.system_memory_pool())
-    try:
-        yield
-    finally:
-        pa.set_memory_pool(pool)
-        gc.set_threshold(*usual)
-        gc.unfreeze()
 
 
 def _count(table: pa.Table, facts: dict[str, Counter[str]]) -> pa.Table:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meadow.corpus.manifest import Manifest, Shard
-from meadow.corpus.shards import read_rows
+from meadow.corpus.shards import many_rows, read_rows
 from meadow.licenses import LICENSES
 from meadow.source import Apply, Provenance, Source, apply_here
 from meadow.text.language import language_of
@@ -79,6 +79,7 @@ Told = Counter[tuple[str, str, Any]]
 """(source, field of `SourceRows`, value) -> rows."""
 
 
+@many_rows()
 def _told(shard: Path) -> Told:
     """What the rows of a shard say of themselves."""
     import polars as pl

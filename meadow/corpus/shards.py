@@ -8,6 +8,9 @@ Measured choices: docs/adr/004-atomic-shards.md.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import gc
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +59,28 @@ def _repeating(schema: pa.Schema) -> list[str]:
 
     found = (leaf for field in schema for leaf in leaves(field.name, field.type))
     return [leaf for leaf in found if leaf not in UNIQUE]
+
+
+@contextlib.contextmanager
+def many_rows() -> Iterator[None]:
+    """Memory as many short-lived rows want it."""
+    usual, pool = gc.get_threshold(), pa.default_memory_pool()
+    # the collector seldom looks: rows are many objects and hardly ever a circle of them
+    gc.freeze()
+    gc.set_threshold(500_000, 20, 50)
+    # Arrow's own pool gives pages back to the system between two batches, and gets them again
+    # one fault at a time
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(pool)
+        gc.set_threshold(*usual)
+        gc.unfreeze()
+
+
+# a process that has read rows looks for no circles among them when it ends: a tenth of a second
+atexit.register(gc.freeze)
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
