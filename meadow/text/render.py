@@ -83,15 +83,15 @@ def render_html(html: str, *, base_url: str = "") -> Rendered:
     import turbohtml
 
     fragment = turbohtml.parse_fragment(html, positions=False)
-    found = frozenset(map(str.lower, set(_NAME.findall(html))))
+    names = frozenset(_NAME.findall(html))
     if "vertical-align" in html:
         _shift_by_style(fragment)
-        found |= {"sup", "sub"}
-    images = prepare(fragment, found)
-    text = fragment.to_markdown(_markdown(base_url, found & _CONVERTED))
-    if found & _CODE and "<code>" in text:
-        text = fragment.to_markdown(_markdown(base_url, found & _CONVERTED | {"code"}))
-        text = _CODE_EDGE.sub(_part_code, text)
+        names |= {"sup", "sub"}
+    plan = _plan(base_url, names)
+    images = prepare(fragment, plan.found) if plan.prepared else 0
+    text = fragment.to_markdown(plan.markdown)
+    if plan.code is not None and "<code>" in text:
+        text = _CODE_EDGE.sub(_part_code, fragment.to_markdown(plan.code))
     if _OPEN_LABEL in text:
         text = _LABEL.sub(r"\2\1 ", text)
     return Rendered(quote_literal_markup(normalise(text)), images)
@@ -121,7 +121,7 @@ def check_limits(
         raise HtmlLimitError(
             Reason.TOO_LARGE, f"{len(html):,} characters of HTML; at most {max_characters:,}"
         )
-    if html.count("<") <= max_depth:
+    if len(html) < 3 * max_depth or html.count("<") <= max_depth:
         return
     open_tags: Counter[str] = Counter()
     depth = 0
@@ -186,7 +186,9 @@ def quote_literal_markup(text: str) -> str:
     angle is a relation: there it gets spaces instead. Idempotent.
     """
     # a search for one first character is several times as fast as one for two
-    if not _LITERAL_TAG.search(text) and not _LITERAL_ENTITY.search(text):
+    if not ("<" in text and _LITERAL_TAG.search(text)) and not (
+        "&" in text and _LITERAL_ENTITY.search(text)
+    ):
         return text
     out: list[str] = []
     prose: list[str] = []
@@ -290,6 +292,38 @@ def prepare(root: Element, found: frozenset[str]) -> int:
             if element.closest("pre, code, kbd, samp") is not None:
                 _spell_in_code(element)
     return images
+
+
+_PREPARED = _BLOCKS | {"math", "ol", "li", "img", "sup", "sub", "br", "table"}
+"""Names of tags for which `prepare` has something to do."""
+
+
+class _Plan(NamedTuple):
+    """What a body is rendered with, by the names of its tags: most bodies share a few sets of them.
+
+    Args:
+        found: The names in small letters.
+        prepared: Whether the tree may need `prepare`.
+        markdown: How it is written.
+        code: The same, where code holds marks; None without code.
+    """
+
+    found: frozenset[str]
+    prepared: bool
+    markdown: Any
+    code: Any
+
+
+@lru_cache(maxsize=512)
+def _plan(base_url: str, names: frozenset[str]) -> _Plan:
+    found = frozenset(map(str.lower, names))
+    converted = found & _CONVERTED
+    return _Plan(
+        found,
+        not found.isdisjoint(_PREPARED),
+        _markdown(base_url, converted),
+        _markdown(base_url, converted | {"code"}) if found & _CODE else None,
+    )
 
 
 def _shift_by_style(root: Element) -> None:
@@ -656,7 +690,7 @@ def _wrapped(mark: str, *tags: str) -> tuple[tuple[str, _Converter], ...]:
 
     def wrap(element: Element, text: str) -> str:
         inner = text.strip()
-        if not inner or element.parent is None or element.parent.closest(same):
+        if not inner or (parent := element.parent) is None or parent.closest(same):
             return text
         if _holds_blocks(element, inner):  # no mark reaches over them
             return f"\n\n{inner}\n\n"
@@ -699,19 +733,16 @@ def _link(element: Element, text: str, base_url: str) -> str:
     href = (element.attr("href") or "").strip()
     if not label or not href or href.startswith("#"):
         return text
-    target = href
-    if not target.lower().startswith(_SCHEMES):
-        try:
-            target = urljoin(base_url, href) if base_url else href
-        except ValueError:
-            return text
-        if not target.lower().startswith(_SCHEMES):
-            return text
+    target = href if href.startswith(_SCHEMES) else _absolute(href, base_url)
+    if not target:
+        return text
     if not _PLAIN_ADDRESS.fullmatch(target):
         target = "%20".join(target.split()).replace("<", "%3C").replace(">", "%3E")
         if target.count("(") != target.count(")"):
             target = target.replace("(", "%28").replace(")", "%29")
-    if " " not in label and _bare(label) == _bare(target):
+    # words are no address: what browsers leave out has at most 15 characters and final slashes
+    short = len(label) + 15 < len(target.rstrip("/"))
+    if not short and " " not in label and _bare(label) == _bare(target):
         return text.replace(label, target)
     if _holds_blocks(element, label):
         return f"\n\n{label}\n\n{target}\n\n"
@@ -720,6 +751,28 @@ def _link(element: Element, text: str, base_url: str) -> str:
 
 _PLAIN_ADDRESS = re.compile(r"[^\s<>()]+")
 _SCHEMES = ("http://", "https://", "ftp://")
+_ROOTED = re.compile(r"(?:/[\w-]+)+/?", re.ASCII)
+"""A path from the root of a site, in which no address has anything to resolve."""
+
+
+def _absolute(href: str, base_url: str) -> str:
+    """The page that a link leads to; "" where it leads to none."""
+    if href.lower().startswith(_SCHEMES):
+        return href
+    if _ROOTED.fullmatch(href) and (site := _site(base_url)):
+        return site + href
+    try:
+        target = urljoin(base_url, href)
+    except ValueError:
+        return ""
+    return target if target.lower().startswith(_SCHEMES) else ""
+
+
+@lru_cache(maxsize=64)
+def _site(base_url: str) -> str:
+    """Scheme and host of a page; "" for what is no address."""
+    root = urljoin(base_url, "/")
+    return root.removesuffix("/") if root.lower().startswith(_SCHEMES) else ""
 
 
 def _bare(address: str) -> str:
@@ -793,6 +846,7 @@ def normalise(text: str) -> str:
 
     Indentation and runs of spaces inside a line stay: code and tables need them.
     """
+    text = text.replace("\u00a0", " ")  # nearly all that is not plain is this
     if not _is_plain(text):
         text = _SPACE.sub(" ", normalise_characters(text))
     elif not text.isascii():
@@ -802,9 +856,8 @@ def normalise(text: str) -> str:
 
 def _is_plain(text: str) -> bool:
     """Whether a text is of printable characters, plain spaces, tabs and line feeds alone."""
-    if text.isascii():
-        return not text.encode().translate(None, _PRINTABLE)
-    return text.replace("\n", "").replace("\t", "").isprintable()
+    rest = text.encode("utf-8", "surrogatepass").translate(None, _PRINTABLE)
+    return not rest or rest.decode("utf-8", "surrogatepass").isprintable()
 
 
 def normalise_characters(text: str) -> str:

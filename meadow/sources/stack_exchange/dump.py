@@ -20,7 +20,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 from operator import itemgetter
 from pathlib import Path
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from meadow.atomic import replacing
 from meadow.errors import FileError, UsageError
 from meadow.readers.archives import damage_is_an_error, open_7z_member
-from meadow.readers.spans import Span, spans
+from meadow.readers.spans import Span, line_spans
 from meadow.schema import Fact, Raw, Reason, Reject
 from meadow.source import Apply, Cutting, Input, Options, Piece, apply_here
 
@@ -62,6 +62,8 @@ _ORDER = {
 }
 """Root element -> the attributes of a row, in the order of the dumps. `DeletionDate`, which public
 dumps do not have, is left to the parser."""
+_ATTRIBUTES = {f" {name}=": name for names in _ORDER.values() for name in names.split()}
+"""What stands between two values of a row -> the name."""
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
 _SEVENZIP = b"7z\xbc\xaf\x27\x1c"
 _PARQUET = b"PAR1"
@@ -99,12 +101,10 @@ def _parse_plain(line: bytes) -> dict[str, str]:
     """`parse_row` of a line that `_plain_rows` knows: cut at its quotation marks."""
     from turbohtml import unescape
 
-    parts = line.decode().removeprefix("<row").split('"')
-    # HTML has the few entities that such a line may hold, with the same meaning
-    return {
-        name[1:-1]: unescape(value) if "&" in value else value
-        for name, value in zip(parts[:-1:2], parts[1::2], strict=True)
-    }
+    # NUL stands in no such line, so that marks and entities need one look at all of it; HTML has
+    # the few entities that it may hold, with the same meaning
+    parts = unescape(line.decode().removeprefix("<row").replace('"', "\0")).split("\0")
+    return dict(zip(map(_ATTRIBUTES.__getitem__, parts[:-1:2]), parts[1::2], strict=True))
 
 
 _REFERENCE = re.compile(rb"&#(?:[xX]([0-9A-Fa-f]{1,8})|([0-9]{1,8}));")
@@ -239,7 +239,7 @@ def _outside_comments(line: bytes, inside: bool) -> tuple[int, int, bool]:
     return start, opening, True
 
 
-_BLOCK_BYTES = 2 * MAX_ROW_BYTES
+_BLOCK_BYTES = 4 * MAX_ROW_BYTES
 
 
 class _Block(NamedTuple):
@@ -275,27 +275,21 @@ def _blocks(file: BinaryIO, span: Span) -> Iterator[_Block]:
 
 
 @cache
-def _patterns(root: str) -> tuple[str, str]:
-    """Regular expressions of polars for a whole row, and for the numbers at its head.
+def _pattern(root: str) -> str:
+    """An expression for a whole row, as Stack Exchange writes it.
 
-    Without a group the first costs one look at each byte. A value holds what XML takes as it
-    stands, and the references that dumps have; a tab would be a space, and is the parser's.
+    Without a group it costs one look at each byte. A value holds what XML takes as it stands, and
+    the references that dumps have; a tab would be a space, and is the parser's.
     """
     text = r"(?:[^\"<&\x00-\x1f\x{fffe}\x{ffff}]|&(?:amp|lt|gt|quot|apos|#xA|#xD|#x9);)*"
-    names, numbers = _ORDER[root].split(), _NUMBERS[root]
-    needed = numbers[:3]
+    numbers = _NUMBERS[root]
 
-    def attribute(name: str, value: str) -> str:
-        return f' {name}="{value}"' if name in needed else f'(?: {name}="{value}")?'
+    def attribute(name: str) -> str:
+        value = f' {name}="{_NUMBER.pattern if name in numbers else text}"'
+        return value if name in numbers[:3] else f"(?:{value})?"
 
-    start = "^[ \t]*<row"
-    row = [attribute(name, _NUMBER.pattern if name in numbers else text) for name in names]
-    last = max(map(names.index, numbers)) + 1
-    head = [
-        attribute(name, f"(?P<{name}>{_NUMBER.pattern})" if name in numbers else '[^"]*')
-        for name in names[:last]
-    ]
-    return f"{start}{''.join(row)} ?/>[ \t\r\n]*$", start + "".join(head)
+    row = "".join(map(attribute, _ORDER[root].split()))
+    return f"^[ \t]*<row{row} ?/>[ \t\r\n]*$"
 
 
 def _plain_rows(block: _Block, root: str) -> tuple[Bools, Numbers]:
@@ -305,28 +299,60 @@ def _plain_rows(block: _Block, root: str) -> tuple[Bools, Numbers]:
     be there twice.
     """
     import numpy as np
-    import polars as pl
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     count = len(block.borders) - 1
     buffers = [None, pa.py_buffer(block.borders), pa.py_buffer(block.data)]
-    lines = pl.Series(pa.Array.from_buffers(pa.large_binary(), count, buffers))
+    lines = pa.Array.from_buffers(pa.large_binary(), count, buffers)
     try:
-        texts = lines.cast(pl.String)
-    except pl.exceptions.ComputeError:  # not UTF-8: in which line, the parser says
+        texts = lines.cast(pa.large_string())
+    except pa.ArrowInvalid:  # not UTF-8: in which line, the parser says
         return np.zeros(count, bool), np.empty((0, len(_COLUMNS)), np.int64)
-    whole, head = _patterns(root)
-    plain = texts.str.contains(whole) & (lines.bin.size() <= MAX_ROW_BYTES)
-    found = texts.filter(plain).str.extract_groups(head).struct.unnest()
-    numbers = found.select(_NUMBERS[root]).cast(pl.Int64).fill_null(0).to_numpy()
-    mask = plain.to_numpy()
-    rows = np.zeros((len(numbers), len(_COLUMNS)), np.int64)
-    rows[:, : numbers.shape[1]] = numbers
-    rows[:, 6] = block.offset + block.borders[:-1][mask]
-    rows[:, 7] = np.diff(block.borders)[mask]
-    rows[:, 8] = block.number + np.flatnonzero(mask)
+    sizes = np.diff(block.borders)
+    plain: Bools = pc.match_substring_regex(texts, _pattern(root)).to_numpy(zero_copy_only=False)
+    plain &= sizes <= MAX_ROW_BYTES
+    starts = block.borders[:-1][plain]
+    rows = np.zeros((len(starts), len(_COLUMNS)), np.int64)
+    for name, values in _numbers_of(block.data, starts, root):
+        rows[:, _NUMBERS[root].index(name)] = values
+    rows[:, 6] = block.offset + starts
+    rows[:, 7] = sizes[plain]
+    rows[:, 8] = block.number + np.flatnonzero(plain)
     rows[:, 9] = 1
-    return mask, rows
+    return plain, rows
+
+
+def _numbers_of(data: bytes, starts: Numbers, root: str) -> Iterator[tuple[str, Numbers]]:
+    """Name and values of each number of rows that are written as in the dumps; 0 for none.
+
+    Args:
+        data: A block.
+        starts: Where the rows begin in it.
+        root: The root element.
+    """
+    import numpy as np
+
+    at = np.frombuffer(data, np.uint8)
+    marks = np.flatnonzero(at == ord('"'))
+    mark = np.searchsorted(marks, starts)
+    names = _ORDER[root].split()
+    for name in names[: max(map(names.index, _NUMBERS[root])) + 1]:
+        # of the names that may stand here, each begins with another letter
+        there = (
+            at[marks[mark - 1] + 2] == ord(name[0]) if name != "Id" else np.ones_like(mark, bool)
+        )
+        if name in _NUMBERS[root]:
+            start, end = marks[mark] + 1, marks[mark + 1]
+            minus = at[start] == ord("-")
+            start += minus
+            width = np.where(there, end - start, 0)
+            value = np.zeros(len(starts), np.int64)
+            for digit in range(width.max(initial=0)):
+                more = value * 10 + at.take(start + digit, mode="clip") - ord("0")
+                value = np.where(digit < width, more, value)
+            yield name, np.where(minus, -value, value)
+        mark += 2 * there
 
 
 def _tags(text: bytes, where: str) -> Iterator[tuple[str, bool, bool]]:
@@ -558,15 +584,17 @@ class _Scanned:
 
     Args:
         rows: A row of numbers for each post that may be needed, or for each user, as `_COLUMNS`.
-        rejects: Bad lines, and answers that cannot be used.
+        rejects: Bad lines, and answers that cannot be used, with their lines.
         kinds: How many posts of each kind there are.
         state: How it stands at the end.
+        lines: How many lines it has.
     """
 
     rows: Numbers
-    rejects: list[Reject]
+    rejects: list[tuple[int, Reject]]
     kinds: Counter[int]
     state: _State
+    lines: int
 
 
 def _scan_range(task: _Range) -> _Scanned:
@@ -575,7 +603,7 @@ def _scan_range(task: _Range) -> _Scanned:
     now = _State(rooted=task.span.start > 0)
     kept = [np.empty((0, len(_COLUMNS)), np.int64)]
     rejects: list[tuple[int, Reject]] = []
-    number = 0
+    number = task.span.line - 1
     with damage_is_an_error(task.path):
         file = task.path.open("rb", buffering=0)
     with file:
@@ -617,7 +645,7 @@ def _scan_range(task: _Range) -> _Scanned:
             rejects.append((row[8], Reject(f"{task.label}:{row[8]}", reason, detail)))
         rows = rows[(chosen & ~unusable) | (kind == QUESTION)]
     rejects.sort(key=itemgetter(0))
-    return _Scanned(rows, [reject for _, reject in rejects], kinds, now)
+    return _Scanned(rows, rejects, kinds, now, number - task.span.line + 1)
 
 
 _UNUSABLE = (
@@ -627,10 +655,13 @@ _UNUSABLE = (
 
 
 def _scanned(path: Path, label: str, root: str, cutting: Cutting) -> _Scanned:
-    """A whole file: its ranges put together, where each began as the one before it had ended."""
+    """A whole file: its ranges put together, where each began as the one before it had ended.
+
+    A range numbers its lines from 1: how many there are before it, only they can say.
+    """
     import numpy as np
 
-    ranges = spans(path, cutting)
+    ranges = line_spans(path, cutting.size)
     found: list[_Scanned] = []
     if len(ranges) > 1:
         tasks = [_Range(path, label, root, span, whole=False) for span in ranges]
@@ -640,11 +671,20 @@ def _scanned(path: Path, label: str, root: str, cutting: Cutting) -> _Scanned:
     if any(state.ended for state in states) and all(
         state.rooted and not state.commented for state in states
     ):
+        lines, rejects = 0, []
+        for each in found:
+            each.rows[:, _COLUMNS.index("line")] += lines
+            rejects += [
+                (lines + line, replace(reject, where=f"{label}:{lines + line}"))
+                for line, reject in each.rejects
+            ]
+            lines += each.lines
         return _Scanned(
             np.concatenate([each.rows for each in found]),
-            [reject for each in found for reject in each.rejects],
+            rejects,
             sum((each.kinds for each in found), Counter()),
             states[-1],
+            lines,
         )
     whole = _Range(path, label, root, Span(0, sys.maxsize, 1), whole=True)
     return next(cutting.apply(_scan_range, [whole]))
@@ -677,7 +717,7 @@ def _site_pieces(site: _Site, options: Options, cutting: Cutting) -> Iterator[Pi
             fix="fetch the archive of the main site",
         )
     found = _scanned(path, site.posts.label, "posts", cutting)
-    told: list[Reject | Fact] = [*found.rejects]
+    told: list[Reject | Fact] = [reject for _, reject in found.rejects]
     for kind, count in sorted(found.kinds.items()):
         told.append(Fact("posts_read", _KINDS.get(kind, f"type {kind}"), count))
     names = _names(site, cutting)
@@ -741,7 +781,8 @@ def _read_pairs(
     with ExitStack() as stack:
         with damage_is_an_error(path):
             file = stack.enter_context(path.open("rb", buffering=0))
-        known = _Names(stack, *names) if names else None
+        # few users write most posts
+        name_of = lru_cache(maxsize=1024)(_Names(stack, *names).of) if names else _unnamed
         row_at = partial(_row_at, file.fileno())
         question_at = lru_cache(maxsize=64)(row_at)
         for *place, line, parent, question_offset, question_size, plain in pairs.tolist():
@@ -761,9 +802,13 @@ def _read_pairs(
                 "site": site,
                 "question": question,
                 "answer": answer,
-                "question_name": known.of(question.get("OwnerUserId")) if known else None,
-                "answer_name": known.of(answer.get("OwnerUserId")) if known else None,
+                "question_name": name_of(question.get("OwnerUserId")),
+                "answer_name": name_of(answer.get("OwnerUserId")),
             }
+
+
+def _unnamed(_: str | None) -> None:
+    """The name of a user where there is no Users.xml."""
 
 
 def _bytes_at(file: int, offset: int, size: int) -> bytes:

@@ -43,19 +43,20 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject | Fact]:
     question: Mapping[str, str] = raw["question"]
     answer: Mapping[str, str] = raw["answer"]
     host = site_url(site)
-    licenses = {"answer": license_of(answer), "question": license_of(question)}
-    for part, found in licenses.items():
-        if found is None:
-            stated = (answer if part == "answer" else question).get("ContentLicense")
-            yield Reject(where, Reason.LICENSE, f"the {part}'s licence {stated!r} is not known")
-            return
+    told_under, asked_under = license_of(answer), license_of(question)
+    if told_under is None or asked_under is None:
+        part, post = ("answer", answer) if told_under is None else ("question", question)
+        stated = post.get("ContentLicense")
+        yield Reject(where, Reason.LICENSE, f"the {part}'s licence {stated!r} is not known")
+        return
     repairs: list[str] = []
-    if mended := sum(int(post.get(stack_dump.REPAIRED, 0)) for post in (question, answer)):
+    if stack_dump.REPAIRED in question or stack_dump.REPAIRED in answer:
+        mended = sum(int(post.get(stack_dump.REPAIRED, 0)) for post in (question, answer))
         repairs.append("repaired_characters")
         yield Fact("characters_repaired", site, mended)
     try:
-        asked = _render(question.get("Body", ""), host)
-        told = _render(answer.get("Body", ""), host)
+        asked = _render_question(question.get("Body", ""), host)
+        told = render_html(answer.get("Body", ""), base_url=f"{host}/")
     except HtmlLimitError as fault:
         yield Reject(where, fault.reason, fault.detail, answer.get("Body", ""))
         return
@@ -98,10 +99,10 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject | Fact]:
         input=text,
         output=told_text,
         task=Task.OPEN_QA,
-        license=str(licenses["answer"]),
+        license=told_under,
         url=f"{host}/questions/{question['Id']}",
         authors=authors,
-        meta=_meta(question, answer, host, str(licenses["question"]), images, asked.images),
+        meta=_meta(question, answer, host, asked_under, images, asked.images),
         repairs=repairs,
     )
 
@@ -151,7 +152,7 @@ def _named_by(how: str) -> Fact:
 
 
 @lru_cache(maxsize=256)
-def _render(body: str, host: str) -> Rendered:
+def _render_question(body: str, host: str) -> Rendered:
     """`render_html`, remembered: the answers of one question follow each other closely."""
     return render_html(body, base_url=f"{host}/")
 
@@ -209,7 +210,7 @@ def split_tags(tags: str) -> list[str]:
     >>> split_tags("<r><blast>"), split_tags("|r|blast|")
     (['r', 'blast'], ['r', 'blast'])
     """
-    return [tag for tag in re.split(r"[<>|]+", tags) if tag]
+    return [tag for tag in tags.replace("<", "|").replace(">", "|").split("|") if tag]
 
 
 _DUPLICATE_NOTICE = re.compile(

@@ -14,13 +14,31 @@ from meadow.errors import FileError, UpstreamChangedError
 from meadow.readers import parquet
 from meadow.readers.delimited import CsvReader, with_header
 from meadow.readers.json_rows import LineReader, read_lines
-from meadow.readers.spans import spans
+from meadow.readers.spans import line_spans, spans
 from meadow.source import CutError, Cutting, Input, Options
 from meadow.sources.own.form import OwnSource
 from meadow.sources.own.reader import OwnReader
 
 CSV_PARTS = ("a", "é", ",", '"', '""', "\n", "\r\n", "\r", '"x,\n"', "1,2\n", "\ufeff", '"q"\n')
 JSON_PARTS = ('{"a": 1}', '{"a": "é\\n"}', "\n", "\r\n", "\r", " ", "{", "\ufeff")
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        *((data, size) for data in (b"", b"\n", b"ab\r\n\nc", b"a\nbcd\n") for size in range(1, 9)),
+        (b"a\n" * 9 + b"b" * 140_000 + b"\nc\n", 50_000),
+    ],
+)
+def test_ranges_begin_where_lines_do(tmp_path: Path, data: bytes, size: int) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(data)
+    found = line_spans(path, size)
+    assert b"".join(data[span.start : span.end] for span in found) == data
+    assert all(data[span.start - 1] == ord("\n") for span in found[1:])
+    # none goes further than to the end of the line in which it has its size
+    assert all(data.find(b"\n", span.start + size - 1, span.end - 1) < 0 for span in found)
+    assert line_spans(path, None) == [(0, len(data), 1)]
 
 
 def whole_and_cut(reader: CsvReader | LineReader, path: Path, size: int) -> tuple[object, object]:

@@ -4,6 +4,7 @@ import contextlib
 import re
 import unicodedata
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 from bs4 import BeautifulSoup
@@ -13,6 +14,7 @@ from support.stopwatch import Stopwatch
 
 from meadow.schema import Reason
 from meadow.sources.stack_exchange.dump import parse_row
+from meadow.text import render
 from meadow.text.render import (
     MAX_CHARACTERS,
     HtmlLimitError,
@@ -86,6 +88,7 @@ from meadow.text.render import (
         ("<li>x</li>\n<li>y</li>", "- x\n- y"),
         ('<a name="n">x</a> <a href="">y</a>', "x y"),
         ('<a href="https://a.b/">- x</a>', "[- x](https://a.b/)"),
+        ('<a href="http://https://a.b//">a.b</a>', "http://https://a.b//"),
         ('<a href="https://a.b/"><h2>x</h2></a>y', "## x\n\nhttps://a.b/\n\ny"),
         ("<code>x</code><kbd>y</kbd> `<code>z</code>", "`x` `y` ` `z`"),
         ("4<form>7</form>2", "4\n\n7\n\n2"),
@@ -246,6 +249,55 @@ def test_a_megabyte_of_rubbish_is_linear(html: str) -> None:
     with contextlib.suppress(HtmlLimitError):
         html_to_text(html)
     assert watch.within(2)
+
+
+ANY_TEXT = st.text(
+    st.characters() | st.sampled_from("\u00a0\u0301\u0338e<\n\t \x7f\u200b\u1161\u1100\ud800")
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(ANY_TEXT)
+def test_what_is_taken_for_plain_has_the_form_that_all_rules_give(text: str) -> None:
+    odd = render._CONTROL.sub("", render._BREAK.sub("\n", text))
+    every = unicodedata.normalize("NFC", render._INVISIBLE.sub("", odd))
+    assert normalise(text) == render._trim(render._SPACE.sub(" ", every))
+
+
+HREFS = st.lists(
+    st.sampled_from(
+        [
+            "/",
+            "q",
+            "1",
+            ".",
+            "..",
+            "?",
+            "#",
+            ";",
+            ":",
+            "http:",
+            "HTTPS://",
+            "é",
+            "-",
+            "_",
+            "\n",
+            " ",
+        ]
+    )
+).map("".join)
+
+
+@settings(deadline=None)
+@given(HREFS, st.sampled_from(["", "https://s.example/", "https://s.example/a/b?c", "mailto:x"]))
+def test_links_lead_where_the_library_says(href: str, base: str) -> None:
+    try:
+        found = urljoin(base, href)
+    except ValueError:
+        found = ""
+    target = href if href.lower().startswith(render._SCHEMES) else found
+    page = target if target.lower().startswith(render._SCHEMES) else ""
+    assert render._absolute(href, base) == page
 
 
 @settings(deadline=None, max_examples=300)
