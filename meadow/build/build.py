@@ -26,6 +26,7 @@ from meadow.build.worker import (
     SourceTask,
     build_source,
     measure_inputs,
+    prepare,
     task_key,
 )
 from meadow.cards.card import split_warning
@@ -252,7 +253,9 @@ def build_corpus(
             large = engine != LOCAL or sum(task.size for task in todo) >= LARGE
             workers = usable_cores() if large else 1
         cut = any(task.is_cut for task in todo)
-        run = stack.enter_context(open_engine(workers, engine, progress, many=cut))
+        run = stack.enter_context(
+            open_engine(workers, engine, progress, prepare=prepare if cut else None)
+        )
         for task, entry in _built(todo, run, beside=workers > 1 or engine != LOCAL):
             done[task.source] = entry
             rejected = sum(entry.rejected.values())

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -85,7 +85,7 @@ def open_engine(
     engine: str = LOCAL,
     progress: Callable[[str], None] = lambda line: None,
     *,
-    many: bool = False,
+    prepare: Callable[[], None] | None = None,
 ) -> Iterator[Engine]:
     """Workers for the tasks of one run; none is started, and no cluster, before the first task.
 
@@ -95,7 +95,8 @@ def open_engine(
         engine: "local", "ray" (a cluster of this run's own, or the one that RAY_ADDRESS names),
             "ray://auto" (the one that runs on this machine) or "ray://HOST:PORT" (Ray's client).
         progress: Told what becomes of tasks that run elsewhere.
-        many: Whether there will be many tasks, so that a first one alone goes to a worker too.
+        prepare: Where there will be many tasks: what a local process does before it gets one, such
+            as imports. Processes then start at once, and not with the first tasks.
 
     Raises:
         UsageError: There is no such engine.
@@ -109,7 +110,7 @@ def open_engine(
         yield lambda function, tasks, touches=None, /: map(function, tasks)
     else:
         with contextlib.ExitStack() as stack:
-            yield _Processes(workers, stack, many)
+            yield _Processes(workers, stack, prepare)
 
 
 class _Processes:
@@ -118,13 +119,26 @@ class _Processes:
     This one works too: it has imported already what another would first have to import.
     """
 
-    def __init__(self, workers: int, stack: contextlib.ExitStack, many: bool) -> None:
+    def __init__(
+        self, workers: int, stack: contextlib.ExitStack, prepare: Callable[[], None] | None
+    ) -> None:
         self._beside = workers - 1
-        self._many = many
         self._stack = stack
         self._pool: ProcessPoolExecutor | None = None
+        self._starting: list[Future[Any]] = []
         self._others = set(active_children())
         self._ours: set[BaseProcess] = set()
+        if prepare is not None:
+            self._start(prepare)
+
+    def _start(self, prepare: Callable[[], Any]) -> ProcessPoolExecutor:
+        # a fork server would be waited for, and a fork of this process lacks its threads
+        pool = ProcessPoolExecutor(self._beside, get_context("spawn"), _end_quietly)
+        self._pool = self._stack.enter_context(pool)
+        self._stack.push(self._end)
+        self._starting = [pool.submit(prepare) for _ in range(self._beside)]
+        self._ours = set(active_children()) - self._others
+        return pool
 
     def __call__(
         self,
@@ -134,20 +148,12 @@ class _Processes:
         /,
     ) -> Iterator[Result]:
         """As `Engine`; a single task for which no process waits is done here."""
-        if self._pool is None and (not tasks or (len(tasks) == 1 and not self._many)):
+        if self._pool is None and len(tasks) <= 1:
             return map(function, tasks)
-        if self._pool is None:
-            self._pool = self._stack.enter_context(
-                ProcessPoolExecutor(self._beside, get_context("forkserver"), _end_quietly)
-            )
-            self._stack.push(self._end)
-            if self._many:
-                for _ in range(self._beside):  # each starts one, before there is work
-                    self._pool.submit(os.getpid)
-        shared = _Shared(self._pool, self._beside, function, tasks)
+        pool = self._pool or self._start(os.getpid)
+        shared = _Shared(pool, self._starting, function, tasks)
         with self._expected(shared):
             shared.begin()
-        self._ours |= set(active_children()) - self._others
         return self._results(shared)
 
     def _results(self, shared: _Shared[Task, Result]) -> Iterator[Result]:
@@ -182,35 +188,43 @@ class _Processes:
 class _Shared(Generic[Task, Result]):
     """Tasks in one row, from which this process and the others take the next.
 
-    The others get one task at a time, so that none waits behind a task that runs while another
-    process is free; where many are left one more, so that they need not wait for this process.
+    The others get one task at a time, and none before they are there, so that no task waits while
+    a process is free; where many are left one more, so that they need not wait for this process.
     """
 
     def __init__(
         self,
         pool: ProcessPoolExecutor,
-        others: int,
+        starting: Sequence[Future[Any]],
         function: Callable[[Task], Result],
         tasks: Sequence[Task],
     ) -> None:
         self._pool = pool
-        self._others = others
+        self._starting = starting
         self._function = function
         self._tasks = tasks
         self._left = deque(range(len(tasks)))
         self._begun: dict[int, Future[Result]] = {}
         self._running = 0
         self._lock = threading.RLock()
+        for process in starting:
+            process.add_done_callback(self._started)
 
     def begin(self) -> None:
         """Give the others what they can do now."""
+        others = sum(process.done() for process in self._starting)
         with self._lock:
-            many = len(self._left) > 4 * (self._others + 1)
-            while self._left and self._running < self._others * (1 + many):
+            many = len(self._left) > 4 * (others + 1)
+            while self._left and self._running < others * (1 + many):
                 future = self._pool.submit(self._function, self._tasks[self._left[0]])
                 self._begun[self._left.popleft()] = future
                 self._running += 1
                 future.add_done_callback(self._through)
+
+    def _started(self, _: Future[Any]) -> None:
+        """Another process is there; told in a thread of the pool."""
+        with contextlib.suppress(RuntimeError):  # a broken pool: its tasks say so
+            self.begin()
 
     def _through(self, future: Future[Result]) -> None:
         """Another process is through with a task; told in a thread of the pool."""
@@ -218,7 +232,7 @@ class _Shared(Generic[Task, Result]):
             self._running -= 1
             if future.cancelled() or future.exception():
                 self._left.clear()
-            with contextlib.suppress(RuntimeError):  # a broken pool: its tasks say so
+            with contextlib.suppress(RuntimeError):
                 self.begin()
 
     def results(self) -> Iterator[Result]:
@@ -247,6 +261,14 @@ class _Shared(Generic[Task, Result]):
 
 
 def _end_quietly() -> None:
-    """Ctrl-C reaches workers too; the parent says what there is to say."""
+    """Ctrl-C reaches workers too; the parent says what there is to say, and they end with it."""
     signal.signal(signal.SIGINT, lambda number, frame: os._exit(ExitCode.INTERRUPTED))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()  # killed: a worker would wait for its next task for ever
+    os._exit(ExitCode.FAILED)

@@ -308,6 +308,13 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def prepare() -> None:
+    """Import what each process needs that works on large sources."""
+    import polars  # noqa: F401
+
+    import meadow.build.transform  # noqa: F401
+
+
 def _import_what_is_used_later() -> None:
     """While workers start, who shares the work out imports what a build ends with: the card."""
     import jinja2  # noqa: F401

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from multiprocessing import parent_process
 from pathlib import Path
 
@@ -36,11 +37,12 @@ def build(out: Path) -> subprocess.Popen[str]:
 
 
 def worker_of(run: subprocess.Popen[str]) -> psutil.Process:
-    """Wait for the process beside the run: a child of the fork server, which is a child of it."""
+    """Wait for the process beside the run."""
     while run.poll() is None:
-        children = psutil.Process(run.pid).children(recursive=True)
-        if found := [child for child in children if child.ppid() != run.pid]:
-            return found[0]
+        for child in psutil.Process(run.pid).children():
+            with suppress(psutil.Error):
+                if "spawn_main" in " ".join(child.cmdline()):
+                    return child
         time.sleep(0.005)
     raise AssertionError("the run ended before it had a worker")
 
@@ -54,27 +56,27 @@ def finish(out: Path, tmp_path: Path) -> None:
     assert snapshot(out) == snapshot(tmp_path / "undisturbed")
 
 
-def test_a_killed_worker_is_an_expected_fault(tmp_path: Path) -> None:
+def test_a_worker_ends_with_a_run_that_is_killed(tmp_path: Path) -> None:
     run = build(tmp_path / "out")
-    worker_of(run).kill()
-    _, errors = run.communicate(timeout=120)
-    assert run.returncode == 1
-    assert "a worker process was killed" in errors
-    assert "Traceback" not in errors
+    worker = worker_of(run)
+    run.kill()
+    run.communicate()
+    worker.wait(timeout=60)
     finish(tmp_path / "out", tmp_path)
 
 
 def raise_in_a_worker(number: signal.Signals) -> None:
     if parent_process() is not None:
         signal.raise_signal(number)
+    time.sleep(0.1)
 
 
 def test_a_worker_that_sees_the_interruption_first_is_no_killed_worker() -> None:
     """Ctrl-C reaches all processes, and a worker may be gone before the run itself looks."""
     with pytest.raises(KeyboardInterrupt), open_engine(2) as run:
-        list(run(raise_in_a_worker, [signal.SIGINT] * 3))
+        list(run(raise_in_a_worker, [signal.SIGINT] * 50))
     with pytest.raises(MeadowError, match="a worker process was killed"), open_engine(2) as run:
-        list(run(raise_in_a_worker, [signal.SIGKILL] * 3))
+        list(run(raise_in_a_worker, [signal.SIGKILL] * 50))
 
 
 @pytest.mark.slow
@@ -97,13 +99,11 @@ def test_an_interrupted_run_takes_its_workers_along(
 
 
 PIECES = """
-import sys
+import os, runpy, sys
 from functools import wraps
 from pathlib import Path
 from meadow.build import worker
-from meadow.build.build import BuildSettings, build_corpus
-from meadow.source import Input
-raw, out, log = map(Path, sys.argv[1:])
+log = Path(__file__).with_name("log")
 worker.LARGE, worker.PIECE = 1, 40_000
 make_part = worker._make_part
 
@@ -111,49 +111,74 @@ make_part = worker._make_part
 def logged(task):
     if not task.folder.exists():
         with log.open("a") as file:
-            file.write(task.folder.name + "\\n")
+            file.write(f"{os.getpid()} {task.folder.name}\\n")
     return make_part(task)
 
 worker._make_part = logged  # in the workers too, which import this file
 if __name__ == "__main__":
-    build_corpus(BuildSettings(sources=("medqa",)), {"medqa": [Input(raw, "raw")]}, out, workers=2)
+    raw, out = sys.argv[1:]
+    sys.argv = ["meadow", "build", "--file", f"medqa={raw}", "--workers", "2", "--out", out]
+    runpy.run_module("meadow", run_name="__main__")
 """
+
+
+def pieces(tmp_path: Path, out: Path) -> list[str]:
+    """A command that builds a source in many pieces, and writes them to `tmp_path / "log"`."""
+    script = tmp_path / "pieces.py"
+    if not script.exists():
+        script.write_text(PIECES)
+        write_medqa(tmp_path, invented_questions(3000, seed=3))
+    (raw,) = tmp_path.glob("medqa/*")
+    return [sys.executable, str(script), str(raw), str(out)]
+
+
+def test_a_killed_worker_is_an_expected_fault(tmp_path: Path) -> None:
+    command, log = pieces(tmp_path, tmp_path / "out"), tmp_path / "log"
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    worker = worker_of(run)
+    while not log.exists() or f"{worker.pid} " not in log.read_text():
+        assert run.poll() is None, "the run ended before its worker had a piece"
+        time.sleep(0.001)
+    worker.kill()
+    _, errors = run.communicate(timeout=120)
+    assert run.returncode == 1, errors
+    assert "a worker process was killed" in errors
+    assert "Traceback" not in errors
+    assert subprocess.run(command).returncode == 0
+    assert subprocess.run(pieces(tmp_path, tmp_path / "undisturbed")).returncode == 0
+    assert snapshot(tmp_path / "out") == snapshot(tmp_path / "undisturbed")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_build_in_pieces_that_is_killed_anywhere_goes_on(tmp_path: Path) -> None:
     """All of its processes at once, at random moments; no piece that was finished is made again."""
-    (script := tmp_path / "pieces.py").write_text(PIECES)
-    write_medqa(tmp_path, invented_questions(3000, seed=3))
-    (raw,) = tmp_path.glob("medqa/*")
     log, out, whole = tmp_path / "log", tmp_path / "out", tmp_path / "whole"
-    words = [sys.executable, str(script), str(raw)]
     started = time.monotonic()
-    subprocess.run([*words, str(whole), str(log)], check=True)
+    subprocess.run(pieces(tmp_path, whole), check=True)
     took = time.monotonic() - started
-    made = log.read_text().split()
+    made = log.read_text().split()[1::2]
     assert len(made) == len(set(made)) > 20
     chance, kills, kept, most = random.Random(7), 0, 0, max(2, 100 // sample())
     # a few kills can all come too early to leave anything
     while kills < most or (kept <= most and kills < 20 * most):
         log.write_text("")
         done = {path.name for path in out.glob(".staging/*/parts-*/*-*[0-9]")}
-        run = subprocess.Popen([*words, str(out), str(log)], start_new_session=True)
+        run = subprocess.Popen(pieces(tmp_path, out), start_new_session=True)
         try:
             code = run.wait(chance.uniform(0.1, took))
         except subprocess.TimeoutExpired:
             os.killpg(run.pid, signal.SIGKILL)
             run.wait()
             kills, code = kills + 1, None
-        again = log.read_text().split()
+        again = log.read_text().split()[1::2]
         assert not done.intersection(again), "a finished piece was made again"
         kept += len(done)
         if code is not None:
             assert code == 0
             assert snapshot(out) == snapshot(whole)
             shutil.rmtree(out)
-    assert subprocess.run([*words, str(out), str(log)]).returncode == 0
+    assert subprocess.run(pieces(tmp_path, out)).returncode == 0
     assert snapshot(out) == snapshot(whole)
     print(f"killed {kills} times; {kept} pieces were there at the next start, none made again")
     assert kept > most, "too few pieces were finished by the time of the kills"
