@@ -314,7 +314,7 @@ class _Plan(NamedTuple):
     code: Any
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=2048)
 def _plan(base_url: str, names: frozenset[str]) -> _Plan:
     found = frozenset(map(str.lower, names))
     converted = found & _CONVERTED

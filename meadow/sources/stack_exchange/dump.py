@@ -310,7 +310,9 @@ def _plain_rows(block: _Block, root: str) -> tuple[Bools, Numbers]:
     except pa.ArrowInvalid:  # not UTF-8: in which line, the parser says
         return np.zeros(count, bool), np.empty((0, len(_COLUMNS)), np.int64)
     sizes = np.diff(block.borders)
-    plain: Bools = pc.match_substring_regex(texts, _pattern(root)).to_numpy(zero_copy_only=False)
+    matches = pc.match_substring_regex(texts, _pattern(root))
+    # by way of DLPack, since `to_numpy` would import all of pandas
+    plain: Bools = np.from_dlpack(matches.cast(pa.uint8())).astype(bool)
     plain &= sizes <= MAX_ROW_BYTES
     starts = block.borders[:-1][plain]
     rows = np.zeros((len(starts), len(_COLUMNS)), np.int64)
