@@ -13,6 +13,8 @@ DEMO := $(VENV)/.meadow-demo
 ALL := $(VENV)/.meadow-all
 WORKERS ?= 2
 SAMPLE ?= 1
+# what is compiled is kept: not every process of a test has to do it again
+unexport PYTHONDONTWRITEBYTECODE
 # one thread a process: the tests run two processes on two cores
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest

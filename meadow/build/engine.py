@@ -243,14 +243,18 @@ class _Shared(Generic[Task, Result]):
                     if not self._left:
                         break
                     mine = self._left.popleft()
-                    here = self._begun[mine] = Future()
-                try:
-                    here.set_result(self._function(self._tasks[mine]))
-                except Exception as error:
-                    # an earlier task may fail yet, and is to be told of first
-                    here.set_exception(error)
-                    self._left.clear()
+                    self._begun[mine] = Future()
+                self.work(mine)
             yield self._begun.pop(number).result()
+
+    def work(self, number: int) -> None:
+        """Do a task here."""
+        try:
+            self._begun[number].set_result(self._function(self._tasks[number]))
+        except Exception as error:
+            # an earlier task may fail yet, and is to be told of first
+            self._begun[number].set_exception(error)
+            self._left.clear()
 
     def end(self) -> None:
         """Begin nothing more, and wait for what runs."""

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench_posts import OVER_ONE, PARENT, same_bytes
+from benchmarks.bench_posts import OVER_ONE, PARENT, run_two, same_bytes
 from benchmarks.raw_files import write_metadata
 from support.measured import medians, run_program, table
 
@@ -107,7 +107,7 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
             runs[PEER_NAME].append(run_program([python, "-c", PEER, source, peer]))
             runs["ours"].append(run_program([python, "-c", OURS, "1", source, ours]))
             two = folder / f"two-{turn}"
-            runs["ours, two processes"].append(run_program([python, "-c", OURS, "2", source, two]))
+            runs["ours, two processes"].append(run_two(OURS, source, two))
         rows = compare(folder / "peer-0.parquet", folder / "ours-0")
         same_bytes(folder / "ours-0", folder / "two-0")
         manifest = json.loads((folder / "ours-0/MANIFEST.json").read_text(encoding="utf-8"))

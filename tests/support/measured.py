@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -32,12 +33,13 @@ def run_program(
 ) -> dict[str, float]:
     """Run a program to its end: what it took, from its start on, imports included.
 
+    Python keeps what it has compiled, as it does for everybody who has not told it otherwise.
+
     `cpu_s` is that of the program and of the processes that it waited for, or, where it was larger
-    (the workers of a fork server are waited for by nobody), the sum over all processes as last seen
-    twenty times a second. `parent_s` is without the workers of a fork server. `peak_mb` is the
-    largest resident memory: that of one process as the system counted it, or, where it was larger,
-    the sum over the program and its descendants as seen twenty times a second (pages that they
-    share count once a process).
+    (some are waited for by nobody), the sum over all processes as last seen twenty times a second.
+    `peak_mb` is the largest resident memory: that of one process as the system counted it, or,
+    where it was larger, the sum over the program and its descendants as seen twenty times a second
+    (pages that they share count once a process).
 
     Raises:
         RuntimeError: The program failed; its last lines are in the message.
@@ -50,7 +52,11 @@ def run_program(
     with tempfile.TemporaryFile() as errors:
         launcher = subprocess.Popen(
             [sys.executable, "-S", "-I", "-c", _LAUNCHER, *arguments],
-            env=None if environment is None else dict(environment),
+            env={
+                name: value
+                for name, value in (os.environ if environment is None else environment).items()
+                if name != "PYTHONDONTWRITEBYTECODE"
+            },
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -74,7 +80,6 @@ def run_program(
     return {
         "wall_s": wall,
         "cpu_s": max(cpu, sum(seen.values())),
-        "parent_s": cpu,
         "peak_mb": max(peak * 1024, together) / 1e6,
     }
 
