@@ -1,12 +1,12 @@
 """How far a build spreads: its tasks are timed, then dealt out to 2, 16 and 128 workers on paper.
 
 One process builds a Posts.xml and a metadata.csv (`raw_files`) and notes the CPU time of each task,
-stage by stage; what is left of its CPU time is the parent's, which no worker takes off it. Tasks go
-to the first worker that is free, in their order; a stage begins when the one before it is through,
-and every worker first has to start, while the parent imports what it needs later. The hash of the
-raw file is begun first and waited for by the shards only. The same is reckoned for twenty times the
-input: there are twenty times the tasks, but the hash of the one file takes twenty times as long,
-and so does of the parent what grows from a quarter of the input on.
+stage by stage; what is left of its CPU time is the parent's, which no other process takes off it.
+Tasks go to who is free first, in their order; a stage begins when the one before it is through. The
+parent works too, once it has loaded what tasks need; every other process first has to start. The
+hash of the raw file goes in front of the parts. The same is reckoned for twenty times the input:
+there are twenty times the tasks, but the hash of the one file takes twenty times as long, and so
+does of the parent what grows from a quarter of the input on.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ LIMITS = {f"{kind}: the parent's share": 0.05 for kind in ("posts", "metadata")}
 
 START = """
 import time
-import meadow.build.build, meadow.build.worker, polars, pyarrow.compute, pyarrow.parquet, lxml.etree
+from meadow.build import worker
+worker.prepare()
+import lxml.etree, pyarrow.compute, turbohtml
 from meadow.text.language import _identifier
 _identifier()
 print(time.process_time())
@@ -43,15 +45,16 @@ print(time.process_time())
 TIMED = """
 import contextlib, json, sys, time
 from pathlib import Path
-import lxml.etree, pyarrow.compute, turbohtml
 from meadow.build import build, worker
 from meadow.source import Input
-from meadow.text.language import _identifier
 source, path, out = sys.argv[1:]
 stages, clock = [], time.process_time
 began = clock()
+worker.prepare()
+import lxml.etree, pyarrow.compute, turbohtml
+from meadow.text.language import _identifier
 _identifier()
-model = clock() - began
+loading = clock() - began
 importing, meanwhile = worker._import_what_is_used_later, []
 
 def imported():
@@ -77,7 +80,7 @@ def engine(*_, **__):
 build.open_engine = engine
 inputs = {source: [Input(Path(path), Path(path).name, "site0" if source != "cord19" else "")]}
 build.build_corpus(build.BuildSettings(sources=(source,)), inputs, Path(out), workers=2)
-print(json.dumps([stages, clock(), model, sum(meanwhile)]))
+print(json.dumps([stages, clock(), loading, sum(meanwhile)]))
 """
 
 
@@ -93,29 +96,31 @@ class Stage(NamedTuple):
     times: Sequence[float]
 
 
-BESIDE, WAITS = "_measure", "_finish"
-"""What is begun first, and the first stage that waits for it."""
+HASH, PARTS = "_measure", "_make_part"
+"""What is done once for a file of any size, and the stage that it belongs to."""
 
 
-def makespan(stages: Sequence[Stage], workers: int, start: float) -> float:
-    """Seconds until the last task of the last stage is done, without the parent's own."""
-    free = [start] * workers
+def makespan(stages: Sequence[Stage], workers: int, here: float, others: float) -> float:
+    """Seconds until the last task of the last stage is done, without the parent's own.
 
-    def deal(tasks: Sequence[float], begin: float) -> float:
-        ends = [begin]
-        for took in tasks:
-            ends.append(max(heapq.heappop(free), begin) + took)
-            heapq.heappush(free, ends[-1])
-        return max(ends)
-
-    hashed = max((deal(stage.times, start) for stage in stages if stage.name == BESIDE), default=0)
-    through = start
+    Args:
+        stages: In their order.
+        workers: Processes, the parent among them.
+        here: When the parent can begin.
+        others: When the others can.
+    """
+    free = [here] + [others] * (workers - 1)
+    heapq.heapify(free)
+    through = 0.0
+    hashed = [took for stage in stages if stage.name == HASH for took in stage.times]
     for stage in stages:
-        if stage.name == WAITS:
-            through = max(through, hashed)
-        if stage.name != BESIDE:
-            through = deal(stage.times, through)
-    return max(through, hashed)
+        ends = [through]
+        for took in [*(hashed if stage.name == PARTS else ()), *stage.times]:
+            if stage.name != HASH:
+                ends.append(max(heapq.heappop(free), through) + took)
+                heapq.heappush(free, ends[-1])
+        through = max(ends)
+    return through
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +129,14 @@ class Timed:
 
     Args:
         stages: That of each task.
-        parent: What is done beside them, and beside a worker's start.
-        model: What a worker loads at its start and the parent never does.
-        meanwhile: The part of `parent` that is done while workers start.
+        parent: What is done beside them.
+        loading: What a process loads before its first task.
+        meanwhile: The part of `parent` that is done while the others start.
     """
 
     stages: Sequence[Stage]
     parent: float
-    model: float = 0.0
+    loading: float = 0.0
     meanwhile: float = 0.0
 
     @property
@@ -146,18 +151,17 @@ def spread(timed: Timed, grows: float, start: float, times: int = 1) -> Callable
     Args:
         timed: What one process took.
         grows: The part of the parent's time that grows with the input.
-        start: What a worker takes to start.
+        start: What another process takes to start, `loading` included.
         times: How much larger the input is.
     """
-    stages, start = timed.stages, max(start, timed.meanwhile)
     larger = [
-        Stage(name, [took * times for took in each] if name == BESIDE else list(each) * times)
-        for name, each in stages
+        Stage(name, [took * times for took in each] if name == HASH else list(each) * times)
+        for name, each in timed.stages
     ]
     beside = timed.parent + grows * (times - 1)
-    alone = beside + timed.model + sum(sum(stage.times) for stage in larger)
-    serial = beside - timed.meanwhile
-    return lambda workers: alone / (serial + makespan(larger, workers, start))
+    alone = beside + timed.loading + sum(sum(stage.times) for stage in larger)
+    serial, here = beside - timed.meanwhile, timed.meanwhile + timed.loading
+    return lambda workers: alone / (serial + makespan(larger, workers, here, start))
 
 
 def measure(kind: str, size_mb: float, folder: Path) -> Timed:
@@ -171,9 +175,9 @@ def measure(kind: str, size_mb: float, folder: Path) -> Timed:
     source = "stack_exchange" if kind == "posts" else "cord19"
     command = [sys.executable, "-c", TIMED, source, str(path), str(folder / kind)]
     ran = subprocess.run(command, check=True, capture_output=True, text=True)
-    found, total, model, meanwhile = json.loads(ran.stdout.splitlines()[-1])
-    timed = Timed([Stage(*each) for each in found], 0.0, model, meanwhile)
-    return replace(timed, parent=total - timed.tasks - model)
+    found, total, loading, meanwhile = json.loads(ran.stdout.splitlines()[-1])
+    timed = Timed([Stage(*each) for each in found], 0.0, loading, meanwhile)
+    return replace(timed, parent=total - timed.tasks - loading)
 
 
 def main(size_mb: int | None = None) -> dict[str, Any]:
@@ -193,7 +197,7 @@ def main(size_mb: int | None = None) -> dict[str, Any]:
             grows = max(timed.parent - little.parent, 0) / 0.75
             once = spread(timed, grows, start)
             more = spread(timed, grows, start, LARGER)
-            all_of_it = timed.parent + timed.model + timed.tasks
+            all_of_it = timed.parent + timed.loading + timed.tasks
             ratios[f"{kind}: the parent's share"] = timed.parent / all_of_it
             for workers in WORKERS:
                 ratios[f"{kind}: {workers} workers over one"] = once(workers)
