@@ -8,11 +8,13 @@ English: a wrong reject costs more than a foreign line.
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,8 @@ def is_foreign(text: str) -> bool:
     words = _WORD.findall(start)
     if len(words) >= _ENOUGH_WORDS and _looks_english(words):
         return False
-    words = _words(text[:MAX_CHARACTERS])
+    if len(text) > FIRST_LOOK:
+        words = _words(text[:MAX_CHARACTERS])
     if not words:
         return False
     letters = sum(map(len, words))
@@ -79,10 +82,12 @@ def _is_plain_english(text: str) -> bool:
     """
     data = text.encode("utf-8", "surrogatepass")
     words, beyond = data.translate(_LOWERED).split(), len(data) - len(text)
-    known = sum(map(_FUNCTION_BYTES.__contains__, words))
-    return len(words) - beyond >= _ENOUGH_WORDS and (
-        known >= _SHARE_OF_ENGLISH * (len(words) + beyond)
-    )
+    if len(words) - beyond < _ENOUGH_WORDS:
+        return False
+    # a third of English words are function words: with enough of them the rest need no look
+    enough = math.ceil(_SHARE_OF_ENGLISH * (len(words) + beyond))
+    known = islice(filter(_FUNCTION_BYTES.__contains__, words), enough)
+    return len(list(known)) == enough
 
 
 def _words(text: str) -> list[str]:
@@ -90,7 +95,9 @@ def _words(text: str) -> list[str]:
 
 
 def _without_noise(text: str) -> str:
-    return _NOISE.sub(" ", text) if "`" in text or "$" in text or "://" in text else text
+    # one character is found for far less than three
+    noisy = "`" in text or "$" in text or ("/" in text and "://" in text)
+    return _NOISE.sub(" ", text) if noisy else text
 
 
 def _looks_english(words: list[str]) -> bool:

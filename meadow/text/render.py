@@ -317,7 +317,7 @@ class _Plan(NamedTuple):
 @lru_cache(maxsize=2048)
 def _plan(base_url: str, names: frozenset[str]) -> _Plan:
     found = frozenset(map(str.lower, names))
-    converted = found & _CONVERTED
+    converted = found & (_CONVERTED | _IMAGES)
     return _Plan(
         found,
         not found.isdisjoint(_PREPARED),
@@ -612,6 +612,7 @@ def _spell_in_code(element: Element) -> None:
 
 
 _CONVERTED = _MARKS | {"br", "table"}
+_IMAGES = frozenset({"img", "image"})  # the parser makes the first of the second
 _CODE = frozenset({"code", "kbd", "samp"})
 
 
@@ -654,6 +655,10 @@ def _markdown(base_url: str, found: frozenset[str]) -> Any:
         converters=used or None,
     )
     settings = Markdown._unpack(markdown)
+    # each costs 0.2 us a body, also where it has nothing to act on
+    for name, tags in (("autolink", {"a"}), ("image_mode", _IMAGES), ("cell_blocks", {"table"})):
+        if found.isdisjoint(tags):
+            del settings[name]
     return markdown
 
 
@@ -873,6 +878,8 @@ def normalise_whitespace(text: str) -> str:
 
 
 def _trim(text: str) -> str:
+    if "\n" not in text:
+        return text.strip()
     lines = text.split("\n")
     if lines != list(map(str.rstrip, lines)):
         text = _TRAILING.sub("\n", text)

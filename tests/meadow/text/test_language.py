@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from meadow.text import language
@@ -45,3 +47,18 @@ def test_a_home_that_cannot_be_written_costs_time_alone(
     assert language._identifier.__wrapped__().rank(TEXTS[0]) == library.rank(TEXTS[0])
     monkeypatch.setattr(language, "CACHE", Path("~nobody-of-this-name/home"))
     assert language._identifier.__wrapped__().rank(TEXTS[1]) == library.rank(TEXTS[1])
+
+
+WORDS = st.sampled_from(
+    ["the", "Of", "and", "it's", "x", "naïve", "—", "é", "word", "a-b", "3", "ß"]
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(WORDS, max_size=90).map(" ".join))
+def test_what_is_told_from_bytes_is_english_by_its_words(text: str) -> None:
+    words = language._WORD.findall(text)
+    english = len(words) >= language._ENOUGH_WORDS and language._looks_english(words)
+    assert english or not language._is_plain_english(text)
+    if text.isascii():
+        assert english == language._is_plain_english(text)

@@ -89,6 +89,8 @@ from meadow.text.render import (
         ('<a name="n">x</a> <a href="">y</a>', "x y"),
         ('<a href="https://a.b/">- x</a>', "[- x](https://a.b/)"),
         ('<a href="http://https://a.b//">a.b</a>', "http://https://a.b//"),
+        ('<a href="http://a.b">http://a.b</a>', "http://a.b"),
+        ('<image src="x" alt="y">a<svg><image href="z"/></svg>', "a"),
         ('<a href="https://a.b/"><h2>x</h2></a>y', "## x\n\nhttps://a.b/\n\ny"),
         ("<code>x</code><kbd>y</kbd> `<code>z</code>", "`x` `y` ` `z`"),
         ("4<form>7</form>2", "4\n\n7\n\n2"),
