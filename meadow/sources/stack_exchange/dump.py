@@ -239,7 +239,7 @@ def _outside_comments(line: bytes, inside: bool) -> tuple[int, int, bool]:
     return start, opening, True
 
 
-_BLOCK_BYTES = 4 * MAX_ROW_BYTES
+_BLOCK_BYTES = 8 * MAX_ROW_BYTES
 
 
 class _Block(NamedTuple):
