@@ -246,7 +246,7 @@ SOURCE = Source(
                 also=("metadata.csv", "cord-19_*.tar.gz", "metadata*.csv*"),
             ),
         ),
-        read=with_header(REQUIRED),
+        read=with_header(REQUIRED, (*FACTS, "authors", "url")),
         convert=convert,
         rank=rank,
         expected_rows=1_056_660,

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meadow.errors import FileError, UpstreamChangedError
+from meadow.readers import delimited
 from meadow.readers.archives import is_archive, members, open_input
 from meadow.readers.delimited import CsvReader, with_header
 from meadow.schema import Reject
@@ -127,3 +128,122 @@ def test_what_is_written_is_read(rows) -> None:
         found = read(path)
     assert not any(isinstance(item, Reject) for item in found)
     assert [(item["a"], item["b"]) for item in found] == rows
+
+
+# What a block may hold that its rows are told from at once, and what it may not.
+PLAIN = (
+    *("", "x", '""', '"x"', '"a,b"', '"a ""b"" c"', '""""', '"""a"""', '"two\nlines"', '"a\r\nb"'),
+    *(
+        "é",
+        '"é, ""ü"""',
+        "患者",
+        "\u2028",
+        "\ufeff",
+        " x ",
+        '" x "',
+        "\x00",
+        "\x1c",
+        "a\tb",
+        "a;b",
+        "'a'",
+    ),
+)
+ODD = (
+    *(
+        'x"y',
+        'x""',
+        '"x"y',
+        '"x" ',
+        ' "x"',
+        '"x""',
+        '"',
+        '""x',
+        '"x',
+        'x"',
+        '"""',
+        '"a"b"',
+        '""""""x',
+    ),
+    *(
+        "\r",
+        "x\ry",
+        '"x\ry"',
+        "\rx",
+        "x\r",
+        '"x"\r',
+        "x,y",
+        ",",
+        ",,",
+        "\n",
+        "x\ny",
+        "\r\n",
+        "\n\n",
+    ),
+    *('"\n', '",', '",\n"', 'x,"', '"x\n', "\udcff", '"\udcc3"', "é\udc80", '"x,\n\udcff"'),
+)
+TABLE = ("a,b,c\n", "1,2,3\n", '4,"5, ""five""",6\r\n', '"7",8,"nine\nlines"\n', "10,,\n")
+
+
+def outcome(path: Path) -> object:
+    try:
+        return list(CsvReader(("a",))([Input(path, "x.csv")], Options()))
+    except (FileError, UpstreamChangedError) as error:
+        return type(error), str(error), error.where
+
+
+def both_ways(path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> tuple[object, list[bool]]:
+    """What is read, the same with and without plain blocks, and which blocks were plain."""
+    plain, told = delimited._plain, []
+    with monkeypatch.context() as patch:
+        patch.setattr(delimited, "_plain", lambda *block: None)
+        strictly = outcome(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(delimited, "BLOCK", block)
+        patch.setattr(delimited, "_LEAST_BLOCK", 0)
+        patch.setattr(delimited, "_plain", lambda *of: told.append(plain(*of)) or told[-1])
+        found = outcome(path)
+    assert found == strictly
+    return found, [each is not None for each in told]
+
+
+@pytest.mark.parametrize("block", [8, 40, 4096])
+@pytest.mark.parametrize("text", [*PLAIN, *ODD], ids=ascii)
+def test_plain_blocks_are_what_the_csv_module_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, block: int
+) -> None:
+    """In place of each field, before it, behind it, and between the rows."""
+    table = "".join(TABLE)
+    fields = ("1", "2", "3", '"5, ""five"""', "6", '"7"', '"nine\nlines"', "10")
+    tables = [table.replace(field, text, 1) for field in fields]
+    tables += [
+        table.replace(field, put, 1) for field in fields for put in (text + field, field + text)
+    ]
+    tables += ["".join((*TABLE[:at], text, *TABLE[at:])) for at in range(1, len(TABLE) + 1)]
+    for one in tables:
+        both_ways(write(tmp_path, one.encode("utf-8", "surrogateescape")), monkeypatch, block)
+
+
+def test_blocks_are_plain_where_they_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And after one that is not they are again."""
+    rows = [f'{text},"{number}",z\r\n' for number, text in enumerate(PLAIN * 3)]
+    path = write(tmp_path, "".join(("a,b,c\n", *rows)).encode())
+    found, plain = both_ways(path, monkeypatch, 100)
+    assert isinstance(found, list)
+    assert len(found) == len(rows)
+    assert plain.count(False) == 0
+    path = write(tmp_path, "".join(("a,b,c\n", *rows, "too,short\n", *rows)).encode())
+    found, plain = both_ways(path, monkeypatch, 100)
+    assert isinstance(found, list)
+    assert sum(isinstance(item, Reject) for item in found) == 1
+    assert plain.count(False) <= 3
+    assert plain[-1]
+    reader = CsvReader(("a",), used=("c", "none"))
+    monkeypatch.setattr(delimited, "_LEAST_BLOCK", 0)
+    for block in (50, 4096):
+        monkeypatch.setattr(delimited, "BLOCK", block)
+        got = [
+            item for item in reader([Input(path, "x")], Options()) if not isinstance(item, Reject)
+        ]
+        assert {frozenset(item) for item in got} == {frozenset(("c", "_where"))}

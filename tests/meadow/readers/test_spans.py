@@ -1,6 +1,7 @@
 """A file that is cut gives what it gives in one, wherever the cuts fall."""
 
 import gzip
+from collections.abc import Iterator
 from itertools import chain
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meadow.errors import FileError, UpstreamChangedError
-from meadow.readers import parquet
+from meadow.readers import delimited, parquet
 from meadow.readers.delimited import CsvReader, with_header
 from meadow.readers.json_rows import LineReader, read_lines
 from meadow.readers.spans import line_spans, spans
@@ -39,6 +40,15 @@ def test_ranges_begin_where_lines_do(tmp_path: Path, data: bytes, size: int) -> 
     # none goes further than to the end of the line in which it has its size
     assert all(data.find(b"\n", span.start + size - 1, span.end - 1) < 0 for span in found)
     assert line_spans(path, None) == [(0, len(data), 1)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_blocks() -> Iterator[None]:
+    """So that plain blocks of rows are met as well, and their ends."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delimited, "_LEAST_BLOCK", 0)
+        patch.setattr(delimited, "BLOCK", 16)
+        yield
 
 
 def whole_and_cut(reader: CsvReader | LineReader, path: Path, size: int) -> tuple[object, object]:
