@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain, islice
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from meadow.corpus.names import names_of
@@ -195,7 +194,8 @@ def to_arrow(records: Sequence[Record], places: Sequence[str]) -> pa.RecordBatch
     offsets = pl.Series([0, *accumulate(map(len, lists))], dtype=pl.Int32).to_arrow()
     authors = list(chain.from_iterable(lists))
     fields = list(kind.value_type)
-    values = {field.name: list(map(attrgetter(field.name), authors)) for field in fields}
+    parts = list(zip(*authors, strict=True)) or [()] * len(fields)
+    values = dict(zip(Author._fields, parts, strict=True))
     struct = pa.StructArray.from_arrays(_text_columns(values), fields=fields)
     columns = dict(zip(texts, _text_columns(texts), strict=True))
     columns["authors"] = pa.ListArray.from_arrays(offsets, struct, type=kind)
@@ -216,7 +216,11 @@ def keys_of(records: Sequence[Record], ranks: Sequence[int | None] = ()) -> pl.D
     """What the external sort keeps in memory of each record: see `Batch`."""
     import polars as pl
 
-    texts = (f"{each.instruction}\x1f{each.input}\x1f{each.output}".encode() for each in records)
+    # encoded one by one: a text that is not ASCII keeps its bytes from when it was screened
+    texts = (
+        b"\x1f".join((each.instruction.encode(), each.input.encode(), each.output.encode()))
+        for each in records
+    )
     names = (each.source_id for each in records)
     columns = {
         "id": [bytes.fromhex(each.id) for each in records],

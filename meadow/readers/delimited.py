@@ -171,12 +171,12 @@ class _Plain(NamedTuple):
 
     Args:
         size: Bytes of its whole rows; then a row begins that the block does not end.
-        columns: The texts of the columns that were asked for.
+        texts: Those of the columns that were asked for, row by row.
         lines: Before which of the block's lines each row begins, and how many there are.
     """
 
     size: int
-    columns: list[list[str]]
+    texts: list[str]
     lines: list[int]
 
 
@@ -237,15 +237,15 @@ def _plain(block: bytes, width: int, delimiter: str, wanted: Sequence[int]) -> _
         pieces.validate(full=True)
     except pa.ArrowInvalid:  # not UTF-8
         return None
-    every = (pl.col("").gather_every(2 * width, 2 * at).alias(str(at)) for at in wanted)
-    columns = [found.to_list() for found in pl.DataFrame({"": pieces}).select(every)]
+    places = np.arange(len(last))[:, None] * width + np.array(wanted, np.int64)
+    texts = pl.Series(pieces).gather(2 * places.ravel()).to_list()
     for field in dict.fromkeys(np.searchsorted(ends, second[:-1][doubled]).tolist()):
         row, column = divmod(field, width)
         if column in wanted:
-            texts_of = columns[wanted.index(column)]
-            texts_of[row] = texts_of[row].replace('""', '"')
+            place = row * len(wanted) + wanted.index(column)
+            texts[place] = texts[place].replace('""', '"')
     lines = np.searchsorted(marks[bytes_[marks] == lf], np.append(starts[::width], size))
-    return _Plain(size, columns, lines.tolist())
+    return _Plain(size, texts, lines.tolist())
 
 
 def _rows(
@@ -267,8 +267,9 @@ def _rows(
                 if plain := _plain(lines.block, len(names), delimiter, kept):
                     keys = [*(names[at] for at in kept), "_where"]
                     places = [f"{label}:{lines.line + number}" for number in plain.lines[:-1]]
-                    for texts in zip(*plain.columns, places, strict=True):
-                        yield dict(zip(keys, texts, strict=True))
+                    texts = [iter(plain.texts)] * len(kept)
+                    for row_texts in zip(*texts, places, strict=True):
+                        yield dict(zip(keys, row_texts, strict=True))
                     lines.skip(plain.size, plain.lines[-1])
                     continue
             for row in strict:

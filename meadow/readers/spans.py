@@ -121,17 +121,24 @@ def _look(path: Path, borders: tuple[int, int], *, csv: bool) -> _Look:
             first[quotes % 2] = at, _ends(data[:at], before, csv)
         if not csv:
             break
-    quotes = data.count(b'"') if csv else 0
+    quotes = _count(data, b'"') if csv else 0
     return _Look(_ends(data, before, csv), quotes, (first[0], first[1]))
 
 
 def _ends(data: bytes, before: bytes, csv: bool) -> int:
     """How many lines end in these bytes; CR LF ends one, also where a range begins between."""
-    count = data.count(b"\n")
+    count = _count(data, b"\n")
     if csv and (b"\r" in data or before == b"\r"):
         count += data.count(b"\r") - data.count(b"\r\n")
         count -= before == b"\r" and data.startswith(b"\n")
     return count
+
+
+def _count(data: bytes, mark: bytes) -> int:
+    """`data.count(mark)` of one byte, which stops at each of them, for a third of its price."""
+    import numpy as np
+
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == mark[0]))
 
 
 @contextlib.contextmanager

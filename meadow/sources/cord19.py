@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import repeat
 from typing import Any
 
 from meadow.licenses import LICENSES
@@ -116,6 +117,7 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
         # what cannot be attributed cannot be passed on
         license = LOCAL_ONLY
     meta = {name: fact for name in FACTS if (fact := raw.get(name, "").strip())}
+    meta["license"] = stated
     yield make_record(
         source=NAME,
         source_id=uid,
@@ -126,7 +128,7 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject]:
         license=license,
         url=url,
         authors=authors,
-        meta={**meta, "license": stated},
+        meta=meta,
         repairs=repairs,
     )
 
@@ -209,8 +211,11 @@ def address(raw: Raw) -> str | None:
 
 def authors_of(column: str, url: str | None) -> tuple[Author, ...]:
     """The `; `-joined names ("Family, Given") as authors, each once."""
-    names = dict.fromkeys(map(str.strip, " ".join(column.split()).split(";")))
-    return tuple([Author(name, url) for name in names if name])
+    if not column.isprintable() or "  " in column:  # other white space than single spaces
+        column = " ".join(column.split())
+    names = dict.fromkeys(map(str.strip, column.split(";")))
+    names.pop("", None)
+    return tuple(map(Author, names, repeat(url)))
 
 
 def raw_texts(item: Any, _: str) -> Iterator[tuple[str, Mapping[str, str]]]:

@@ -102,6 +102,11 @@ _SUSPECT = (
     r"|[ \t]\n|\n\n\n|\A[ \t\n]|[ \t\n]\z|\?\?|[ÃÂÎÏ√¬‚\x{fffd}]|â[€‰ˆ†]|ï»¿"
 )
 """What `_Draft.normalise` may change or flag, in the regular expressions of polars."""
+_INERT = (
+    r"\x00-\x{2ff}\x{388}-\x{482}\x{2002}-\x{20cf}\x{2100}-\x{2125}\x{212c}-\x{2328}"
+    r"\x{309b}-\x{a66e}"
+)
+"""Characters that NFC leaves as they are, whichever of them stand beside them."""
 
 
 def _odd(records: Sequence[Record], markup: bool) -> Sequence[bool]:
@@ -122,26 +127,27 @@ def _odd(records: Sequence[Record], markup: bool) -> Sequence[bool]:
     except UnicodeEncodeError:
         return [True] * len(records)
     text, (instruction, input, output) = pl.col(*columns), map(pl.col, columns)
-    suspect, foreign = (
-        frame.select(
+
+    def odd(frame: pl.DataFrame, pattern: str) -> pl.Series:
+        return frame.select(
             pl.any_horizontal(
-                text.str.contains(_SUSPECT if markup else f"{_SUSPECT}|[<&]"),
+                text.str.contains(pattern),
                 text.str.len_bytes() > MAX_CHARACTERS,
                 output == "",
                 (instruction == "") & (input == ""),
-            ).alias("suspect"),
-            pl.any_horizontal(text.str.len_bytes() != text.str.len_chars()).alias("foreign"),
-        )
-        .to_dict(as_series=False)
-        .values()
-    )
-    return [
-        unclear or (beyond_ascii and not all(map(_is_composed, texts)))
-        for unclear, beyond_ascii, *texts in zip(suspect, foreign, *columns.values(), strict=True)
-    ]
+            )
+        ).to_series()
+
+    pattern = _SUSPECT if markup else f"{_SUSPECT}|[<&]"
+    # a second expression costs as much as the first one: the few that match are looked at again
+    found = odd(frame, f"{pattern}|[^{_INERT}]")
+    again = frame.filter(found)
+    certain = iter(zip(odd(again, pattern), again.iter_rows(), strict=True))
+    return [maybe and _is_odd(*next(certain)) for maybe in found]
 
 
-_is_composed = partial(unicodedata.is_normalized, "NFC")
+def _is_odd(suspect: bool, texts: Sequence[str]) -> bool:
+    return suspect or not all(map(partial(unicodedata.is_normalized, "NFC"), texts))
 
 
 class _Draft:

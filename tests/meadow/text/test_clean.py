@@ -1,6 +1,9 @@
 """Cleaning: each repair and each reject under its name, idempotent, and nothing lost unnamed."""
 
 import json
+import re
+import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from meadow.schema import Reason, Record, Reject, Style, Task, has_lone_surrogate, make_record
 from meadow.sources import SOURCES
+from meadow.text import clean
 from meadow.text.clean import clean_record, clean_records, decode_escapes
 from meadow.text.language import is_foreign
 
@@ -321,3 +325,18 @@ def test_cleaning_twice_changes_nothing(source: str, parts: list[str]) -> None:
         once.output,
     )
     assert again.repairs == once.repairs
+
+
+def test_inert_characters_are_left_alone_by_nfc_in_any_company() -> None:
+    """None is written another way, stands out of order or joins the character before it."""
+    inert = re.compile(f"[{re.sub(r'x{([0-9a-f]+)}', lambda m: f'u{m[1]:0>4}', clean._INERT)}]")
+    everything = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    found = list(filter(inert.match, everything))
+    assert len(found) > 30_000
+    assert unicodedata.is_normalized("NFC", "".join(found))
+    assert not any(map(unicodedata.combining, found))
+    pairs = [unicodedata.decomposition(each).split() for each in everything]
+    seconds = {chr(int(pair[1], 16)) for pair in pairs if len(pair) == 2 and pair[0][0] != "<"}
+    # a Hangul syllable grows by vowels and finals that no decomposition tells of
+    seconds |= set(map(chr, (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))))
+    assert seconds.isdisjoint(found)
