@@ -65,7 +65,7 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject | Fact]:
         body = shortened[0]
         repairs.append(DUPLICATE_NOTICE)
     title = normalise(question.get("Title", ""))
-    text = "\n\n".join(part for part in (title, body) if part)
+    text = f"{title}\n\n{body}" if title and body else title or body
     if told.images and not _LETTERS_ENOUGH.match(told_text):
         yield Reject(where, Reason.MEDIA, "the answer is an image", f"{text}\n{told_text}")
         return
@@ -83,14 +83,10 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject | Fact]:
     if images:
         repairs.append("dropped_images")
         yield Fact("images_dropped", site, images)
-    authors = []
-    for post, name, role in (
-        (question, raw.get("question_name"), "question_author"),
-        (answer, raw.get("answer_name"), "answer_author"),
-    ):
-        author, how = author_of(post, name, host, role)
-        authors.append(author)
-        yield _named_by(how)
+    asker, asker_by = author_of(question, raw.get("question_name"), host, "question_author")
+    teller, teller_by = author_of(answer, raw.get("answer_name"), host, "answer_author")
+    yield _named_by(asker_by)
+    yield _named_by(teller_by)
     yield make_record(
         source=NAME,
         source_id=f"{site}/{answer['Id']}",
@@ -101,7 +97,7 @@ def convert(raw: Raw, options: Options) -> Iterator[Record | Reject | Fact]:
         task=Task.OPEN_QA,
         license=told_under,
         url=f"{host}/questions/{question['Id']}",
-        authors=authors,
+        authors=(asker, teller),
         meta=_meta(question, answer, host, asked_under, images, asked.images),
         repairs=repairs,
     )
