@@ -208,7 +208,7 @@ def _plain(block: bytes, width: int, delimiter: str, wanted: Sequence[int]) -> _
     bytes_, comma, quote, lf, cr = np.frombuffer(block, np.uint8), ord(delimiter), 34, 10, 13
     quotes = np.flatnonzero(bytes_ == quote)
     marks = np.flatnonzero((bytes_ == comma) | (bytes_ == lf))
-    ends = marks[np.searchsorted(quotes, marks) % 2 == 0]
+    ends = marks[np.searchsorted(quotes, marks) % 2 == 0]  # an even number of marks before it
     last = np.flatnonzero(bytes_[ends] == lf)
     if not len(last) or not np.array_equal(last, np.arange(1, len(last) + 1) * width - 1):
         return None
@@ -220,6 +220,7 @@ def _plain(block: bytes, width: int, delimiter: str, wanted: Sequence[int]) -> _
     first, second = quotes[::2], quotes[1::2]
     doubled = second[:-1] + 1 == first[1:]
     before, after = bytes_[first - 1], bytes_[second + 1]
+    # before the first byte numpy sees the last one
     opens = (before == comma) | (before == lf) | (first == 0)
     closes = (after == comma) | (after == lf) | (after == cr)
     if not (opens[:1].all() and closes[-1:].all()):
@@ -229,7 +230,7 @@ def _plain(block: bytes, width: int, delimiter: str, wanted: Sequence[int]) -> _
     starts = np.concatenate(([0], ends[:-1] + 1))
     ends[last] -= bytes_[ends[last] - 1] == cr
     quoted = bytes_[starts] == quote
-    # fields and what is between them, by turns
+    # fields and what is between them, by turns: Arrow's texts without a copy
     bounds = np.stack((starts + quoted, ends - quoted), axis=1).astype(np.int32)
     buffers = [None, pa.py_buffer(bounds), pa.py_buffer(block)]
     pieces = pa.Array.from_buffers(pa.string(), bounds.size - 1, buffers)
