@@ -7,10 +7,12 @@ from meadow.cards.croissant import NAME as CROISSANT
 from meadow.cards.croissant import render_croissant
 from meadow.cards.rows import Locate, rows_by_source
 from meadow.corpus.manifest import Manifest
+from meadow.corpus.shards import many_rows
 from meadow.errors import FileError
 from meadow.source import Apply, apply_here
 
 
+@many_rows()
 def render_documents(
     manifest: Manifest, locate: Locate, apply: Apply = apply_here
 ) -> dict[str, bytes]:
