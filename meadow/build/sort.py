@@ -215,25 +215,26 @@ def resolve(parts: Sequence[Path], excluded: set[bytes]) -> Order:
     import polars as pl
 
     row, text, rank, met = map(pl.col, ("row", "text", "rank", "met"))
-    keys = (
-        pl.concat([pl.read_ipc(part / _KEYS) for part in parts])
-        .with_row_index("row")
+    keys = pl.concat([pl.read_ipc(part / _KEYS) for part in parts]).with_row_index("row")
+    by_id = (
         # the best of an id is met first; without ranks the first in the file
+        keys.select("row", "id", "text", "rank")
         .sort("rank", descending=True, nulls_last=True, maintain_order=True)
         .with_columns(
             met=row.first().over("id"),
             differs=rank.is_null() & (text != text.first().over("id")),
         )
-        .with_columns(
-            why=pl.when(pl.col("id").is_in(excluded))
-            .then(pl.lit("excluded"))
-            .when(rank.is_not_null() & (row != met))
-            .then(pl.lit("worse"))
-            .when(pl.col("differs").any().over("id"))
-            .then(pl.lit("conflict"))
-        )
-        .sort("row")
     )
+    conflict = pl.col("differs").any().over("id") if by_id["differs"].any() else pl.lit(False)
+    why = (
+        pl.when(pl.col("id").is_in(excluded))
+        .then(pl.lit("excluded"))
+        .when(rank.is_not_null() & (row != met))
+        .then(pl.lit("worse"))
+        .when(conflict)
+        .then(pl.lit("conflict"))
+    )
+    keys = keys.with_columns(by_id.select("row", "met", "differs", why=why).sort("row"))
     for found in (
         keys.filter("differs", pl.col("order").is_not_null()).head(1).iter_rows(named=True)
     ):
@@ -246,9 +247,10 @@ def resolve(parts: Sequence[Path], excluded: set[bytes]) -> Order:
         )
     # a text may stand under several ids: its first row stays
     whole = keys.filter(pl.col("why").is_null()).with_columns(met=row.first().over("text"))
-    kept = whole.filter(row == met).sort("order", nulls_last=True, maintain_order=True)
+    kept = whole.select("row", "met", "size", "order").filter(row == met)
     gone = pl.concat([keys.filter(pl.col("why").is_not_null()), whole.filter(row != met)])
-    return Order(_cut(kept), gone.sort("row").select("row", "met", "why"))
+    ordered = kept.sort("order", nulls_last=True, maintain_order=True)
+    return Order(_cut(ordered), gone.select("row", "met", "why").sort("row"))
 
 
 def _cut(kept: pl.DataFrame) -> list[Numbers]:
