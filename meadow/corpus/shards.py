@@ -13,7 +13,7 @@ import contextlib
 import gc
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -115,7 +115,9 @@ def read_parquet(
         FileError: It cannot be read; pyarrow's message says where.
     """
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        # of a few rows the pages are read one by one: else all of the file would be, first
+        few: dict[str, Any] = {} if first is None else {"pre_buffer": False, "buffer_size": 1 << 16}
+        with pq.ParquetFile(path, page_checksum_verification=True, **few) as file:
             if every > 1 and file.metadata.num_rows:
                 # fresh memory for all rows costs several times what unpacking them does
                 parts, at = [], 0
