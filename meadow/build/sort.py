@@ -254,9 +254,10 @@ def resolve(parts: Sequence[Path], excluded: set[bytes]) -> Order:
 
 
 def _cut(kept: pl.DataFrame) -> list[Numbers]:
-    """The rows of each shard: of at most about `SHARD_BYTES`, and all about as large.
+    """The rows of each shard: one, or an even number of at most about `SHARD_BYTES` each.
 
-    Workers write one each, and none should wait for the other. Of no rows, one empty shard.
+    All are about as large, since two workers that write one each should end together. Of no rows,
+    one empty shard.
     """
     import numpy as np
 
@@ -264,7 +265,7 @@ def _cut(kept: pl.DataFrame) -> list[Numbers]:
     if not len(rows):
         return [rows]
     ends = kept["size"].cum_sum().to_numpy()
-    shards = -(-int(ends[-1]) // SHARD_BYTES)
+    shards = 2 * -(-int(ends[-1]) // (2 * SHARD_BYTES)) if ends[-1] > SHARD_BYTES else 1
     cuts = np.unique(np.searchsorted(ends, ends[-1] / shards * np.arange(1, shards)) + 1)
     return np.split(rows, cuts[cuts < len(rows)])
 
