@@ -11,14 +11,17 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, parent_process
+from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Generic, Protocol, TypeVar
 
 from meadow.errors import ExitCode, MeadowError, UsageError
@@ -133,7 +136,7 @@ class _Processes:
 
     def _start(self, prepare: Callable[[], Any]) -> ProcessPoolExecutor:
         # a fork server would be waited for, and a fork of this process lacks its threads
-        pool = ProcessPoolExecutor(self._beside, get_context("spawn"), _end_quietly)
+        pool = ProcessPoolExecutor(self._beside, _Spawning(), _end_quietly)
         self._pool = self._stack.enter_context(pool)
         self._stack.push(self._end)
         self._starting = [pool.submit(prepare) for _ in range(self._beside)]
@@ -262,6 +265,27 @@ class _Shared(Generic[Task, Result]):
         for future in self._begun.values():
             future.cancel()
         wait(self._begun.values())
+
+
+class _Worker(SpawnProcess):
+    """A process that does not run the main program again.
+
+    Python's own do, since a task could be a function of it; ours are the house's. A script without
+    `if __name__ == "__main__"` would begin the same build once more, in the worker.
+    """
+
+    @staticmethod
+    def _Popen(process: BaseProcess) -> Any:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            return SpawnProcess._Popen(process)
+        finally:
+            sys.modules["__main__"] = main
+
+
+class _Spawning(SpawnContext):
+    Process = _Worker
 
 
 def _end_quietly() -> None:

@@ -65,6 +65,18 @@ def test_a_worker_ends_with_a_run_that_is_killed(tmp_path: Path) -> None:
     finish(tmp_path / "out", tmp_path)
 
 
+def test_workers_do_not_run_the_main_program_again(tmp_path: Path) -> None:
+    """Nobody who writes three lines guards them."""
+    (script := tmp_path / "script.py").write_text(
+        "import meadow, sys\n"
+        "print('begun', flush=True)\n"
+        "meadow.build(['mmmlu', 'pubmed_causal'], raw=sys.argv[1], out=sys.argv[2], workers=2)\n"
+    )
+    command = [sys.executable, script, FOLDER, tmp_path / "out"]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "begun\n", "")
+
+
 def raise_in_a_worker(number: signal.Signals) -> None:
     if parent_process() is not None:
         signal.raise_signal(number)
@@ -99,26 +111,25 @@ def test_an_interrupted_run_takes_its_workers_along(
 
 
 PIECES = """
-import os, runpy, sys
-from functools import wraps
+import os
 from pathlib import Path
 from meadow.build import worker
-log = Path(__file__).with_name("log")
 worker.LARGE, worker.PIECE = 1, 40_000
 make_part = worker._make_part
 
-@wraps(make_part)
 def logged(task):
     if not task.folder.exists():
-        with log.open("a") as file:
+        with Path(__file__).with_name("log").open("a") as file:
             file.write(f"{os.getpid()} {task.folder.name}\\n")
     return make_part(task)
-
-worker._make_part = logged  # in the workers too, which import this file
-if __name__ == "__main__":
-    raw, out = sys.argv[1:]
-    sys.argv = ["meadow", "build", "--file", f"medqa={raw}", "--workers", "2", "--out", out]
-    runpy.run_module("meadow", run_name="__main__")
+"""
+"""A module that workers import, since tasks are its function."""
+BUILD = """
+import runpy, sys, logged_pieces
+logged_pieces.worker._make_part = logged_pieces.logged
+raw, out = sys.argv[1:]
+sys.argv = ["meadow", "build", "--file", f"medqa={raw}", "--workers", "2", "--out", out]
+runpy.run_module("meadow", run_name="__main__")
 """
 
 
@@ -126,7 +137,8 @@ def pieces(tmp_path: Path, out: Path) -> list[str]:
     """A command that builds a source in many pieces, and writes them to `tmp_path / "log"`."""
     script = tmp_path / "pieces.py"
     if not script.exists():
-        script.write_text(PIECES)
+        script.write_text(BUILD)
+        (tmp_path / "logged_pieces.py").write_text(PIECES)
         write_medqa(tmp_path, invented_questions(3000, seed=3))
     (raw,) = tmp_path.glob("medqa/*")
     return [sys.executable, str(script), str(raw), str(out)]
