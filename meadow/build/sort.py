@@ -216,25 +216,28 @@ def resolve(parts: Sequence[Path], excluded: set[bytes]) -> Order:
 
     row, text, rank, met = map(pl.col, ("row", "text", "rank", "met"))
     keys = pl.concat([pl.read_ipc(part / _KEYS) for part in parts]).with_row_index("row")
-    by_id = (
-        # the best of an id is met first; without ranks the first in the file
+    # most ids and texts stand once, and are not grouped
+    repeated = (
         keys.select("row", "id", "text", "rank")
+        .filter(pl.col("id").is_duplicated())
+        # the best of an id is met first; without ranks the first in the file
         .sort("rank", descending=True, nulls_last=True, maintain_order=True)
         .with_columns(
             met=row.first().over("id"),
             differs=rank.is_null() & (text != text.first().over("id")),
         )
+        .select(
+            *("row", "met", "differs"),
+            why=pl.when(rank.is_not_null() & (row != met))
+            .then(pl.lit("worse"))
+            .when(pl.col("differs").any().over("id"))
+            .then(pl.lit("conflict")),
+        )
     )
-    conflict = pl.col("differs").any().over("id") if by_id["differs"].any() else pl.lit(False)
-    why = (
-        pl.when(pl.col("id").is_in(excluded))
-        .then(pl.lit("excluded"))
-        .when(rank.is_not_null() & (row != met))
-        .then(pl.lit("worse"))
-        .when(conflict)
-        .then(pl.lit("conflict"))
+    keys = keys.join(repeated, on="row", how="left", maintain_order="left").with_columns(
+        met=pl.coalesce("met", "row"),
+        why=pl.when(pl.col("id").is_in(excluded)).then(pl.lit("excluded")).otherwise("why"),
     )
-    keys = keys.with_columns(by_id.select("row", "met", "differs", why=why).sort("row"))
     for found in (
         keys.filter("differs", pl.col("order").is_not_null()).head(1).iter_rows(named=True)
     ):
@@ -246,11 +249,17 @@ def resolve(parts: Sequence[Path], excluded: set[bytes]) -> Order:
             "row.id may name the wrong column",
         )
     # a text may stand under several ids: its first row stays
-    whole = keys.filter(pl.col("why").is_null()).with_columns(met=row.first().over("text"))
+    whole = keys.filter(pl.col("why").is_null())
+    again = whole.filter(text.is_duplicated()).select("row", met=row.first().over("text"))
+    whole = whole.drop("met").join(again, on="row", how="left", maintain_order="left")
+    whole = whole.with_columns(met=pl.coalesce("met", "row"))
     kept = whole.select("row", "met", "size", "order").filter(row == met)
-    gone = pl.concat([keys.filter(pl.col("why").is_not_null()), whole.filter(row != met)])
+    gone = pl.concat(
+        each.select("row", "met", "why")
+        for each in (keys.filter(pl.col("why").is_not_null()), whole.filter(row != met))
+    )
     ordered = kept.sort("order", nulls_last=True, maintain_order=True)
-    return Order(_cut(ordered), gone.select("row", "met", "why").sort("row"))
+    return Order(_cut(ordered), gone.sort("row"))
 
 
 def _cut(kept: pl.DataFrame) -> list[Numbers]:
