@@ -3,60 +3,55 @@
 from __future__ import annotations
 
 _POSTS = (
-    "Where the time goes, at 120 MB: HTML to Markdown 25 % (half of it turbohtml's own), language "
-    "18 % (10 % the model's start), imports 11 %, the scan 10 %, records, authors and meta 9 %, "
-    "pairs read again 7 %, Arrow, keys and parts 6 %; the plain script does none of language, "
-    "personal data, authors, hashes and rejects."
+    "Where the time goes, at 300 MB: HTML to Markdown 19 % (more than half of it turbohtml's own), "
+    "the cleaner without language 12 %, shards 11 %, the scan 11 %, records, authors and meta 10 "
+    "%, pairs read again 8 %, language 7 %, keys, Arrow and parts 7 %, imports 6 %, the hash 3 %; "
+    "the plain script does none of language, personal data, authors, hashes and rejects."
 )
 _METADATA = (
-    "Where the time goes, of 6.2 CPU s for 120 MB: language 17 % (10 % the model's start), the csv "
-    "module and its rows 17 %, the cleaner's screen 8 %, keys 7 %, shards 7 %, imports 6 %; pandas "
-    "parses in C and does none of language, personal data, hashes, authors and rejects."
-)
-_TRIED = (
-    "Tried, beside what is in (one search for all rules of personal data, English told from the "
-    "first 400 characters, columns by one zip, sources imported when used):"
+    "Where the time goes, at 240 MB: converting 20 % (language 6, authors 4, records 4), Parquet "
+    "13 %, reading 12 %, rows taken for shards 7 %, the cleaner's screen 7 %, keys 6 %, Arrow "
+    "columns 5 %, parts 4 %, the hash 4 %, imports 3 %; what pandas does not do at all is about 40 "
+    "%."
 )
 _START = (
-    "Of the 6.5 s that two take for 300 MB of posts (times noted at the tasks), 0.6 pass until the "
-    "workers have imported what they need, 0.4 in each of them for the language model, 0.65 for "
-    "the last two shards, of which one is twice the other, and 0.4 for the card; what lies between "
-    "is done twice as fast as by one, so that with twenty times the input two come nearer "
-    "(`spread`). Tried: hashing in a worker, beside the first pieces, counts of cards by polars, "
-    "without whole shards in memory (all in); fork servers that import for all (threads of polars "
-    "and pyarrow must not be forked), the model unpacked once into a cache of the user's (0.3 s "
-    "less a process, for a layout that is the library's own), pieces of 4 MB (1.5 % more CPU). "
-    "docs/adr/206, 213."
+    "Measured on two quiet cores. Two builds at once, each for itself, take 1.04 times as long as "
+    "one alone on this machine, so that 1.92 is the most that two processes can give. Of the 4.7 s "
+    "that they take for 300 MB of posts (times noted at the tasks), the second one needs 0.35 to "
+    "start, for 0.25 the first one imports and for 0.15 it renders the card alone, half a piece is "
+    "waited for at the end, and each piece takes 5 % longer than where one core works. These 0.7 s "
+    "were 2 % of a build when 1.85 was set (41 s at 300 MB) and are 9 % of one now (7.9 s). At "
+    "1.2 GB two gave 1.90 and 1.85 (31.2 and 16.4 s, 29.3 and 15.8 s, measured). Tried, beside "
+    "what is in (the parent works too, workers spawned at once and given nothing before they are "
+    "there, the language model mapped, shards in pairs of one size, the hash beside the parts): "
+    "pieces of 4 and 5.5 MB (no difference beyond the noise), a fork server (it is waited for), forks (polars and pyarrow "
+    "have threads), counting for the card while shards are written (as dear as reading them "
+    "again). docs/adr/206, 213, 220."
 )
+_AS_POSTS = "As for posts, two processes over one."
 NOTES: dict[str, str] = {
-    "posts: one process, CPU": f"{_POSTS} {_TRIED} native links and marks where all are ordinary "
-    "(0.02 s), English told over a batch (0.05 s), zstd at level 1 (0.1 s, 4 % larger). "
-    "docs/adr/127, 212.",
     "posts: one process over the limit, CPU": "The limit takes text and hash of the pairs and "
-    f"nothing else: no language, personal data, authors, cleaning or rejects. {_POSTS}",
-    "posts: two processes": f"Wall time is that of one process by what two give. {_START}",
-    "posts: two processes over one": f"Measured on a machine of two cores. {_START}",
-    "posts: two processes: the parent's share of CPU": "The parent imports, plans, joins ids and "
-    "scores, sorts keys and writes the card: 0.37 s are imports, 0.1 grow with the input "
-    "(`spread`, docs/adr/206). As pieces became cheaper, its share grew.",
-    "posts: the usual libraries, CPU": "At a fifth of the dump the start of ours (0.75 s, and the "
-    f"language model) counts five times as much. {_POSTS}",
-    "cord19: memory, one process": "Imports and the language model take 220 MB before the first "
-    "row; the peer's table grows with the file, ours only by its keys (`scale`).",
-    "cord19: two processes": f"{_METADATA} {_START}",
-    "cord19: two processes over one": f"Measured on a machine of two cores. {_START}",
-    "cord19": f"{_METADATA} {_TRIED} sorted rows gathered in polars (no cheaper), shards from "
-    "chunked columns (other bytes), the language model cached (0.3 s). docs/adr/127.",
+    f"nothing else: no language, personal data, authors, cleaning or rejects. {_POSTS} What was "
+    "tried: docs/adr/212, 219.",
+    "posts: two processes": "One process by what two give: see the next line.",
+    "posts: two processes over one": _START,
+    "posts": f"{_POSTS} docs/adr/212, 219, 220.",
+    "cord19: two processes": "One process by what two give: see the lines before and behind.",
+    "cord19: two processes over one": f"{_AS_POSTS} 1.76 was seen too (9.0 and 5.1 s).",
+    "cord19": f"{_METADATA} Tried, beside what is in (plain blocks cut at once, one screen for all "
+    "rules, English told from its function words): polars' own reader of a block that is proved "
+    "plain (0.04 s), batches of 4,096 rows, rows of shards gathered by polars (300 MB more), zstd "
+    "at level 1 (4 % larger). docs/adr/127, 218.",
     "scale": "Rows of shards are taken from mapped parts, and each slice touches all parts of the "
     "source, of which there are ten times as many. Tried: larger slices (400 MB more memory at 400 "
     "MB of input). docs/adr/205, 206.",
     "spread: metadata: 16 workers, 20 times the input": "What the parent does alone (the keys are "
     "sorted, the card is written) and the last pieces, for which some workers wait. docs/adr/213.",
-    "spread": _START,
+    "spread": _AS_POSTS,
     "decontaminate": "Where the time goes: n-grams of all rows as 64-bit hashes, then the "
     "alignment of the rows that hold any; the set knows neither item, share nor answer.",
-    "noop": "Where the time goes, of 1.4 CPU s: imports 0.5 s; the documents of the folder, "
-    "rendered from its rows each time, 0.6 s, of which 0.4 s are the language model.",
+    "noop": "Where the time goes: imports, and the documents of the folder, which are rendered "
+    "from its rows each time.",
 }
 """By "<benchmark>: <what>", or by the benchmark alone for all that has no note of its own."""
 
