@@ -24,8 +24,8 @@ _START = (
     "1.2 GB two gave 1.90 and 1.85 (31.2 and 16.4 s, 29.3 and 15.8 s, measured). Tried, beside "
     "what is in (the parent works too, workers spawned at once and given nothing before they are "
     "there, the language model mapped, shards in pairs of one size, the hash beside the parts): "
-    "pieces of 4 and 5.5 MB (no difference beyond the noise), a fork server (it is waited for), forks (polars and pyarrow "
-    "have threads), counting for the card while shards are written (as dear as reading them "
+    "pieces of 4 and 5.5 MB (no difference beyond the noise), a fork server (it is waited for), "
+    "forks (polars and pyarrow have threads), counting for the card while shards are written (as dear as reading them "
     "again). docs/adr/206, 213, 220."
 )
 _AS_POSTS = "As for posts, two processes over one."
