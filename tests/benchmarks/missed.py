@@ -16,17 +16,17 @@ _METADATA = (
 )
 _START = (
     "Measured on two quiet cores. Two builds at once, each for itself, take 1.04 times as long as "
-    "one alone on this machine, so that 1.92 is the most that two processes can give. Of the 4.7 s "
-    "that they take for 300 MB of posts (times noted at the tasks), the second one needs 0.35 to "
-    "start, for 0.25 the first one imports and for 0.15 it renders the card alone, half a piece is "
-    "waited for at the end, and each piece takes 5 % longer than where one core works. These 0.7 s "
-    "were 2 % of a build when 1.85 was set (41 s at 300 MB) and are 9 % of one now (7.9 s). At "
-    "1.2 GB two gave 1.90 and 1.85 (31.2 and 16.4 s, 29.3 and 15.8 s, measured). Tried, beside "
-    "what is in (the parent works too, workers spawned at once and given nothing before they are "
-    "there, the language model mapped, shards in pairs of one size, the hash beside the parts): "
-    "pieces of 4 and 5.5 MB (no difference beyond the noise), a fork server (it is waited for), "
-    "forks (polars and pyarrow have threads), counting for the card while shards are written (as dear as reading them "
-    "again). docs/adr/206, 213, 220."
+    "one alone on this machine, so that 1.92 is the most that two processes can give. Of the 4.7 "
+    "s that they take for 300 MB of posts (times noted at the tasks), the second one needs 0.35 "
+    "to start, for 0.25 the first one imports and for 0.15 it renders the card alone, half a "
+    "piece is waited for at the end, and each piece takes 5 % longer than where one core works. "
+    "These 0.7 s were 2 % of a build when 1.85 was set (41 s at 300 MB) and are 9 % of one now "
+    "(7.9 s). At 1.2 GB two gave 1.90 and 1.85 (31.2 and 16.4 s, 29.3 and 15.8 s, measured). "
+    "Tried, beside what is in (the parent works too, workers spawned at once and given nothing "
+    "before they are there, the language model mapped, shards in pairs of one size, the hash "
+    "beside the parts): pieces of 4 and 5.5 MB (no difference beyond the noise), a fork server "
+    "(it is waited for), forks (polars and pyarrow have threads), counting for the card while "
+    "shards are written (as dear as reading them again). docs/adr/206, 213, 220."
 )
 _AS_POSTS = "As for posts, two processes over one."
 NOTES: dict[str, str] = {
