@@ -415,6 +415,20 @@ def _terminate(signum: int, frame: object) -> NoReturn:
     raise SystemExit(ExitCode.TERMINATED)
 
 
+def _swallowed(told: sys.UnraisableHookArgs) -> None:
+    """What the interpreter calls for an exception that compiled code cannot let through.
+
+    A signal that came at such a moment would be lost: it is sent once more, when that is over.
+    """
+    if told.exc_type is KeyboardInterrupt or (told.exc_type is SystemExit and _asked_to_end):
+        number = signal.SIGTERM if told.exc_type is SystemExit else signal.SIGINT
+        again = threading.Timer(0.01, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(told)
+
+
 def _traceback(error: BaseException) -> str:
     """The traceback without secrets: libraries put addresses and servers' answers into theirs."""
     return redact("".join(traceback.format_exception(error)).rstrip())
@@ -448,6 +462,7 @@ def main() -> NoReturn:
     Finish.told = False
     signal.signal(signal.SIGTERM, _terminate)
     sys.excepthook = _report_defect
+    sys.unraisablehook = _swallowed
     guard_logs()
     debug = "--debug" in sys.argv[1:] or os.environ.get("MEADOW_DEBUG") == "1"
     try:

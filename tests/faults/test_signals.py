@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 
 import pytest
 from support.budget import note, sample
@@ -22,6 +24,34 @@ STAGES = (
 @pytest.mark.parametrize("name", ["rebuild", "mix"])
 def test_a_signal_ends_a_run_that_can_go_on(stage: Stage, record_property) -> None:
     interrupt_often(stage, 5, record_property)
+
+
+SWALLOWS = """
+import ctypes, os, signal, sys, time
+from meadow.cli import app
+
+@ctypes.CFUNCTYPE(None)
+def called():
+    os.kill(os.getpid(), int(sys.argv[1]))
+    time.sleep(0)  # where the handler raises, what compiled code lets nobody see
+
+def run(**_):
+    called()
+    time.sleep(60)
+
+app.cli.main = run
+app.main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_that_compiled_code_swallows_is_not_lost(
+    number: signal.Signals, code: int
+) -> None:
+    command = [sys.executable, "-c", SWALLOWS, str(int(number))]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert ran.returncode == code, ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 @pytest.mark.slow
