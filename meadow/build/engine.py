@@ -3,7 +3,7 @@
 A task is a picklable value and a module-level function; results come back in the order of the
 tasks, so that what is written depends neither on the number of workers nor on the engine. What one
 task is, is said by who calls: docs/adr/100-engines.md and 205-pieces-of-a-source.md. Workers stay
-from the first task of a run to its last, since each takes a second of imports to start.
+from the first task of a run to its last, since each takes a third of a second to start.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def open_engine(
     *,
     prepare: Callable[[], None] | None = None,
 ) -> Iterator[Engine]:
-    """Workers for the tasks of one run; none is started, and no cluster, before the first task.
+    """Workers for the tasks of one run; without `prepare` none is started before the first task.
 
     Args:
         workers: Processes, this one among them. A Ray cluster that runs already gives as many as
@@ -255,7 +255,8 @@ class _Shared(Generic[Task, Result]):
         try:
             self._begun[number].set_result(self._function(self._tasks[number]))
         except Exception as error:
-            # an earlier task may fail yet, and is to be told of first
+            # kept as a worker's error is, and raised when the results come to it: an earlier task
+            # may fail yet, and is to be told of first
             self._begun[number].set_exception(error)
             self._left.clear()
 

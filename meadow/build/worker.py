@@ -309,10 +309,11 @@ def _remove(folder: Path) -> None:
 
 
 def prepare() -> None:
-    """Import what each process needs that works on large sources."""
-    import polars  # noqa: F401
+    """Import what each process needs that works on large sources: what a batch of no rows needs."""
+    from meadow.build.transform import keys_of, to_arrow
 
-    import meadow.build.transform  # noqa: F401
+    to_arrow([], [])
+    keys_of([])
 
 
 def _import_what_is_used_later() -> None:

@@ -15,18 +15,15 @@ _METADATA = (
     "%."
 )
 _START = (
-    "Measured on two quiet cores. Two builds at once, each for itself, take 1.04 times as long as "
-    "one alone on this machine, so that 1.92 is the most that two processes can give. Of the 4.7 "
-    "s that they take for 300 MB of posts (times noted at the tasks), the second one needs 0.35 "
-    "to start, for 0.25 the first one imports and for 0.15 it renders the card alone, half a "
-    "piece is waited for at the end, and each piece takes 5 % longer than where one core works. "
-    "These 0.7 s were 2 % of a build when 1.85 was set (41 s at 300 MB) and are 9 % of one now "
-    "(7.9 s). At 1.2 GB two gave 1.90 and 1.85 (31.2 and 16.4 s, 29.3 and 15.8 s, measured). "
-    "Tried, beside what is in (the parent works too, workers spawned at once and given nothing "
-    "before they are there, the language model mapped, shards in pairs of one size, the hash "
-    "beside the parts): pieces of 4 and 5.5 MB (no difference beyond the noise), a fork server "
-    "(it is waited for), forks (polars and pyarrow have threads), counting for the card while "
-    "shards are written (as dear as reading them again). docs/adr/206, 213, 220."
+    "Two builds at once are slower than one after the other already (the line without a target), "
+    "which bounds what two processes can give. Beside that a process takes a third of a second to "
+    "start, and the parent as much for its imports, the plan and the card (`spread` prints both); "
+    "as rows became cheaper, these weigh more. With twenty times the input two give 1.98 "
+    "(`spread`). Tried, beside what is in (the parent works too, workers spawned at once and "
+    "given nothing before they are there, the language model mapped, shards in pairs of one size, "
+    "the hash beside the parts): pieces of 4 and 5.5 MB (no difference beyond the noise), a fork "
+    "server (it is waited for), forks (polars and pyarrow have threads), counting for the card "
+    "while shards are written (as dear as reading them again). docs/adr/206, 213, 220."
 )
 _AS_POSTS = "As for posts, two processes over one."
 NOTES: dict[str, str] = {
@@ -37,7 +34,7 @@ NOTES: dict[str, str] = {
     "posts: two processes over one": _START,
     "posts": f"{_POSTS} docs/adr/212, 219, 220.",
     "cord19: two processes": "One process by what two give: see the lines before and behind.",
-    "cord19: two processes over one": f"{_AS_POSTS} 1.76 was seen too (9.0 and 5.1 s).",
+    "cord19: two processes over one": _AS_POSTS,
     "cord19": f"{_METADATA} Tried, beside what is in (plain blocks cut at once, one screen for all "
     "rules, English told from its function words): polars' own reader of a block that is proved "
     "plain (0.04 s), batches of 4,096 rows, rows of shards gathered by polars (300 MB more), zstd "

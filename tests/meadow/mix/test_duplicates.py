@@ -226,7 +226,6 @@ def test_a_flood_of_one_letter_ends_and_is_counted() -> None:
     assert found.dropped["dropped_id"].to_list() == []
 
 
-@pytest.mark.realdata
 def real_texts(upstream: Path) -> list[tuple[str, str]]:
     """Questions and answers of the real fixtures, the boilerplate-heavy ones with more of it."""
     chatter = json.loads((upstream / "chatdoctor" / "chatdoctor5k.json").read_text())
@@ -273,6 +272,7 @@ def variants(text: str, draw: random.Random) -> dict[str, str]:
     }
 
 
+@pytest.mark.realdata
 def test_planted_duplicates_in_real_text_are_found(upstream: Path) -> None:
     draw = random.Random(11)
     base = real_texts(upstream)
