@@ -207,9 +207,9 @@ def _text_columns(columns: Mapping[str, Sequence[str | None]]) -> list[pa.Array]
     import polars as pl
     import pyarrow as pa
 
-    frame = pl.DataFrame(columns, dict.fromkeys(columns, pl.String))
-    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    return [column.cast(pa.string()).combine_chunks() for column in table.columns]
+    oldest = pl.CompatLevel.oldest()
+    cells = (pl.Series(values, dtype=pl.String) for values in columns.values())
+    return [column.to_arrow(compat_level=oldest).cast(pa.string()) for column in cells]
 
 
 def keys_of(records: Sequence[Record], ranks: Sequence[int | None] = ()) -> pl.DataFrame:

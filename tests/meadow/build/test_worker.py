@@ -35,11 +35,13 @@ def test_the_versions_are_those_that_bytes_depend_on() -> None:
     assert parsers | {"medical-meadow", "py7zr"} == found
 
 
-def test_a_build_imports_the_sources_that_it_reads(tmp_path: Path) -> None:
+def test_a_build_imports_the_sources_that_it_reads_and_no_large_library(tmp_path: Path) -> None:
     code = (
         "import sys, meadow; from meadow.samples import FOLDER; "
-        "meadow.build(['cord19'], raw=FOLDER, out=sys.argv[1]); "
-        "print(*sorted(m for m in sys.modules if m.startswith('meadow.sources.')))"
+        "from meadow.build.worker import prepare; "
+        "meadow.build(['cord19'], raw=FOLDER, out=sys.argv[1]); prepare(); "
+        "large = {'pandas', 'datasets', 'torch', 'transformers'}; "
+        "print(*sorted(m for m in sys.modules if m.startswith('meadow.sources.') or m in large))"
     )
     ran = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "c")],
