@@ -32,6 +32,7 @@ from meadow.build.sort import (
     resolve,
     slices,
 )
+from meadow.cards.rows import LANGUAGES
 from meadow.corpus import manifest as manifests
 from meadow.corpus.manifest import NamedFile, Shard, SourceEntry
 from meadow.corpus.shards import many_rows, write_shard
@@ -52,6 +53,7 @@ from meadow.source import (
 )
 from meadow.sources import with_own
 from meadow.text import VERSION as CLEANER_VERSION
+from meadow.text.language import languages_of, looked_at
 
 if TYPE_CHECKING:
     import numpy as np
@@ -421,7 +423,7 @@ def _finish(task: _FileTask) -> _Made:
     if isinstance(task, _ShardTask):
         facts: dict[str, Counter[str]] = {}
         with many_rows():
-            tables = (_count(table, facts) for table in slices(task.parts, task.rows))
+            tables = _counted(slices(task.parts, task.rows), len(task.rows), facts)
             shard = write_shard(tables, source.folder, source.source, task.index, task.count)
         return _Made(shard, facts)
     name = f"quarantine/{source.source}.jsonl"
@@ -434,8 +436,24 @@ def _finish(task: _FileTask) -> _Made:
     return _Made(NamedFile.of(source.folder / name, name), {})
 
 
-def _count(table: pa.Table, facts: dict[str, Counter[str]]) -> pa.Table:
-    """Count what rows say of themselves, on their way to a shard."""
+def _counted(
+    tables: Iterator[pa.Table], rows: int, facts: dict[str, Counter[str]]
+) -> Iterator[pa.Table]:
+    """Count what rows say of themselves, and the languages of some, on their way to a shard."""
+    import polars as pl
+
+    every, at = looked_at(rows), 0
+    some: list[tuple[str, str]] = []
+    for table in tables:
+        _count(table, facts)
+        frame = pl.DataFrame(table.select(["input", "output"]))
+        some += frame.gather_every(every, -at % every).iter_rows()
+        at += len(table)
+        yield table
+    facts[LANGUAGES] = languages_of(some)
+
+
+def _count(table: pa.Table, facts: dict[str, Counter[str]]) -> None:
     import pyarrow.compute as pc
 
     meta = table["meta"]
@@ -448,7 +466,6 @@ def _count(table: pa.Table, facts: dict[str, Counter[str]]) -> pa.Table:
         counts = facts.setdefault(group, Counter())
         for found in table[column].drop_null().value_counts().to_pylist():
             counts[found["values"]] += found["counts"]
-    return table
 
 
 _COUNTED = {"licenses": "license", "subsets": "subset", "tasks": "task"}

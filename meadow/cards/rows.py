@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from meadow.corpus.manifest import Manifest, Shard
 from meadow.corpus.shards import many_rows, read_rows
 from meadow.licenses import LICENSES
 from meadow.source import Apply, Provenance, Source, apply_here
-from meadow.text.language import language_of
+from meadow.text.language import languages_of, looked_at
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,9 +26,10 @@ Locate = Callable[[str], Path]
 PAIRS = "raw_pairs"
 FORMS = {"turns": '"turns":', "reason": '"reason":{'}
 """What `meta` holds where a row is a conversation of several turns, or was reasoned about."""
-LOOKED_AT = 500
-"""Rows of a shard whose language is measured."""
 SCRUBBED = "scrubbed_"
+LANGUAGES = "languages"
+"""Of a source's facts: who builds it counts the languages of the rows that it writes."""
+_CODE = re.compile("[a-z]{2,3}")
 _OF_THE_SOURCE = ("title", "homepage", "citation", "license_note", "provenance")
 
 
@@ -80,10 +82,11 @@ Told = Counter[tuple[str, str, Any]]
 
 
 @many_rows()
-def _told(shard: Path) -> Told:
-    """What the rows of a shard say of themselves."""
+def _told(task: tuple[Path, bool]) -> Told:
+    """What the rows of a shard say of themselves; their languages may be counted already."""
     import polars as pl
 
+    shard, measured = task
     frame = read_rows(shard, ["source", "license", "task", "rephrased_by", "meta"])
     named = pl.col("meta").str.extract(r'"repairs":\[([^\]]*)\]').str.extract_all(r"\w+")
     noted = frame.select("source", repairs=named).explode("repairs")
@@ -103,8 +106,9 @@ def _told(shard: Path) -> Told:
             told[source, "forms", form] += count
     for (source, vouch), count in _vouched(frame).items():
         told[source, "vouched", vouch] += count
-    for (source, language), count in _languages(shard, frame.height).items():
-        told[source, "languages", language] += count
+    if not measured:
+        for (source, language), count in _languages(shard, frame.height).items():
+            told[source, LANGUAGES, language] += count
     return told
 
 
@@ -123,7 +127,15 @@ def rows_by_source(
 
     sources = with_own(manifest.own_sources)
     told: Told = Counter()
-    for counts in apply(_told, [locate(shard.path) for shard in training_shards(manifest)]):
+    counted: set[str] = set()
+    if manifest.stage == "build":
+        for name, entry in manifest.sources.items():
+            spoken = sorted(entry.facts.get(LANGUAGES, {}).items())
+            if spoken and all(_CODE.fullmatch(code) for code, _ in spoken):
+                told.update({(name, LANGUAGES, code): rows for code, rows in spoken})
+                counted.update(shard.path for shard in entry.shards)
+    shards = [(locate(each.path), each.path in counted) for each in training_shards(manifest)]
+    for counts in apply(_told, shards):
         told.update(counts)
     found: dict[str, SourceRows] = {}
     for (name, field_name, value), rows in told.items():
@@ -183,22 +195,12 @@ def refused_rows(
 
 
 def _languages(shard: Path, height: int) -> Counter[tuple[str, str]]:
-    """(source, language) -> rows, of about `LOOKED_AT` rows that stand evenly in a shard."""
+    """(source, language) -> rows, of some rows that stand evenly in a shard."""
+    rows = read_rows(shard, ["source", "input", "output"], every=looked_at(height))
     counts: Counter[tuple[str, str]] = Counter()
-    short: dict[str, list[str]] = {}
-    rows = read_rows(shard, ["source", "input", "output"], every=max(1, height // LOOKED_AT))
-    for source, given, answer in rows.iter_rows():
-        text = f"{answer[:1000]}\n{given[:1000]}"
-        if language := language_of(text):
-            counts[source, language] += 1
-        else:
-            short.setdefault(source, []).append(text)
-    for source, texts in short.items():
-        # rows of a few words tell together what none tells alone
-        if not any(name == source for name, _ in counts) and (
-            language := language_of("\n".join(texts))
-        ):
-            counts[source, language] = len(texts)
+    for (source,), own in rows.group_by("source", maintain_order=True):
+        for language, found in languages_of(own.select("input", "output").iter_rows()).items():
+            counts[str(source), language] = found
     return counts
 
 

@@ -155,8 +155,8 @@ class SourceEntry(_Part):
         inputs: The raw files read.
         shards: The Parquet files, in order.
         quarantine: The file that holds the rejects.
-        facts: Further counts (licenses, subsets, tasks, scrubbed, attribution gaps), each
-            name -> {value: n}.
+        facts: Further counts (licenses, subsets, tasks, languages of some rows, attribution gaps),
+            each name -> {value: n}.
         limit: Candidate rows after which reading stopped; None where all were read.
         key: Hash of everything that the bytes depend on; the same key is not built again.
         own: What the TOML file of a source says that is none of the house's, so that who opens the

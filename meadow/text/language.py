@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 import re
 import tempfile
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import version
@@ -26,6 +28,8 @@ MIN_LETTERS = 100
 FIRST_LOOK = 400
 _ENOUGH_WORDS = 20
 MAX_CHARACTERS = 2000
+LOOKED_AT = 500
+"""Rows of a shard whose language is measured, about; they stand evenly in it."""
 _DISTINCTIVE = (
     "the of and to is that it for you with are be this have can not but if your from they "
     "what which there would should may has when these those been were their who how because"
@@ -66,12 +70,35 @@ def is_foreign(text: str) -> bool:
 
 def language_of(text: str) -> str | None:
     """The language of a text as ISO 639-1; None where it is too short to be decided."""
+    if _is_plain_english(_without_noise(text[:FIRST_LOOK])):
+        return "en"
     words = _words(text[:MAX_CHARACTERS])
     if len(words) >= _ENOUGH_WORDS and _looks_english(words):
         return "en"
     if sum(map(len, words)) < MIN_LETTERS:
         return None
     return str(_identifier().classify(" ".join(words))[0]) if is_foreign(text) else "en"
+
+
+def languages_of(pairs: Iterable[tuple[str, str]]) -> Counter[str]:
+    """Language -> rows, of the inputs and outputs of some rows of one source."""
+    counts: Counter[str] = Counter()
+    short: list[str] = []
+    for given, answer in pairs:
+        text = f"{answer[:1000]}\n{given[:1000]}"
+        if language := language_of(text):
+            counts[language] += 1
+        else:
+            short.append(text)
+    # rows of a few words tell together what none tells alone
+    if short and not counts and (language := language_of("\n".join(short))):
+        counts[language] = len(short)
+    return counts
+
+
+def looked_at(rows: int) -> int:
+    """Each so-manieth of the rows of a shard is looked at for its language."""
+    return max(1, rows // LOOKED_AT)
 
 
 def _is_plain_english(text: str) -> bool:

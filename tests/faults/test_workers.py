@@ -111,13 +111,16 @@ def test_an_interrupted_run_takes_its_workers_along(
 
 
 PIECES = """
-import os
+import os, time
+from multiprocessing import parent_process
 from pathlib import Path
 from meadow.build import worker
 worker.LARGE, worker.PIECE = 1, 40_000
 make_part = worker._make_part
 
 def logged(task):
+    while parent_process() is None and Path(__file__).with_name("wait").exists():
+        time.sleep(0.001)
     if not task.folder.exists():
         with Path(__file__).with_name("log").open("a") as file:
             file.write(f"{os.getpid()} {task.folder.name}\\n")
@@ -146,12 +149,14 @@ def pieces(tmp_path: Path, out: Path) -> list[str]:
 
 def test_a_killed_worker_is_an_expected_fault(tmp_path: Path) -> None:
     command, log = pieces(tmp_path, tmp_path / "out"), tmp_path / "log"
+    (tmp_path / "wait").touch()  # or the run may be through before its worker has begun
     run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     worker = worker_of(run)
     while not log.exists() or f"{worker.pid} " not in log.read_text():
         assert run.poll() is None, "the run ended before its worker had a piece"
         time.sleep(0.001)
     worker.kill()
+    (tmp_path / "wait").unlink()
     _, errors = run.communicate(timeout=120)
     assert run.returncode == 1, errors
     assert "a worker process was killed" in errors

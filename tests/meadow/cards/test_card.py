@@ -54,6 +54,31 @@ def test_a_language_is_measured(tmp_path: Path) -> None:
     assert "Searched, since people wrote freely there: anki" in body
 
 
+def test_languages_are_counted_by_the_build_as_the_rows_say_them(tmp_path: Path) -> None:
+    deck = tmp_path / "deutsch.txt"
+    cards = "".join(f"{n}. {line}\n" for n in range(600) for line in GERMAN.splitlines())
+    deck.write_text(f"#separator:tab\n#html:false\n{cards}", encoding="utf-8")
+    named = ("--file", f"anki={deck}", "--only", "anki,medqa,pubmed_causal")
+    built(tmp_path, "--raw", str(FOLDER), *named)
+    corpus = open_corpus(tmp_path / "c")
+
+    def told(spoken: dict[str, dict[str, int]]) -> dict[str, bytes]:
+        entries = {
+            name: replace(entry, facts=entry.facts | {"languages": spoken.get(name, {})})
+            for name, entry in corpus.manifest.sources.items()
+        }
+        manifest = replace(corpus.manifest, sources=entries)
+        return render_documents(manifest, corpus.folder.__truediv__)
+
+    counted = {name: entry.facts["languages"] for name, entry in corpus.manifest.sources.items()}
+    assert counted["anki"] == {"de": 600}  # of 1,200 each second one
+    documents = told(counted)
+    assert documents[CARD] == (corpus.folder / CARD).read_bytes()
+    # where nobody counted, and where a hand wrote, the rows are read
+    assert told({}) == told({"anki": {"<b>": 5}, "medqa": {"de": 1, "English": 4}}) == documents
+    assert told(counted | {"anki": {"fr": 9}}) != documents
+
+
 def test_several_licences_languages_and_the_column_of_messages(tmp_path: Path) -> None:
     deck = tmp_path / "deutsch.txt"
     deck.write_text(f"#separator:tab\n#html:false\n{GERMAN}", encoding="utf-8")

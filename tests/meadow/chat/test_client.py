@@ -223,13 +223,15 @@ def test_limits_are_hard(tmp_path) -> None:
 
 def test_equal_cards_are_one_request_and_so_many_go_at_a_time(tmp_path) -> None:
     at_once, most, lock = 0, 0, threading.Lock()
+    three = threading.Barrier(3, timeout=60)
 
     def slow(request: dict[str, Any], count: int) -> Reply:
         nonlocal at_once, most
         with lock:
             at_once += 1
             most = max(most, at_once)
-        time.sleep(0.05)
+        three.wait()
+        time.sleep(0.05)  # a fourth would come meanwhile
         with lock:
             at_once -= 1
         return scripted_rewrite(request)
