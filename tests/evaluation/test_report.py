@@ -137,6 +137,7 @@ def test_the_page_says_what_a_reader_needs(report, two_runs) -> None:
     summary = json.loads((two_runs[0] / "summary.json").read_text())
     accuracy = f"{summary['modes']['letter']['accuracy']:.1%}"
     assert f"| base | letter | {accuracy} |" in text
+    assert [part.count(": key ") for part in text.split("\n\n") if ": key " in part] == [1, 1]
     levels = summary["modes"]["letter"]["contamination"]
     assert {level: cell["n"] for level, cell in levels.items()} == {
         "none": 10, "stem": 1, "stem+answer": 1}  # fmt: skip

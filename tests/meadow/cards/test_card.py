@@ -79,6 +79,17 @@ def test_languages_are_counted_by_the_build_as_the_rows_say_them(tmp_path: Path)
     assert told(counted | {"anki": {"fr": 9}}) != documents
 
 
+def test_each_source_is_cited_on_a_line_of_its_own(tmp_path: Path) -> None:
+    _, body, _ = built(tmp_path, "--raw", str(FOLDER), "--only", "anki,medquad,pubmed_causal")
+    _, _, cited = body.partition("And the sources used:\n\n")
+    lines = cited.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        f"- {SOURCES[name].title}" for name in ("anki", "medquad", "pubmed_causal")
+    ]
+    for line in lines:
+        assert re.search(r"[^.]\. <https://\S+>$", line), line
+
+
 def test_several_licences_languages_and_the_column_of_messages(tmp_path: Path) -> None:
     deck = tmp_path / "deutsch.txt"
     deck.write_text(f"#separator:tab\n#html:false\n{GERMAN}", encoding="utf-8")
