@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SLICE_ROWS = 4096
 """Rows that are taken at once."""
 _MOST_HELD = 128 * 1024**2
-"""Bytes of a file that is held as one batch: rows are taken of it for less than half the price."""
+"""Bytes of batches that are held as one: rows are taken of it for less than half the price."""
 _ROWS, _KEYS, _REJECTS, _TALLY = "rows.arrow", "keys.arrow", "rejects.jsonl", "tally.json"
 PROGRESS = "progress"
 """How many candidates of a part were read so far, for who waits at a terminal."""
@@ -212,6 +212,7 @@ def resolve(parts: Sequence[Path], excluded: set[bytes]) -> Order:
     Raises:
         UpstreamChangedError: One upstream id with two contents.
     """
+    import numpy as np
     import polars as pl
 
     row, text, rank, met = map(pl.col, ("row", "text", "rank", "met"))
@@ -241,7 +242,8 @@ def resolve(parts: Sequence[Path], excluded: set[bytes]) -> Order:
     for found in (
         keys.filter("differs", pl.col("order").is_not_null()).head(1).iter_rows(named=True)
     ):
-        one, other = PartRows(parts).take([found["met"], found["row"]], _TOLD).to_pylist()
+        pair = np.array([found["met"], found["row"]], np.int64)
+        one, other = PartRows(parts, pair).take(pair, _TOLD).to_pylist()
         raise UpstreamChangedError(
             f"the upstream id {other['source_id']!r} stands for two contents",
             where=f"{one['_where']} and {other['_where']}",
@@ -292,7 +294,10 @@ REASONS = {
 
 def rejects(parts: Sequence[Path], gone: pl.DataFrame) -> Iterator[Reject]:
     """The rows that do not stay, in file order."""
-    rows = PartRows(parts) if gone.height else None
+    import numpy as np
+
+    named = np.concatenate([gone[name].to_numpy() for name in ("row", "met")])
+    rows = PartRows(parts, named) if gone.height else None
     for part in gone.iter_slices(SLICE_ROWS):
         assert rows
         found, others = (rows.take(part[name], _TOLD).to_pylist() for name in ("row", "met"))
@@ -323,22 +328,27 @@ def slices(parts: Sequence[Path], rows: Numbers, size: int = 4 * SLICE_ROWS) -> 
     """Copies of rows in the order given, some at a time."""
     import numpy as np
 
-    found = PartRows(parts)
+    found = PartRows(parts, rows)
     for part in np.split(rows, range(size, len(rows), size)):
         if len(part):
             yield found.take(part, COLUMNS)
 
 
 class PartRows:
-    """Any rows of some parts, without the files in memory."""
+    """Any rows of some parts, without the files in memory.
 
-    def __init__(self, parts: Sequence[Path]) -> None:
+    Args:
+        parts: In the order of their rows.
+        rows: Those that will be asked for; the batches that hold none of them are left alone.
+    """
+
+    def __init__(self, parts: Sequence[Path], rows: Numbers) -> None:
         import numpy as np
         import pyarrow as pa
 
         self._batches: list[pa.RecordBatch] = []
         self._maps: list[mmap.mmap] = []
-        """Of each batch the file that it lies in; none, where they are held."""
+        """Of each batch the file that it lies in."""
         for part in parts:
             with (part / _ROWS).open("rb") as file:
                 # unmapped with the last buffer that points into it
@@ -346,13 +356,24 @@ class PartRows:
             reader = pa.ipc.open_file(pa.py_buffer(mapped))
             self._batches += map(reader.get_batch, range(reader.num_record_batches))
             self._maps += [mapped] * reader.num_record_batches
-        if (
-            sum(map(len, {id(each): each for each in self._maps}.values())) <= _MOST_HELD
-            and self._batches
-        ):
-            self._batches = pa.Table.from_batches(self._batches).combine_chunks().to_batches()
-            self._maps.clear()
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
+        self._held: pa.RecordBatch | None = None
+        touched = np.unique(self._owners(rows))
+        if len(touched) and sum(self._batches[n].nbytes for n in touched) <= _MOST_HELD:
+            found = [self._batches[n] for n in touched]
+            (self._held,) = pa.Table.from_batches(found).combine_chunks().to_batches()
+            ends = np.cumsum([batch.num_rows for batch in found])
+            self._moved = np.zeros(len(self._batches), np.int64)
+            self._moved[touched] = ends - [batch.num_rows for batch in found]
+            self._moved -= self._starts[:-1]
+            self._batches.clear()
+            self._maps.clear()
+
+    def _owners(self, rows: Numbers) -> Numbers:
+        """The batch of each row."""
+        import numpy as np
+
+        return np.searchsorted(self._starts, rows, side="right") - 1
 
     def take(self, rows: Any, columns: Sequence[str]) -> pa.Table:
         """Copies of the rows' columns, in the order given.
@@ -364,16 +385,18 @@ class PartRows:
         import pyarrow as pa
 
         rows = np.asarray(rows, np.int64)
-        owners = np.searchsorted(self._starts, rows, side="right") - 1
+        owners = self._owners(rows)
+        if self._held is not None:
+            places = pl.Series(rows + self._moved[owners]).to_arrow()
+            return pa.Table.from_batches([self._held.select(columns).take(places)])
         lying = np.argsort(owners, kind="stable")
         found = []
         for members in np.split(lying, np.flatnonzero(np.diff(owners[lying])) + 1):
             owner = owners[members[0]]
             places = pl.Series(rows[members] - self._starts[owner]).to_arrow()
             found.append(self._batches[owner].select(columns).take(places))
-            if self._maps:
-                # pages that were read are the system's again: large files must not count as memory
-                self._maps[owner].madvise(mmap.MADV_DONTNEED)
+            # pages that were read are the system's again: large files must not count as memory
+            self._maps[owner].madvise(mmap.MADV_DONTNEED)
         table = pa.Table.from_batches(found)
         if len(found) > 1:
             table = table.combine_chunks().take(pl.Series(np.argsort(lying)).to_arrow())

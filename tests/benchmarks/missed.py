@@ -22,8 +22,8 @@ _START = (
     "(`spread`). Tried, beside what is in (the parent works too, workers spawned at once and "
     "given nothing before they are there, the language model mapped, shards in pairs of one size, "
     "the hash beside the parts): pieces of 4 and 5.5 MB (no difference beyond the noise), a fork "
-    "server (it is waited for), forks (polars and pyarrow have threads), parts that are not flushed "
-    "to the disk (2 to 5 %, and a piece may be lost with the power). docs/adr/206, 213, 220, 221."
+    "server (it is waited for), forks (polars and pyarrow have threads), parts not flushed to the "
+    "disk (2 to 5 %, and a piece may be lost with the power). docs/adr/206, 213, 220, 221."
 )
 _AS_POSTS = "As for posts, two processes over one."
 NOTES: dict[str, str] = {

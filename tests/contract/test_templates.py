@@ -19,7 +19,8 @@ def test_a_line_of_text_keeps_its_end(path: Path) -> None:
     glued = [
         f"{number}: {line}"
         for number, (line, following) in enumerate(pairwise(lines), 1)
-        if line.endswith("%}") and re.sub(r"\{%.*?%\}", "", line).strip()
+        if line.endswith("%}")
+        and re.sub(r"\{%.*?%\}", "", line).strip()
         # a tag that takes blank space before it says that this is meant
         and not following.lstrip().startswith("{%-")
     ]
