@@ -398,7 +398,7 @@ def _is_link_only(answer: str) -> bool:
         return False
     found = [at for cue in ("[", "http") if (at := answer.find(cue)) >= 0]
     start = min(found, default=len(answer))
-    if _WORDS_ENOUGH.match(answer, 0, start) or answer.count(" ") > _MOST_SPACES:
+    if answer.count(" ") > _MOST_SPACES or _WORDS_ENOUGH.match(answer, 0, start):
         return False
 
     def label(match: re.Match[str]) -> str:

@@ -74,8 +74,8 @@ if __name__ == "__main__":
 """
 TOLD = """
 import atexit, json, os, resource, time
-from meadow.build import engine
-within, work = [0.0], engine._Shared.work
+from meadow.build import local
+within, work = [0.0], local._Shared.work
 
 def timed(self, number):
     began = time.process_time()
@@ -87,7 +87,7 @@ def tell():
     with open(os.environ["MEADOW_TOLD"], "w") as file:
         json.dump(within[0] + workers.ru_utime + workers.ru_stime, file)
 
-engine._Shared.work = timed
+local._Shared.work = timed
 atexit.register(tell)
 """
 """Before a program of two processes: it writes what its tasks took here, and the other process."""
