@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from meadow.config import toml_key, toml_value
 from meadow.corpus.manifest import NAME, Manifest
 from meadow.text.markdown import fenced, plain_cell
 
@@ -150,6 +149,8 @@ def _recipe(settings: Mapping[str, Any]) -> str:
 
 
 def _mix(manifest: Manifest) -> Iterator[str]:
+    from meadow.config import toml_value  # with all of pydantic, which a build does without
+
     settings = manifest.settings
     yield from ("mix", _word(_recipe(settings)))
     yield from ["--corpus", "CORPUS"] * int(settings.get("corpora", 1))
@@ -197,6 +198,8 @@ def _toml(settings: Mapping[str, Any], stage: str) -> str:
 
 def _pairs(values: Mapping[str, Any]) -> Iterator[str]:
     """Keys and values, a line each; TOML has no null, and what is not set is not said."""
+    from meadow.config import toml_key, toml_value
+
     for key, value in values.items():
         if value is not None:
             yield f"{toml_key(key)} = {toml_value(value)}"

@@ -16,31 +16,22 @@ import json
 import platform
 import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    TypeAdapter,
-    ValidationError,
-    WrapSerializer,
-)
-from pydantic.dataclasses import dataclass
-from pydantic_core import to_jsonable_python
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from meadow.atomic import hash_json, sha256_file, write_text
-from meadow.errors import FileError, UpstreamChangedError
+from meadow.errors import FileError
 from meadow.schema import SCHEMA_VERSION
 
+if TYPE_CHECKING:
+    from pydantic import ConfigDict, GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+
 NAME = "MANIFEST.json"
-_FIX = "build it again; a folder without a whole manifest holds nothing"
+FIX = "build it again; a folder without a whole manifest holds nothing"
 VERSION = re.compile(r"v\d+\.\d+\.\d+(?:[-+.][\w.]+)?")
 """A tag that names a version."""
 _SAFE_PATH = re.compile(r"[\w.-]+(/[\w.-]+)*")
@@ -72,20 +63,49 @@ def _inside(path: str) -> str:
     return path
 
 
-_LARGEST = 2**63
+class Held:
+    """What a value is held to by who reads a manifest: a type within limits, or a check behind it.
+
+    pydantic asks for it, which only readers import: it takes a twentieth of a second.
+    """
+
+    def __init__(
+        self, kind: str = "", check: Callable[[Any], Any] | None = None, **limits: Any
+    ) -> None:
+        self.kind, self.check, self.limits = kind, check, limits
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """The rule as pydantic has it."""
+        from pydantic_core import core_schema
+
+        if self.check is not None:
+            return core_schema.no_info_after_validator_function(self.check, handler(source))
+        rule: CoreSchema = getattr(core_schema, f"{self.kind}_schema")(strict=True, **self.limits)
+        return rule
+
+
+LARGEST = 2**63
 # The widths are no rule of ours: they keep a hostile manifest from filling a page or a sum.
-Text = Annotated[str, StringConstraints(max_length=1_000_000)]
-Name = Annotated[str, StringConstraints(max_length=200), AfterValidator(_plain)]
-RelativePath = Annotated[Text, AfterValidator(_inside)]
-Count = Annotated[int, Field(ge=0, lt=_LARGEST)]
-Share = Annotated[float, Field(ge=0, le=1)]
-_Sorted = WrapSerializer(lambda value, handler: handler(dict(sorted(value.items()))))
-Counts = Annotated[dict[Text, Count], _Sorted]
+Text = Annotated[str, Held("str", max_length=1_000_000)]
+Name = Annotated[str, Held("str", max_length=200), Held(check=_plain)]
+RelativePath = Annotated[Text, Held(check=_inside)]
+Count = Annotated[int, Held("int", ge=0, lt=LARGEST)]
+Counts = dict[Text, Count]
 
 # JSON knows no tuples and no strings that are numbers: strict takes arrays for tuples, and nothing
 # else for anything. The order of the fields below is the order in the file.
-_KNOWN_ONLY = ConfigDict(strict=True, extra="forbid", defer_build=True)
-_MORE_LEFT_ALONE = ConfigDict(strict=True, extra="ignore", defer_build=True)
+_KNOWN_ONLY: ConfigDict = {"strict": True, "extra": "forbid"}
+_MORE_LEFT_ALONE: ConfigDict = {"strict": True, "extra": "ignore"}
+_IF_ANY: dict[str, Any] = {"if_any": True}
+"""A field that is not written where it is as it is by itself."""
+_SORTED: dict[str, Any] = {"order": lambda told: dict(sorted(told.items()))}
+"""A field whose keys stand in order; below it, one whose values' keys do, and files by path."""
+_SORTED_GROUPS: dict[str, Any] = {
+    "order": lambda told: {group: dict(sorted(counts.items())) for group, counts in told.items()}
+}
+_BY_PATH: dict[str, Any] = {"order": lambda files: sorted(files, key=lambda file: file.path)}
 
 
 class _Part:
@@ -95,13 +115,32 @@ class _Part:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the manifest."""
-        document: dict[str, Any] = to_jsonable_python(self)
+        assert is_dataclass(self)
+        document = {}
+        for each in fields(self):
+            value, rules = getattr(self, each.name), each.metadata
+            usual = each.default if each.default_factory is MISSING else each.default_factory()
+            if rules.get("if_any") and value == usual:
+                continue
+            document[each.name] = _as_json(rules["order"](value) if "order" in rules else value)
         return document
 
 
-@dataclass(frozen=True, slots=True, config=_KNOWN_ONLY)
+def _as_json(value: Any) -> Any:
+    if isinstance(value, _Part):
+        return value.to_json()
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(each) for key, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_as_json(each) for each in value]
+    return value
+
+
+@dataclass(frozen=True, slots=True)
 class Shard(_Part):
     """One Parquet file: path relative to the folder, rows, bytes, SHA-256."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _KNOWN_ONLY
 
     path: RelativePath
     rows: Count
@@ -120,9 +159,11 @@ class Shard(_Part):
         return NamedFile(path=self.path, bytes=self.bytes, sha256=self.sha256)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_KNOWN_ONLY)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NamedFile(_Part):
     """Another file of the folder, or a raw input: path, bytes, SHA-256."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _KNOWN_ONLY
 
     path: Text
     sha256: Text
@@ -139,10 +180,10 @@ def _file_inside(file: NamedFile) -> NamedFile:
     return file
 
 
-FileInside = Annotated[NamedFile, AfterValidator(_file_inside)]
+FileInside = Annotated[NamedFile, Held(check=_file_inside)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_MORE_LEFT_ALONE)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceEntry(_Part):
     """What a build says of one source. Conservation: rows_in == rows_out + sum of rejected.
 
@@ -163,18 +204,20 @@ class SourceEntry(_Part):
             folder needs no other file.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _MORE_LEFT_ALONE
+
     rows_in: Count
     rows_out: Count
-    rejected: Counts
-    repaired: Counts
+    rejected: Counts = field(metadata=_SORTED)
+    repaired: Counts = field(metadata=_SORTED)
     origin: Text
     inputs: tuple[NamedFile, ...]
     shards: tuple[Shard, ...]
     quarantine: FileInside
-    facts: dict[Text, Counts] = Field(default_factory=dict)
-    limit: Count | None = Field(default=None, exclude_if=lambda value: value is None)
+    facts: dict[Text, Counts] = field(default_factory=dict, metadata=_SORTED_GROUPS)
+    limit: Count | None = field(default=None, metadata=_IF_ANY)
     key: Text
-    own: dict[Text, Any] = Field(default_factory=dict, exclude_if=lambda value: not value)
+    own: dict[Text, Any] = field(default_factory=dict, metadata=_IF_ANY)
 
     @classmethod
     def from_json(cls, text: str) -> SourceEntry:
@@ -183,7 +226,9 @@ class SourceEntry(_Part):
         Raises:
             ValueError: It is none.
         """
-        return TypeAdapter(SourceEntry).validate_json(text)
+        from meadow.corpus.documented import entry_of
+
+        return entry_of(text)
 
     def with_entry(self, other: SourceEntry) -> SourceEntry:
         """What this build and another say of the source together: sums, and the files of both."""
@@ -212,25 +257,27 @@ class SourceEntry(_Part):
         return (*(shard.file for shard in self.shards), self.quarantine)
 
 
-@dataclass(frozen=True, slots=True, config=_KNOWN_ONLY)
+@dataclass(frozen=True, slots=True)
 class Step(_Part):
     """One step of a mix: rows before and after, and why the others went."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _KNOWN_ONLY
 
     name: Text
     rows_in: Count
     rows_out: Count
-    rejected: Counts
+    rejected: Counts = field(metadata=_SORTED)
 
 
 Splits = dict[Name, dict[Name, tuple[Shard, ...]]]
 """Config -> split -> shards."""
 
 
-def _matching(pattern: str) -> StringConstraints:
-    return StringConstraints(max_length=200, pattern=pattern)
+def _matching(pattern: str) -> Held:
+    return Held("str", max_length=200, pattern=pattern)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_KNOWN_ONLY)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Published(_Part):
     """Where a folder is published, as its card and its Croissant say it.
 
@@ -242,6 +289,8 @@ class Published(_Part):
         kept_card: Whether the card's words beside its generated parts are those of the Hub.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _KNOWN_ONLY
+
     # all of it goes into commands and addresses
     repository: Annotated[
         str, _matching(r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -249,7 +298,7 @@ class Published(_Part):
     revision: Annotated[str, _matching(r"^[A-Za-z0-9][A-Za-z0-9._/+-]*$")]
     date: Annotated[str, _matching(r"^\d{4}-\d\d-\d\d$")]
     endpoint: Annotated[str, _matching(r"^https?://[A-Za-z0-9.:/_\[\]-]+$")]
-    kept_card: bool = Field(default=False, exclude_if=lambda value: not value)
+    kept_card: bool = field(default=False, metadata=_IF_ANY)
 
     @property
     def owner(self) -> str:
@@ -277,7 +326,7 @@ class Published(_Part):
         return f"{self.repository}@{self.revision.replace('/', '%2F')}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_MORE_LEFT_ALONE)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest(_Part):
     """What a folder holds.
 
@@ -294,19 +343,18 @@ class Manifest(_Part):
         versions: Library -> version.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _MORE_LEFT_ALONE
+
     schema_version: Count = SCHEMA_VERSION
     stage: Text
     config_hash: Text
     settings: dict[str, Any]
-    sources: Annotated[dict[Name, SourceEntry], _Sorted] = Field(default_factory=dict)
-    configs: Annotated[Splits, _Sorted] = Field(default_factory=dict, exclude_if=lambda v: not v)
-    steps: tuple[Step, ...] = Field(default=(), exclude_if=lambda value: not value)
-    details: dict[str, Any] = Field(default_factory=dict)
-    files: Annotated[
-        tuple[FileInside, ...],
-        WrapSerializer(lambda files, handler: handler(tuple(sorted(files, key=lambda f: f.path)))),
-    ] = ()
-    versions: dict[Text, Text] = Field(default_factory=dict)
+    sources: dict[Name, SourceEntry] = field(default_factory=dict, metadata=_SORTED)
+    configs: Splits = field(default_factory=dict, metadata=_SORTED | _IF_ANY)
+    steps: tuple[Step, ...] = field(default=(), metadata=_IF_ANY)
+    details: dict[str, Any] = field(default_factory=dict)
+    files: tuple[FileInside, ...] = field(default=(), metadata=_BY_PATH)
+    versions: dict[Text, Text] = field(default_factory=dict)
 
     @property
     def published(self) -> Published | None:
@@ -352,164 +400,6 @@ class Manifest(_Part):
         write_text(folder / NAME, self.text())
 
 
-# What is documented of `settings` and `details`, which are plain JSON in the hands of every room.
-
-
-class _Open(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", defer_build=True)
-
-
-class _Review(_Open):
-    error_rate: Share
-    bad: Count
-    marked: Count
-    interval_95: tuple[Share, Share]
-
-
-class _Rewriting(_Open):
-    model: Text
-    prompt: Text
-    prompt_sha256: Text
-    items: Count
-    rewritten: Count
-    review: _Review | None = None
-
-
-class _Reasoning(_Rewriting):
-    tries: Count
-    tried: Count
-    at_try: list[Count]
-    repeated: Count
-    guessing: Share
-    left_out: Counts
-    exams: dict[Text, Any]
-
-
-def _kept_counts(job: _Rewriting) -> _Rewriting:
-    for name, count in (job.model_extra or {}).items():
-        if name.startswith("kept_") and (type(count) is not int or not 0 <= count < _LARGEST):
-            raise ValueError(f"{name[:80]} should be a count")
-    return job
-
-
-class _Remaining(_Open):
-    rows: Counts = {}
-
-
-class _ExamFile(_Open):
-    name: Text
-    sha256: Text
-    rows: Count
-    items: Count
-    left_out: Counts
-    answer_is: Text | None = None
-
-
-class _Trial(_Open):
-    planted: Count
-    found: Count
-
-
-class _Exam(_Open):
-    files: list[_ExamFile] = []
-    recall: dict[Text, _Trial] = {}
-    items: Count = 0
-    rows: Counts = {}
-    items_found: Counts = {}
-    remaining: _Remaining | None = None
-    verdict: Text | None = None
-
-
-class _MixPart(_Open):
-    part: Text
-    found: Count | None = None
-    expected: Count | None = None
-    met: bool | None = None
-    note: Text | None = None
-
-
-class _Tokens(_Open):
-    tokenizer: Text
-    sha256: Text
-    sources: dict[Text, Counts]
-
-
-class _Details(_Open):
-    contact: Text = ""
-    published: Published | None = None
-    tokens: _Tokens | None = None
-    files: list[Text] = []
-    warnings: Text | list[Text] = ""
-    arithmetic: Text | list[Text] = ""
-    parts: list[_MixPart] = []
-    duplicates: dict[Text, Any] = {}
-    contamination: dict[Text, _Exam] = {}
-    rephrase: dict[Text, Annotated[_Rewriting, AfterValidator(_kept_counts)]] = {}
-    reason: dict[Text, Annotated[_Reasoning, AfterValidator(_kept_counts)]] = {}
-    sidecars: Splits = {}
-
-
-class _Options(_Open):
-    style: Text = ""
-    answers: Text = ""
-    images: Text = ""
-
-
-class _Errata(_Open):
-    own: list[Text]
-
-
-class _Embedding(_Open):
-    model: Text
-    sha256: Text
-    threshold: float
-
-
-class _Mix(_Open):
-    parts: list[dict[Text, Any]] = []
-    quota: Count | None = None
-
-
-class _Job(_Open):
-    source: Text
-    model: Text
-    tries: Count = 1
-    exams: dict[Text, Any] = {}
-
-
-class _Settings(_Open):
-    rephrase: list[_Job] = []
-    reason: list[_Job] = []
-    recipe: Text | None = None
-    sources: list[Text] = []
-    origins: dict[Text, Text] = {}
-    options: _Options = _Options()
-    limit: Count | None = None
-    excluded_ids: Text | None = None
-    excluded: Count = 0
-    errata: _Errata | None = None
-    semantic: _Embedding | None = None
-    held: list[Any] = []
-    corpora: Count = 1
-    exams: list[Text] = []
-    accepted_licences: list[Text] = []
-    own_recipe: bool = False
-    vouched: dict[Name, dict[Text, Text]] = {}
-    mix: _Mix = _Mix()
-
-
-class _Version(_Open):
-    schema_version: Count
-
-
-class _Documented(_Open):
-    settings: _Settings
-    details: _Details
-    sources: dict[str, Any]
-    files: list[Any]
-    versions: dict[str, Any]
-
-
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a folder.
 
@@ -521,7 +411,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return parse_manifest(path.read_bytes(), str(path))
     except OSError as error:
-        what, where, fix = f"MANIFEST.json cannot be read: {error}", str(path), _FIX
+        what, where, fix = f"MANIFEST.json cannot be read: {error}", str(path), FIX
         if not folder.is_dir():
             what, where, fix = "there is no such folder", str(folder), "check the name"
         elif isinstance(error, FileNotFoundError):
@@ -536,22 +426,9 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         FileError: They are none.
         UpstreamChangedError: A newer schema wrote them.
     """
-    try:
-        version = _Version.model_validate_json(data).schema_version
-        if version > SCHEMA_VERSION:
-            raise UpstreamChangedError(
-                f"schema version {version} is newer than {SCHEMA_VERSION}",
-                where=where,
-                fix="upgrade medical-meadow",
-            )
-        _Documented.model_validate_json(data)
-        return TypeAdapter(Manifest).validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part)[:80] for part in first["loc"]) or "the document"
-        raise FileError(
-            f"MANIFEST.json is not a manifest: {place}: {first['msg']}", where=where, fix=_FIX
-        ) from error
+    from meadow.corpus.documented import manifest_of
+
+    return manifest_of(data, where)
 
 
 def library_versions() -> dict[str, str]:
