@@ -35,21 +35,27 @@ def test_the_versions_are_those_that_bytes_depend_on() -> None:
     assert parsers | {"medical-meadow", "py7zr"} == found
 
 
-def test_a_build_imports_the_sources_that_it_reads_and_no_large_library(tmp_path: Path) -> None:
-    code = (
-        "import sys, meadow; from meadow.samples import FOLDER; "
-        "from meadow.build.worker import prepare; "
-        "meadow.build(['cord19'], raw=FOLDER, out=sys.argv[1]); prepare(); "
-        "large = {'pandas', 'pydantic', 'datasets', 'torch', 'transformers'}; "
+def imported(code: str, *arguments: Path) -> list[str]:
+    """The sources and the large libraries that a program imports."""
+    told = (
+        "; import sys; large = {'pandas', 'pydantic', 'datasets', 'torch', 'transformers'}; "
         "print(*sorted(m for m in sys.modules if m.startswith('meadow.sources.') or m in large))"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "c")],
-        check=True,
-        capture_output=True,
-        text=True,
+    command = [sys.executable, "-c", code + told, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+def test_a_build_imports_the_sources_that_it_reads(tmp_path: Path) -> None:
+    code = (
+        "import sys, meadow; from meadow.samples import FOLDER; "
+        "meadow.build(['cord19'], raw=FOLDER, out=sys.argv[1])"
     )
-    assert ran.stdout.split() == ["meadow.sources.cord19", "meadow.sources.published"]
+    read = ["meadow.sources.cord19", "meadow.sources.published"]
+    assert imported(code, tmp_path / "c") == [*read, "pydantic"]  # which reads settings
+
+
+def test_a_worker_imports_no_large_library() -> None:
+    assert imported("from meadow.build.worker import prepare; prepare()") == []
 
 
 def cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **known: str) -> tuple[SourceTask, Path]:
