@@ -8,6 +8,7 @@ pydantic takes a twentieth of a second.
 from __future__ import annotations
 
 import functools
+import json
 from typing import Annotated, Any
 
 from pydantic import (
@@ -31,7 +32,7 @@ from meadow.corpus.manifest import (
     Splits,
     Text,
 )
-from meadow.errors import FileError, UpstreamChangedError
+from meadow.errors import FileError, UpstreamChangedError, UsageError
 from meadow.schema import SCHEMA_VERSION
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -195,6 +196,24 @@ class _Documented(_Open):
 @functools.cache
 def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
+
+
+def check_published(published: Published) -> Published:
+    """Where a folder is published, as a user said it, held to what a reader holds it to.
+
+    Raises:
+        UsageError: A reader would refuse it; what it says is not repeated, it may be a secret.
+    """
+    try:
+        found: Published = _adapter(Published).validate_json(json.dumps(published.to_json()))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UsageError(
+            f"MANIFEST.json cannot say where this is published: {place}: {first['msg']}",
+            fix="address the repository and the Hub by plain names, without a user or a password",
+        ) from None
+    return found
 
 
 def entry_of(text: str) -> SourceEntry:

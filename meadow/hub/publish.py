@@ -24,6 +24,7 @@ from meadow.cards.card import CARD, merge_card
 from meadow.cards.documents import render_documents
 from meadow.cards.rows import refused_rows
 from meadow.corpus.commit import with_documents
+from meadow.corpus.documented import check_published
 from meadow.corpus.folder import PUBLISHED
 from meadow.corpus.manifest import (
     NAME,
@@ -242,12 +243,14 @@ class Publisher:
         ):
             today = told.date  # the same rows again: they were published then
         keep = self._keeps_card(release, head)
-        published = Published(
-            repository=release.repository,
-            revision=revision,
-            date=today,
-            endpoint=self.client.endpoint.rstrip("/"),
-            kept_card=keep,
+        published = check_published(
+            Published(
+                repository=release.repository,
+                revision=revision,
+                date=today,
+                endpoint=self.client.endpoint.rstrip("/"),
+                kept_card=keep,
+            )
         )
         details = {**release.manifest.details, "published": published.to_json()}
         manifest = replace(release.manifest, details=details)

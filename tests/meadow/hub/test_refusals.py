@@ -12,9 +12,10 @@ from support.hub.server import LoopbackHub
 from support.hub.session import Loop, Session
 
 from meadow.atomic import sha256_file
-from meadow.corpus.manifest import NAME
+from meadow.corpus.documented import check_published
+from meadow.corpus.manifest import NAME, Published
 from meadow.corpus.shards import read_parquet, write_parquet
-from meadow.errors import ExitCode
+from meadow.errors import ExitCode, UsageError
 
 
 def rewrite_shard(folder: Path, change: Callable[[pa.Table], pa.Table]) -> str:
@@ -218,3 +219,16 @@ def test_private_and_gated_before_there_is_anything_to_see(
     done = stranger.meadow("pull", "meadow/closed@main", fault=True)
     assert done.returncode == ExitCode.REFUSED
     assert "access" in done.stderr
+
+
+def test_an_address_that_no_reader_would_take_is_not_published() -> None:
+    """It goes into cards and commands; a password in it would stand there too."""
+    usual = {"repository": "ann/corpus", "revision": "v1.0.0", "date": "2026-05-01"}
+    good = Published(**usual, endpoint="https://hub.example:8443")
+    assert check_published(good) == good
+    for endpoint in ("https://ann:s3cret@hub.example", "ftp://hub.example", "https://a\n.example"):
+        with pytest.raises(UsageError, match="endpoint") as told:
+            check_published(Published(**usual, endpoint=endpoint))
+        assert "s3cret" not in str(told.value)
+    with pytest.raises(UsageError, match="revision"):
+        check_published(Published(**{**usual, "revision": "-v"}, endpoint="https://hub.example"))
