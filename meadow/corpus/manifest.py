@@ -16,7 +16,7 @@ import json
 import platform
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -131,9 +131,13 @@ def _as_json(value: Any) -> Any:
         return value.to_json()
     if isinstance(value, Mapping):
         return {str(key): _as_json(each) for key, each in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, list | tuple):
         return [_as_json(each) for each in value]
-    return value
+    if value is None or isinstance(value, str | int | float):
+        return value
+    from pydantic_core import to_jsonable_python  # what TOML has beyond JSON, such as a date
+
+    return to_jsonable_python(value)
 
 
 @dataclass(frozen=True, slots=True)

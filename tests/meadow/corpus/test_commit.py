@@ -1,13 +1,22 @@
 """The commit of a folder: what stands there before, between and afterwards."""
 
 import json
+from collections import Counter
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from meadow.corpus.commit import STAGING, changed_documents, claim, commit_folder, open_staging
-from meadow.corpus.manifest import NAME, Manifest, NamedFile, read_manifest
+from meadow.corpus.manifest import (
+    NAME,
+    Manifest,
+    NamedFile,
+    SourceEntry,
+    parse_manifest,
+    read_manifest,
+)
 from meadow.errors import FileError, UsageError
 
 CARD = {"README.md": b"a card\n"}
@@ -26,6 +35,33 @@ def stage(folder: Path, **texts: str) -> tuple[Manifest, dict[str, Path]]:
 
 def contents(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.iterdir() if path.name != NAME}
+
+
+def test_a_manifest_is_written_in_order_and_read_back() -> None:
+    files = [NamedFile(path=name, sha256="0", bytes=1) for name in ("b.md", "a.md")]
+    entry = SourceEntry(
+        rows_in=3, rows_out=1, rejected=Counter(bad_json=1, action=1), repaired={},
+        origin="upstream", inputs=(), shards=(), quarantine=files[0], key="k",
+        facts={"tasks": Counter(b=1, a=2)},
+    )  # fmt: skip
+    told = {"since": date(2026, 1, 2), "parts": ({"n": None, "met": True},), "names": {"x"}}
+    written = Manifest(
+        stage="build", config_hash="h", settings=told, files=tuple(files),
+        sources={"b": entry, "a": replace(entry, own={"title": "A"}, limit=0)},
+    )  # fmt: skip
+    document = json.loads(written.text())
+    assert [file["path"] for file in document["files"]] == ["a.md", "b.md"]
+    assert list(document["sources"]) == ["a", "b"]
+    assert list(document["sources"]["b"]["rejected"]) == ["action", "bad_json"]
+    assert list(document["sources"]["b"]["facts"]["tasks"]) == ["a", "b"]
+    assert {"own", "limit"} & document["sources"]["a"].keys() == {"own", "limit"}
+    assert not {"own", "limit"} & document["sources"]["b"].keys()
+    assert not {"configs", "steps"} & document.keys()
+    # TOML has dates, and the house tuples and sets; JSON has neither
+    plain = {"since": "2026-01-02", "parts": [{"n": None, "met": True}], "names": ["x"]}
+    assert document["settings"] == plain
+    read = parse_manifest(written.text().encode(), "here")
+    assert read == replace(written, settings=plain, files=tuple(files[::-1]))
 
 
 def test_a_folder_holds_what_its_manifest_names_and_nothing_of_before(tmp_path: Path) -> None:
