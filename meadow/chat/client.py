@@ -32,7 +32,7 @@ import httpx
 
 from meadow.atomic import disk_full, is_disk_full
 from meadow.errors import FileError, NetworkError, RefusedError, UpstreamChangedError, UsageError
-from meadow.net.http import clean_address, is_loopback, plain_address
+from meadow.net.http import clean_address, is_loopback, plain_address, split_address
 from meadow.net.retry import RETRY_STATUS, RetryPolicy, TryAgain, parse_retry_after
 
 VERSION = 1
@@ -240,9 +240,10 @@ def check_remote(base_url: str, *, allow_remote: bool) -> None:
     """The one rule for whoever sends texts to a server: elsewhere only when allowed, over https.
 
     Raises:
+        UsageError: It is no address.
         RefusedError: The address is elsewhere, and that was not allowed or is not https.
     """
-    parts = urlsplit(base_url)
+    parts = split_address(base_url)
     if is_loopback(parts.hostname):
         return
     if not allow_remote:

@@ -193,6 +193,10 @@ def cli(ctx: click.Context, debug: bool) -> None:
     """Medical instruction data that anyone can regenerate, trust, train on and evaluate."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         ctx.color = False  # every context below inherits it; no-color.org
+    if endpoint := os.environ.get("HF_ENDPOINT"):
+        from meadow.net.http import split_address
+
+        split_address(endpoint, "HF_ENDPOINT")  # which the client reads when it is imported
 
 
 class Finish:

@@ -72,7 +72,7 @@ def is_out_of_reach() -> bool:
         return False  # the proxy resolves names
     try:
         socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
-    except OSError:
+    except (OSError, ValueError):  # no address, or none that can be one
         return True
     return False
 

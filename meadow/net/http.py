@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from meadow.errors import FileError, NetworkError, UpstreamChangedError, UsageError
 from meadow.net.retry import RETRY_STATUS, Retries, TryAgain, broken, parse_retry_after
@@ -317,7 +317,7 @@ def check_address(url: str, *, before: str | None) -> None:
 
     `before` is the address that redirects to it; None for the first one.
     """
-    parts = urlsplit(url)
+    parts = split_address(url)
     if parts.scheme == "https" and parts.hostname:
         return
     if parts.scheme == "http" and is_loopback(parts.hostname):
@@ -332,6 +332,19 @@ def check_address(url: str, *, before: str | None) -> None:
         )
     what = f"{clean_address(before)} redirects to an address that is not https"
     raise NetworkError(what, where=clean_address(url), fix=BY_HAND)
+
+
+def split_address(url: str, where: str = "") -> SplitResult:
+    """The parts of an address; `where` it comes from stands in the message.
+
+    Raises:
+        UsageError: It is none; what it is is not repeated, since there may be a password in it.
+    """
+    try:
+        return urlsplit(url)
+    except ValueError:
+        fix = "check how it is spelt: a host in brackets is the number of a machine (IPv6)"
+        raise UsageError(clean_address(url), where=where, fix=fix) from None
 
 
 def clean_address(url: str) -> str:

@@ -18,12 +18,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from meadow.atomic import write_bytes, write_text
 from meadow.corpus.folder import Corpus
 from meadow.corpus.manifest import NAME as MANIFEST
 from meadow.errors import MeadowError, UsageError
+from meadow.net.http import split_address
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -81,10 +81,10 @@ def write_site(
     `https://huggingface.co/datasets/OWNER/NAME/resolve/TAG/`. Returns the files written.
 
     Raises:
-        UsageError: The address is neither relative nor http(s), or holds more than an address.
+        UsageError: The address is none, neither relative nor http(s), or holds more than that.
     """
     base = shard_origin if shard_origin.endswith("/") else shard_origin + "/"
-    parts = urlsplit(base)
+    parts = split_address(base)
     if any(c in base for c in " \t\r\n;,'\"<>") or parts.query or parts.fragment:
         raise UsageError(f"not the address of a folder: {shard_origin[:80]!r}")
     if parts.scheme not in {"", "http", "https"} or "@" in parts.netloc:

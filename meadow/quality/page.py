@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import jinja2
 from markupsafe import Markup
@@ -22,6 +22,7 @@ from markupsafe import Markup
 from meadow import charts
 from meadow.errors import UsageError
 from meadow.exams.overlap import FOUND, Level
+from meadow.net.http import split_address
 from meadow.text.markdown import Markdown, escape_cell, number_of
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -285,7 +286,7 @@ _MARKDOWN = jinja2.Environment(
 
 def _common(report: Mapping[str, Any], page: str) -> dict[str, Any]:
     """What both templates are given."""
-    if page and urlsplit(page).scheme not in {"http", "https"}:
+    if page and split_address(page).scheme not in {"http", "https"}:
         raise UsageError(
             f"not the address of a browse page: {page[:80]!r}", fix="give an http(s) address"
         )

@@ -776,7 +776,10 @@ def _absolute(href: str, base_url: str) -> str:
 @lru_cache(maxsize=64)
 def _site(base_url: str) -> str:
     """Scheme and host of a page; "" for what is no address."""
-    root = urljoin(base_url, "/")
+    try:
+        root = urljoin(base_url, "/")
+    except ValueError:
+        return ""
     return root.removesuffix("/") if root.lower().startswith(_SCHEMES) else ""
 
 

@@ -18,6 +18,8 @@ from meadow.api import open_corpus
 from meadow.build.sort import PROGRESS
 from meadow.build.worker import PARTS, built_so_far
 from meadow.cli.app import APPLICATIONS, COMMANDS, GROUPS, cli
+from meadow.errors import UsageError
+from meadow.quality.browse import write_site
 from meadow.samples import FOLDER
 
 
@@ -241,6 +243,36 @@ def test_a_wrong_file_option_shows_the_form(value: str, tmp_path: Path) -> None:
     ran = run_meadow("build", "--file", value, "--out", tmp_path / "o")
     assert ran.code == 2
     assert "SOURCE[:SUBSET[:ROLE]]=PATH" in ran.err
+
+
+BRACKETS = "https://ann:s3cret@[x]/v1"
+"""An address whose host is none, which Python's own parser refuses with a ValueError."""
+
+
+def test_what_is_no_address_is_refused_wherever_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = run_meadow("build", "--raw", FOLDER, "--only", "anki", "--out", "c")
+    assert ran.code in (0, 3), ran.err
+
+    def refused(*arguments: str) -> None:
+        ran = run_meadow(*arguments)
+        assert (ran.code, "s3cret" in ran.err + ran.out) == (2, False), ran.err
+        assert "address" in ran.err
+
+    refused("report", "c", "--out", "r", "--page", BRACKETS)
+    refused(
+        "rephrase", "anki", "--corpus", "c", "--model", "m", "--out", "o", "--base-url", BRACKETS
+    )
+    refused("build", "--only", "anki", "--raw", BRACKETS, "--out", "o")
+    with pytest.raises(UsageError) as told:
+        write_site(tmp_path / "site", shard_origin=BRACKETS)
+    assert "s3cret" not in str(told.value)
+    # the Hub's client reads it when it is imported
+    monkeypatch.setenv("HF_ENDPOINT", BRACKETS)
+    refused("pull", "ann/corpus@v1", "--out", "o")
+    refused("verify", "ann/corpus@v1")
 
 
 def test_a_connection_beyond_loopback_fails_the_test() -> None:

@@ -144,6 +144,7 @@ def test_relative_links_need_a_base() -> None:
     assert html_to_text(html) == "x"
     assert html_to_text(html, base_url="https://s.example/") == "[x](https://s.example/q/1)"
     assert html_to_text('<a href="//[bad">x</a>', base_url="https://s.example/") == "x"
+    assert html_to_text('<a href="/q/1">x</a>', base_url="https://[bad]/") == "x"
 
 
 def test_images_are_counted() -> None:
