@@ -349,17 +349,20 @@ class PartRows:
         self._batches: list[pa.RecordBatch] = []
         self._maps: list[mmap.mmap] = []
         """Of each batch the file that it lies in."""
+        sizes: list[int] = []  # by the file: to ask a batch for its bytes reads pages of it
         for part in parts:
             with (part / _ROWS).open("rb") as file:
                 # unmapped with the last buffer that points into it
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             reader = pa.ipc.open_file(pa.py_buffer(mapped))
-            self._batches += map(reader.get_batch, range(reader.num_record_batches))
-            self._maps += [mapped] * reader.num_record_batches
+            count = reader.num_record_batches
+            self._batches += map(reader.get_batch, range(count))
+            self._maps += [mapped] * count
+            sizes += [len(mapped) // max(1, count)] * count
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
         self._held: pa.RecordBatch | None = None
         touched = np.unique(self._owners(rows))
-        if len(touched) and sum(self._batches[n].nbytes for n in touched) <= _MOST_HELD:
+        if len(touched) and sum(sizes[n] for n in touched) <= _MOST_HELD:
             found = [self._batches[n] for n in touched]
             (self._held,) = pa.Table.from_batches(found).combine_chunks().to_batches()
             ends = np.cumsum([batch.num_rows for batch in found])

@@ -278,7 +278,17 @@ Splits = dict[Name, dict[Name, tuple[Shard, ...]]]
 
 
 def _matching(pattern: str) -> Held:
-    return Held("str", max_length=200, pattern=pattern)
+    """A form to match; pydantic's own patterns match nothing while a signal waits to be handled."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"should match {pattern}")
+        return text
+
+    return Held(check=check)
+
+
+_Short = Annotated[str, Held("str", max_length=200)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,11 +307,11 @@ class Published(_Part):
 
     # all of it goes into commands and addresses
     repository: Annotated[
-        str, _matching(r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
+        _Short, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
     ]
-    revision: Annotated[str, _matching(r"^[A-Za-z0-9][A-Za-z0-9._/+-]*$")]
-    date: Annotated[str, _matching(r"^\d{4}-\d\d-\d\d$")]
-    endpoint: Annotated[str, _matching(r"^https?://[A-Za-z0-9.:/_\[\]-]+$")]
+    revision: Annotated[_Short, _matching(r"[A-Za-z0-9][A-Za-z0-9._/+-]*")]
+    date: Annotated[_Short, _matching(r"\d{4}-\d\d-\d\d")]
+    endpoint: Annotated[_Short, _matching(r"https?://[A-Za-z0-9.:/_\[\]-]+")]
     kept_card: bool = field(default=False, metadata=_IF_ANY)
 
     @property

@@ -98,7 +98,7 @@ def test_an_interrupted_run_takes_its_workers_along(
 ) -> None:
     run = build(tmp_path / "out")
     found = worker_of(run)
-    time.sleep(0.4)  # where nothing is flushed to a disk, a build is done within the second
+    time.sleep(0.1)  # where nothing is flushed to a disk, a build is done within half a second
     if number == signal.SIGINT:
         os.killpg(run.pid, number)  # as a terminal does
     else:
