@@ -323,7 +323,8 @@ def dump_meta(meta: Mapping[str, Any]) -> str:
     return "".join(_META(meta, 0))
 
 
-# `JSONEncoder.encode` without the new encoder that it makes for every object
+# `JSONEncoder.encode` without the new encoder that it makes for every object; json's own types do
+# not know it
 _META: Callable[[Any, int], Sequence[str]] = encoder.c_make_encoder(  # type: ignore[attr-defined]
     None, json.JSONEncoder().default, _quoted, None, ":", ",", True, False, True
 )

@@ -349,7 +349,7 @@ class PartRows:
         self._batches: list[pa.RecordBatch] = []
         self._maps: list[mmap.mmap] = []
         """Of each batch the file that it lies in."""
-        sizes: list[int] = []  # by the file: to ask a batch for its bytes reads pages of it
+        sizes: list[int] = []  # reckoned from the files: a batch that is asked reads pages of it
         for part in parts:
             with (part / _ROWS).open("rb") as file:
                 # unmapped with the last buffer that points into it
